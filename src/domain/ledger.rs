@@ -1,0 +1,92 @@
+//! The ledger of an org: an append-only log in the bucket that decides what is true.
+//!
+//! Each entry is written with `If-None-Match` at the last sequence number + 1 and carries the digest of the one
+//! before, so one log is the commit protocol, the fence, the prune record, the hash chain and the evidence.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ids::{KmsKeyArn, OrgId, PartId, RunId},
+    manifest::{Manifest, RunPlan},
+};
+
+/// Version of the entry's own form.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// One entry as it lies in the bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The org.
+    pub org_id: OrgId,
+    /// 0 for the first.
+    pub seq: u64,
+    /// When the operator wrote it, by its own clock.
+    pub at: Timestamp,
+    /// UID of the kube-system namespace of the writer's cluster.
+    pub cluster_uid: String,
+    /// Epoch of the writer's claim.
+    pub epoch: u64,
+    /// SHA-256 (hex) of the bytes of the entry before; empty for the first.
+    pub previous_digest: String,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What an entry says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all_fields = "camelCase")]
+pub enum Event {
+    /// From here this cluster writes; another cluster's entries end.
+    Claim {},
+    /// A key is about to be made: its tags carry this intent, so that a crash does not leave an unknown one.
+    KeyPlanned { intent: String },
+    /// The org's key, pinned for ever.
+    KeyCreated { kms_key_arn: KmsKeyArn },
+    /// The repository of a volume exists.
+    RepoInit { volume: PartId },
+    /// A run has begun.
+    RunPlanned { plan: RunPlan },
+    /// A run is complete and verified.
+    RunCommitted { manifest: Box<Manifest> },
+    /// A run has ended without a result.
+    RunAborted { run_id: RunId, why: String },
+    /// A person accepted a Suspicious run: it counts from here.
+    RunAccepted { run_id: RunId },
+    /// A person accepted the loss of a volume.
+    LossAccepted { volume: PartId, claim_uid: String },
+    /// A committed run was verified again.
+    Verified { run_id: RunId },
+    /// A run was pruned: its data is about to be removed, and it can no longer be restored.
+    Pruned { run_id: RunId, why: String },
+    /// The data of the pruned and the unknown was removed from a repository: marked, or freed.
+    Swept {
+        volume: PartId,
+        marked_packs: u64,
+        freed_bytes: u64,
+    },
+    /// A restore came to its end.
+    Restored {
+        restore: String,
+        run_id: RunId,
+        succeeded: bool,
+        seconds: u64,
+        bytes: u64,
+        claims: Vec<RestoredClaim>,
+    },
+    /// A digest of all before, so that reading need not begin at 0.
+    Checkpoint { state: Box<serde_json::Value> },
+}
+
+/// A volume that a restore has filled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoredClaim {
+    /// The claim's name.
+    pub volume: PartId,
+    /// The claim's UID: from here this is the volume that holds the data.
+    pub claim_uid: String,
+}

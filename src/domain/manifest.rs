@@ -1,0 +1,183 @@
+//! What a run was meant to hold, and what it holds.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::ids::{KmsKeyArn, OrgId, PartId, RunId};
+
+/// Version of the manifest's own form.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// What one part copies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all_fields = "camelCase")]
+pub enum PartSource {
+    /// The Kubernetes objects of the namespace.
+    Objects {},
+    /// One volume, named by its claim.
+    Volume {
+        /// UID of the claim when the run was planned: a new one means that the volume was replaced.
+        claim_uid: String,
+        /// Workload that mounts it.
+        workload: String,
+        /// Only these folders of the volume; empty = the whole volume.
+        paths: Vec<String>,
+    },
+}
+
+/// How far the bytes of a part belong to one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Consistency {
+    /// Hooks of the workload made it consistent.
+    Hooks,
+    /// No pod had the volume mounted.
+    AtRest,
+    /// Files were copied while a pod had the volume mounted; the workload names no hooks.
+    Live,
+}
+
+/// One part of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedPart {
+    /// `objects`, or the claim's name.
+    pub part: PartId,
+    /// What it copies.
+    pub source: PartSource,
+    /// How far its bytes belong to one moment.
+    pub consistency: Consistency,
+}
+
+/// What a run is meant to hold. Its digest is in the manifest, so a run that lost a part on the way shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunPlan {
+    /// The run.
+    pub run_id: RunId,
+    /// Name of the OrgSnapshot it is the record of.
+    pub snapshot_name: String,
+    /// The slot it was due at; none for a run that a person asked for.
+    pub slot: Option<Timestamp>,
+    /// All parts, objects first, then claims by name.
+    pub parts: Vec<PlannedPart>,
+    /// Claims that are excluded by the workload's `backup.exclude`.
+    pub excluded: Vec<PartId>,
+}
+
+/// What a mover says of the part it copied and verified. Written once per pod, before the pod ends well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartRecord {
+    /// Version of the form: [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The run.
+    pub run_id: RunId,
+    /// The part.
+    pub part: PartId,
+    /// Snapshot in the volume's repository; none for the objects part.
+    pub repository_snapshot: Option<String>,
+    /// Files copied (objects part: 0).
+    pub files: u64,
+    /// Kubernetes objects archived (volume part: 0).
+    pub objects: u64,
+    /// Bytes read from the source.
+    pub bytes_read: u64,
+    /// Bytes that the bucket grew by.
+    pub bytes_added: u64,
+    /// SHA-256 (hex) over sorted path, size and content ids; for the objects part over the plain archive.
+    pub content_digest: String,
+    /// When the copy began.
+    pub started_at: Timestamp,
+    /// When the part was verified.
+    pub finished_at: Timestamp,
+    /// What was left out or is worth knowing: `lost+found`, kinds that are not archived.
+    pub warnings: Vec<String>,
+    /// The repository was re-opened with a freshly unwrapped key, and its structure and every new pack checked.
+    pub verified: bool,
+    /// Version of the engine that wrote it.
+    pub engine_version: String,
+}
+
+/// Whether a committed run counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// Planned, complete, verified, committed.
+    Good,
+    /// A part is empty or under half of its last good one: it does not count until a person accepts it.
+    Suspicious,
+}
+
+/// One part of a committed run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ManifestPart {
+    /// As planned.
+    pub planned: PlannedPart,
+    /// As the mover recorded it.
+    pub record: PartRecord,
+    /// Its consistency point.
+    pub consistency_point: Timestamp,
+    /// Name of the part record's object under the org's prefix.
+    pub record_key: String,
+}
+
+/// The record of a committed run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    /// Version of the form: [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The org.
+    pub org_id: OrgId,
+    /// UID of the kube-system namespace of the cluster that ran it.
+    pub cluster_uid: String,
+    /// The run.
+    pub run_id: RunId,
+    /// Name of its OrgSnapshot.
+    pub snapshot_name: String,
+    /// The slot it was due at.
+    pub slot: Option<Timestamp>,
+    /// SHA-256 (hex) of the canonical JSON of the [`RunPlan`].
+    pub plan_digest: String,
+    /// The oldest consistency point of its parts.
+    pub consistency_point: Timestamp,
+    /// Every planned part.
+    pub parts: Vec<ManifestPart>,
+    /// Claims left out by the workload's `backup.exclude`.
+    pub excluded: Vec<PartId>,
+    /// The org's KMS key.
+    pub kms_key_arn: KmsKeyArn,
+    /// Object name of the wrapped master key, under the org's prefix.
+    pub wrapped_key_id: String,
+    /// The bucket.
+    pub bucket: String,
+    /// The bucket's region as S3 says it, not as the spec does.
+    pub bucket_cloud_region: String,
+    /// Whether it counts.
+    pub verdict: Verdict,
+    /// Why it is Suspicious; empty when Good.
+    pub suspicions: Vec<String>,
+    /// Version of the operator that committed it.
+    pub operator_version: String,
+    /// Version of the engine.
+    pub engine_version: String,
+}
+
+impl Manifest {
+    /// Bytes read from the sources, over all parts.
+    pub fn bytes_read(&self) -> u64 {
+        self.parts.iter().map(|p| p.record.bytes_read).sum()
+    }
+    /// Bytes that the bucket grew by, over all parts.
+    pub fn bytes_added(&self) -> u64 {
+        self.parts.iter().map(|p| p.record.bytes_added).sum()
+    }
+    /// Files, over all parts.
+    pub fn files(&self) -> u64 {
+        self.parts.iter().map(|p| p.record.files).sum()
+    }
+    /// Kubernetes objects.
+    pub fn objects(&self) -> u64 {
+        self.parts.iter().map(|p| p.record.objects).sum()
+    }
+}

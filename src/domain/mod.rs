@@ -1,0 +1,8 @@
+//! The rules of the product, pure and synchronous: no Kubernetes, no AWS, no runtime, no clock.
+
+pub mod bucket_layout;
+pub mod ids;
+pub mod ledger;
+pub mod manifest;
+pub mod mover_task;
+pub mod names;

@@ -1,0 +1,189 @@
+//! What a mover is told to do, and what it answers: the files of its Secret and its termination message.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ids::{KmsKeyArn, OrgId, PartId, RunId},
+    manifest::{Consistency, PartRecord},
+};
+
+/// Folder where a mover finds its Secret.
+pub const TASK_DIR: &str = "/var/run/tray/task";
+/// File of [`TASK_DIR`]: a [`MoverTask`].
+pub const TASK_FILE: &str = "task.json";
+/// File of [`TASK_DIR`]: [`SessionCredentials`]; renewed in place while the mover runs.
+pub const CREDENTIALS_FILE: &str = "credentials.json";
+/// File of [`TASK_DIR`]: PEM bundle to trust besides the system's roots; absent = none.
+pub const CA_BUNDLE_FILE: &str = "ca.crt";
+/// Where the volume is mounted in a volume mover.
+pub const VOLUME_DIR: &str = "/volume";
+/// Where a mover writes its [`MoverOutcome`] (at most 4 KiB): the pod's termination message.
+pub const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// Temporary credentials cut down to one part.
+#[derive(Clone, Serialize, Deserialize, zeroize::Zeroize, zeroize::ZeroizeOnDrop)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionCredentials {
+    /// Access key id.
+    pub access_key_id: String,
+    /// Secret access key.
+    pub secret_access_key: String,
+    /// Session token.
+    pub session_token: String,
+    /// When they end.
+    #[zeroize(skip)]
+    pub expires_at: Timestamp,
+}
+
+/// A bucket and how to reach it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BucketLocation {
+    /// Name.
+    pub bucket: String,
+    /// Account id that must own it: sent with every request.
+    pub bucket_owner: String,
+    /// AWS region.
+    pub cloud_region: String,
+    /// Key prefix, empty or ending in `/`.
+    pub prefix: String,
+    /// Custom endpoints; empty = AWS.
+    pub endpoints: Endpoints,
+}
+
+/// Custom endpoints; empty = AWS. Path style whenever `s3` is set; https only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Endpoints {
+    /// S3.
+    pub s3: String,
+    /// KMS.
+    pub kms: String,
+    /// STS.
+    pub sts: String,
+}
+
+/// What all movers need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MoverTask {
+    /// The org.
+    pub org_id: OrgId,
+    /// The bucket.
+    pub location: BucketLocation,
+    /// The org's key.
+    pub kms_key_arn: KmsKeyArn,
+    /// What to do.
+    pub action: Action,
+}
+
+/// What a mover does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all_fields = "camelCase")]
+pub enum Action {
+    /// Copy [`VOLUME_DIR`] into the volume's repository, verify, write the part record.
+    SnapshotVolume {
+        run_id: RunId,
+        part: PartId,
+        /// Only these folders; empty = all.
+        paths: Vec<String>,
+        consistency: Consistency,
+        /// Tag of the repository snapshot.
+        consistency_point: Timestamp,
+    },
+    /// Archive the Kubernetes objects of the mover's own namespace, verify, write the part record.
+    SnapshotObjects {
+        run_id: RunId,
+        part: PartId,
+        namespace: String,
+    },
+    /// Fill the (empty) volume from a repository snapshot.
+    RestoreVolume {
+        run_id: RunId,
+        part: PartId,
+        repository_snapshot: String,
+        content_digest: String,
+    },
+    /// Create what the archive holds and the operator does not render.
+    RestoreObjects {
+        run_id: RunId,
+        namespace: String,
+        content_digest: String,
+    },
+    /// Remove repository snapshots that are not in `keep`, objects archives of `remove_archives`, mark packs, free old marks.
+    Prune {
+        /// Repositories of the org.
+        volumes: Vec<PruneVolume>,
+        /// Runs whose objects archive goes.
+        remove_archives: Vec<RunId>,
+    },
+}
+
+/// One repository to prune.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PruneVolume {
+    /// The volume.
+    pub volume: PartId,
+    /// Repository snapshots that stay; every other goes.
+    pub keep: Vec<String>,
+    /// How long a marked pack waits before it is freed, in hours.
+    pub keep_delete_hours: u32,
+    /// How long a pack is left alone after it was written, in hours.
+    pub keep_pack_hours: u32,
+}
+
+/// What a mover says at its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all_fields = "camelCase")]
+pub enum MoverOutcome {
+    /// A part was copied and verified.
+    Snapshotted { record: Box<PartRecord> },
+    /// A volume was filled.
+    RestoredVolume { files: u64, bytes: u64, seconds: f64 },
+    /// Objects were created; `refused` are `kind/name: reason`, cut to what fits.
+    RestoredObjects {
+        created: u64,
+        unchanged: u64,
+        refused: Vec<String>,
+    },
+    /// Repositories were pruned.
+    Pruned { volumes: Vec<PrunedVolume> },
+    /// It failed: the reason is one of a fixed list, the message names the object.
+    Failed { reason: FailureReason, message: String },
+}
+
+/// What pruning did to one repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PrunedVolume {
+    /// The volume.
+    pub volume: PartId,
+    /// Repository snapshots removed.
+    pub removed_snapshots: u64,
+    /// Packs marked for removal.
+    pub marked_packs: u64,
+    /// Bytes freed.
+    pub freed_bytes: u64,
+}
+
+/// Why a mover failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureReason {
+    /// A file or folder of the volume could not be read; the message names the path.
+    SourceUnreadable,
+    /// The bucket refused or did not answer.
+    BucketFailed,
+    /// KMS refused or did not answer.
+    KeyFailed,
+    /// What was written could not be verified.
+    VerificationFailed,
+    /// The repository is damaged or of another key.
+    RepositoryFailed,
+    /// The volume to fill is not empty, or what it holds differs from the snapshot.
+    TargetFailed,
+    /// The Kubernetes API refused or did not answer.
+    KubernetesFailed,
+    /// The task or credentials file cannot be read.
+    TaskInvalid,
+}

@@ -1,0 +1,84 @@
+//! Every name that two parts of the system have to agree on: labels, annotations, accounts, child names.
+
+/// API group of all our kinds.
+pub const GROUP: &str = "platform.tray.ai";
+/// Field manager of every write, and value of [`LABEL_MANAGED_BY`].
+pub const OPERATOR: &str = "tray-operator";
+/// Namespace of the operator; the admission policies name its service account in it.
+pub const SYSTEM_NAMESPACE: &str = "tray-system";
+/// Service account of the operator, in [`SYSTEM_NAMESPACE`].
+pub const OPERATOR_SERVICE_ACCOUNT: &str = "tray-operator";
+
+/// Set on every child: who made it.
+pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Set on every child and every pod of an org: the TrayOrg's name. On a Namespace it makes the policies apply.
+pub const LABEL_ORG: &str = "platform.tray.ai/org";
+/// On the Namespace and every child: the orgId.
+pub const LABEL_ORG_ID: &str = "platform.tray.ai/org-id";
+/// On the Namespace: the pinned cloud region. Policies compare nodes with it.
+pub const LABEL_REGION: &str = "platform.tray.ai/region";
+/// On the Namespace: the name of the Region object of the first placement.
+pub const LABEL_REGION_NAME: &str = "platform.tray.ai/region-name";
+/// On the Namespace: the pinned jurisdiction.
+pub const LABEL_JURISDICTION: &str = "platform.tray.ai/jurisdiction";
+/// On the Namespace: the only StorageClass its claims may use.
+pub const LABEL_STORAGE_CLASS: &str = "platform.tray.ai/storage-class";
+/// On the Namespace, `true`: its org is gone, its data is kept.
+pub const LABEL_RETAINED: &str = "platform.tray.ai/retained";
+/// On workloads, their pods, Services and claims: the workload's name.
+pub const LABEL_WORKLOAD: &str = "platform.tray.ai/workload";
+/// On Jobs and pods that move data: [`COMPONENT_MOVER`].
+pub const LABEL_COMPONENT: &str = "platform.tray.ai/component";
+/// Value of [`LABEL_COMPONENT`].
+pub const COMPONENT_MOVER: &str = "mover";
+/// On mover Jobs: the run they belong to, lower case.
+pub const LABEL_RUN: &str = "platform.tray.ai/run-id";
+/// On mover Jobs: the part they copy.
+pub const LABEL_PART: &str = "platform.tray.ai/part";
+/// On mover Jobs: the name of the OrgSnapshot or OrgRestore they work for.
+pub const LABEL_OWNER: &str = "platform.tray.ai/owner";
+
+/// On a TrayOrg: a person accepts the Suspicious run that the value names.
+pub const ANNOTATION_ACCEPT_RUN: &str = "platform.tray.ai/accept-run";
+/// On a TrayOrg: a person accepts the loss of the volume (claim name) that the value names.
+pub const ANNOTATION_ACCEPT_DATA_LOSS: &str = "platform.tray.ai/accept-data-loss";
+/// On mover Jobs: the consistency point of their part, RFC 3339.
+pub const ANNOTATION_CONSISTENCY_POINT: &str = "platform.tray.ai/consistency-point";
+
+/// Finalizer of a TrayOrg.
+pub const FINALIZER_ORG: &str = "platform.tray.ai/org";
+/// Label of nodes that Kubernetes itself defines.
+pub const NODE_REGION: &str = "topology.kubernetes.io/region";
+/// Label of nodes that Kubernetes itself defines.
+pub const NODE_ZONE: &str = "topology.kubernetes.io/zone";
+
+/// Service account of an org's workloads: no token, no rights.
+pub const WORKLOAD_SERVICE_ACCOUNT: &str = "tray-workload";
+/// Service account of the movers of an org.
+pub const MOVER_SERVICE_ACCOUNT: &str = "tray-mover";
+/// PriorityClass that only the operator's Jobs may use; pods of it are outside the org's pod quota.
+pub const MOVER_PRIORITY_CLASS: &str = "tray-mover";
+
+/// ClusterRole (in the chart) of an org's owners with role Admin.
+pub const CLUSTER_ROLE_ORG_ADMIN: &str = "tray-org-admin";
+/// ClusterRole (in the chart) of an org's owners with role Viewer.
+pub const CLUSTER_ROLE_ORG_VIEWER: &str = "tray-org-viewer";
+/// ClusterRole (in the chart) bound to the operator in each org namespace: exec for hooks, Secrets for movers.
+pub const CLUSTER_ROLE_ORG_OPERATOR: &str = "tray-org-operator";
+/// ClusterRole (in the chart) of the objects part of a snapshot: reads the archived kinds.
+pub const CLUSTER_ROLE_ORG_ARCHIVE: &str = "tray-org-archive";
+/// ClusterRole (in the chart) of the objects part of a restore: creates the archived kinds; bound while it runs.
+pub const CLUSTER_ROLE_ORG_RESTORE: &str = "tray-org-restore";
+
+/// Namespace of an org: `org-<name>-<first 8 of orgId>`.
+pub fn org_namespace(org_name: &str, org_id: &super::ids::OrgId) -> String {
+    format!("org-{org_name}-{}", &org_id.as_str()[..8])
+}
+
+/// Name of the claim that a StatefulSet with one volume expects for its first replica: `data-<workload>-<ordinal>`.
+pub fn claim_name(workload: &str, ordinal: u32) -> String {
+    format!("data-{workload}-{ordinal}")
+}
+
+/// The part of a run that holds the Kubernetes objects.
+pub const OBJECTS_PART: &str = "objects";
