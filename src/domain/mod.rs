@@ -6,3 +6,4 @@ pub mod ledger;
 pub mod manifest;
 pub mod mover_task;
 pub mod names;
+pub mod run_plan;
