@@ -143,7 +143,7 @@ pub enum MoverOutcome {
     /// A part was copied and verified.
     Snapshotted { record: Box<PartRecord> },
     /// A volume was filled.
-    RestoredVolume { files: u64, bytes: u64, seconds: f64 },
+    RestoredVolume { files: u64, bytes: u64, seconds: u64 },
     /// Objects were created; `refused` are `kind/name: reason`, cut to what fits.
     RestoredObjects {
         created: u64,

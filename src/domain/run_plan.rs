@@ -54,13 +54,27 @@ pub fn plan(run_id: RunId, snapshot_name: &str, slot: Option<Timestamp>, volumes
             source: PartSource::Volume {
                 claim_uid: volume.claim_uid.clone(),
                 workload: volume.workload.clone(),
-                paths: if volume.mounted { volume.paths.clone() } else { Vec::new() },
+                paths: if volume.mounted {
+                    volume.paths.clone()
+                } else {
+                    Vec::new()
+                },
             },
             consistency,
         }
     }));
-    let excluded = volumes.iter().filter(|v| v.excluded).map(|v| v.claim.clone()).collect();
-    RunPlan { run_id, snapshot_name: snapshot_name.to_owned(), slot, parts, excluded }
+    let excluded = volumes
+        .iter()
+        .filter(|v| v.excluded)
+        .map(|v| v.claim.clone())
+        .collect();
+    RunPlan {
+        run_id,
+        snapshot_name: snapshot_name.to_owned(),
+        slot,
+        parts,
+        excluded,
+    }
 }
 
 /// The id of the objects part.
@@ -149,7 +163,10 @@ pub fn manifest(
         });
     }
     let oldest = parts.iter().map(|p| p.consistency_point).min();
-    let engine_version = parts.first().map(|p| p.record.engine_version.clone()).unwrap_or_default();
+    let engine_version = parts
+        .first()
+        .map(|p| p.record.engine_version.clone())
+        .unwrap_or_default();
     Ok(Manifest {
         format_version: FORMAT_VERSION,
         org_id: facts.org_id.clone(),
@@ -165,7 +182,11 @@ pub fn manifest(
         wrapped_key_id: "key/0001.json".to_owned(),
         bucket: facts.bucket.clone(),
         bucket_cloud_region: facts.bucket_cloud_region.clone(),
-        verdict: if suspicions.is_empty() { Verdict::Good } else { Verdict::Suspicious },
+        verdict: if suspicions.is_empty() {
+            Verdict::Good
+        } else {
+            Verdict::Suspicious
+        },
         suspicions,
         operator_version: facts.operator_version.clone(),
         engine_version,
@@ -229,7 +250,12 @@ mod tests {
 
     #[test]
     fn objects_come_first_then_volumes_by_name() {
-        let plan = plan(run(), "s", None, &[volume("data-web-0", true, false), volume("data-db-0", true, true)]);
+        let plan = plan(
+            run(),
+            "s",
+            None,
+            &[volume("data-web-0", true, false), volume("data-db-0", true, true)],
+        );
         let parts: Vec<&str> = plan.parts.iter().map(|p| p.part.as_str()).collect();
         assert_eq!(parts, ["objects", "data-db-0", "data-web-0"]);
     }
@@ -243,7 +269,9 @@ mod tests {
         ] {
             let plan = plan(run(), "s", None, &[volume("data-db-0", mounted, hooks)]);
             assert_eq!(plan.parts[1].consistency, want);
-            let PartSource::Volume { paths: planned, .. } = &plan.parts[1].source else { panic!() };
+            let PartSource::Volume { paths: planned, .. } = &plan.parts[1].source else {
+                panic!()
+            };
             assert_eq!(planned.len(), paths);
         }
     }
@@ -260,9 +288,13 @@ mod tests {
     #[test]
     fn the_consistency_point_is_the_oldest_and_a_hook_counts_from_its_start() {
         let plan = plan(run(), "s", None, &[volume("data-db-0", true, true)]);
-        let manifest =
-            manifest(&plan, &facts(), &[copied("objects", 50, None), copied("data-db-0", 90, Some(40))], vec![])
-                .unwrap();
+        let manifest = manifest(
+            &plan,
+            &facts(),
+            &[copied("objects", 50, None), copied("data-db-0", 90, Some(40))],
+            vec![],
+        )
+        .unwrap();
         assert_eq!(manifest.consistency_point, at(40));
         assert_eq!(manifest.verdict, Verdict::Good);
     }

@@ -103,7 +103,10 @@ impl Mover {
     fn labels(&self) -> BTreeMap<String, String> {
         let mut labels = BTreeMap::from([
             (names::LABEL_MANAGED_BY.to_owned(), names::OPERATOR.to_owned()),
-            (names::LABEL_COMPONENT.to_owned(), names::COMPONENT_MOVER.to_owned()),
+            (
+                names::LABEL_COMPONENT.to_owned(),
+                names::COMPONENT_MOVER.to_owned(),
+            ),
             (names::LABEL_ORG.to_owned(), self.org_name.clone()),
             (names::LABEL_ORG_ID.to_owned(), self.org_id.to_string()),
             (names::LABEL_OWNER.to_owned(), self.owner.clone()),
@@ -148,7 +151,10 @@ impl Mover {
                     }],
                 }),
                 template: PodTemplateSpec {
-                    metadata: Some(ObjectMeta { labels: Some(self.labels()), ..ObjectMeta::default() }),
+                    metadata: Some(ObjectMeta {
+                        labels: Some(self.labels()),
+                        ..ObjectMeta::default()
+                    }),
                     spec: Some(self.pod()),
                 },
                 ..JobSpec::default()
@@ -158,8 +164,7 @@ impl Mover {
     }
 
     fn pod(&self) -> PodSpec {
-        let mut node_selector =
-            BTreeMap::from([(names::NODE_REGION.to_owned(), self.cloud_region.clone())]);
+        let mut node_selector = BTreeMap::from([(names::NODE_REGION.to_owned(), self.cloud_region.clone())]);
         if let Some(node) = self.volume.as_ref().and_then(|v| v.node.clone()) {
             node_selector.insert("kubernetes.io/hostname".to_owned(), node);
         }
@@ -192,13 +197,19 @@ impl Mover {
                         ("cpu".to_owned(), Quantity("50m".to_owned())),
                         ("memory".to_owned(), Quantity("64Mi".to_owned())),
                     ])),
-                    limits: Some(BTreeMap::from([("memory".to_owned(), Quantity("512Mi".to_owned()))])),
+                    limits: Some(BTreeMap::from([(
+                        "memory".to_owned(),
+                        Quantity("512Mi".to_owned()),
+                    )])),
                     ..ResourceRequirements::default()
                 }),
                 security_context: Some(SecurityContext {
                     allow_privilege_escalation: Some(false),
                     read_only_root_filesystem: Some(true),
-                    capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+                    capabilities: Some(Capabilities {
+                        drop: Some(vec!["ALL".to_owned()]),
+                        add: None,
+                    }),
                     ..SecurityContext::default()
                 }),
                 volume_mounts: Some(volume_mounts),
@@ -214,7 +225,10 @@ impl Mover {
             run_as_non_root: Some(true),
             run_as_user: Some(IMAGE_USER),
             run_as_group: Some(IMAGE_USER),
-            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".to_owned(),
+                localhost_profile: None,
+            }),
             ..PodSecurityContext::default()
         };
         if let Some(volume) = &self.volume {
@@ -224,8 +238,7 @@ impl Mover {
                 Access::ReadOnly => context.supplemental_groups = volume.fs_group.map(|group| vec![group]),
                 Access::ReadWrite => {
                     context.fs_group = volume.fs_group;
-                    context.fs_group_change_policy =
-                        volume.fs_group.map(|_| "OnRootMismatch".to_owned());
+                    context.fs_group_change_policy = volume.fs_group.map(|_| "OnRootMismatch".to_owned());
                 }
             }
         }
@@ -258,8 +271,11 @@ impl Mover {
             scratch("tmp"),
             scratch("cache"),
         ];
-        let mut mounts =
-            vec![mount("task", TASK_DIR, true), mount("tmp", "/tmp", false), mount("cache", "/cache", false)];
+        let mut mounts = vec![
+            mount("task", TASK_DIR, true),
+            mount("tmp", "/tmp", false),
+            mount("cache", "/cache", false),
+        ];
         if let Some(volume) = &self.volume {
             let read_only = volume.access == Access::ReadOnly;
             volumes.push(Volume {
@@ -285,7 +301,10 @@ impl Mover {
     ) -> Result<Secret, serde_json::Error> {
         let mut data = BTreeMap::from([
             (TASK_FILE.to_owned(), ByteString(serde_json::to_vec(task)?)),
-            (CREDENTIALS_FILE.to_owned(), ByteString(serde_json::to_vec(credentials)?)),
+            (
+                CREDENTIALS_FILE.to_owned(),
+                ByteString(serde_json::to_vec(credentials)?),
+            ),
         ]);
         if let Some(pem) = ca_bundle {
             data.insert(CA_BUNDLE_FILE.to_owned(), ByteString(pem.to_vec()));
@@ -317,7 +336,10 @@ fn field_env(name: &str, path: &str) -> EnvVar {
         name: name.to_owned(),
         value: None,
         value_from: Some(EnvVarSource {
-            field_ref: Some(ObjectFieldSelector { field_path: path.to_owned(), api_version: None }),
+            field_ref: Some(ObjectFieldSelector {
+                field_path: path.to_owned(),
+                api_version: None,
+            }),
             ..EnvVarSource::default()
         }),
     }
@@ -330,7 +352,10 @@ pub fn snapshot_job_name(run: &RunId, part: &PartId) -> String {
 
 /// Name of the Job that restores one part, from the OrgRestore's UID so that a new OrgRestore never meets old Jobs.
 pub fn restore_job_name(restore_uid: &str, part: &PartId) -> String {
-    bounded(format!("restore-{}-{part}", restore_uid.split('-').next().unwrap_or_default()))
+    bounded(format!(
+        "restore-{}-{part}",
+        restore_uid.split('-').next().unwrap_or_default()
+    ))
 }
 
 /// Cuts a name to 63 characters; what is cut is replaced by a digest of the whole, so two names stay two.
@@ -384,8 +409,17 @@ mod tests {
         let context = pod.security_context.unwrap();
         assert_eq!(context.fs_group, None);
         assert_eq!(context.supplemental_groups, Some(vec![997]));
-        assert_eq!((context.run_as_user, context.run_as_group), (Some(999), Some(998)));
-        let claim = pod.volumes.unwrap().pop().unwrap().persistent_volume_claim.unwrap();
+        assert_eq!(
+            (context.run_as_user, context.run_as_group),
+            (Some(999), Some(998))
+        );
+        let claim = pod
+            .volumes
+            .unwrap()
+            .pop()
+            .unwrap()
+            .persistent_volume_claim
+            .unwrap();
         assert_eq!(claim.read_only, Some(true));
     }
 
@@ -395,7 +429,16 @@ mod tests {
         let context = pod.security_context.unwrap();
         assert_eq!(context.fs_group, Some(997));
         assert_eq!(context.supplemental_groups, None);
-        assert_eq!(pod.volumes.unwrap().pop().unwrap().persistent_volume_claim.unwrap().read_only, None);
+        assert_eq!(
+            pod.volumes
+                .unwrap()
+                .pop()
+                .unwrap()
+                .persistent_volume_claim
+                .unwrap()
+                .read_only,
+            None
+        );
     }
 
     #[test]
@@ -417,7 +460,10 @@ mod tests {
     fn job_names_are_labels_and_stay_different_when_cut() {
         let run: RunId = "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
         let long = |end: char| format!("data-{}{end}", "w".repeat(50)).parse::<PartId>().unwrap();
-        let (one, two) = (snapshot_job_name(&run, &long('a')), snapshot_job_name(&run, &long('b')));
+        let (one, two) = (
+            snapshot_job_name(&run, &long('a')),
+            snapshot_job_name(&run, &long('b')),
+        );
         assert_ne!(one, two);
         assert!(one.parse::<PartId>().is_ok() && two.parse::<PartId>().is_ok());
     }

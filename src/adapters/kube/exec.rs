@@ -60,15 +60,27 @@ pub async fn run_hook(
 ) -> Result<(), HookError> {
     match tokio::time::timeout(timeout, run(client, target, command)).await {
         Ok(result) => result,
-        Err(_) => Err(HookError::TimedOut { pod: target.pod.clone(), seconds: timeout.as_secs() }),
+        Err(_) => Err(HookError::TimedOut {
+            pod: target.pod.clone(),
+            seconds: timeout.as_secs(),
+        }),
     }
 }
 
 async fn run(client: kube::Client, target: &HookTarget, command: &[String]) -> Result<(), HookError> {
     let pods: Api<Pod> = Api::namespaced(client, &target.namespace);
-    let params = AttachParams::default().container(&target.container).stdout(true).stderr(true);
-    let exec_error = |source| HookError::Exec { pod: target.pod.clone(), source: Box::new(source) };
-    let mut process = pods.exec(&target.pod, command, &params).await.map_err(exec_error)?;
+    let params = AttachParams::default()
+        .container(&target.container)
+        .stdout(true)
+        .stderr(true);
+    let exec_error = |source| HookError::Exec {
+        pod: target.pod.clone(),
+        source: Box::new(source),
+    };
+    let mut process = pods
+        .exec(&target.pod, command, &params)
+        .await
+        .map_err(exec_error)?;
     let status = process.take_status();
     let (stdout, stderr) = (process.stdout(), process.stderr());
     // Both are drained while the command runs: a full pipe would stop it.
@@ -84,14 +96,18 @@ async fn run(client: kube::Client, target: &HookTarget, command: &[String]) -> R
     };
     match status {
         Some(status) if status.status.as_deref() == Some("Success") => Ok(()),
-        Some(status) => Err(failed(status.message.unwrap_or_else(|| "no reason given".to_owned()))),
+        Some(status) => Err(failed(
+            status.message.unwrap_or_else(|| "no reason given".to_owned()),
+        )),
         None => Err(failed("the connection ended before the command did".to_owned())),
     }
 }
 
 /// Reads to the end and keeps the last [`KEPT_OUTPUT`] bytes.
 async fn tail(stream: Option<impl AsyncRead + Unpin>) -> String {
-    let Some(mut stream) = stream else { return String::new() };
+    let Some(mut stream) = stream else {
+        return String::new();
+    };
     let mut kept = Vec::new();
     let mut buffer = [0u8; 4096];
     while let Ok(read) = stream.read(&mut buffer).await {

@@ -53,7 +53,11 @@ pub struct MoverState {
 
 /// Reads the state of a Job.
 pub fn state_of(job: &Job) -> MoverState {
-    let conditions = job.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+    let conditions = job
+        .status
+        .as_ref()
+        .and_then(|s| s.conditions.as_deref())
+        .unwrap_or_default();
     let condition = |type_: &str| conditions.iter().find(|c| c.type_ == type_ && c.status == "True");
     let failed = condition("Failed");
     let phase = if failed.is_some() {
@@ -91,7 +95,10 @@ pub struct MoverJobs {
 impl MoverJobs {
     /// Of that namespace.
     pub fn new(client: Client, namespace: &str) -> Self {
-        Self { client, namespace: namespace.to_owned() }
+        Self {
+            client,
+            namespace: namespace.to_owned(),
+        }
     }
 
     fn jobs(&self) -> Api<Job> {
@@ -121,14 +128,20 @@ impl MoverJobs {
         credentials: &SessionCredentials,
         ca_bundle: Option<&[u8]>,
     ) -> Result<(), kube::Error> {
-        let params = PostParams { field_manager: Some(names::OPERATOR.to_owned()), ..PostParams::default() };
+        let params = PostParams {
+            field_manager: Some(names::OPERATOR.to_owned()),
+            ..PostParams::default()
+        };
         let job = match self.jobs().create(&params, &mover.job()).await {
-            Err(kube::Error::Api(status)) if status.is_already_exists() => self.jobs().get(&mover.name).await?,
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                self.jobs().get(&mover.name).await?
+            }
             other => other?,
         };
         let uid = job.uid().unwrap_or_default();
-        let secret =
-            mover.secret(&uid, task, credentials, ca_bundle).map_err(kube::Error::SerdeError)?;
+        let secret = mover
+            .secret(&uid, task, credentials, ca_bundle)
+            .map_err(kube::Error::SerdeError)?;
         self.apply_secret(&secret).await?;
         self.jobs()
             .patch(
@@ -142,7 +155,9 @@ impl MoverJobs {
 
     async fn apply_secret(&self, secret: &Secret) -> Result<(), kube::Error> {
         let params = PatchParams::apply(names::OPERATOR).force();
-        self.secrets().patch(&secret.name_any(), &params, &Patch::Apply(secret)).await?;
+        self.secrets()
+            .patch(&secret.name_any(), &params, &Patch::Apply(secret))
+            .await?;
         Ok(())
     }
 
@@ -151,19 +166,30 @@ impl MoverJobs {
         use crate::domain::mover_task::CREDENTIALS_FILE;
         let body = serde_json::to_string(credentials).map_err(kube::Error::SerdeError)?;
         let patch = json!({"stringData": BTreeMap::from([(CREDENTIALS_FILE, body)])});
-        self.secrets().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        self.secrets()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await?;
         Ok(())
     }
 
     /// What the newest pod of a mover said at its end; none where it said nothing that can be read.
     pub async fn outcome(&self, name: &str) -> Result<Option<MoverOutcome>, kube::Error> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
-        let mut pods =
-            pods.list(&ListParams::default().labels(&format!("batch.kubernetes.io/job-name={name}"))).await?.items;
+        let mut pods = pods
+            .list(&ListParams::default().labels(&format!("batch.kubernetes.io/job-name={name}")))
+            .await?
+            .items;
         pods.sort_by_key(|pod| std::cmp::Reverse(pod.creation_timestamp().map(|t| t.0)));
         let said = pods.iter().find_map(|pod| {
             let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-            statuses.first()?.state.as_ref()?.terminated.as_ref()?.message.clone()
+            statuses
+                .first()?
+                .state
+                .as_ref()?
+                .terminated
+                .as_ref()?
+                .message
+                .clone()
         });
         Ok(said.and_then(|message| serde_json::from_str(&message).ok()))
     }
@@ -182,8 +208,10 @@ mod tests {
     use super::*;
 
     fn job(spec: serde_json::Value, conditions: serde_json::Value) -> Job {
-        serde_json::from_value(json!({"metadata": {"name": "j"}, "spec": spec, "status": {"conditions": conditions}}))
-            .unwrap()
+        serde_json::from_value(
+            json!({"metadata": {"name": "j"}, "spec": spec, "status": {"conditions": conditions}}),
+        )
+        .unwrap()
     }
     fn phase(suspend: bool, conditions: serde_json::Value) -> Phase {
         state_of(&job(json!({"suspend": suspend, "template": {}}), conditions)).phase
@@ -193,9 +221,18 @@ mod tests {
     fn the_phase_comes_from_the_conditions() {
         assert_eq!(phase(true, json!([])), Phase::Suspended);
         assert_eq!(phase(false, json!([])), Phase::Running);
-        assert_eq!(phase(false, json!([{"type": "Complete", "status": "True"}])), Phase::Succeeded);
-        assert_eq!(phase(false, json!([{"type": "Failed", "status": "True"}])), Phase::Failed);
+        assert_eq!(
+            phase(false, json!([{"type": "Complete", "status": "True"}])),
+            Phase::Succeeded
+        );
+        assert_eq!(
+            phase(false, json!([{"type": "Failed", "status": "True"}])),
+            Phase::Failed
+        );
         // Announced, but its last pod has not ended: not yet.
-        assert_eq!(phase(false, json!([{"type": "FailureTarget", "status": "True"}])), Phase::Running);
+        assert_eq!(
+            phase(false, json!([{"type": "FailureTarget", "status": "True"}])),
+            Phase::Running
+        );
     }
 }

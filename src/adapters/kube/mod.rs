@@ -1,0 +1,4 @@
+//! Kubernetes.
+
+pub mod exec;
+pub mod mover_jobs;
