@@ -6,4 +6,5 @@ pub mod ledger;
 pub mod manifest;
 pub mod mover_task;
 pub mod names;
+pub mod restore_run;
 pub mod run_plan;
