@@ -2,3 +2,4 @@
 
 pub mod exec;
 pub mod mover_jobs;
+pub mod repository_lock;
