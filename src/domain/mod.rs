@@ -4,6 +4,7 @@ pub mod bucket_layout;
 pub mod ids;
 pub mod ledger;
 pub mod manifest;
+pub mod mover_lifetime;
 pub mod mover_task;
 pub mod names;
 pub mod restore_run;
