@@ -1,6 +1,7 @@
 //! The rules of the product, pure and synchronous: no Kubernetes, no AWS, no runtime, no clock.
 
 pub mod bucket_layout;
+pub mod cloud_regions;
 pub mod ids;
 pub mod ledger;
 pub mod manifest;
