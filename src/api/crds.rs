@@ -50,7 +50,7 @@ pub fn all_crds() -> Vec<CustomResourceDefinition> {
         (OrgRestore::crd(), LABEL_NAME),
     ]
     .into_iter()
-    .map(|(crd, longest)| limit_name(crd, longest))
+    .map(|(crd, longest)| keep(limit_name(crd, longest)))
     .collect()
 }
 
@@ -78,6 +78,13 @@ pub fn write(folder: &Path) -> Result<(), Error> {
         })?;
     }
     Ok(())
+}
+
+/// Uninstalling the chart leaves the CRDs, and with them every org: deleting a CRD deletes its objects.
+fn keep(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    let annotations = crd.metadata.annotations.get_or_insert_default();
+    annotations.insert("helm.sh/resource-policy".to_owned(), "keep".to_owned());
+    crd
 }
 
 /// Names are DNS labels of at most `longest` characters. In the schema, not as a rule: the API server then says which
