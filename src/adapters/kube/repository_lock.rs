@@ -30,7 +30,9 @@ pub struct RepositoryLocks {
 impl RepositoryLocks {
     /// In the operator's namespace.
     pub fn new(client: Client) -> Self {
-        Self { leases: Api::namespaced(client, names::SYSTEM_NAMESPACE) }
+        Self {
+            leases: Api::namespaced(client, names::SYSTEM_NAMESPACE),
+        }
     }
 
     /// Locks for `holder` (`<kind>/<name>`), or takes the lock over from `ended`, a holder known to have ended.
@@ -49,7 +51,9 @@ impl RepositoryLocks {
         match self.leases.replace(&name, &PostParams::default(), &lease).await {
             Ok(_) => Ok(Lock::Held),
             // Somebody was faster: the resourceVersion guards the replacement.
-            Err(kube::Error::Api(status)) if status.is_conflict() => Ok(Lock::HeldBy("another worker".to_owned())),
+            Err(kube::Error::Api(status)) if status.is_conflict() => {
+                Ok(Lock::HeldBy("another worker".to_owned()))
+            }
             Err(error) => Err(error),
         }
     }
@@ -57,8 +61,12 @@ impl RepositoryLocks {
     async fn create(&self, name: &str, org: &OrgId, holder: &str) -> Result<Lock, kube::Error> {
         let mut lease = Lease::default();
         lease.metadata.name = Some(name.to_owned());
-        lease.labels_mut().insert(names::LABEL_MANAGED_BY.to_owned(), names::OPERATOR.to_owned());
-        lease.labels_mut().insert(names::LABEL_ORG_ID.to_owned(), org.to_string());
+        lease
+            .labels_mut()
+            .insert(names::LABEL_MANAGED_BY.to_owned(), names::OPERATOR.to_owned());
+        lease
+            .labels_mut()
+            .insert(names::LABEL_ORG_ID.to_owned(), org.to_string());
         set_holder(&mut lease, Some(holder));
         match self.leases.create(&PostParams::default(), &lease).await {
             Ok(_) => Ok(Lock::Held),
@@ -72,7 +80,9 @@ impl RepositoryLocks {
     /// Gives the lock back, if `holder` has it.
     pub async fn release(&self, org: &OrgId, holder: &str) -> Result<(), kube::Error> {
         let name = lease_name(org);
-        let Some(mut lease) = self.leases.get_opt(&name).await? else { return Ok(()) };
+        let Some(mut lease) = self.leases.get_opt(&name).await? else {
+            return Ok(());
+        };
         if holder_of(&lease) != Some(holder) {
             return Ok(());
         }
@@ -89,8 +99,14 @@ fn lease_name(org: &OrgId) -> String {
     format!("repositories-{org}")
 }
 fn holder_of(lease: &Lease) -> Option<&str> {
-    lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
+    lease
+        .spec
+        .as_ref()?
+        .holder_identity
+        .as_deref()
+        .filter(|holder| !holder.is_empty())
 }
 fn set_holder(lease: &mut Lease, holder: Option<&str>) {
-    lease.spec.get_or_insert_with(LeaseSpec::default).holder_identity = Some(holder.unwrap_or_default().to_owned());
+    lease.spec.get_or_insert_with(LeaseSpec::default).holder_identity =
+        Some(holder.unwrap_or_default().to_owned());
 }
