@@ -1,0 +1,207 @@
+//! A real API server with its etcd and nothing else: no nodes, no controllers. It ends with the test process.
+
+use std::{
+    fs::{self, File},
+    net::TcpListener,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use kube::{
+    Api, Client, Config, ResourceExt,
+    api::{DynamicObject, Patch, PatchParams},
+    config::{KubeConfigOptions, Kubeconfig},
+    core::GroupVersionKind,
+    discovery,
+};
+use serde_json::{Value, json};
+use tokio::{sync::OnceCell, time};
+
+use super::tools;
+
+/// How long anything here may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+/// Token of the cluster's administrator. The server listens on loopback and lives as long as the test.
+const TOKEN: &str = "administrator-of-a-test";
+/// Runs a program in a folder until standard input ends, which it does with the process that holds the other end,
+/// however that ends; then removes the folder.
+const KEEPER: &str = r#"folder=$1; shift
+"$@" & program=$!
+cat > /dev/null
+kill $program; wait $program
+rm -rf "$folder""#;
+
+/// A running API server.
+pub struct ApiServer {
+    kubeconfig: Kubeconfig,
+}
+
+/// The one API server of this test process; the first caller starts it.
+pub async fn shared() -> &'static ApiServer {
+    static SERVER: OnceCell<ApiServer> = OnceCell::const_new();
+    SERVER.get_or_init(ApiServer::start).await
+}
+
+impl ApiServer {
+    async fn start() -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap().keep();
+        let (etcd, server) = (folder.join("etcd"), folder.join("kube-apiserver"));
+        let etcd_url = format!("http://127.0.0.1:{}", free_port());
+        keep_running(
+            "etcd",
+            &etcd,
+            &[
+                "--data-dir=data",
+                "--unsafe-no-fsync",
+                &format!("--listen-client-urls={etcd_url}"),
+                &format!("--advertise-client-urls={etcd_url}"),
+                &format!("--listen-peer-urls=http://127.0.0.1:{}", free_port()),
+            ],
+        );
+
+        fs::create_dir_all(&server).unwrap();
+        let identity = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        fs::write(server.join("server.crt"), identity.cert.pem()).unwrap();
+        fs::write(server.join("server.key"), identity.signing_key.serialize_pem()).unwrap();
+        fs::write(
+            server.join("tokens.csv"),
+            format!("{TOKEN},admin,admin,system:masters\n"),
+        )
+        .unwrap();
+        let port = free_port();
+        keep_running(
+            "kube-apiserver",
+            &server,
+            &[
+                &format!("--etcd-servers={etcd_url}"),
+                "--bind-address=127.0.0.1",
+                &format!("--secure-port={port}"),
+                "--tls-cert-file=server.crt",
+                "--tls-private-key-file=server.key",
+                "--token-auth-file=tokens.csv",
+                "--authorization-mode=RBAC",
+                "--service-cluster-ip-range=10.0.0.0/24",
+                "--service-account-issuer=https://tests.invalid",
+                "--service-account-key-file=server.key",
+                "--service-account-signing-key-file=server.key",
+                // Would refuse every pod, since no controller makes the service accounts' `default`.
+                "--disable-admission-plugins=ServiceAccount",
+            ],
+        );
+
+        let kubeconfig = serde_json::from_value(json!({
+            "clusters": [{"name": "test", "cluster": {
+                "server": format!("https://127.0.0.1:{port}"),
+                "certificate-authority": server.join("server.crt"),
+            }}],
+            "users": [{"name": "admin", "user": {"token": TOKEN}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+            "current-context": "test",
+        }))
+        .unwrap();
+        let started = Self { kubeconfig };
+        let client = started.client().await;
+        let ready = http::Request::get("/readyz").body(vec![]).unwrap();
+        let became_ready = eventually(async || client.request_text(ready.clone()).await.ok()).await;
+        assert!(
+            became_ready.is_some(),
+            "the API server did not become ready:\n{}",
+            log_end(&server)
+        );
+        started
+    }
+
+    /// A client of the cluster's administrator.
+    pub async fn client(&self) -> Client {
+        self.client_as(None, &[]).await
+    }
+
+    /// A client of `user` in `groups`, by impersonation.
+    pub async fn client_as(&self, user: Option<&str>, groups: &[&str]) -> Client {
+        let options = KubeConfigOptions::default();
+        let mut config = Config::from_custom_kubeconfig(self.kubeconfig.clone(), &options)
+            .await
+            .unwrap();
+        config.auth_info.impersonate = user.map(str::to_owned);
+        config.auth_info.impersonate_groups =
+            (!groups.is_empty()).then(|| groups.iter().map(|&group| group.to_owned()).collect());
+        Client::try_from(config).unwrap()
+    }
+}
+
+/// Creates or replaces `object`, by server-side apply, once the API server knows its kind.
+///
+/// # Panics
+/// When the API server refuses it.
+pub async fn apply(client: &Client, object: &Value) {
+    let dynamic: DynamicObject = serde_json::from_value(object.clone()).unwrap();
+    let name = dynamic.name_any();
+    let api = eventually(async || api_of(client, object).await).await;
+    let api = api.unwrap_or_else(|| panic!("the API server does not know the kind of {object}"));
+    let params = PatchParams::apply("tests").force();
+    if let Err(error) = api.patch(&name, &params, &Patch::Apply(&dynamic)).await {
+        panic!("failed to apply {} {name}: {error}", object["kind"]);
+    }
+}
+
+/// The API of an object's kind and namespace; none while the API server does not serve that kind.
+pub async fn api_of(client: &Client, object: &Value) -> Option<Api<DynamicObject>> {
+    let (group, version) = match object["apiVersion"].as_str()?.split_once('/') {
+        Some((group, version)) => (group, version),
+        None => ("", object["apiVersion"].as_str()?),
+    };
+    let kind = GroupVersionKind::gvk(group, version, object["kind"].as_str()?);
+    let (resource, _) = discovery::pinned_kind(client, &kind).await.ok()?;
+    Some(match object["metadata"]["namespace"].as_str() {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    })
+}
+
+/// What `attempt` gives as soon as it gives something; none when it gives nothing for [`PATIENCE`].
+pub async fn eventually<T>(attempt: impl AsyncFn() -> Option<T>) -> Option<T> {
+    let tries = async {
+        loop {
+            if let Some(value) = attempt().await {
+                return value;
+            }
+            time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    time::timeout(PATIENCE, tries).await.ok()
+}
+
+/// Starts a program in `folder`, which is made and belongs to it. Its output goes to `log` there.
+fn keep_running(name: &str, folder: &Path, args: &[&str]) {
+    fs::create_dir_all(folder).unwrap();
+    let log = File::create(folder.join("log")).unwrap();
+    let mut keeper = Command::new("sh")
+        .args(["-c", KEEPER, "keeper"])
+        .arg(folder)
+        .arg(tools::program(name))
+        .args(args)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    // Open for as long as this process lives: its end is the keeper's signal.
+    std::mem::forget(keeper.stdin.take());
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+fn log_end(folder: &Path) -> String {
+    let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(15)..].join("\n")
+}

@@ -1,0 +1,53 @@
+//! The chart, rendered by Helm.
+
+use std::{path::PathBuf, process::Command};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::tools;
+
+/// The chart's folder.
+pub fn folder() -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "charts", "tray-operator"]
+        .iter()
+        .collect()
+}
+
+/// `helm <args>` with the chart's folder: what it printed, or why it failed.
+pub fn helm(args: &[&str]) -> Result<String, String> {
+    let home = tempfile::tempdir().unwrap();
+    let output = Command::new(tools::program("helm"))
+        .args(args)
+        // Nothing of the user's own Helm decides what a test sees.
+        .env("HELM_CONFIG_HOME", home.path())
+        .env("HELM_CACHE_HOME", home.path())
+        .env("HELM_DATA_HOME", home.path())
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    if output.status.success() {
+        Ok(text(output.stdout))
+    } else {
+        Err(text(output.stderr))
+    }
+}
+
+/// `helm template` in the operator's namespace: every object, or why it was refused.
+pub fn render(args: &[&str]) -> Result<Vec<Value>, String> {
+    let chart = folder();
+    let fixed = [
+        "template",
+        "tray-operator",
+        chart.to_str().unwrap(),
+        "--namespace",
+        "tray-system",
+    ];
+    helm(&[&fixed, args].concat()).map(|yaml| documents(&yaml))
+}
+
+/// The documents of a YAML file that are not empty.
+pub fn documents(yaml: &str) -> Vec<Value> {
+    let documents = serde_yaml::Deserializer::from_str(yaml).map(|d| Value::deserialize(d).unwrap());
+    documents.filter(|value| !value.is_null()).collect()
+}

@@ -1,0 +1,6 @@
+//! What tests against a real API server share.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+pub mod api_server;
+pub mod chart;
+pub mod tools;
