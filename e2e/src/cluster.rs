@@ -107,7 +107,11 @@ impl Cluster {
 
     /// kubectl on the host, as the administrator. `cluster.kubectl(["get", "pods"]).run()`.
     pub fn kubectl<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Program {
-        self.tools.program("kubectl").env("KUBECONFIG", self.dir.kubeconfig()).args(args)
+        self.tools
+            .program("kubectl")
+            .env("KUBECONFIG", self.dir.kubeconfig())
+            .env("KUBECACHEDIR", self.dir.kubectl_cache())
+            .args(args)
     }
 
     /// Helm on the host, as the administrator, with its own files in the cluster's folder.

@@ -35,6 +35,7 @@ fn run_cluster(command: ClusterCommand) -> Result<()> {
             let cluster = Cluster::up(&dir, &cache, Lifetime::Detached, progress)?;
             progress.step("the cluster is up");
             println!("export KUBECONFIG={}", cluster.dir().kubeconfig().display());
+            println!("export KUBECACHEDIR={}", cluster.dir().kubectl_cache().display());
             println!("export PATH={}:$PATH", cluster.tools().folder_of("kubectl").display());
             Ok(())
         }

@@ -13,7 +13,7 @@ struct Package {
     purpose: &'static str,
 }
 
-const PACKAGES: [Package; 6] = [
+const PACKAGES: [Package; 5] = [
     Package { name: "iproute2", proof: "/usr/sbin/ip", purpose: "links and addresses" },
     Package { name: "nftables", proof: "/usr/sbin/nft", purpose: "kube-proxy" },
     Package { name: "runc", proof: "/usr/sbin/runc", purpose: "containers" },
@@ -22,8 +22,7 @@ const PACKAGES: [Package; 6] = [
         proof: "/usr/lib/cni/bridge",
         purpose: "the pods' network",
     },
-    Package { name: "mmdebstrap", proof: "/usr/bin/mmdebstrap", purpose: "root file systems of images" },
-    Package { name: "busybox-static", proof: "/bin/busybox", purpose: "the small images" },
+    Package { name: "mmdebstrap", proof: "/usr/bin/mmdebstrap", purpose: "the images' root file systems" },
 ];
 
 /// Installs what is missing with `apt-get` and says so.

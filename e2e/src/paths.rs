@@ -77,6 +77,11 @@ impl ClusterDir {
         self.0.join("kubeconfig")
     }
 
+    /// What kubectl remembers of the API: the next cluster has the same address and other kinds.
+    pub fn kubectl_cache(&self) -> PathBuf {
+        self.0.join("kubectl-cache")
+    }
+
     /// Certificates, keys and the kubeconfigs of the components.
     pub fn pki(&self) -> PathBuf {
         self.0.join("pki")

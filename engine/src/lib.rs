@@ -1,1 +1,7 @@
-//! engine
+//! Deduplicating, encrypted repositories for volume snapshots.
+//!
+//! [`BlobStore`] is where a repository lies.
+
+mod blob_store;
+
+pub use blob_store::{BlobError, BlobInfo, BlobStore};

@@ -1,1 +1,3 @@
+//! The only users of the Kubernetes and AWS clients.
 
+pub mod kube;

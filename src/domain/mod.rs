@@ -1,8 +1,12 @@
 //! The rules of the product, pure and synchronous: no Kubernetes, no AWS, no runtime, no clock.
 
 pub mod bucket_layout;
+pub mod cloud_regions;
 pub mod ids;
 pub mod ledger;
 pub mod manifest;
+pub mod mover_lifetime;
 pub mod mover_task;
 pub mod names;
+pub mod restore_run;
+pub mod run_plan;

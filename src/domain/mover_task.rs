@@ -21,6 +21,9 @@ pub const VOLUME_DIR: &str = "/volume";
 /// Where a mover writes its [`MoverOutcome`] (at most 4 KiB): the pod's termination message.
 pub const TERMINATION_LOG: &str = "/dev/termination-log";
 
+/// Exit code of a mover whose failure another try cannot mend: the Job fails at once.
+pub const EXIT_PERMANENT: i32 = 2;
+
 /// Temporary credentials cut down to one part.
 #[derive(Clone, Serialize, Deserialize, zeroize::Zeroize, zeroize::ZeroizeOnDrop)]
 #[serde(rename_all = "camelCase")]
@@ -140,7 +143,7 @@ pub enum MoverOutcome {
     /// A part was copied and verified.
     Snapshotted { record: Box<PartRecord> },
     /// A volume was filled.
-    RestoredVolume { files: u64, bytes: u64, seconds: f64 },
+    RestoredVolume { files: u64, bytes: u64, seconds: u64 },
     /// Objects were created; `refused` are `kind/name: reason`, cut to what fits.
     RestoredObjects {
         created: u64,

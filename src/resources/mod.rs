@@ -1,1 +1,3 @@
+//! Pure builders of the objects that the operator makes.
 
+pub mod mover_job;

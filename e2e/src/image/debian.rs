@@ -35,7 +35,22 @@ pub const OPERATOR_BASE: Recipe = Recipe {
         cat usr/share/ca-certificates/mozilla/*.crt > etc/ssl/certs/ca-certificates.crt
         echo 'nonroot:x:65532:65532::/:/usr/sbin/nologin' > etc/passwd
         echo 'nonroot:x:65532:' > etc/group
-        rm -rf usr/share usr/bin usr/sbin bin sbin var usr/lib/x86_64-linux-gnu/gconv usr/lib/x86_64-linux-gnu/perl*"#,
+        rm -rf usr/share usr/bin usr/sbin bin sbin var usr/lib/*/gconv usr/lib/*/perl*"#,
+};
+
+/// busybox under all its names. Dynamically linked: the static one crashes when it looks a name up.
+pub const BUSYBOX: Recipe = Recipe {
+    name: "busybox",
+    variant: "extract",
+    packages: "busybox",
+    before: "true",
+    after: r#"set -e; cd "$1"
+        mkdir -p tmp data
+        chmod 1777 tmp
+        echo 'nobody:x:65534:65534::/:/bin/sh' > etc/passwd
+        echo 'nogroup:x:65534:' > etc/group
+        chroot . /bin/busybox --list | grep -vx busybox | while read -r name; do ln -s busybox "bin/$name"; done
+        rm -rf usr/share usr/lib/*/gconv var"#,
 };
 
 /// PostgreSQL 15 with its client programs. The user exists before the package would create it, with the numbers that the

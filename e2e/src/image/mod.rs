@@ -14,12 +14,10 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use self::layer::Entry;
 use self::oci::{Config, Image};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::paths::Cache;
-use crate::process::Program;
 use crate::progress::Progress;
 use crate::tools::Toolbox;
 
@@ -29,17 +27,16 @@ pub const PAUSE: &str = "registry.local/pause:1";
 pub const COREDNS: &str = "registry.local/coredns:1";
 /// PostgreSQL 15 from Debian packages; user and group `postgres` are 999.
 pub const POSTGRES: &str = "tray.example/postgres:15";
-/// A small static web server (busybox httpd) on port 8080 over `/data`; runs as any user.
+/// A small web server (busybox httpd) on port 8080 over `/data`; runs as any user.
 pub const WEB: &str = "tray.example/web:1";
 /// The operator and its movers.
 pub const OPERATOR: &str = "tray.example/operator:dev";
 
 /// The images that every node starts with, as archives in the cache.
 pub fn ensure(cache: &Cache, tools: &Toolbox, progress: Progress) -> Result<Vec<PathBuf>> {
-    let busybox = busybox_layer(cache)?;
+    let busybox = debian::BUSYBOX.ensure(cache, progress)?;
     let postgres = debian::POSTGRES.ensure(cache, progress)?;
-    let coredns =
-        layer::ensure(cache, "coredns", &[Entry::program("coredns", &tools.path("coredns"))?])?;
+    let coredns = layer::program(cache, "coredns", &tools.path("coredns"))?;
     let path = "PATH=/usr/lib/postgresql/15/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     [
         Image {
@@ -79,30 +76,13 @@ pub fn ensure(cache: &Cache, tools: &Toolbox, progress: Progress) -> Result<Vec<
 /// The operator's image around `binary`, as an archive in the cache. A changed binary makes another archive.
 pub fn operator(cache: &Cache, binary: &Path, progress: Progress) -> Result<PathBuf> {
     let base = debian::OPERATOR_BASE.ensure(cache, progress)?;
-    let program = layer::ensure(cache, "operator", &[Entry::program("usr/local/bin/tray-operator", binary)?])?;
+    let program = layer::program(cache, "usr/local/bin/tray-operator", binary)?;
     Image {
         reference: OPERATOR,
         layers: vec![base, program],
         config: Config { user: "65532:65532", command: &["/usr/local/bin/tray-operator"], environment: &[] },
     }
     .ensure(cache)
-}
-
-/// busybox under all its names.
-fn busybox_layer(cache: &Cache) -> Result<PathBuf> {
-    let busybox = Path::new("/bin/busybox");
-    let names = Program::new(busybox).arg("--list").run()?;
-    let mut entries = vec![
-        Entry::program("bin/busybox", busybox)?,
-        Entry::directory("tmp", 0o1777),
-        Entry::directory("data", 0o755),
-        Entry::file("etc/passwd", b"root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"),
-        Entry::file("etc/group", b"root:x:0:\nnogroup:x:65534:\n"),
-    ];
-    entries.extend(
-        names.lines().filter(|name| *name != "busybox").map(|name| Entry::link(&format!("bin/{name}"), "busybox")),
-    );
-    layer::ensure(cache, "busybox", &entries)
 }
 
 /// A file in the cache's image folder that is made once: `make` writes to a path beside it, which is then renamed.

@@ -106,7 +106,11 @@ pub fn start_controllers(inside: &Inside) -> Result<()> {
 
 /// kubectl as the administrator, inside.
 pub fn kubectl(inside: &Inside) -> Program {
-    inside.tools.program("kubectl").flag("kubeconfig", inside.dir.pki().join("admin.kubeconfig"))
+    inside
+        .tools
+        .program("kubectl")
+        .flag("kubeconfig", inside.dir.pki().join("admin.kubeconfig"))
+        .flag("cache-dir", inside.dir.kubectl_cache())
 }
 
 fn etcd(inside: &Inside) -> Program {

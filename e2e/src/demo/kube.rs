@@ -1,0 +1,88 @@
+//! Reads and writes of the demo against the API server, through `kubectl` as a person would use it.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{
+    error::{Error, Result},
+    paths::ClusterDir,
+    process::Program,
+    wait,
+};
+
+/// `kubectl` against the local cluster.
+#[derive(Debug, Clone)]
+pub struct Kube {
+    kubectl: Program,
+    dir: ClusterDir,
+}
+
+impl Kube {
+    /// Around a `kubectl` that knows its kubeconfig.
+    pub fn new(kubectl: Program, dir: ClusterDir) -> Self {
+        Self { kubectl, dir }
+    }
+
+    /// Runs it and returns what it printed.
+    pub fn run(&self, args: &[&str]) -> Result<String> {
+        self.kubectl.clone().args(args).run()
+    }
+
+    /// As a program, to be fed or watched.
+    pub fn program(&self, args: &[&str]) -> Program {
+        self.kubectl.clone().args(args)
+    }
+
+    /// Applies manifests.
+    pub fn apply(&self, manifests: &str) -> Result<String> {
+        self.kubectl.clone().args(["apply", "--server-side", "--force-conflicts", "-f", "-"]).input(manifests).run()
+    }
+
+    /// Creates one object and returns it.
+    pub fn create(&self, object: &Value) -> Result<Value> {
+        let text = self.kubectl.clone().args(["create", "-o", "json", "-f", "-"]).input(object.to_string()).run()?;
+        parse("kubectl create", &text)
+    }
+
+    /// An object or a list, as JSON.
+    pub fn get(&self, args: &[&str]) -> Result<Value> {
+        let text = self.kubectl.clone().arg("get").args(args).args(["-o", "json"]).run()?;
+        parse("kubectl get", &text)
+    }
+
+    /// The items of a list.
+    pub fn list(&self, args: &[&str]) -> Result<Vec<Value>> {
+        let mut list = self.get(args)?;
+        Ok(list.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default())
+    }
+
+    /// Awaits a condition of an object; `what` says what did not happen otherwise.
+    pub fn wait<T>(
+        &self,
+        what: &str,
+        deadline: Duration,
+        args: &[&str],
+        mut condition: impl FnMut(&Value) -> Option<T>,
+    ) -> Result<T> {
+        wait::until(what, deadline, &self.dir.logs(), || {
+            // Not there yet is not a failure.
+            Ok(self.get(args).ok().and_then(|object| condition(&object)))
+        })
+    }
+
+    /// Runs a command in a pod.
+    pub fn exec(&self, namespace: &str, pod: &str, command: &[&str]) -> Result<String> {
+        self.kubectl.clone().args(["exec", "-n", namespace, pod, "--"]).args(command).run()
+    }
+}
+
+fn parse(what: &str, text: &str) -> Result<Value> {
+    serde_json::from_str(text).map_err(Error::unexpected(what))
+}
+
+/// The status (`True`, `False`, `Unknown`) of a condition.
+pub fn condition<'a>(object: &'a Value, type_: &str) -> Option<&'a str> {
+    let conditions = object["status"]["conditions"].as_array()?;
+    conditions.iter().find(|c| c["type"] == type_)?["status"].as_str()
+}

@@ -1,0 +1,238 @@
+//! The movers in the cluster: starts them, says how they fare, removes them.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{Pod, Secret},
+};
+use kube::{
+    Client, ResourceExt,
+    api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+
+use crate::{
+    domain::{
+        mover_task::{MoverOutcome, MoverTask, SessionCredentials},
+        names,
+    },
+    resources::mover_job::Mover,
+};
+
+/// How far a mover is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Made, but its Secret may be missing: start it again, which is idempotent.
+    Suspended,
+    /// Started, not ended.
+    Running,
+    /// Ended well.
+    Succeeded,
+    /// Ended badly, and will not be tried again.
+    Failed,
+}
+
+/// One mover as the cluster shows it.
+#[derive(Clone, Debug)]
+pub struct MoverState {
+    /// Name of the Job.
+    pub name: String,
+    /// Value of its part label.
+    pub part: Option<String>,
+    /// How far it is.
+    pub phase: Phase,
+    /// When its Job was made.
+    pub created_at: Option<Timestamp>,
+    /// Recorded on the Job.
+    pub consistency_point: Option<Timestamp>,
+    /// Why the Job failed, in the Job controller's words.
+    pub failure: Option<String>,
+}
+
+/// Reads the state of a Job.
+pub fn state_of(job: &Job) -> MoverState {
+    let conditions = job
+        .status
+        .as_ref()
+        .and_then(|s| s.conditions.as_deref())
+        .unwrap_or_default();
+    let condition = |type_: &str| conditions.iter().find(|c| c.type_ == type_ && c.status == "True");
+    let failed = condition("Failed");
+    let phase = if failed.is_some() {
+        Phase::Failed
+    } else if condition("Complete").is_some() {
+        Phase::Succeeded
+    } else if job.spec.as_ref().and_then(|s| s.suspend) == Some(true) {
+        Phase::Suspended
+    } else {
+        Phase::Running
+    };
+    MoverState {
+        name: job.name_any(),
+        part: job.labels().get(names::LABEL_PART).cloned(),
+        phase,
+        created_at: job.creation_timestamp().map(|t| t.0),
+        consistency_point: job
+            .annotations()
+            .get(names::ANNOTATION_CONSISTENCY_POINT)
+            .and_then(|text| text.parse().ok()),
+        failure: failed.map(|c| {
+            let (reason, message) = (c.reason.as_deref(), c.message.as_deref());
+            format!("{}: {}", reason.unwrap_or("Failed"), message.unwrap_or_default())
+        }),
+    }
+}
+
+/// The movers of one namespace.
+#[derive(Clone)]
+pub struct MoverJobs {
+    client: Client,
+    namespace: String,
+}
+
+impl MoverJobs {
+    /// Of that namespace.
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self {
+            client,
+            namespace: namespace.to_owned(),
+        }
+    }
+
+    fn jobs(&self) -> Api<Job> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+    fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The movers that work for `owner` (an OrgSnapshot, an OrgRestore, or a TrayOrg).
+    pub async fn of(&self, owner: &str) -> Result<Vec<MoverState>, kube::Error> {
+        let selector = format!(
+            "{}={},{}={owner}",
+            names::LABEL_COMPONENT,
+            names::COMPONENT_MOVER,
+            names::LABEL_OWNER
+        );
+        let jobs = self.jobs().list(&ListParams::default().labels(&selector)).await?;
+        Ok(jobs.items.iter().map(state_of).collect())
+    }
+
+    /// Job suspended, then its Secret, then the Job resumed. Each step finds what an earlier try left.
+    pub async fn start(
+        &self,
+        mover: &Mover,
+        task: &MoverTask,
+        credentials: &SessionCredentials,
+        ca_bundle: Option<&[u8]>,
+    ) -> Result<(), kube::Error> {
+        let params = PostParams {
+            field_manager: Some(names::OPERATOR.to_owned()),
+            ..PostParams::default()
+        };
+        let job = match self.jobs().create(&params, &mover.job()).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                self.jobs().get(&mover.name).await?
+            }
+            other => other?,
+        };
+        let uid = job.uid().unwrap_or_default();
+        let secret = mover
+            .secret(&uid, task, credentials, ca_bundle)
+            .map_err(kube::Error::SerdeError)?;
+        self.apply_secret(&secret).await?;
+        self.jobs()
+            .patch(
+                &mover.name,
+                &PatchParams::default(),
+                &Patch::Merge(json!({"metadata": {"uid": uid}, "spec": {"suspend": false}})),
+            )
+            .await?;
+        Ok(())
+    }
+
+    async fn apply_secret(&self, secret: &Secret) -> Result<(), kube::Error> {
+        let params = PatchParams::apply(names::OPERATOR).force();
+        self.secrets()
+            .patch(&secret.name_any(), &params, &Patch::Apply(secret))
+            .await?;
+        Ok(())
+    }
+
+    /// Puts new credentials where the running mover reads them.
+    pub async fn renew(&self, name: &str, credentials: &SessionCredentials) -> Result<(), kube::Error> {
+        use crate::domain::mover_task::CREDENTIALS_FILE;
+        let body = serde_json::to_string(credentials).map_err(kube::Error::SerdeError)?;
+        let patch = json!({"stringData": BTreeMap::from([(CREDENTIALS_FILE, body)])});
+        self.secrets()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await?;
+        Ok(())
+    }
+
+    /// What the newest pod of a mover said at its end; none where it said nothing that can be read.
+    pub async fn outcome(&self, name: &str) -> Result<Option<MoverOutcome>, kube::Error> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let mut pods = pods
+            .list(&ListParams::default().labels(&format!("batch.kubernetes.io/job-name={name}")))
+            .await?
+            .items;
+        pods.sort_by_key(|pod| std::cmp::Reverse(pod.creation_timestamp().map(|t| t.0)));
+        let said = pods.iter().find_map(|pod| {
+            let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+            statuses
+                .first()?
+                .state
+                .as_ref()?
+                .terminated
+                .as_ref()?
+                .message
+                .clone()
+        });
+        Ok(said.and_then(|message| serde_json::from_str(&message).ok()))
+    }
+
+    /// Removes a mover with its pods and its Secret. One that is gone already is success.
+    pub async fn remove(&self, name: &str) -> Result<(), kube::Error> {
+        match self.jobs().delete(name, &DeleteParams::background()).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(spec: serde_json::Value, conditions: serde_json::Value) -> Job {
+        serde_json::from_value(
+            json!({"metadata": {"name": "j"}, "spec": spec, "status": {"conditions": conditions}}),
+        )
+        .unwrap()
+    }
+    fn phase(suspend: bool, conditions: serde_json::Value) -> Phase {
+        state_of(&job(json!({"suspend": suspend, "template": {}}), conditions)).phase
+    }
+
+    #[test]
+    fn the_phase_comes_from_the_conditions() {
+        assert_eq!(phase(true, json!([])), Phase::Suspended);
+        assert_eq!(phase(false, json!([])), Phase::Running);
+        assert_eq!(
+            phase(false, json!([{"type": "Complete", "status": "True"}])),
+            Phase::Succeeded
+        );
+        assert_eq!(
+            phase(false, json!([{"type": "Failed", "status": "True"}])),
+            Phase::Failed
+        );
+        // Announced, but its last pod has not ended: not yet.
+        assert_eq!(
+            phase(false, json!([{"type": "FailureTarget", "status": "True"}])),
+            Phase::Running
+        );
+    }
+}

@@ -1,0 +1,172 @@
+//! Types and reasons of the conditions in every status. Reasons are constants: alerts and scripts match on them.
+
+/// Types of conditions.
+pub mod types {
+    /// The object is as its spec says and all its hard requirements hold.
+    pub const READY: &str = "Ready";
+    /// The operator is at work on it. Absent otherwise.
+    pub const RECONCILING: &str = "Reconciling";
+    /// It cannot go on until a person acts. Absent otherwise.
+    pub const STALLED: &str = "Stalled";
+
+    /// Region: nodes of its cloud region are ready.
+    pub const NODES_AVAILABLE: &str = "NodesAvailable";
+    /// Region: at least `minZones` zones have ready nodes.
+    pub const ZONES_AVAILABLE: &str = "ZonesAvailable";
+    /// Region: S3 itself says that the backup bucket is what the spec says.
+    pub const BACKUP_LOCATION_VERIFIED: &str = "BackupLocationVerified";
+
+    /// TrayOrg: it has a namespace in its pinned region.
+    pub const PLACED: &str = "Placed";
+    /// TrayOrg: every pod runs on a node of the pinned region. False makes Ready false.
+    pub const RESIDENCY_COMPLIANT: &str = "ResidencyCompliant";
+    /// TrayOrg: all its workloads have their replicas available.
+    pub const WORKLOADS_AVAILABLE: &str = "WorkloadsAvailable";
+    /// TrayOrg: the newest run is good and nothing hinders the next.
+    pub const BACKUP_HEALTHY: &str = "BackupHealthy";
+    /// TrayOrg: the newest good consistency point is within the RPO.
+    pub const RPO_MET: &str = "RpoMet";
+    /// TrayOrg: a volume that once held data is gone or was replaced. Absent otherwise.
+    pub const DATA_LOST: &str = "DataLost";
+
+    /// OrgSnapshot: the run is committed.
+    pub const COMMITTED: &str = "Committed";
+    /// OrgRestore: everything is back.
+    pub const RESTORED: &str = "Restored";
+}
+
+/// Reasons of conditions.
+pub mod reasons {
+    /// All is well.
+    pub const AS_SPECIFIED: &str = "AsSpecified";
+    /// Work goes on.
+    pub const PROGRESSING: &str = "Progressing";
+    /// A service the operator needs does not answer; it tries again.
+    pub const RETRYING: &str = "Retrying";
+    /// Not looked at yet.
+    pub const NOT_OBSERVED: &str = "NotObserved";
+    /// Kubernetes refused an object; the message names it.
+    pub const APPLY_REFUSED: &str = "ApplyRefused";
+
+    /// No node carries the cloud region's label.
+    pub const NO_NODES: &str = "NoNodes";
+    /// Nodes carry the label, none of them is ready.
+    pub const NODES_NOT_READY: &str = "NodesNotReady";
+    /// Fewer zones than `minZones` have ready nodes.
+    pub const TOO_FEW_ZONES: &str = "TooFewZones";
+    /// `storage.storageClassName` names no StorageClass.
+    pub const STORAGE_CLASS_MISSING: &str = "StorageClassMissing";
+    /// The StorageClass does not say `reclaimPolicy: Retain`.
+    pub const STORAGE_CLASS_NOT_RETAINED: &str = "StorageClassNotRetained";
+
+    /// The bucket was asked and is what the spec says.
+    pub const BUCKET_VERIFIED: &str = "BucketVerified";
+    /// As [`BUCKET_VERIFIED`], against an endpoint that is not AWS.
+    pub const BUCKET_VERIFIED_CUSTOM_ENDPOINT: &str = "BucketVerifiedCustomEndpoint";
+    /// There is no such bucket.
+    pub const BUCKET_NOT_FOUND: &str = "BucketNotFound";
+    /// The operator may not read what it has to verify, or `bucketOwner` is not the owner.
+    pub const BUCKET_ACCESS_DENIED: &str = "BucketAccessDenied";
+    /// The bucket lies in another region than `backup.cloudRegion` says.
+    pub const BUCKET_REGION_DIFFERS: &str = "BucketRegionDiffers";
+    /// The bucket lies in the region itself: one disaster would take both.
+    pub const BUCKET_IN_OWN_REGION: &str = "BucketInOwnRegion";
+    /// The bucket lies in another jurisdiction.
+    pub const BUCKET_OUTSIDE_JURISDICTION: &str = "BucketOutsideJurisdiction";
+    /// Versioning, encryption, public access block, lifecycle, lock or replication is not as it must be.
+    pub const BUCKET_NOT_SAFE: &str = "BucketNotSafe";
+    /// The ledger's key cannot be used.
+    pub const LEDGER_KEY_UNUSABLE: &str = "LedgerKeyUnusable";
+
+    /// This operator serves no Region of that name.
+    pub const REGION_NOT_SERVED: &str = "RegionNotServed";
+    /// The Region is another than the one the org was placed in.
+    pub const REGION_CHANGED: &str = "RegionChanged";
+    /// The Region takes no new orgs.
+    pub const REGION_CORDONED: &str = "RegionCordoned";
+    /// The Region is not ready.
+    pub const REGION_NOT_READY: &str = "RegionNotReady";
+    /// No RetentionPolicy of that name.
+    pub const RETENTION_POLICY_MISSING: &str = "RetentionPolicyMissing";
+    /// The policy keeps snapshots for less than a Production region demands.
+    pub const RETENTION_TOO_SHORT: &str = "RetentionTooShort";
+    /// No BackupSchedule of that name.
+    pub const BACKUP_SCHEDULE_MISSING: &str = "BackupScheduleMissing";
+    /// The BackupSchedule's cron or time zone cannot be read.
+    pub const BACKUP_SCHEDULE_INVALID: &str = "BackupScheduleInvalid";
+    /// An older TrayOrg holds the same orgId.
+    pub const ORG_ID_IN_USE: &str = "OrgIdInUse";
+    /// `spec.orgId` is another than the org has had.
+    pub const ORG_ID_CHANGED: &str = "OrgIdChanged";
+    /// A namespace of that name is there and is not this org's.
+    pub const NAMESPACE_TAKEN: &str = "NamespaceTaken";
+    /// A workload of the org has the name of one of the region's.
+    pub const WORKLOAD_NAME_TAKEN: &str = "WorkloadNameTaken";
+    /// An override names no workload of the region.
+    pub const OVERRIDE_UNKNOWN: &str = "OverrideUnknown";
+    /// Another cluster claimed the org's ledger.
+    pub const CLAIM_LOST: &str = "ClaimLost";
+    /// The stored object cannot be read by this version.
+    pub const MALFORMED: &str = "Malformed";
+    /// The org is suspended.
+    pub const SUSPENDED: &str = "Suspended";
+    /// A restore of the org is under way.
+    pub const RESTORING: &str = "Restoring";
+    /// The org is being deleted.
+    pub const DELETING: &str = "Deleting";
+
+    /// A pod runs outside the pinned region.
+    pub const POD_OUTSIDE_REGION: &str = "PodOutsideRegion";
+    /// Every pod runs in the pinned region.
+    pub const ALL_PODS_IN_REGION: &str = "AllPodsInRegion";
+    /// Replicas are not available yet.
+    pub const ROLLING_OUT: &str = "RollingOut";
+    /// An image cannot be pulled.
+    pub const IMAGE_UNAVAILABLE: &str = "ImageUnavailable";
+    /// A Secret of `envFromSecrets` is not there.
+    pub const SECRET_MISSING: &str = "SecretMissing";
+    /// A container ends again and again.
+    pub const CRASHING: &str = "Crashing";
+    /// A pod fits no node of the region.
+    pub const UNSCHEDULABLE: &str = "Unschedulable";
+    /// The quota has no room for a pod.
+    pub const QUOTA_EXCEEDED: &str = "QuotaExceeded";
+    /// A claim that held data is gone or was replaced.
+    pub const VOLUME_REPLACED: &str = "VolumeReplaced";
+
+    /// No run has been committed yet.
+    pub const NO_SNAPSHOT_YET: &str = "NoSnapshotYet";
+    /// The newest run is good.
+    pub const LAST_RUN_GOOD: &str = "LastRunGood";
+    /// The newest run is committed, yet a person has to look at it.
+    pub const LAST_RUN_SUSPICIOUS: &str = "LastRunSuspicious";
+    /// The newest run failed.
+    pub const LAST_RUN_FAILED: &str = "LastRunFailed";
+    /// The newest good copy is recent enough.
+    pub const WITHIN_RPO: &str = "WithinRpo";
+    /// The deadline is nearer than a run takes.
+    pub const RPO_AT_RISK: &str = "RpoAtRisk";
+    /// The newest good copy is too old.
+    pub const RPO_BREACHED: &str = "RpoBreached";
+
+    /// A hook failed.
+    pub const HOOK_FAILED: &str = "HookFailed";
+    /// A mover failed.
+    pub const MOVER_FAILED: &str = "MoverFailed";
+    /// The org's KMS key cannot be used.
+    pub const KEY_UNUSABLE: &str = "KeyUnusable";
+    /// The bucket refused or did not answer.
+    pub const BUCKET_UNAVAILABLE: &str = "BucketUnavailable";
+    /// The run took longer than it may.
+    pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+    /// There is no such org.
+    pub const ORG_MISSING: &str = "OrgMissing";
+    /// The org is not placed yet.
+    pub const ORG_NOT_PLACED: &str = "OrgNotPlaced";
+    /// Another run or restore of the org is under way.
+    pub const ORG_BUSY: &str = "OrgBusy";
+    /// The org's ledger holds no such run that could be restored.
+    pub const RUN_NOT_FOUND: &str = "RunNotFound";
+    /// The run was pruned.
+    pub const RUN_PRUNED: &str = "RunPruned";
+}

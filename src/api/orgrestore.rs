@@ -1,0 +1,175 @@
+//! `OrgRestore`: one restore.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::shared::NameRef;
+
+/// What is restored, and where to. Never changes.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "platform.tray.ai",
+    version = "v1alpha1",
+    kind = "OrgRestore",
+    status = "OrgRestoreStatus",
+    shortname = "orst",
+    category = "tray",
+    derive = "PartialEq",
+    doc = "One restore of an org. Creating it starts it: in place, the org's workloads stop, its volumes are filled anew from the snapshot, its objects are put back, and the workloads start.",
+    selectable = ".spec.orgRef.name",
+    printcolumn(name = "Org", type_ = "string", json_path = ".spec.orgRef.name"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Run-Id", type_ = "string", json_path = ".status.runId"),
+    printcolumn(name = "Bytes", type_ = "integer", json_path = ".status.bytes"),
+    printcolumn(name = "Of", type_ = "integer", json_path = ".status.bytesTotal"),
+    printcolumn(name = "Seconds", type_ = "integer", json_path = ".status.seconds"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Bytes-Per-Second",
+        type_ = "integer",
+        json_path = ".status.rateBytesPerSecond",
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct OrgRestoreSpec {
+    /// The org.
+    pub org_ref: NameRef,
+    /// The run that is restored: exactly one of `runId`, `latestGood` and `asOf`.
+    pub snapshot: SnapshotChoice,
+    /// Where to.
+    pub target: RestoreTarget,
+}
+
+/// Names a run: exactly one field. Resolved once, when the restore begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.runId), has(self.latestGood), has(self.asOf)].filter(chosen, chosen).size() == 1")
+    .message("spec.snapshot must have exactly one of runId, latestGood and asOf"))]
+pub struct SnapshotChoice {
+    /// This run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 26, max = 26), regex(pattern = r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$"))]
+    pub run_id: Option<String>,
+    /// `true` = the newest good run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self").message("spec.snapshot.latestGood must be true, or left out"))]
+    pub latest_good: Option<bool>,
+    /// The newest good run whose consistency point is not after this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Time>,
+}
+
+/// Where a restore goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreTarget {
+    /// `true` = into the org itself. What its volumes hold now is set aside (their PersistentVolumes are retained).
+    #[x_kube(validation = Rule::new("self").message("spec.target.inPlace must be true: there is no other target"))]
+    pub in_place: bool,
+}
+
+/// How far the restore is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = {"observedGeneration": -1}))]
+pub struct OrgRestoreStatus {
+    /// Generation of the spec that this status answers; -1 = none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Pending, Draining, Filling, Starting, then Succeeded or Failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<RestorePhase>,
+    /// The run that the choice resolved to: fixed from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 26))]
+    pub run_id: Option<String>,
+    /// SHA-256 of that run's manifest, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub manifest_digest: Option<String>,
+    /// When the run was resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// When the workloads were available again, or the restore failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+    /// From start to finish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<i64>,
+    /// Bytes filled into volumes so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<i64>,
+    /// Bytes to fill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_total: Option<i64>,
+    /// Bytes filled per second, over all parts that are done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_bytes_per_second: Option<i64>,
+    /// The objects, and each volume.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["part".into()]))]
+    #[schemars(length(max = 500))]
+    pub parts: Vec<RestorePart>,
+    /// Restored; Reconciling and Stalled while true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 20))]
+    pub conditions: Vec<Condition>,
+}
+
+/// How far a restore is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RestorePhase {
+    /// Not begun.
+    Pending,
+    /// The org's workloads stop and its old claims go.
+    Draining,
+    /// Movers fill volumes and put objects back.
+    Filling,
+    /// The org's workloads start.
+    Starting,
+    /// Everything is back.
+    Succeeded,
+    /// Ended without a result.
+    Failed,
+}
+
+/// One part of a restore.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestorePart {
+    /// `objects`, or the claim's name.
+    #[schemars(length(max = 63))]
+    pub part: String,
+    /// How far the part is.
+    pub state: RestorePartState,
+    /// UID of the claim that was there when the restore began: a claim of another UID is the fresh one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub replaced_claim_uid: Option<String>,
+    /// Files filled, or objects put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<i64>,
+    /// Bytes filled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<i64>,
+    /// How long the mover took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<i64>,
+}
+
+/// How far a part of a restore is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RestorePartState {
+    /// Not begun.
+    Pending,
+    /// Its mover runs.
+    Running,
+    /// Filled and compared.
+    Restored,
+    /// Its mover failed; the conditions say why.
+    Failed,
+}

@@ -1,0 +1,247 @@
+//! `Region`: a place where orgs live.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{shared::Quota, trayorg::Plan, workload::Workload};
+use crate::domain::cloud_regions::Jurisdiction;
+
+/// Wanted state of a Region.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "platform.tray.ai",
+    version = "v1alpha1",
+    kind = "Region",
+    status = "RegionStatus",
+    shortname = "rgn",
+    category = "tray",
+    derive = "PartialEq",
+    doc = "A place where orgs live: its jurisdiction, cloud region, zones and storage, where its backups go, and what every org there runs.",
+    printcolumn(name = "Jurisdiction", type_ = "string", json_path = ".spec.jurisdiction"),
+    printcolumn(name = "Cloud-Region", type_ = "string", json_path = ".spec.cloudRegion"),
+    printcolumn(
+        name = "Backup-Region",
+        type_ = "string",
+        json_path = ".spec.backup.cloudRegion"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(name = "Orgs", type_ = "integer", json_path = ".status.orgs"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Scheduling",
+        type_ = "string",
+        json_path = ".spec.scheduling",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].reason",
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(in_jurisdiction("self.cloudRegion"))
+    .message(jurisdiction_message("spec.cloudRegion").as_str()).field_path(".cloudRegion"))]
+#[x_kube(validation = Rule::new(in_jurisdiction("self.backup.cloudRegion"))
+    .message(jurisdiction_message("spec.backup.cloudRegion").as_str()).field_path(".backup.cloudRegion"))]
+#[x_kube(validation = Rule::new("self.backup.cloudRegion != self.cloudRegion")
+    .message("spec.backup.cloudRegion must be another region than spec.cloudRegion: one disaster must not take data and backups; name a region of the same jurisdiction")
+    .field_path(".backup.cloudRegion"))]
+#[x_kube(validation = Rule::new("self.zones.all(z, z.startsWith(self.cloudRegion) && z.size() == self.cloudRegion.size() + 1)")
+    .message("every item of spec.zones must be a zone of spec.cloudRegion, such as eu-west-1a for eu-west-1").field_path(".zones"))]
+#[x_kube(validation = Rule::new("self.minZones <= self.zones.size()")
+    .message("spec.minZones (2 unless set) must be at most the number of spec.zones: lower it or name more zones").field_path(".minZones"))]
+#[x_kube(validation = Rule::new("self.backup.kms.ledgerKeyArn.split(':')[3] == self.backup.cloudRegion")
+    .message("spec.backup.kms.ledgerKeyArn must name a key in spec.backup.cloudRegion").field_path(".backup.kms.ledgerKeyArn"))]
+#[x_kube(validation = Rule::new("self.stage != 'Production' || has(self.backup.moverRoleArn)")
+    .message("spec.backup.moverRoleArn is required where spec.stage is Production: movers assume it, cut down to one part each"))]
+pub struct RegionSpec {
+    /// Under whose law data has to stay: US, EU or APAC. Never changes.
+    pub jurisdiction: Jurisdiction,
+    /// AWS region whose nodes run the orgs: the value of the nodes' label `topology.kubernetes.io/region`. Never changes.
+    #[schemars(length(min = 1, max = 32))]
+    pub cloud_region: String,
+    /// Production demands more: a role for movers, and retention of at least 14 days. Never changes.
+    #[serde(default)]
+    pub stage: Stage,
+    /// Zones of the cloud region that orgs may use.
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(min = 1, max = 10), inner(length(min = 1, max = 33)))]
+    pub zones: Vec<String>,
+    /// With ready nodes in fewer zones than this, ZonesAvailable is False; orgs keep running.
+    #[serde(default = "default_min_zones")]
+    #[schemars(range(min = 1, max = 10))]
+    pub min_zones: i32,
+    /// Cordoned = no new orgs; those that are here stay.
+    #[serde(default)]
+    pub scheduling: Scheduling,
+    /// Storage of the orgs' volumes.
+    pub storage: Storage,
+    /// Where snapshots go.
+    pub backup: BackupLocation,
+    /// What a plan gives in this region; a plan that is not named has built-in values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 3))]
+    pub plans: Vec<PlanValues>,
+    /// What every org in this region runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 20))]
+    pub workloads: Vec<Workload>,
+}
+
+/// How much a region is relied upon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Stage {
+    #[default]
+    Production,
+    NonProduction,
+}
+
+/// Whether a region takes new orgs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Scheduling {
+    #[default]
+    Schedulable,
+    Cordoned,
+}
+
+/// Storage of a region.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Storage {
+    /// The only StorageClass that orgs may use; it must have `reclaimPolicy: Retain`.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    pub storage_class_name: String,
+}
+
+/// Where the snapshots of a region's orgs go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupLocation {
+    /// Versioned, encrypted, private S3 bucket; nobody but this operator writes under the prefix.
+    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$"))]
+    pub bucket: String,
+    /// AWS account that must own the bucket: sent with every request.
+    #[schemars(length(min = 12, max = 12), regex(pattern = r"^[0-9]{12}$"))]
+    pub bucket_owner: String,
+    /// AWS region of the bucket and the keys: another one than the region's own, in the same jurisdiction.
+    #[schemars(length(min = 1, max = 32))]
+    pub cloud_region: String,
+    /// Put before every object's name; empty, or ending in `/`.
+    #[serde(default)]
+    #[schemars(length(max = 200), regex(pattern = r"^([A-Za-z0-9_.-]+/)*$"))]
+    pub prefix: String,
+    /// Keys. Every org has a key of its own, which the operator creates.
+    pub kms: Kms,
+    /// Role that the operator assumes per part of a run, cut down to that part. Required in a Production region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = 200),
+        regex(pattern = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$")
+    )]
+    pub mover_role_arn: Option<String>,
+    /// Custom endpoints. Empty = AWS.
+    #[serde(default)]
+    pub endpoints: Endpoints,
+}
+
+/// Keys of a backup location.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Kms {
+    /// KMS key of the orgs' ledgers, in the backup's cloud region. It outlives every org.
+    #[schemars(
+        length(max = 200),
+        regex(pattern = r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$")
+    )]
+    pub ledger_key_arn: String,
+}
+
+/// Custom endpoints; empty = AWS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct Endpoints {
+    /// URL of S3, `https://…`; path-style requests whenever it is set.
+    #[serde(default)]
+    #[schemars(length(max = 200), regex(pattern = r"^(https://[^\s/]+/?)?$"))]
+    pub s3: String,
+    /// URL of KMS, `https://…`.
+    #[serde(default)]
+    #[schemars(length(max = 200), regex(pattern = r"^(https://[^\s/]+/?)?$"))]
+    pub kms: String,
+    /// URL of STS, `https://…`.
+    #[serde(default)]
+    #[schemars(length(max = 200), regex(pattern = r"^(https://[^\s/]+/?)?$"))]
+    pub sts: String,
+}
+
+/// What a plan gives in a region.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanValues {
+    /// The plan.
+    pub name: Plan,
+    /// Limits of an org's namespace; a value that is not set is the built-in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
+    /// Least replicas of an org's Deployments; a lower number is raised, and the org's status says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10))]
+    pub min_replicas: Option<i32>,
+}
+
+/// What the operator found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = {"observedGeneration": -1}))]
+pub struct RegionStatus {
+    /// Generation of the spec that this status answers; -1 = none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Orgs placed here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orgs: Option<i32>,
+    /// Ready nodes of the cloud region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<i32>,
+    /// Ready nodes by zone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub zones: BTreeMap<String, i32>,
+    /// Ready, NodesAvailable, ZonesAvailable, BackupLocationVerified; Reconciling and Stalled while true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 20))]
+    pub conditions: Vec<Condition>,
+}
+
+fn default_min_zones() -> i32 {
+    2
+}
+
+/// CEL: the cloud region in `field` lies in `self.jurisdiction`.
+fn in_jurisdiction(field: &str) -> String {
+    let clauses = Jurisdiction::ALL.map(|jurisdiction| {
+        let regions = jurisdiction.cloud_regions().join("', '");
+        format!("self.jurisdiction == '{jurisdiction}' && {field} in ['{regions}']")
+    });
+    clauses.join(" || ")
+}
+
+fn jurisdiction_message(field: &str) -> String {
+    let lists = Jurisdiction::ALL
+        .map(|jurisdiction| format!("{jurisdiction} has {}", jurisdiction.cloud_regions().join(", ")));
+    format!("{field} must lie in spec.jurisdiction: {}", lists.join("; "))
+}

@@ -1,0 +1,259 @@
+//! The steps of a restore in place, as a pure function of what is recorded and what is seen.
+//!
+//! Resolve the run once → the org's workloads at 0 → its old claims away (their volumes are retained) → fresh claims
+//! filled, objects put back → the ledger says which claims hold the data → workloads up → done.
+//! Each step is found again after a crash: nothing is remembered that is not in the OrgRestore's status, the ledger or
+//! the cluster.
+
+use super::ids::PartId;
+
+/// How far the mover of a part is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MoverProgress {
+    /// No Job.
+    Absent,
+    /// Made, perhaps without its Secret.
+    Suspended,
+    /// Runs.
+    Running,
+    /// Ended well.
+    Succeeded,
+    /// Ended badly; why.
+    Failed(String),
+}
+
+/// One part of the run that is restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartProgress {
+    /// The part.
+    pub part: PartId,
+    /// What a volume part needs to know of its claim; none for the objects.
+    pub claim: Option<ClaimProgress>,
+    /// Its mover.
+    pub mover: MoverProgress,
+}
+
+/// The claim of a volume part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimProgress {
+    /// UID of the claim that was there when the restore began; none = none was.
+    pub replaced_uid: Option<String>,
+    /// UID of the claim that is there now; none = none is.
+    pub present_uid: Option<String>,
+}
+
+impl ClaimProgress {
+    fn old_is_present(&self) -> bool {
+        self.present_uid.is_some() && self.present_uid == self.replaced_uid
+    }
+    fn fresh(&self) -> bool {
+        self.present_uid.is_some() && self.present_uid != self.replaced_uid
+    }
+}
+
+/// What is recorded and seen of a restore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The run is pinned in the status, with the claims that were there.
+    pub resolved: bool,
+    /// Pods of the org's workloads that still exist.
+    pub workload_pods: usize,
+    /// Every part of the run.
+    pub parts: Vec<PartProgress>,
+    /// The ledger says that the fresh claims hold the data.
+    pub filled: bool,
+    /// The org's workloads are available.
+    pub workloads_available: bool,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Pin the run and the present claims in the status.
+    Resolve,
+    /// Workload pods still run: the TrayOrg controller is taking them down.
+    WaitUntilDrained,
+    /// Delete these claims.
+    RemoveClaims(Vec<PartId>),
+    /// The TrayOrg controller is making the claims.
+    WaitForClaims(Vec<PartId>),
+    /// Start the movers of these parts.
+    StartMovers(Vec<PartId>),
+    /// Movers run.
+    WaitForMovers,
+    /// Write into the ledger that the data is back, and in which claims.
+    RecordFilled,
+    /// The TrayOrg controller is bringing the workloads up.
+    WaitForWorkloads,
+    /// Everything is back: write the end.
+    Succeed,
+    /// It cannot be done: write the end, with the reason.
+    Fail(String),
+}
+
+/// The next step.
+///
+/// Objects go in before volumes are done, in parallel: they touch no volume, and workloads are at 0 until all is filled.
+pub fn next_step(observed: &Observed) -> Step {
+    if !observed.resolved {
+        return Step::Resolve;
+    }
+    if observed.filled {
+        return if observed.workloads_available {
+            Step::Succeed
+        } else {
+            Step::WaitForWorkloads
+        };
+    }
+    if let Some(reason) = failure(&observed.parts) {
+        return Step::Fail(reason);
+    }
+    if observed.workload_pods > 0 {
+        return Step::WaitUntilDrained;
+    }
+    let claims = |wanted: fn(&ClaimProgress) -> bool| -> Vec<PartId> {
+        let parts = observed.parts.iter();
+        parts
+            .filter(|p| p.claim.as_ref().is_some_and(wanted))
+            .map(|p| p.part.clone())
+            .collect()
+    };
+    let old = claims(ClaimProgress::old_is_present);
+    if !old.is_empty() {
+        return Step::RemoveClaims(old);
+    }
+    let missing = claims(|claim| !claim.fresh());
+    if !missing.is_empty() {
+        return Step::WaitForClaims(missing);
+    }
+    let to_start: Vec<PartId> = observed
+        .parts
+        .iter()
+        .filter(|p| matches!(p.mover, MoverProgress::Absent | MoverProgress::Suspended))
+        .map(|p| p.part.clone())
+        .collect();
+    if !to_start.is_empty() {
+        return Step::StartMovers(to_start);
+    }
+    if observed.parts.iter().all(|p| p.mover == MoverProgress::Succeeded) {
+        Step::RecordFilled
+    } else {
+        Step::WaitForMovers
+    }
+}
+
+fn failure(parts: &[PartProgress]) -> Option<String> {
+    parts.iter().find_map(|p| match &p.mover {
+        MoverProgress::Failed(why) => Some(format!("part {}: {why}", p.part)),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cluster that does what a step asks, one effect at a time; losing an effect is a crash before it.
+    fn carry_out(observed: &mut Observed, step: &Step) {
+        match step {
+            Step::Resolve => observed.resolved = true,
+            Step::WaitUntilDrained => observed.workload_pods = 0,
+            Step::RemoveClaims(parts) => {
+                let first = &parts[0];
+                claim(observed, first).present_uid = None;
+            }
+            Step::WaitForClaims(parts) => {
+                let first = &parts[0];
+                claim(observed, first).present_uid = Some(format!("fresh-{first}"));
+            }
+            Step::StartMovers(parts) => {
+                let part = observed.parts.iter_mut().find(|p| p.part == parts[0]).unwrap();
+                part.mover = MoverProgress::Running;
+            }
+            Step::WaitForMovers => {
+                let part = observed
+                    .parts
+                    .iter_mut()
+                    .find(|p| p.mover == MoverProgress::Running)
+                    .unwrap();
+                part.mover = MoverProgress::Succeeded;
+            }
+            Step::RecordFilled => observed.filled = true,
+            Step::WaitForWorkloads => observed.workloads_available = true,
+            Step::Succeed | Step::Fail(_) => {}
+        }
+    }
+    fn claim<'a>(observed: &'a mut Observed, part: &PartId) -> &'a mut ClaimProgress {
+        observed
+            .parts
+            .iter_mut()
+            .find(|p| &p.part == part)
+            .unwrap()
+            .claim
+            .as_mut()
+            .unwrap()
+    }
+    fn start(replaced: &[Option<&str>]) -> Observed {
+        let mut parts = vec![PartProgress {
+            part: "objects".parse().unwrap(),
+            claim: None,
+            mover: MoverProgress::Absent,
+        }];
+        parts.extend(replaced.iter().enumerate().map(|(n, uid)| PartProgress {
+            part: format!("data-{n}").parse().unwrap(),
+            claim: Some(ClaimProgress {
+                replaced_uid: uid.map(str::to_owned),
+                present_uid: uid.map(str::to_owned),
+            }),
+            mover: MoverProgress::Absent,
+        }));
+        Observed {
+            resolved: false,
+            workload_pods: 2,
+            parts,
+            filled: false,
+            workloads_available: false,
+        }
+    }
+
+    #[test]
+    fn every_start_reaches_the_end_and_no_mover_meets_an_old_claim() {
+        for replaced in [
+            vec![],
+            vec![None],
+            vec![Some("a"), None],
+            vec![Some("a"), Some("b")],
+        ] {
+            let mut observed = start(&replaced);
+            for _ in 0..40 {
+                let step = next_step(&observed);
+                if let Step::StartMovers(_) = step {
+                    assert_eq!(observed.workload_pods, 0);
+                    assert!(
+                        observed
+                            .parts
+                            .iter()
+                            .all(|p| p.claim.as_ref().is_none_or(ClaimProgress::fresh))
+                    );
+                }
+                carry_out(&mut observed, &step);
+            }
+            assert_eq!(next_step(&observed), Step::Succeed);
+        }
+    }
+
+    #[test]
+    fn a_failed_mover_fails_the_restore_and_names_the_part() {
+        let mut observed = start(&[Some("a")]);
+        observed.resolved = true;
+        observed.parts[1].mover = MoverProgress::Failed("no space".into());
+        assert_eq!(next_step(&observed), Step::Fail("part data-0: no space".into()));
+    }
+
+    #[test]
+    fn what_is_filled_is_not_filled_again() {
+        let mut observed = start(&[Some("a")]);
+        (observed.resolved, observed.filled) = (true, true);
+        assert_eq!(next_step(&observed), Step::WaitForWorkloads);
+    }
+}

@@ -1,0 +1,331 @@
+//! What a run is meant to hold, and how the record of a complete run is put together.
+
+use jiff::Timestamp;
+
+use super::{
+    bucket_layout,
+    ids::{KmsKeyArn, OrgId, PartId, RunId},
+    manifest::{
+        Consistency, FORMAT_VERSION, Manifest, ManifestPart, PartRecord, PartSource, PlannedPart, RunPlan,
+        Verdict,
+    },
+    names,
+};
+
+/// A volume of the org at the time of planning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeFacts {
+    /// The claim's name.
+    pub claim: PartId,
+    /// The claim's UID.
+    pub claim_uid: String,
+    /// The workload that it belongs to.
+    pub workload: String,
+    /// `backup.exclude` of the workload.
+    pub excluded: bool,
+    /// `backup.paths` of the workload.
+    pub paths: Vec<String>,
+    /// Whether the workload has a `backup.pre` hook.
+    pub has_hooks: bool,
+    /// Whether a pod has it mounted.
+    pub mounted: bool,
+}
+
+/// Plans a run over the objects and every volume that is not excluded.
+///
+/// Where no pod has the volume mounted the hooks cannot run, so a folder that they would have filled is older than
+/// the data: the whole volume is copied instead.
+pub fn plan(run_id: RunId, snapshot_name: &str, slot: Option<Timestamp>, volumes: &[VolumeFacts]) -> RunPlan {
+    let mut volumes: Vec<&VolumeFacts> = volumes.iter().collect();
+    volumes.sort_by(|a, b| a.claim.cmp(&b.claim));
+    let mut parts = vec![PlannedPart {
+        part: objects_part(),
+        source: PartSource::Objects {},
+        consistency: Consistency::Live,
+    }];
+    parts.extend(volumes.iter().filter(|v| !v.excluded).map(|volume| {
+        let consistency = match (volume.mounted, volume.has_hooks) {
+            (false, _) => Consistency::AtRest,
+            (true, true) => Consistency::Hooks,
+            (true, false) => Consistency::Live,
+        };
+        PlannedPart {
+            part: volume.claim.clone(),
+            source: PartSource::Volume {
+                claim_uid: volume.claim_uid.clone(),
+                workload: volume.workload.clone(),
+                paths: if volume.mounted {
+                    volume.paths.clone()
+                } else {
+                    Vec::new()
+                },
+            },
+            consistency,
+        }
+    }));
+    let excluded = volumes
+        .iter()
+        .filter(|v| v.excluded)
+        .map(|v| v.claim.clone())
+        .collect();
+    RunPlan {
+        run_id,
+        snapshot_name: snapshot_name.to_owned(),
+        slot,
+        parts,
+        excluded,
+    }
+}
+
+/// The id of the objects part.
+pub fn objects_part() -> PartId {
+    #[allow(clippy::expect_used, reason = "a constant that a test holds valid")]
+    names::OBJECTS_PART.parse().expect("a DNS label")
+}
+
+/// SHA-256 (hex) of the plan's JSON.
+pub fn plan_digest(plan: &RunPlan) -> Result<String, serde_json::Error> {
+    use sha2::Digest;
+    Ok(hex::encode(sha2::Sha256::digest(serde_json::to_vec(plan)?)))
+}
+
+/// A part that its mover has copied and verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopiedPart {
+    /// What the mover recorded.
+    pub record: PartRecord,
+    /// UID of the pod that recorded it.
+    pub pod_uid: String,
+    /// When its hook began; none = when the copy began.
+    pub hook_started_at: Option<Timestamp>,
+}
+
+/// What a manifest says besides its parts.
+#[derive(Clone, Debug)]
+pub struct RunFacts {
+    /// The org.
+    pub org_id: OrgId,
+    /// The cluster.
+    pub cluster_uid: String,
+    /// The org's key.
+    pub kms_key_arn: KmsKeyArn,
+    /// The bucket.
+    pub bucket: String,
+    /// Its region, as S3 says it.
+    pub bucket_cloud_region: String,
+    /// Prefix in the bucket.
+    pub prefix: String,
+    /// Version of the operator.
+    pub operator_version: String,
+}
+
+/// Why a run is not complete.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IncompleteRun {
+    /// A planned part has no record.
+    #[error("part {0} of the plan was not copied")]
+    Missing(PartId),
+    /// A record says that it was not verified.
+    #[error("part {0} was copied but not verified")]
+    Unverified(PartId),
+    /// The plan cannot be written down.
+    #[error("the plan cannot be digested: {0}")]
+    Plan(String),
+}
+
+/// Puts the record of a complete run together; `suspicions` empty = good.
+pub fn manifest(
+    plan: &RunPlan,
+    facts: &RunFacts,
+    copied: &[CopiedPart],
+    suspicions: Vec<String>,
+) -> Result<Manifest, IncompleteRun> {
+    let mut parts = Vec::with_capacity(plan.parts.len());
+    for planned in &plan.parts {
+        let copied = copied
+            .iter()
+            .find(|c| c.record.part == planned.part && c.record.run_id == plan.run_id)
+            .ok_or_else(|| IncompleteRun::Missing(planned.part.clone()))?;
+        if !copied.record.verified {
+            return Err(IncompleteRun::Unverified(planned.part.clone()));
+        }
+        parts.push(ManifestPart {
+            planned: planned.clone(),
+            consistency_point: copied.hook_started_at.unwrap_or(copied.record.started_at),
+            record_key: bucket_layout::part_record(
+                &facts.prefix,
+                &facts.org_id,
+                &plan.run_id,
+                &planned.part,
+                &copied.pod_uid,
+            ),
+            record: copied.record.clone(),
+        });
+    }
+    let oldest = parts.iter().map(|p| p.consistency_point).min();
+    let engine_version = parts
+        .first()
+        .map(|p| p.record.engine_version.clone())
+        .unwrap_or_default();
+    Ok(Manifest {
+        format_version: FORMAT_VERSION,
+        org_id: facts.org_id.clone(),
+        cluster_uid: facts.cluster_uid.clone(),
+        run_id: plan.run_id.clone(),
+        snapshot_name: plan.snapshot_name.clone(),
+        slot: plan.slot,
+        plan_digest: plan_digest(plan).map_err(|error| IncompleteRun::Plan(error.to_string()))?,
+        consistency_point: oldest.ok_or_else(|| IncompleteRun::Missing(objects_part()))?,
+        parts,
+        excluded: plan.excluded.clone(),
+        kms_key_arn: facts.kms_key_arn.clone(),
+        wrapped_key_id: "key/0001.json".to_owned(),
+        bucket: facts.bucket.clone(),
+        bucket_cloud_region: facts.bucket_cloud_region.clone(),
+        verdict: if suspicions.is_empty() {
+            Verdict::Good
+        } else {
+            Verdict::Suspicious
+        },
+        suspicions,
+        operator_version: facts.operator_version.clone(),
+        engine_version,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run() -> RunId {
+        "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap()
+    }
+    fn volume(claim: &str, mounted: bool, has_hooks: bool) -> VolumeFacts {
+        VolumeFacts {
+            claim: claim.parse().unwrap(),
+            claim_uid: format!("uid-{claim}"),
+            workload: "db".into(),
+            excluded: false,
+            paths: vec!["backup".into()],
+            has_hooks,
+            mounted,
+        }
+    }
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+    fn copied(part: &str, started: i64, hook: Option<i64>) -> CopiedPart {
+        CopiedPart {
+            record: PartRecord {
+                format_version: FORMAT_VERSION,
+                run_id: run(),
+                part: part.parse().unwrap(),
+                repository_snapshot: None,
+                files: 1,
+                objects: 0,
+                bytes_read: 1,
+                bytes_added: 1,
+                content_digest: String::new(),
+                started_at: at(started),
+                finished_at: at(started + 1),
+                warnings: vec![],
+                verified: true,
+                engine_version: "e".into(),
+            },
+            pod_uid: "pod".into(),
+            hook_started_at: hook.map(at),
+        }
+    }
+    fn facts() -> RunFacts {
+        RunFacts {
+            org_id: "7c9e6679-7425-40de-944b-e07fc1f90ae7".parse().unwrap(),
+            cluster_uid: "c".into(),
+            kms_key_arn: "arn:aws:kms:eu-central-1:111122223333:key/k".parse().unwrap(),
+            bucket: "b".into(),
+            bucket_cloud_region: "eu-central-1".into(),
+            prefix: String::new(),
+            operator_version: "o".into(),
+        }
+    }
+
+    #[test]
+    fn objects_come_first_then_volumes_by_name() {
+        let plan = plan(
+            run(),
+            "s",
+            None,
+            &[volume("data-web-0", true, false), volume("data-db-0", true, true)],
+        );
+        let parts: Vec<&str> = plan.parts.iter().map(|p| p.part.as_str()).collect();
+        assert_eq!(parts, ["objects", "data-db-0", "data-web-0"]);
+    }
+
+    #[test]
+    fn a_volume_at_rest_is_copied_whole() {
+        for (mounted, hooks, want, paths) in [
+            (false, true, Consistency::AtRest, 0),
+            (true, true, Consistency::Hooks, 1),
+            (true, false, Consistency::Live, 1),
+        ] {
+            let plan = plan(run(), "s", None, &[volume("data-db-0", mounted, hooks)]);
+            assert_eq!(plan.parts[1].consistency, want);
+            let PartSource::Volume { paths: planned, .. } = &plan.parts[1].source else {
+                panic!()
+            };
+            assert_eq!(planned.len(), paths);
+        }
+    }
+
+    #[test]
+    fn an_excluded_volume_is_named_and_not_copied() {
+        let mut excluded = volume("data-cache-0", true, false);
+        excluded.excluded = true;
+        let plan = plan(run(), "s", None, &[excluded]);
+        assert_eq!(plan.parts.len(), 1);
+        assert_eq!(plan.excluded[0].as_str(), "data-cache-0");
+    }
+
+    #[test]
+    fn the_consistency_point_is_the_oldest_and_a_hook_counts_from_its_start() {
+        let plan = plan(run(), "s", None, &[volume("data-db-0", true, true)]);
+        let manifest = manifest(
+            &plan,
+            &facts(),
+            &[copied("objects", 50, None), copied("data-db-0", 90, Some(40))],
+            vec![],
+        )
+        .unwrap();
+        assert_eq!(manifest.consistency_point, at(40));
+        assert_eq!(manifest.verdict, Verdict::Good);
+    }
+
+    #[test]
+    fn a_part_that_is_missing_of_another_run_or_unverified_is_no_manifest() {
+        let plan = plan(run(), "s", None, &[volume("data-db-0", true, true)]);
+        let objects = copied("objects", 1, None);
+        let part: PartId = "data-db-0".parse().unwrap();
+        assert_eq!(
+            manifest(&plan, &facts(), &[objects.clone()], vec![]),
+            Err(IncompleteRun::Missing(part.clone()))
+        );
+        let mut other = copied("data-db-0", 1, None);
+        other.record.run_id = "01ARZ3NDEKTSV4RRFFQ69G5FAW".parse().unwrap();
+        assert_eq!(
+            manifest(&plan, &facts(), &[objects.clone(), other], vec![]),
+            Err(IncompleteRun::Missing(part.clone()))
+        );
+        let mut unverified = copied("data-db-0", 1, None);
+        unverified.record.verified = false;
+        assert_eq!(
+            manifest(&plan, &facts(), &[objects, unverified], vec![]),
+            Err(IncompleteRun::Unverified(part))
+        );
+    }
+
+    #[test]
+    fn the_plan_digest_moves_with_the_plan() {
+        let one = plan(run(), "s", None, &[volume("data-db-0", true, true)]);
+        let two = plan(run(), "s", None, &[]);
+        assert_ne!(plan_digest(&one).unwrap(), plan_digest(&two).unwrap());
+    }
+}
