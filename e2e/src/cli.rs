@@ -1,0 +1,90 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The local three-region cluster and what runs on it.
+#[derive(Parser)]
+#[command(name = "tray-e2e", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Start, stop and look into the local cluster.
+    #[command(subcommand, arg_required_else_help = true)]
+    Cluster(ClusterCommand),
+    /// Build the operator and its image, load it on all nodes and install the chart with Helm.
+    Install(Place),
+    /// What the harness starts itself as, inside namespaces.
+    #[command(subcommand, hide = true)]
+    Internal(InternalCommand),
+}
+
+#[derive(Subcommand)]
+pub enum ClusterCommand {
+    /// Start the cluster; build and make first what the cache lacks. Prints how to reach it.
+    Up(Place),
+    /// Stop it and remove what a killed one left. Logs stay in the cluster's folder.
+    Down(Place),
+    /// Say whether it runs, and show its nodes.
+    Status(Place),
+    /// Fill the cache (programs, images) without starting anything.
+    Prepare(Place),
+    /// Run a program inside the cluster's namespaces: `… run ip address`.
+    Run {
+        #[command(flatten)]
+        place: Place,
+        /// The program and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Print a kubeconfig for another user.
+    Kubeconfig {
+        #[command(flatten)]
+        place: Place,
+        /// The user's name.
+        #[arg(long)]
+        user: String,
+        /// A group of theirs.
+        #[arg(long)]
+        group: Option<String>,
+    },
+    /// Load an image archive (OCI layout) on all nodes.
+    LoadImage {
+        #[command(flatten)]
+        place: Place,
+        /// The archive's path.
+        archive: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum InternalCommand {
+    /// The first process of a cluster's namespaces.
+    Init(Place),
+    /// Starts and keeps everything inside.
+    Supervise(Place),
+    /// Fills a containerd root with images.
+    Import {
+        #[command(flatten)]
+        place: Place,
+        #[arg(long)]
+        root: PathBuf,
+        archives: Vec<PathBuf>,
+    },
+}
+
+/// Where the cluster's folder and the cache are.
+#[derive(Args)]
+pub struct Place {
+    /// The cluster's folder [default: target/cluster of the checkout]
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+    /// Built programs and images [default: $TRAY_CACHE, else ~/.cache/tray-operator]
+    #[arg(long)]
+    pub cache: Option<PathBuf>,
+}

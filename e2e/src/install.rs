@@ -1,0 +1,51 @@
+//! The operator on the local cluster: built, packed into an image, loaded and installed with Helm.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use crate::cluster::Cluster;
+use crate::error::{Error, Result};
+use crate::image;
+use crate::namespaces::harness_program;
+use crate::paths::workspace;
+use crate::process::Program;
+use crate::progress::Progress;
+
+/// The namespace of the operator and the name of its release.
+const NAMESPACE: &str = "tray-system";
+const RELEASE: &str = "tray-operator";
+
+/// Builds the operator, loads its image on every node and installs or upgrades the chart.
+pub fn install(cluster: &Cluster, progress: Progress) -> Result<()> {
+    progress.step("building the operator");
+    let binary = build()?;
+    progress.step("loading its image on every node");
+    let archive = image::operator(cluster.cache(), &binary, progress)?;
+    cluster.load_image(&archive)?;
+    progress.step("installing the chart");
+    // The tag stays the same while the image changes: the digest in the pod template makes the Deployment roll.
+    let digest = archive.file_stem().unwrap_or(OsStr::new("dev")).to_string_lossy().into_owned();
+    cluster
+        .helm(["upgrade", "--install", RELEASE])
+        .arg(workspace().join("charts/tray-operator"))
+        .args(["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout=2m"])
+        .arg("--values")
+        .arg(workspace().join("e2e/values.yaml"))
+        .arg(format!("--set-string=podAnnotations.image-archive={digest}"))
+        .run()?;
+    progress.step("the operator is installed");
+    Ok(())
+}
+
+/// Builds the operator with the profile that this program was built with, and returns its path.
+pub fn build() -> Result<PathBuf> {
+    Program::new("cargo").args(["build", "--package=tray-operator", "--bin=tray-operator"]).directory(&workspace()).run()?;
+    let binary = harness_program()?.with_file_name("tray-operator");
+    if binary.exists() {
+        return Ok(binary);
+    }
+    Err(Error::Unexpected {
+        what: "cargo build".into(),
+        detail: format!("{} is not there: run this program by `cargo run`", binary.display()),
+    })
+}

@@ -1,0 +1,236 @@
+//! The cluster's programs, built from Go modules into the cache.
+//!
+//! Each tool has a module of its own under `e2e/tools/` (their dependencies disagree) that pins every version by `go.sum`.
+//! A built tool lies in a folder named by its version and the digest of everything that went into it.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Error, Result};
+use crate::files;
+use crate::paths::{Cache, workspace};
+use crate::process::Program;
+use crate::progress::Progress;
+
+/// One Go module and the programs built from it.
+struct Tool {
+    /// The folder under `e2e/tools/`.
+    name: &'static str,
+    /// The module whose version names the tool's.
+    module: &'static str,
+    /// Import paths of the main packages.
+    packages: &'static [&'static str],
+    /// What the programs are called: the packages' last elements, or any name where there is only one.
+    programs: &'static [&'static str],
+    /// Links the version into the program where the program compares versions.
+    version_variables: &'static [&'static str],
+}
+
+const TOOLS: [Tool; 5] = [
+    Tool {
+        name: "kubernetes",
+        module: "k8s.io/kubernetes",
+        packages: &[
+            "k8s.io/kubernetes/cmd/kube-apiserver",
+            "k8s.io/kubernetes/cmd/kube-controller-manager",
+            "k8s.io/kubernetes/cmd/kube-scheduler",
+            "k8s.io/kubernetes/cmd/kube-proxy",
+            "k8s.io/kubernetes/cmd/kubelet",
+            "k8s.io/kubernetes/cmd/kubectl",
+        ],
+        programs: &[
+            "kube-apiserver",
+            "kube-controller-manager",
+            "kube-scheduler",
+            "kube-proxy",
+            "kubelet",
+            "kubectl",
+        ],
+        // Without it every program calls itself v0.0.0, and kubelet and API server refuse each other.
+        version_variables: &["k8s.io/component-base/version.gitVersion"],
+    },
+    Tool {
+        name: "etcd",
+        module: "go.etcd.io/etcd/server/v3",
+        packages: &["go.etcd.io/etcd/server/v3"],
+        programs: &["etcd"],
+        version_variables: &[],
+    },
+    Tool {
+        name: "containerd",
+        module: "github.com/containerd/containerd/v2",
+        packages: &[
+            "github.com/containerd/containerd/v2/cmd/containerd",
+            "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+            "github.com/containerd/containerd/v2/cmd/ctr",
+        ],
+        programs: &["containerd", "containerd-shim-runc-v2", "ctr"],
+        version_variables: &[],
+    },
+    Tool {
+        name: "helm",
+        module: "helm.sh/helm/v4",
+        packages: &["helm.sh/helm/v4/cmd/helm"],
+        programs: &["helm"],
+        version_variables: &["helm.sh/helm/v4/internal/version.version"],
+    },
+    Tool {
+        name: "coredns",
+        module: "github.com/coredns/coredns",
+        packages: &["github.com/coredns/coredns"],
+        programs: &["coredns"],
+        version_variables: &[],
+    },
+];
+
+/// The built programs.
+#[derive(Debug, Clone)]
+pub struct Toolbox {
+    folders: Vec<(&'static [&'static str], PathBuf)>,
+}
+
+impl Toolbox {
+    /// Finds all tools in the cache and builds the missing ones (about eight minutes for all of them on two cores).
+    pub fn ensure(cache: &Cache, progress: Progress) -> Result<Self> {
+        let mut folders = Vec::new();
+        for tool in &TOOLS {
+            let source = workspace().join("e2e/tools").join(tool.name);
+            let version = tool.version(&source)?;
+            let folder = cache.tools().join(format!(
+                "{}-{version}-{}",
+                tool.name,
+                &tool.digest(&source, &version)?[..12]
+            ));
+            if !folder.exists() {
+                progress.step(format!("building {} {version} from source (once)", tool.name));
+                tool.build(&source, &version, &folder)?;
+            }
+            folders.push((tool.programs, folder));
+        }
+        Ok(Self { folders })
+    }
+
+    /// The path of a program by its name.
+    pub fn path(&self, program: &str) -> PathBuf {
+        self.folders
+            .iter()
+            .find(|(programs, _)| programs.contains(&program))
+            .map_or_else(|| PathBuf::from(program), |(_, folder)| folder.join(program))
+    }
+
+    /// The folder that holds a program.
+    pub fn folder_of(&self, program: &str) -> PathBuf {
+        let path = self.path(program);
+        path.parent().unwrap_or(&path).to_owned()
+    }
+
+    /// A program by its name, ready for arguments.
+    pub fn program(&self, program: &str) -> Program {
+        Program::new(self.path(program))
+    }
+}
+
+impl Tool {
+    /// The version of the tool's own module, from its go.mod.
+    fn version(&self, source: &Path) -> Result<String> {
+        let path = source.join("go.mod");
+        let text = files::read(&path)?;
+        required_version(&text, self.module).map(str::to_owned).ok_or_else(|| Error::Unexpected {
+            what: path.display().to_string(),
+            detail: format!("it does not require {}", self.module),
+        })
+    }
+
+    fn digest(&self, source: &Path, version: &str) -> Result<String> {
+        let mut hash = Sha256::new();
+        for file in ["go.mod", "go.sum"] {
+            hash.update(files::read(&source.join(file))?);
+        }
+        hash.update(self.linker_flags(version));
+        Ok(hex::encode(hash.finalize()))
+    }
+
+    fn linker_flags(&self, version: &str) -> String {
+        self.version_variables
+            .iter()
+            .map(|variable| format!(" -X {variable}={version}"))
+            .fold("-s -w".to_owned(), |flags, variable| flags + &variable)
+    }
+
+    /// Builds into a folder beside `folder` and renames it, so that a half-built tool is never found.
+    fn build(&self, source: &Path, version: &str, folder: &Path) -> Result<()> {
+        require_go()?;
+        let unfinished = folder.with_extension("unfinished");
+        files::remove(&unfinished)?;
+        files::make_dir(&unfinished)?;
+        let output = match self.programs {
+            [only] => unfinished.join(only),
+            // A path that ends in a slash is a folder: each program gets the name of its package.
+            _ => unfinished.join(""),
+        };
+        Program::new("go")
+            .args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags"])
+            .arg(self.linker_flags(version))
+            .arg("-o")
+            .arg(output)
+            .args(self.packages)
+            .directory(source)
+            .env("CGO_ENABLED", "0")
+            .env("GOFLAGS", "")
+            .run()
+            .map_err(|error| network_hint(error, self.name))?;
+        files::rename(&unfinished, folder)
+    }
+}
+
+/// The version that a go.mod requires of `module`.
+fn required_version<'a>(go_mod: &'a str, module: &str) -> Option<&'a str> {
+    go_mod.lines().find_map(|line| {
+        let mut words = line.trim().trim_start_matches("require ").split_whitespace();
+        (words.next() == Some(module)).then(|| words.next()).flatten()
+    })
+}
+
+fn require_go() -> Result<()> {
+    match Program::new("go").arg("version").output() {
+        Ok(output) if output.status.success() => Ok(()),
+        _ => Err(Error::refused(
+            "the program `go` is missing, and the cluster's programs are built from source",
+            "Install Go 1.26 or later (https://go.dev/dl) and have `go` in PATH.",
+        )),
+    }
+}
+
+/// A module that cannot be fetched is the one failure that a person can repair.
+fn network_hint(error: Error, tool: &str) -> Error {
+    let text = error.to_string();
+    if ["dial tcp", "no such host", "i/o timeout", "connection refused"].iter().any(|sign| text.contains(sign)) {
+        return Error::refused(
+            format!("the modules of {tool} cannot be downloaded\n{text}"),
+            "Connect to the network, or set GOPROXY to a module proxy that can be reached; built tools stay in the cache.",
+        );
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_tool_pins_its_version_and_names_its_programs() {
+        for tool in &TOOLS {
+            let version = tool.version(&workspace().join("e2e/tools").join(tool.name)).unwrap();
+            assert!(version.starts_with('v'), "{}: {version}", tool.name);
+            assert_eq!(tool.packages.len(), tool.programs.len(), "{}", tool.name);
+        }
+    }
+
+    #[test]
+    fn the_version_is_found_in_a_block_and_alone() {
+        assert_eq!(required_version("require a.b/c v1.2.3\n", "a.b/c"), Some("v1.2.3"));
+        assert_eq!(required_version("require (\n\ta.b/c v1.2.3 // indirect\n)\n", "a.b/c"), Some("v1.2.3"));
+        assert_eq!(required_version("tool a.b/c/cmd\n", "a.b/c"), None);
+    }
+}
