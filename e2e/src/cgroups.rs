@@ -32,7 +32,10 @@ pub fn create() -> Result<()> {
     let hierarchies = mounted()?;
     // Beside version 1 hierarchies the unified one carries no controllers, and nothing uses it.
     let hybrid = hierarchies.iter().any(|hierarchy| hierarchy.kind != Kind::V2);
-    for hierarchy in hierarchies.iter().filter(|hierarchy| !(hybrid && hierarchy.kind == Kind::V2)) {
+    for hierarchy in hierarchies
+        .iter()
+        .filter(|hierarchy| !(hybrid && hierarchy.kind == Kind::V2))
+    {
         let root = hierarchy.root.join(CGROUP_ROOT);
         prepare(&root, hierarchy.kind)?;
         for node in &NODES {
@@ -59,7 +62,9 @@ pub fn remove() -> Result<()> {
 
 /// All cgroups of ours that exist.
 pub fn existing() -> Result<Vec<PathBuf>> {
-    let roots = mounted()?.into_iter().map(|hierarchy| hierarchy.root.join(CGROUP_ROOT));
+    let roots = mounted()?
+        .into_iter()
+        .map(|hierarchy| hierarchy.root.join(CGROUP_ROOT));
     Ok(roots.filter(|root| root.exists()).collect())
 }
 
@@ -75,7 +80,9 @@ fn remove_tree(directory: &Path) -> bool {
 
 fn prepare(group: &Path, kind: Kind) -> Result<()> {
     files::make_dir(group)?;
-    let Some(parent) = group.parent() else { return Ok(()) };
+    let Some(parent) = group.parent() else {
+        return Ok(());
+    };
     match kind {
         Kind::V1 => Ok(()),
         Kind::V1Cpuset => {
@@ -86,7 +93,10 @@ fn prepare(group: &Path, kind: Kind) -> Result<()> {
         }
         Kind::V2 => {
             let controllers = files::read(&parent.join("cgroup.controllers"))?;
-            let enable: Vec<String> = controllers.split_whitespace().map(|name| format!("+{name}")).collect();
+            let enable: Vec<String> = controllers
+                .split_whitespace()
+                .map(|name| format!("+{name}"))
+                .collect();
             files::write(&parent.join("cgroup.subtree_control"), enable.join(" "))
         }
     }
@@ -114,7 +124,10 @@ fn parse_mounts(mounts: &str) -> Vec<Hierarchy> {
             "cgroup" => Kind::V1,
             _ => return None,
         };
-        Some(Hierarchy { root: PathBuf::from(root), kind })
+        Some(Hierarchy {
+            root: PathBuf::from(root),
+            kind,
+        })
     };
     mounts.lines().filter_map(hierarchy).collect()
 }
@@ -129,7 +142,10 @@ mod tests {
             cgroup /sys/fs/cgroup/cpu cgroup rw,cpu,cpuacct 0 0\n\
             cgroup /sys/fs/cgroup/cpuset cgroup rw,relatime,cpuset 0 0\n\
             cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0\n";
-        let found: Vec<_> = parse_mounts(mounts).into_iter().map(|hierarchy| (hierarchy.root, hierarchy.kind)).collect();
+        let found: Vec<_> = parse_mounts(mounts)
+            .into_iter()
+            .map(|hierarchy| (hierarchy.root, hierarchy.kind))
+            .collect();
         assert!(
             found
                 == [

@@ -69,7 +69,13 @@ impl Cluster {
     pub fn attach(dir: &ClusterDir, cache: &Cache) -> Result<Self> {
         let namespaces = Namespaces::find(dir)?.ok_or_else(|| Error::NotUp(dir.root().to_owned()))?;
         let tools = Toolbox::ensure(cache, Progress::start())?;
-        Ok(Self { dir: dir.clone(), cache: cache.clone(), tools, namespaces, lifeline: None })
+        Ok(Self {
+            dir: dir.clone(),
+            cache: cache.clone(),
+            tools,
+            namespaces,
+            lifeline: None,
+        })
     }
 
     /// Stops the cluster of `dir`, and removes what a killed one left. Logs stay. Nothing to do is success.
@@ -119,7 +125,9 @@ impl Cluster {
         let home = self.dir.root().join("helm");
         ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"]
             .into_iter()
-            .fold(self.tools.program("helm"), |helm, variable| helm.env(variable, &home))
+            .fold(self.tools.program("helm"), |helm, variable| {
+                helm.env(variable, &home)
+            })
             .env("KUBECONFIG", self.dir.kubeconfig())
             .args(args)
     }
@@ -155,7 +163,11 @@ impl Cluster {
     pub fn signal(&self, component: &str, signal: &str) -> Result<()> {
         let pid = files::read(&self.dir.pid_file(component))?;
         // The pid is one of the PID namespace.
-        self.enter(Program::new("kill")).arg(format!("-{signal}")).arg(pid).run().map(drop)
+        self.enter(Program::new("kill"))
+            .arg(format!("-{signal}"))
+            .arg(pid)
+            .run()
+            .map(drop)
     }
 
     fn hand_over(&mut self) -> Result<()> {
@@ -211,8 +223,13 @@ fn start(
     })?;
     let mut child = Namespaces::start(dir, cache)?;
     let namespaces = converse(dir, &mut child, progress)?;
-    let mut cluster =
-        Cluster { dir: dir.clone(), cache: cache.clone(), tools, namespaces, lifeline: Some(child) };
+    let mut cluster = Cluster {
+        dir: dir.clone(),
+        cache: cache.clone(),
+        tools,
+        namespaces,
+        lifeline: Some(child),
+    };
     if lifetime == Lifetime::Detached {
         cluster.hand_over()?;
     }
@@ -221,7 +238,12 @@ fn start(
 
 /// Follows the supervisor's messages until it is ready. An error drops the child's pipes, which ends everything inside.
 fn converse(dir: &ClusterDir, child: &mut Child, progress: Progress) -> Result<Namespaces> {
-    let silent = || Error::Supervisor(format!("it ended without a word; see {}", dir.log("supervisor").display()));
+    let silent = || {
+        Error::Supervisor(format!(
+            "it ended without a word; see {}",
+            dir.log("supervisor").display()
+        ))
+    };
     let stdout = child.stdout.take().ok_or_else(silent)?;
     let mut namespaces = None;
     for line in BufReader::new(stdout).lines() {
@@ -242,7 +264,9 @@ fn converse(dir: &ClusterDir, child: &mut Child, progress: Progress) -> Result<N
 }
 
 fn say(child: &mut Child, word: &str) -> Result<()> {
-    let Some(stdin) = &mut child.stdin else { return Ok(()) };
+    let Some(stdin) = &mut child.stdin else {
+        return Ok(());
+    };
     writeln!(stdin, "{word}").map_err(Error::unexpected("the supervisor"))
 }
 
@@ -250,11 +274,17 @@ fn say(child: &mut Child, word: &str) -> Result<()> {
 fn clean(dir: &ClusterDir) -> Result<()> {
     cgroups::remove()?;
     let logs = dir.logs();
-    files::entries(dir.root())?.iter().filter(|path| **path != logs).try_for_each(|path| files::remove(path))
+    files::entries(dir.root())?
+        .iter()
+        .filter(|path| **path != logs)
+        .try_for_each(|path| files::remove(path))
 }
 
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     thread.join().unwrap_or_else(|_| {
-        Err(Error::Unexpected { what: "a thread of the harness".into(), detail: "it panicked".into() })
+        Err(Error::Unexpected {
+            what: "a thread of the harness".into(),
+            detail: "it panicked".into(),
+        })
     })
 }

@@ -76,16 +76,26 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// Shapes an I/O error: `.map_err(Error::file("read", path))`.
     pub fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self::File { action, path: path.to_owned(), source }
+        move |source| Self::File {
+            action,
+            path: path.to_owned(),
+            source,
+        }
     }
 
     /// Shapes a parse error: `.map_err(Error::unexpected("the answer of ip"))`.
     pub fn unexpected<E: std::fmt::Display>(what: impl Into<String>) -> impl FnOnce(E) -> Self {
-        move |detail| Self::Unexpected { what: what.into(), detail: detail.to_string() }
+        move |detail| Self::Unexpected {
+            what: what.into(),
+            detail: detail.to_string(),
+        }
     }
 
     /// A refusal with its remedy.
     pub fn refused(what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Refused { what: what.into(), remedy: remedy.into() }
+        Self::Refused {
+            what: what.into(),
+            remedy: remedy.into(),
+        }
     }
 }

@@ -32,8 +32,14 @@ pub fn read(path: &Path) -> Result<String> {
 
 /// Removes a file or a whole directory; that it is not there is success.
 pub fn remove(path: &Path) -> Result<()> {
-    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
-    let removed = if metadata.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    let removed = if metadata.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
     removed.map_err(Error::file("remove", path))
 }
 
@@ -47,7 +53,11 @@ pub fn entries(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let read = |error| Error::File { action: "list", path: path.to_owned(), source: error };
+    let read = |error| Error::File {
+        action: "list",
+        path: path.to_owned(),
+        source: error,
+    };
     let mut paths = fs::read_dir(path)
         .map_err(read)?
         .map(|entry| entry.map(|entry| entry.path()).map_err(read))

@@ -16,7 +16,10 @@ use crate::wait;
 pub fn check_system() -> Result<()> {
     if std::env::consts::OS != "linux" {
         return Err(Error::refused(
-            format!("this is {}, and nodes need Linux namespaces", std::env::consts::OS),
+            format!(
+                "this is {}, and nodes need Linux namespaces",
+                std::env::consts::OS
+            ),
             "Run it on a Linux machine or in a virtual machine.",
         ));
     }
@@ -38,7 +41,9 @@ pub fn check_machine() -> Result<()> {
             format!("Another cluster uses it, or `ip link delete {HOST_LINK}` removes it."),
         ));
     }
-    let routes = Program::new("ip").args(["-4", "-json", "route", "show", "table", "all"]).run()?;
+    let routes = Program::new("ip")
+        .args(["-4", "-json", "route", "show", "table", "all"])
+        .run()?;
     match taken(&routes)? {
         None => Ok(()),
         Some(route) => Err(Error::refused(
@@ -63,7 +68,11 @@ pub fn create_link(init: Pid) -> Result<()> {
          link set {HOST_LINK} up\n",
         LINK_NETWORK.1
     );
-    Program::new("ip").args(["-batch", "-"]).input(batch).run().map(drop)
+    Program::new("ip")
+        .args(["-batch", "-"])
+        .input(batch)
+        .run()
+        .map(drop)
 }
 
 /// Waits until the kernel has taken the link away, which it does some time after its namespace is gone.
@@ -98,8 +107,16 @@ fn check_kernel() -> Result<()> {
         ),
     ];
     for (part, script) in attempts {
-        let attempt = Program::new("unshare")
-            .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script]);
+        let attempt = Program::new("unshare").args([
+            "--net",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "sh",
+            "-c",
+            script,
+        ]);
         if let Err(error) = attempt.run() {
             return Err(Error::refused(
                 format!("this kernel does not give us {part}\n{error}"),
@@ -120,7 +137,9 @@ struct Route {
 fn taken(routes: &str) -> Result<Option<Route>> {
     let routes: Vec<Route> =
         serde_json::from_str(routes).map_err(Error::unexpected("the answer of `ip route`"))?;
-    Ok(routes.into_iter().find(|route| network(&route.dst).is_some_and(|other| overlap(other, LINK_NETWORK))))
+    Ok(routes
+        .into_iter()
+        .find(|route| network(&route.dst).is_some_and(|other| overlap(other, LINK_NETWORK))))
 }
 
 /// `10.0.0.0/8` or a single address; `None` for `default`.

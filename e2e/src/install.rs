@@ -24,11 +24,21 @@ pub fn install(cluster: &Cluster, progress: Progress) -> Result<()> {
     cluster.load_image(&archive)?;
     progress.step("installing the chart");
     // The tag stays the same while the image changes: the digest in the pod template makes the Deployment roll.
-    let digest = archive.file_stem().unwrap_or(OsStr::new("dev")).to_string_lossy().into_owned();
+    let digest = archive
+        .file_stem()
+        .unwrap_or(OsStr::new("dev"))
+        .to_string_lossy()
+        .into_owned();
     cluster
         .helm(["upgrade", "--install", RELEASE])
         .arg(workspace().join("charts/tray-operator"))
-        .args(["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout=2m"])
+        .args([
+            "--namespace",
+            NAMESPACE,
+            "--create-namespace",
+            "--wait",
+            "--timeout=2m",
+        ])
         .arg("--values")
         .arg(workspace().join("e2e/values.yaml"))
         .arg(format!("--set-string=podAnnotations.image-archive={digest}"))
@@ -39,13 +49,19 @@ pub fn install(cluster: &Cluster, progress: Progress) -> Result<()> {
 
 /// Builds the operator with the profile that this program was built with, and returns its path.
 pub fn build() -> Result<PathBuf> {
-    Program::new("cargo").args(["build", "--package=tray-operator", "--bin=tray-operator"]).directory(&workspace()).run()?;
+    Program::new("cargo")
+        .args(["build", "--package=tray-operator", "--bin=tray-operator"])
+        .directory(&workspace())
+        .run()?;
     let binary = harness_program()?.with_file_name("tray-operator");
     if binary.exists() {
         return Ok(binary);
     }
     Err(Error::Unexpected {
         what: "cargo build".into(),
-        detail: format!("{} is not there: run this program by `cargo run`", binary.display()),
+        detail: format!(
+            "{} is not there: run this program by `cargo run`",
+            binary.display()
+        ),
     })
 }

@@ -15,7 +15,9 @@ use crate::cli::{Cli, ClusterCommand, Command, InternalCommand, Place};
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Cluster(command) => run_cluster(command),
-        Command::Install(place) => place.open().and_then(|cluster| install::install(&cluster, Progress::start())),
+        Command::Install(place) => place
+            .open()
+            .and_then(|cluster| install::install(&cluster, Progress::start())),
         Command::Internal(command) => run_internal(command),
     };
     result.map_or_else(
@@ -36,25 +38,37 @@ fn run_cluster(command: ClusterCommand) -> Result<()> {
             progress.step("the cluster is up");
             println!("export KUBECONFIG={}", cluster.dir().kubeconfig().display());
             println!("export KUBECACHEDIR={}", cluster.dir().kubectl_cache().display());
-            println!("export PATH={}:$PATH", cluster.tools().folder_of("kubectl").display());
+            println!(
+                "export PATH={}:$PATH",
+                cluster.tools().folder_of("kubectl").display()
+            );
             Ok(())
         }
         ClusterCommand::Down(place) => Cluster::down(&place.resolve()?.0),
         ClusterCommand::Status(place) => {
-            let nodes = place.open()?.kubectl(["get", "nodes", "-L", "topology.kubernetes.io/region"]).run()?;
+            let nodes = place
+                .open()?
+                .kubectl(["get", "nodes", "-L", "topology.kubernetes.io/region"])
+                .run()?;
             print!("{nodes}");
             Ok(())
         }
         ClusterCommand::Prepare(place) => cluster::prepare_cache(&place.resolve()?.1, Progress::start()),
         ClusterCommand::Run { place, command } => {
             let cluster = place.open()?;
-            let (program, args) = command.split_first().map_or(("true", &[][..]), |(first, rest)| (first, rest));
+            let (program, args) = command
+                .split_first()
+                .map_or(("true", &[][..]), |(first, rest)| (first, rest));
             let program = cluster.enter(Program::new(program).args(args));
             let status = program.interactive()?;
             if status.success() {
                 return Ok(());
             }
-            Err(Error::Program { command: program.to_string(), status, output: String::new() })
+            Err(Error::Program {
+                command: program.to_string(),
+                status,
+                output: String::new(),
+            })
         }
         ClusterCommand::Kubeconfig { place, user, group } => {
             print!("{}", place.open()?.kubeconfig_for(&user, group.as_deref())?);
@@ -68,7 +82,11 @@ fn run_internal(command: InternalCommand) -> Result<()> {
     match command {
         InternalCommand::Init(place) => place.resolve().and_then(|(dir, cache)| init(&dir, &cache)),
         InternalCommand::Supervise(place) => place.resolve().and_then(|(dir, cache)| supervise(&dir, &cache)),
-        InternalCommand::Import { place, root, archives } => {
+        InternalCommand::Import {
+            place,
+            root,
+            archives,
+        } => {
             let tools = Toolbox::ensure(&place.resolve()?.1, Progress::start())?;
             image::import_all(&root, &tools, &archives)
         }
@@ -77,7 +95,8 @@ fn run_internal(command: InternalCommand) -> Result<()> {
 
 impl Place {
     fn resolve(&self) -> Result<(ClusterDir, Cache)> {
-        let absolute = |path: &std::path::PathBuf| std::path::absolute(path).map_err(Error::file("find", path));
+        let absolute =
+            |path: &std::path::PathBuf| std::path::absolute(path).map_err(Error::file("find", path));
         let dir = self.dir.as_ref().map(absolute).transpose()?;
         let cache = self.cache.as_ref().map(absolute).transpose()?;
         Ok((

@@ -33,7 +33,15 @@ impl Namespaces {
     pub fn start(dir: &ClusterDir, cache: &Cache) -> Result<Child> {
         // A session of its own: a Ctrl-C or a closed terminal must not reach a cluster that is to stay.
         Program::new("setsid")
-            .args(["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+            .args([
+                "unshare",
+                "--net",
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+            ])
             .arg(harness_program()?)
             .args(INIT)
             .arg(dir.root())
@@ -44,13 +52,20 @@ impl Namespaces {
 
     /// The running namespaces of `dir`, if there are any.
     pub fn find(dir: &ClusterDir) -> Result<Option<Self>> {
-        Ok(Self::all()?.into_iter().find(|namespaces| namespaces.directory == dir.root()))
+        Ok(Self::all()?
+            .into_iter()
+            .find(|namespaces| namespaces.directory == dir.root()))
     }
 
     /// All running clusters of this machine.
     pub fn all() -> Result<Vec<Self>> {
         let first = processes()?.into_iter().filter(|process| process.words_at(1));
-        Ok(first.map(|process| Self { init: process.pid, directory: process.directory }).collect())
+        Ok(first
+            .map(|process| Self {
+                init: process.pid,
+                directory: process.directory,
+            })
+            .collect())
     }
 
     /// The first process inside, by its id on the host.
@@ -83,7 +98,9 @@ impl Namespaces {
             Duration::from_secs(30),
             Path::new(&format!("/proc/{}", self.init.as_raw_nonzero())),
             || {
-                let left = processes()?.into_iter().any(|process| process.directory == self.directory);
+                let left = processes()?
+                    .into_iter()
+                    .any(|process| process.directory == self.directory);
                 Ok((!left).then_some(()))
             },
         )
@@ -112,7 +129,11 @@ fn processes() -> Result<Vec<Process>> {
             let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
             // A process that has just ended has no command line; neither has a zombie.
             let (position, directory) = init_words(&std::fs::read(entry.path().join("cmdline")).ok()?)?;
-            Some(Process { pid, position, directory })
+            Some(Process {
+                pid,
+                position,
+                directory,
+            })
         })
         .collect())
 }
@@ -120,8 +141,13 @@ fn processes() -> Result<Vec<Process>> {
 /// Where [`INIT`] begins in a command line, and the folder after it.
 fn init_words(command_line: &[u8]) -> Option<(usize, PathBuf)> {
     let words: Vec<&[u8]> = command_line.split(|byte| *byte == 0).collect();
-    let position = words.windows(INIT.len()).position(|window| window.iter().zip(INIT).all(|(a, b)| *a == b.as_bytes()))?;
-    Some((position, PathBuf::from(OsStr::from_bytes(words.get(position + INIT.len())?))))
+    let position = words
+        .windows(INIT.len())
+        .position(|window| window.iter().zip(INIT).all(|(a, b)| *a == b.as_bytes()))?;
+    Some((
+        position,
+        PathBuf::from(OsStr::from_bytes(words.get(position + INIT.len())?)),
+    ))
 }
 
 /// The program `tray-e2e`: this one, or beside the folder of the test that runs.
@@ -130,7 +156,12 @@ pub fn harness_program() -> Result<PathBuf> {
     if this.file_stem() == Some(OsStr::new("tray-e2e")) {
         return Ok(this);
     }
-    let beside = this.ancestors().skip(1).take(2).map(|folder| folder.join("tray-e2e")).find(|path| path.exists());
+    let beside = this
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join("tray-e2e"))
+        .find(|path| path.exists());
     beside.ok_or_else(|| Error::Unexpected {
         what: this.display().to_string(),
         detail: "the program tray-e2e is not beside it: build it with `cargo build -p tray-e2e`".into(),

@@ -21,9 +21,16 @@ impl Cache {
     }
 
     /// `$TRAY_CACHE`, else `$XDG_CACHE_HOME/tray-operator`, else `~/.cache/tray-operator`.
-    #[expect(clippy::disallowed_methods, reason = "the harness reads its environment here and nowhere else")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the harness reads its environment here and nowhere else"
+    )]
     pub fn from_env() -> Self {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let variable = |name| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
         let path = variable("TRAY_CACHE").unwrap_or_else(|| {
             variable("XDG_CACHE_HOME")
                 .or_else(|| variable("HOME").map(|home| home.join(".cache")))

@@ -35,14 +35,20 @@ impl Authority {
         let certificate = authority_params().self_signed(&key)?.pem();
         files::write(&directory.join("ca.crt"), &certificate)?;
         files::write_private(&directory.join("ca.key"), key.serialize_pem())?;
-        Ok(Self { certificate, issuer: Issuer::new(authority_params(), key) })
+        Ok(Self {
+            certificate,
+            issuer: Issuer::new(authority_params(), key),
+        })
     }
 
     /// Takes up the authority that [`Authority::create`] wrote to `directory`.
     pub fn load(directory: &Path) -> Result<Self> {
         let certificate = files::read(&directory.join("ca.crt"))?;
         let key = KeyPair::from_pem(&files::read(&directory.join("ca.key"))?)?;
-        Ok(Self { certificate, issuer: Issuer::new(authority_params(), key) })
+        Ok(Self {
+            certificate,
+            issuer: Issuer::new(authority_params(), key),
+        })
     }
 
     /// The authority's own certificate, PEM.
@@ -52,8 +58,11 @@ impl Authority {
 
     /// A server certificate for DNS names and addresses.
     pub fn server(&self, common_name: &str, names: &[&str], addresses: &[IpAddr]) -> Result<Identity> {
-        let names: Vec<String> =
-            names.iter().map(ToString::to_string).chain(addresses.iter().map(ToString::to_string)).collect();
+        let names: Vec<String> = names
+            .iter()
+            .map(ToString::to_string)
+            .chain(addresses.iter().map(ToString::to_string))
+            .collect();
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name.push(DnType::CommonName, common_name);
         self.sign(params, ExtendedKeyUsagePurpose::ServerAuth)
@@ -101,7 +110,10 @@ impl Authority {
         params.extended_key_usages = vec![usage];
         let key = KeyPair::generate()?;
         let certificate: Certificate = params.signed_by(&key, &self.issuer)?;
-        Ok(Identity { certificate: certificate.pem(), key: key.serialize_pem() })
+        Ok(Identity {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        })
     }
 }
 
@@ -124,9 +136,14 @@ pub fn write_key_pair(directory: &Path, name: &str) -> Result<()> {
 fn authority_params() -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, "tray local cluster");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "tray local cluster");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages =
-        vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    params.key_usages = vec![
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::CrlSign,
+        KeyUsagePurpose::DigitalSignature,
+    ];
     params
 }

@@ -40,7 +40,8 @@ impl Program {
     /// Adds arguments.
     #[must_use]
     pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
-        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args
+            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
@@ -55,7 +56,8 @@ impl Program {
     /// Sets an environment variable on top of the inherited ones.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self.env
+            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
@@ -80,12 +82,20 @@ impl Program {
         args.push(self.program);
         args.append(&mut self.args);
         self.env.extend(wrapper.env);
-        Self { program: wrapper.program, args, ..self }
+        Self {
+            program: wrapper.program,
+            args,
+            ..self
+        }
     }
 
     /// Runs to the end and keeps what it wrote. Fails only where it cannot be started.
     pub fn output(&self) -> Result<Output> {
-        let input = if self.input.is_some() { Stdio::piped() } else { Stdio::null() };
+        let input = if self.input.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        };
         let mut child = self
             .command()
             .stdin(input)
@@ -100,7 +110,9 @@ impl Program {
                 // A program may stop reading early; its exit status says whether that was a failure.
                 scope.spawn(move || stdin.write_all(input).ok());
             }
-            child.wait_with_output().map_err(|source| self.start_error(source))
+            child
+                .wait_with_output()
+                .map_err(|source| self.start_error(source))
         })
     }
 
@@ -112,7 +124,11 @@ impl Program {
             return Ok(stdout);
         }
         let stderr = String::from_utf8_lossy(&output.stderr);
-        let output_text = if stderr.trim().is_empty() { stdout } else { stderr.into_owned() };
+        let output_text = if stderr.trim().is_empty() {
+            stdout
+        } else {
+            stderr.into_owned()
+        };
         Err(Error::Program {
             command: self.to_string(),
             status: output.status,
@@ -154,7 +170,9 @@ impl Program {
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+            .args(&self.args)
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }
@@ -162,19 +180,28 @@ impl Program {
     }
 
     fn start_error(&self, source: std::io::Error) -> Error {
-        Error::Start { command: self.to_string(), source }
+        Error::Start {
+            command: self.to_string(),
+            source,
+        }
     }
 }
 
 impl std::fmt::Display for Program {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.program.display())?;
-        self.args.iter().try_for_each(|arg| write!(f, " {}", arg.display()))
+        self.args
+            .iter()
+            .try_for_each(|arg| write!(f, " {}", arg.display()))
     }
 }
 
 fn log_handles(log: &Path) -> Result<(File, File)> {
-    let file = File::options().create(true).append(true).open(log).map_err(Error::file("open", log))?;
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(log)
+        .map_err(Error::file("open", log))?;
     let copy = file.try_clone().map_err(Error::file("open", log))?;
     Ok((file, copy))
 }
@@ -185,9 +212,15 @@ mod tests {
 
     #[test]
     fn a_failure_carries_the_command_and_what_it_said() {
-        let error = Program::new("sh").args(["-c", "echo no such thing >&2; exit 3"]).run().unwrap_err();
+        let error = Program::new("sh")
+            .args(["-c", "echo no such thing >&2; exit 3"])
+            .run()
+            .unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("sh -c") && text.contains("no such thing") && text.contains('3'), "{text}");
+        assert!(
+            text.contains("sh -c") && text.contains("no such thing") && text.contains('3'),
+            "{text}"
+        );
     }
 
     #[test]
@@ -199,7 +232,9 @@ mod tests {
 
     #[test]
     fn a_wrapper_goes_in_front() {
-        let wrapped = Program::new("ls").arg("-l").behind(Program::new("env").arg("A=b"));
+        let wrapped = Program::new("ls")
+            .arg("-l")
+            .behind(Program::new("env").arg("A=b"));
         assert_eq!(wrapped.to_string(), "env A=b ls -l");
     }
 }

@@ -11,11 +11,17 @@ pub struct Progress {
 impl Progress {
     /// Starts the clock.
     pub fn start() -> Self {
-        Self { started: Instant::now() }
+        Self {
+            started: Instant::now(),
+        }
     }
 
     /// Reports something that begins now or has just been done.
     pub fn step(&self, text: impl AsRef<str>) {
-        eprintln!("[{:6.1} s] {}", self.started.elapsed().as_secs_f64(), text.as_ref());
+        eprintln!(
+            "[{:6.1} s] {}",
+            self.started.elapsed().as_secs_f64(),
+            text.as_ref()
+        );
     }
 }

@@ -136,10 +136,12 @@ impl Tool {
     fn version(&self, source: &Path) -> Result<String> {
         let path = source.join("go.mod");
         let text = files::read(&path)?;
-        required_version(&text, self.module).map(str::to_owned).ok_or_else(|| Error::Unexpected {
-            what: path.display().to_string(),
-            detail: format!("it does not require {}", self.module),
-        })
+        required_version(&text, self.module)
+            .map(str::to_owned)
+            .ok_or_else(|| Error::Unexpected {
+                what: path.display().to_string(),
+                detail: format!("it does not require {}", self.module),
+            })
     }
 
     fn digest(&self, source: &Path, version: &str) -> Result<String> {
@@ -170,7 +172,13 @@ impl Tool {
             _ => unfinished.join(""),
         };
         Program::new("go")
-            .args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags"])
+            .args([
+                "build",
+                "-mod=readonly",
+                "-trimpath",
+                "-buildvcs=false",
+                "-ldflags",
+            ])
             .arg(self.linker_flags(version))
             .arg("-o")
             .arg(output)
@@ -205,7 +213,10 @@ fn require_go() -> Result<()> {
 /// A module that cannot be fetched is the one failure that a person can repair.
 fn network_hint(error: Error, tool: &str) -> Error {
     let text = error.to_string();
-    if ["dial tcp", "no such host", "i/o timeout", "connection refused"].iter().any(|sign| text.contains(sign)) {
+    if ["dial tcp", "no such host", "i/o timeout", "connection refused"]
+        .iter()
+        .any(|sign| text.contains(sign))
+    {
         return Error::refused(
             format!("the modules of {tool} cannot be downloaded\n{text}"),
             "Connect to the network, or set GOPROXY to a module proxy that can be reached; built tools stay in the cache.",
@@ -221,7 +232,9 @@ mod tests {
     #[test]
     fn every_tool_pins_its_version_and_names_its_programs() {
         for tool in &TOOLS {
-            let version = tool.version(&workspace().join("e2e/tools").join(tool.name)).unwrap();
+            let version = tool
+                .version(&workspace().join("e2e/tools").join(tool.name))
+                .unwrap();
             assert!(version.starts_with('v'), "{}: {version}", tool.name);
             assert_eq!(tool.packages.len(), tool.programs.len(), "{}", tool.name);
         }
@@ -229,8 +242,14 @@ mod tests {
 
     #[test]
     fn the_version_is_found_in_a_block_and_alone() {
-        assert_eq!(required_version("require a.b/c v1.2.3\n", "a.b/c"), Some("v1.2.3"));
-        assert_eq!(required_version("require (\n\ta.b/c v1.2.3 // indirect\n)\n", "a.b/c"), Some("v1.2.3"));
+        assert_eq!(
+            required_version("require a.b/c v1.2.3\n", "a.b/c"),
+            Some("v1.2.3")
+        );
+        assert_eq!(
+            required_version("require (\n\ta.b/c v1.2.3 // indirect\n)\n", "a.b/c"),
+            Some("v1.2.3")
+        );
         assert_eq!(required_version("tool a.b/c/cmd\n", "a.b/c"), None);
     }
 }

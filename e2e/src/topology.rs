@@ -15,9 +15,21 @@ pub struct Node {
 
 /// One node per region.
 pub const NODES: [Node; 3] = [
-    Node { name: "us-west-2-n1", region: "us-west-2", index: 1 },
-    Node { name: "eu-west-1-n1", region: "eu-west-1", index: 2 },
-    Node { name: "ap-southeast-2-n1", region: "ap-southeast-2", index: 3 },
+    Node {
+        name: "us-west-2-n1",
+        region: "us-west-2",
+        index: 1,
+    },
+    Node {
+        name: "eu-west-1-n1",
+        region: "eu-west-1",
+        index: 2,
+    },
+    Node {
+        name: "ap-southeast-2-n1",
+        region: "ap-southeast-2",
+        index: 3,
+    },
 ];
 
 impl Node {

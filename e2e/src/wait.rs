@@ -39,16 +39,24 @@ mod tests {
     #[test]
     fn a_condition_that_comes_true_ends_the_wait() {
         let mut asked = 0;
-        let answer = until("it was never three", Duration::from_secs(60), Path::new("log"), || {
-            asked += 1;
-            Ok((asked == 3).then_some(asked))
-        });
+        let answer = until(
+            "it was never three",
+            Duration::from_secs(60),
+            Path::new("log"),
+            || {
+                asked += 1;
+                Ok((asked == 3).then_some(asked))
+            },
+        );
         assert_eq!(answer.unwrap(), 3);
     }
 
     #[test]
     fn one_that_does_not_says_what_and_where_to_look() {
-        let error = until("nothing happened", Duration::ZERO, Path::new("x.log"), || Ok(None::<()>)).unwrap_err();
+        let error = until("nothing happened", Duration::ZERO, Path::new("x.log"), || {
+            Ok(None::<()>)
+        })
+        .unwrap_err();
         assert_eq!(error.to_string(), "nothing happened within 0 s; see x.log");
     }
 }

@@ -80,7 +80,10 @@ impl Recipe {
         ];
         let key = short_digest(arguments.iter().map(String::as_bytes));
         made_once(cache, &format!("{}-{key}.rootfs.tar", self.name), |path| {
-            progress.step(format!("making the root file system {} from Debian packages (once)", self.name));
+            progress.step(format!(
+                "making the root file system {} from Debian packages (once)",
+                self.name
+            ));
             Program::new("mmdebstrap")
                 .args(["--quiet", "--mode=root", "--format=tar"])
                 .args(&arguments)

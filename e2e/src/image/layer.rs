@@ -16,7 +16,11 @@ pub fn program(cache: &Cache, path: &str, program: &Path) -> Result<PathBuf> {
     let name = path.rsplit('/').next().unwrap_or(path);
     let key = short_digest([path.as_bytes(), digest.as_bytes()]);
     made_once(cache, &format!("{name}-{key}.layer.tar"), |layer| {
-        let failed = |source| Error::File { action: "write", path: layer.to_owned(), source };
+        let failed = |source| Error::File {
+            action: "write",
+            path: layer.to_owned(),
+            source,
+        };
         let mut header = Header::new_gnu();
         header.set_mode(0o755);
         header.set_uid(0);

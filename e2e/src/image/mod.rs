@@ -42,12 +42,20 @@ pub fn ensure(cache: &Cache, tools: &Toolbox, progress: Progress) -> Result<Vec<
         Image {
             reference: PAUSE,
             layers: vec![busybox.clone()],
-            config: Config { user: "65535:65535", command: &["/bin/sleep", "infinity"], environment: &[] },
+            config: Config {
+                user: "65535:65535",
+                command: &["/bin/sleep", "infinity"],
+                environment: &[],
+            },
         },
         Image {
             reference: COREDNS,
             layers: vec![coredns],
-            config: Config { user: "65532:65532", command: &["/coredns"], environment: &[] },
+            config: Config {
+                user: "65532:65532",
+                command: &["/coredns"],
+                environment: &[],
+            },
         },
         Image {
             reference: POSTGRES,
@@ -80,7 +88,11 @@ pub fn operator(cache: &Cache, binary: &Path, progress: Progress) -> Result<Path
     Image {
         reference: OPERATOR,
         layers: vec![base, program],
-        config: Config { user: "65532:65532", command: &["/usr/local/bin/tray-operator"], environment: &[] },
+        config: Config {
+            user: "65532:65532",
+            command: &["/usr/local/bin/tray-operator"],
+            environment: &[],
+        },
     }
     .ensure(cache)
 }

@@ -35,36 +35,66 @@ pub struct Image<'a> {
 impl Image<'_> {
     /// The image's archive in the cache.
     pub fn ensure(&self, cache: &Cache) -> Result<PathBuf> {
-        let layers = self.layers.iter().map(|layer| layer.as_os_str().as_encoded_bytes());
+        let layers = self
+            .layers
+            .iter()
+            .map(|layer| layer.as_os_str().as_encoded_bytes());
         let config = self.config().to_string();
-        let key = short_digest([self.reference.as_bytes(), config.as_bytes()].into_iter().chain(layers));
-        let name = self.reference.rsplit('/').next().unwrap_or(self.reference).replace(':', "-");
+        let key = short_digest(
+            [self.reference.as_bytes(), config.as_bytes()]
+                .into_iter()
+                .chain(layers),
+        );
+        let name = self
+            .reference
+            .rsplit('/')
+            .next()
+            .unwrap_or(self.reference)
+            .replace(':', "-");
         made_once(cache, &format!("{name}-{key}.oci.tar"), |path| self.write(path))
     }
 
     fn write(&self, path: &Path) -> Result<()> {
-        let failed = |source| Error::File { action: "write", path: path.to_owned(), source };
+        let failed = |source| Error::File {
+            action: "write",
+            path: path.to_owned(),
+            source,
+        };
         let mut archive = Builder::new(File::create(path).map_err(failed)?);
         let mut descriptors = Vec::new();
         for layer in &self.layers {
             let (digest, size) = file_digest(layer)?;
             let mut file = File::open(layer).map_err(Error::file("open", layer))?;
-            archive.append_file(blob_path(&digest), &mut file).map_err(failed)?;
-            descriptors.push(descriptor("application/vnd.oci.image.layer.v1.tar", &digest, size));
+            archive
+                .append_file(blob_path(&digest), &mut file)
+                .map_err(failed)?;
+            descriptors.push(descriptor(
+                "application/vnd.oci.image.layer.v1.tar",
+                &digest,
+                size,
+            ));
         }
         let mut config = self.config();
         // The digest of a plain tar layer is that of its content.
-        let diff_ids: Vec<&Value> = descriptors.iter().map(|descriptor| &descriptor["digest"]).collect();
+        let diff_ids: Vec<&Value> = descriptors
+            .iter()
+            .map(|descriptor| &descriptor["digest"])
+            .collect();
         config["rootfs"] = json!({"type": "layers", "diff_ids": diff_ids});
-        let config = append_json(&mut archive, "application/vnd.oci.image.config.v1+json", &config).map_err(failed)?;
+        let config =
+            append_json(&mut archive, "application/vnd.oci.image.config.v1+json", &config).map_err(failed)?;
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": config,
             "layers": descriptors,
         });
-        let mut manifest =
-            append_json(&mut archive, "application/vnd.oci.image.manifest.v1+json", &manifest).map_err(failed)?;
+        let mut manifest = append_json(
+            &mut archive,
+            "application/vnd.oci.image.manifest.v1+json",
+            &manifest,
+        )
+        .map_err(failed)?;
         // containerd names the image by this; without it the import has no name.
         manifest["annotations"] = json!({"io.containerd.image.name": self.reference});
         let index = json!({"schemaVersion": 2, "manifests": [manifest]});
@@ -132,7 +162,11 @@ mod tests {
         let image = Image {
             reference: "a.example/b:1",
             layers: vec![layer],
-            config: Config { user: "1:1", command: &["/x"], environment: &[] },
+            config: Config {
+                user: "1:1",
+                command: &["/x"],
+                environment: &[],
+            },
         };
         let path = image.ensure(&Cache::new(folder.path())).unwrap();
 
@@ -144,14 +178,21 @@ mod tests {
             files.insert(entry.path().unwrap().display().to_string(), content);
         }
         let blob = |descriptor: &Value| -> Vec<u8> {
-            let digest = descriptor["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
+            let digest = descriptor["digest"]
+                .as_str()
+                .unwrap()
+                .strip_prefix("sha256:")
+                .unwrap();
             let content = files[&blob_path(digest)].clone();
             assert_eq!(hex::encode(Sha256::digest(&content)), digest);
             assert_eq!(descriptor["size"].as_u64().unwrap(), content.len() as u64);
             content
         };
         let index: Value = serde_json::from_slice(&files["index.json"]).unwrap();
-        assert_eq!(index["manifests"][0]["annotations"]["io.containerd.image.name"], "a.example/b:1");
+        assert_eq!(
+            index["manifests"][0]["annotations"]["io.containerd.image.name"],
+            "a.example/b:1"
+        );
         let manifest: Value = serde_json::from_slice(&blob(&index["manifests"][0])).unwrap();
         let config: Value = serde_json::from_slice(&blob(&manifest["config"])).unwrap();
         assert_eq!(blob(&manifest["layers"][0]), b"any bytes do");

@@ -30,7 +30,10 @@ impl Seed {
         progress: Progress,
     ) -> Result<Self> {
         let containerd = tools.path("containerd");
-        let parts = archives.iter().chain([&containerd]).map(|path| path.as_os_str().as_encoded_bytes());
+        let parts = archives
+            .iter()
+            .chain([&containerd])
+            .map(|path| path.as_os_str().as_encoded_bytes());
         let path = cache.images().join(format!("seed-{}", short_digest(parts)));
         if !path.exists() {
             progress.step("unpacking the images (once)");
@@ -58,7 +61,11 @@ impl Seed {
             files::make_dir(parent)?;
         }
         let copy = |how: &str| {
-            Program::new("cp").args(["--archive", how, "--no-target-directory"]).arg(&self.0).arg(root).run()
+            Program::new("cp")
+                .args(["--archive", how, "--no-target-directory"])
+                .arg(&self.0)
+                .arg(root)
+                .run()
         };
         if copy("--link").is_err() {
             // The cache is on another file system.
@@ -77,8 +84,11 @@ impl Seed {
 /// Runs a containerd on `root` only to import `archives`. Call it in mount and PID namespaces that end with it.
 pub fn import_all(root: &Path, tools: &Toolbox, archives: &[PathBuf]) -> Result<()> {
     let scratch = tempfile::tempdir().map_err(Error::file("create", &std::env::temp_dir()))?;
-    let (config, socket, log) =
-        (scratch.path().join("config.toml"), scratch.path().join("c.sock"), scratch.path().join("log"));
+    let (config, socket, log) = (
+        scratch.path().join("config.toml"),
+        scratch.path().join("c.sock"),
+        scratch.path().join("log"),
+    );
     files::write(
         &config,
         format!(
@@ -90,7 +100,11 @@ pub fn import_all(root: &Path, tools: &Toolbox, archives: &[PathBuf]) -> Result<
             socket.display(),
         ),
     )?;
-    let mut containerd = tools.program("containerd").arg("--config").arg(config).spawn_logged(&log)?;
+    let mut containerd = tools
+        .program("containerd")
+        .arg("--config")
+        .arg(config)
+        .spawn_logged(&log)?;
     let ctr = || tools.program("ctr").arg("--address").arg(&socket);
     wait::until("containerd did not answer", Duration::from_secs(30), &log, || {
         Ok(ctr().arg("version").output()?.status.success().then_some(()))
@@ -101,19 +115,29 @@ pub fn import_all(root: &Path, tools: &Toolbox, archives: &[PathBuf]) -> Result<
     if let Some(pid) = i32::try_from(containerd.id()).ok().and_then(Pid::from_raw) {
         kill_process(pid, Signal::TERM).map_err(Error::unexpected("kill"))?;
     }
-    containerd.wait().map_err(Error::file("end", Path::new("containerd"))).map(drop)
+    containerd
+        .wait()
+        .map_err(Error::file("end", Path::new("containerd")))
+        .map(drop)
 }
 
 /// Imports one archive where the kubelet looks for images, and unpacks it.
 pub fn import(ctr: Program, archive: &Path) -> Result<()> {
-    ctr.args(["--namespace=k8s.io", "images", "import"]).arg(archive).run().map(drop)
+    ctr.args(["--namespace=k8s.io", "images", "import"])
+        .arg(archive)
+        .run()
+        .map(drop)
 }
 
 fn databases(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for plugin in files::entries(folder)?.into_iter().filter(|path| path.is_dir()) {
         let inside = files::entries(&plugin)?;
-        found.extend(inside.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "db")));
+        found.extend(
+            inside
+                .into_iter()
+                .filter(|path| path.extension().is_some_and(|extension| extension == "db")),
+        );
     }
     Ok(found)
 }

@@ -32,28 +32,46 @@ pub fn install(inside: &Inside) -> Result<()> {
             objects.push(volume(inside.dir, node, index));
         }
     }
-    create(inside, json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string())
+    create(
+        inside,
+        json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string(),
+    )
 }
 
 /// Waits until every node is Ready.
 pub fn await_nodes(inside: &Inside) -> Result<()> {
     let list = kubectl(inside).args(["get", "nodes", "--output=json"]);
-    wait::until("the nodes did not become Ready", Duration::from_secs(60), &inside.dir.logs(), || {
-        let ready = ready_nodes(&list.run()?)?;
-        Ok((ready == NODES.len()).then_some(()))
-    })
+    wait::until(
+        "the nodes did not become Ready",
+        Duration::from_secs(60),
+        &inside.dir.logs(),
+        || {
+            let ready = ready_nodes(&list.run()?)?;
+            Ok((ready == NODES.len()).then_some(()))
+        },
+    )
 }
 
 /// Waits until the cluster's DNS is available.
 pub fn await_dns(inside: &Inside) -> Result<()> {
     kubectl(inside)
-        .args(["--namespace=kube-system", "rollout", "status", "deployment/coredns", "--timeout=60s"])
+        .args([
+            "--namespace=kube-system",
+            "rollout",
+            "status",
+            "deployment/coredns",
+            "--timeout=60s",
+        ])
         .run()
         .map(drop)
 }
 
 fn create(inside: &Inside, manifests: String) -> Result<()> {
-    kubectl(inside).args(["create", "--validate=false", "--filename=-"]).input(manifests).run().map(drop)
+    kubectl(inside)
+        .args(["create", "--validate=false", "--filename=-"])
+        .input(manifests)
+        .run()
+        .map(drop)
 }
 
 /// How many nodes of a `kubectl get nodes -o json` are Ready.
@@ -78,7 +96,10 @@ fn ready_nodes(list: &str) -> Result<usize> {
     }
     let list: List = serde_json::from_str(list).map_err(Error::unexpected("the list of nodes"))?;
     let ready = |item: &Item| {
-        item.status.conditions.iter().any(|condition| condition.r#type == "Ready" && condition.status == "True")
+        item.status
+            .conditions
+            .iter()
+            .any(|condition| condition.r#type == "Ready" && condition.status == "True")
     };
     Ok(list.items.iter().filter(|item| ready(item)).count())
 }

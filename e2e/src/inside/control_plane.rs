@@ -10,9 +10,7 @@ use crate::error::Result;
 use crate::files;
 use crate::pki::{self, Authority, Identity};
 use crate::process::Program;
-use crate::topology::{
-    API_PORT, API_SERVICE, CLUSTER_ADDRESS, GATEWAY, NODES, POD_NETWORK, SERVICE_NETWORK,
-};
+use crate::topology::{API_PORT, API_SERVICE, CLUSTER_ADDRESS, GATEWAY, NODES, POD_NETWORK, SERVICE_NETWORK};
 use crate::wait;
 
 const ETCD: &str = "http://127.0.0.1:2379";
@@ -22,8 +20,9 @@ const TOKEN_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 /// Makes all certificates and kubeconfigs of the control plane, and the administrator's.
 pub fn write_identities(inside: &Inside, authority: &Authority) -> Result<()> {
     let pki = inside.dir.pki();
-    let addresses: Vec<IpAddr> =
-        [Ipv4Addr::LOCALHOST, API_SERVICE, GATEWAY, CLUSTER_ADDRESS].map(IpAddr::V4).to_vec();
+    let addresses: Vec<IpAddr> = [Ipv4Addr::LOCALHOST, API_SERVICE, GATEWAY, CLUSTER_ADDRESS]
+        .map(IpAddr::V4)
+        .to_vec();
     let names = [
         "localhost",
         "kubernetes",
@@ -31,7 +30,9 @@ pub fn write_identities(inside: &Inside, authority: &Authority) -> Result<()> {
         "kubernetes.default.svc",
         "kubernetes.default.svc.cluster.local",
     ];
-    authority.server("kube-apiserver", &names, &addresses)?.write(&pki, "apiserver")?;
+    authority
+        .server("kube-apiserver", &names, &addresses)?
+        .write(&pki, "apiserver")?;
     let to_kubelets: Identity = authority.client("kube-apiserver-kubelet-client", Some("system:masters"))?;
     to_kubelets.write(&pki, "apiserver-kubelet-client")?;
     pki::write_key_pair(&pki, "service-accounts")?;
@@ -76,13 +77,23 @@ pub fn start_api(inside: &Inside) -> Result<()> {
 pub fn start_controllers(inside: &Inside) -> Result<()> {
     let pki = inside.dir.pki();
     let component = |name: &str| {
-        inside.tools.program(name).flag("kubeconfig", pki.join(format!("{name}.kubeconfig")))
+        inside
+            .tools
+            .program(name)
+            .flag("kubeconfig", pki.join(format!("{name}.kubeconfig")))
     };
     inside.daemons.start(
         "kube-controller-manager",
         component("kube-controller-manager")
-            .args(["--use-service-account-credentials", "--leader-elect=false", "--bind-address=127.0.0.1"])
-            .flag("service-account-private-key-file", pki.join("service-accounts.key"))
+            .args([
+                "--use-service-account-credentials",
+                "--leader-elect=false",
+                "--bind-address=127.0.0.1",
+            ])
+            .flag(
+                "service-account-private-key-file",
+                pki.join("service-accounts.key"),
+            )
             .flag("root-ca-file", pki.join("ca.crt"))
             .flag("flex-volume-plugin-dir", inside.dir.root().join("volume-plugins")),
     )?;
@@ -95,10 +106,20 @@ pub fn start_controllers(inside: &Inside) -> Result<()> {
         // One proxy serves all nodes, since they share one network namespace. Its limits on connection tracking and its
         // place in the kernel's out-of-memory order are left as they are: both belong to the machine.
         component("kube-proxy")
-            .args(["--proxy-mode=nftables", "--bind-address=127.0.0.1", "--oom-score-adj=0"])
-            .args(["--healthz-bind-address=127.0.0.1:10256", "--metrics-bind-address=127.0.0.1:10249"])
+            .args([
+                "--proxy-mode=nftables",
+                "--bind-address=127.0.0.1",
+                "--oom-score-adj=0",
+            ])
+            .args([
+                "--healthz-bind-address=127.0.0.1:10256",
+                "--metrics-bind-address=127.0.0.1:10249",
+            ])
             .args(["--conntrack-max-per-core=0", "--conntrack-min=0"])
-            .args(["--conntrack-tcp-timeout-established=0s", "--conntrack-tcp-timeout-close-wait=0s"])
+            .args([
+                "--conntrack-tcp-timeout-established=0s",
+                "--conntrack-tcp-timeout-close-wait=0s",
+            ])
             .flag("cluster-cidr", POD_NETWORK)
             .flag("hostname-override", NODES[0].name),
     )
@@ -147,9 +168,15 @@ fn api_server(inside: &Inside) -> Result<Program> {
         .flag("tls-cert-file", pki.join("apiserver.crt"))
         .flag("tls-private-key-file", pki.join("apiserver.key"))
         .flag("client-ca-file", pki.join("ca.crt"))
-        .args(["--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction"])
+        .args([
+            "--authorization-mode=Node,RBAC",
+            "--enable-admission-plugins=NodeRestriction",
+        ])
         .args(["--anonymous-auth=false", "--allow-privileged=true"])
-        .flag("kubelet-client-certificate", pki.join("apiserver-kubelet-client.crt"))
+        .flag(
+            "kubelet-client-certificate",
+            pki.join("apiserver-kubelet-client.crt"),
+        )
         .flag("kubelet-client-key", pki.join("apiserver-kubelet-client.key"))
         .flag("kubelet-certificate-authority", pki.join("ca.crt"))
         // Or exec and logs look the node's name up in DNS.
@@ -157,7 +184,10 @@ fn api_server(inside: &Inside) -> Result<Program> {
         .flag("service-cluster-ip-range", SERVICE_NETWORK)
         .flag("service-account-issuer", TOKEN_ISSUER)
         .flag("service-account-key-file", pki.join("service-accounts.pub"))
-        .flag("service-account-signing-key-file", pki.join("service-accounts.key"))
+        .flag(
+            "service-account-signing-key-file",
+            pki.join("service-accounts.key"),
+        )
         .flag("audit-policy-file", policy)
         .flag("audit-log-path", inside.dir.audit_log()))
 }

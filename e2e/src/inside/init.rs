@@ -17,7 +17,9 @@ pub fn init(dir: &ClusterDir, cache: &Cache) -> Result<()> {
         .spawn_inherited()?;
     loop {
         match wait(WaitOptions::empty()) {
-            Ok(Some((pid, _))) if pid.as_raw_nonzero().get().unsigned_abs() == supervisor.id() => return Ok(()),
+            Ok(Some((pid, _))) if pid.as_raw_nonzero().get().unsigned_abs() == supervisor.id() => {
+                return Ok(());
+            }
             // An orphan: container shims outlive the process that started them.
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(crate::Error::unexpected("wait")(error)),

@@ -32,8 +32,16 @@ pub fn mount_all(host_dir: &ClusterDir) -> Result<()> {
     let (upper, work) = (scratch.join("upper"), scratch.join("work"));
     files::make_dir(&upper)?;
     files::make_dir(&work)?;
-    let layers = format!("lowerdir=/var,upperdir={},workdir={}", upper.display(), work.display());
-    mount(&["-t", "overlay", "-o", &layers], Path::new("overlay"), Path::new("/var"))?;
+    let layers = format!(
+        "lowerdir=/var,upperdir={},workdir={}",
+        upper.display(),
+        work.display()
+    );
+    mount(
+        &["-t", "overlay", "-o", &layers],
+        Path::new("overlay"),
+        Path::new("/var"),
+    )?;
 
     for (name, value) in TUNABLES {
         let tunable = Path::new("/proc/sys").join(name);
@@ -47,5 +55,10 @@ pub fn mount_all(host_dir: &ClusterDir) -> Result<()> {
 }
 
 fn mount(options: &[&str], what: &Path, at: &Path) -> Result<()> {
-    Program::new("mount").args(options).arg(what).arg(at).run().map(drop)
+    Program::new("mount")
+        .args(options)
+        .arg(what)
+        .arg(at)
+        .run()
+        .map(drop)
 }

@@ -23,8 +23,14 @@ pub fn configure(dir: &ClusterDir, node: &Node, authority: &Authority) -> Result
     files::write_private(&folder.join("kubelet.kubeconfig"), kubeconfig)?;
     let server = authority.server(node.name, &[node.name], &[IpAddr::V4(node.address())])?;
     server.write(&folder.join("pki"), "kubelet")?;
-    files::write(&folder.join("kubelet.json"), kubelet_config(dir, node).to_string())?;
-    files::write(&folder.join("cni/10-bridge.conflist"), cni_config(&folder, node).to_string())?;
+    files::write(
+        &folder.join("kubelet.json"),
+        kubelet_config(dir, node).to_string(),
+    )?;
+    files::write(
+        &folder.join("cni/10-bridge.conflist"),
+        cni_config(&folder, node).to_string(),
+    )?;
     files::write(&folder.join("containerd.toml"), containerd_config(&folder))
 }
 
@@ -34,7 +40,9 @@ pub fn start_containerd(inside: &Inside, node: &Node) -> Result<()> {
     let folder = inside.dir.node(node);
     let containerd = inside.tools.path("containerd");
     // containerd looks its shim up in PATH.
-    let path = containerd.parent().map_or_else(String::new, |folder| folder.display().to_string());
+    let path = containerd
+        .parent()
+        .map_or_else(String::new, |folder| folder.display().to_string());
     inside.daemons.start(
         &name,
         inside
@@ -42,9 +50,17 @@ pub fn start_containerd(inside: &Inside, node: &Node) -> Result<()> {
             .program("containerd")
             .arg("--config")
             .arg(folder.join("containerd.toml"))
-            .env("PATH", format!("{path}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")),
+            .env(
+                "PATH",
+                format!("{path}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+            ),
     )?;
-    let version = inside.tools.program("ctr").arg("--address").arg(folder.containerd_socket()).arg("version");
+    let version = inside
+        .tools
+        .program("ctr")
+        .arg("--address")
+        .arg(folder.containerd_socket())
+        .arg("version");
     wait::until(
         &format!("containerd of {} did not answer", node.name),
         Duration::from_secs(30),

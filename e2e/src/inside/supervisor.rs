@@ -57,7 +57,12 @@ fn start(host_dir: &ClusterDir, cache: &Cache, linked: &Receiver<()>) -> Result<
     let dir = ClusterDir::new(ClusterDir::INSIDE);
     let tools = Toolbox::ensure(cache, Progress::start())?;
     let daemons = Daemons::new(&dir)?;
-    let inside = Inside { dir: &dir, cache, tools: &tools, daemons: &daemons };
+    let inside = Inside {
+        dir: &dir,
+        cache,
+        tools: &tools,
+        daemons: &daemons,
+    };
 
     let authority = Authority::create(&dir.pki())?;
     control_plane::write_identities(&inside, &authority)?;
@@ -65,7 +70,12 @@ fn start(host_dir: &ClusterDir, cache: &Cache, linked: &Receiver<()>) -> Result<
         node::configure(&dir, node, &authority)?;
     }
     thread::scope(|scope| {
-        let containerds = NODES.map(|node| scope.spawn({ let inside = &inside; move || node::start_containerd(inside, &node) }));
+        let containerds = NODES.map(|node| {
+            scope.spawn({
+                let inside = &inside;
+                move || node::start_containerd(inside, &node)
+            })
+        });
         let extras: Vec<_> = EXTRA_SERVICES
             .iter()
             .map(|service| (service.name, scope.spawn(|| (service.start)(&inside))))
@@ -121,6 +131,9 @@ fn tell(message: &Message) {
 
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     thread.join().unwrap_or_else(|_| {
-        Err(Error::Unexpected { what: "a thread of the supervisor".into(), detail: "it panicked".into() })
+        Err(Error::Unexpected {
+            what: "a thread of the supervisor".into(),
+            detail: "it panicked".into(),
+        })
     })
 }

@@ -3,6 +3,9 @@
 //! Each entry is written with `If-None-Match` at the last sequence number + 1 and carries the digest of the one
 //! before, so one log is the commit protocol, the fence, the prune record, the hash chain and the evidence.
 
+mod append;
+mod state;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +13,9 @@ use super::{
     ids::{KmsKeyArn, OrgId, PartId, RunId},
     manifest::{Manifest, RunPlan},
 };
+
+pub use append::{Foreign, after_refusal};
+pub use state::{LedgerError, LedgerState, Run, RunEnd, VolumeHolder};
 
 /// Version of the entry's own form.
 pub const FORMAT_VERSION: u32 = 1;
@@ -68,25 +74,65 @@ pub enum Event {
         marked_packs: u64,
         freed_bytes: u64,
     },
-    /// A restore came to its end.
+    /// A restore has filled fresh claims: from here they hold the data of their volumes.
+    Filled {
+        restore: String,
+        run_id: RunId,
+        claims: Vec<FilledClaim>,
+    },
+    /// A restore came to its end: everything is back and its workloads are up, or it failed.
     Restored {
         restore: String,
         run_id: RunId,
         succeeded: bool,
         seconds: u64,
         bytes: u64,
-        claims: Vec<RestoredClaim>,
     },
-    /// A digest of all before, so that reading need not begin at 0.
-    Checkpoint { state: Box<serde_json::Value> },
+    /// What all entries before it add up to, so that reading need not begin at 0.
+    Checkpoint { state: Box<LedgerState> },
 }
 
 /// A volume that a restore has filled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct RestoredClaim {
+pub struct FilledClaim {
     /// The claim's name.
     pub volume: PartId,
     /// The claim's UID: from here this is the volume that holds the data.
     pub claim_uid: String,
+}
+
+/// Entries between two checkpoints: bounds how many a reader has to fetch.
+pub const CHECKPOINT_EVERY: u64 = 64;
+
+impl Entry {
+    /// The bytes as they lie in the bucket.
+    pub fn encode(&self) -> Result<Vec<u8>, LedgerError> {
+        serde_json::to_vec(self).map_err(|error| LedgerError::Unreadable {
+            seq: self.seq,
+            why: error.to_string(),
+        })
+    }
+
+    /// Reads the bytes that lie at `seq`.
+    pub fn decode(seq: u64, bytes: &[u8]) -> Result<Self, LedgerError> {
+        let unreadable = |why: String| LedgerError::Unreadable { seq, why };
+        let entry: Self = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
+        if entry.format_version > FORMAT_VERSION {
+            return Err(unreadable(format!(
+                "format version {} is newer than {FORMAT_VERSION}: use a newer operator",
+                entry.format_version
+            )));
+        }
+        if entry.seq != seq {
+            return Err(unreadable(format!("it says that it is entry {}", entry.seq)));
+        }
+        Ok(entry)
+    }
+}
+
+/// SHA-256 (hex) of an entry's bytes: what the next entry carries.
+pub fn digest(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    hex::encode(sha2::Sha256::digest(bytes))
 }
