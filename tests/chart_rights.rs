@@ -44,7 +44,10 @@ fn needed(verbs: &[&str]) -> BTreeSet<(String, String, String)> {
 #[test]
 fn the_archive_role_lists_what_is_archived_and_does_nothing_else() {
     let objects = chart::render(&[]).unwrap();
-    assert_eq!(rights(&objects, names::CLUSTER_ROLE_ORG_ARCHIVE), needed(&["list"]));
+    assert_eq!(
+        rights(&objects, names::CLUSTER_ROLE_ORG_ARCHIVE),
+        needed(&["list"])
+    );
 }
 
 #[test]
