@@ -1,3 +1,6 @@
 //! The only users of the Kubernetes and AWS clients.
 
+pub mod aws_error;
 pub mod kube;
+pub mod ledger_store;
+pub mod memory;
