@@ -11,6 +11,7 @@ pub mod manifest;
 pub mod mover_lifetime;
 pub mod mover_task;
 pub mod names;
+pub mod placement;
 pub mod replicas;
 pub mod restore_run;
 pub mod run_plan;
