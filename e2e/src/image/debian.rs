@@ -23,19 +23,22 @@ pub struct Recipe {
     after: &'static str,
 }
 
-/// What a dynamically linked program needs, and the authorities it trusts. Packages are only unpacked: the file system has
+/// What a dynamically linked program needs, the authorities it trusts and the time zones. Packages are only unpacked: the file system has
 /// no shell and no package manager.
 pub const OPERATOR_BASE: Recipe = Recipe {
     name: "operator-base",
     variant: "extract",
-    packages: "libc6,libgcc-s1,ca-certificates",
+    packages: "libc6,libgcc-s1,ca-certificates,tzdata",
     before: "true",
     after: r#"set -e; cd "$1"
         mkdir -p etc/ssl/certs tmp
         cat usr/share/ca-certificates/mozilla/*.crt > etc/ssl/certs/ca-certificates.crt
         echo 'nonroot:x:65532:65532::/:/usr/sbin/nologin' > etc/passwd
         echo 'nonroot:x:65532:' > etc/group
-        rm -rf usr/share usr/bin usr/sbin bin sbin var usr/lib/*/gconv usr/lib/*/perl*"#,
+        mv usr/share/zoneinfo zoneinfo
+        rm -rf usr/share usr/bin usr/sbin bin sbin var usr/lib/*/gconv usr/lib/*/perl*
+        mkdir usr/share
+        mv zoneinfo usr/share/zoneinfo"#,
 };
 
 /// busybox under all its names. Dynamically linked: the static one crashes when it looks a name up.
