@@ -201,7 +201,7 @@ mod tests {
     fn an_old_run_goes_when_enough_newer_ones_stay() {
         let mut story = Story::new();
         let old = run(&mut story, 0, &[("data-db-0", 1)], Verdict::Good);
-        for on in 13..16 {
+        for on in 11..14 {
             run(&mut story, on, &[("data-db-0", 1)], Verdict::Good);
         }
         assert_eq!(gone(&story, day(14)), []);
