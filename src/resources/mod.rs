@@ -1,3 +1,4 @@
 //! Pure builders of the objects that the operator makes.
 
+pub mod child;
 pub mod mover_job;
