@@ -80,27 +80,13 @@ impl Queue {
 
     /// `key` was worked on. It is handed out again after `again`, where that is given.
     pub fn done(&self, key: &str, again: Option<Duration>) {
-        let mut state = self.state();
-        if let Some(entry) = state.keys.get_mut(key) {
-            entry.failures = 0;
-        }
-        state.finish(key, again.map(|delay| Instant::now() + delay));
-        drop(state);
+        self.state().done(key, again.map(|delay| Instant::now() + delay));
         self.changed.notify_one();
     }
 
     /// Working on `key` failed: it is handed out again after a pause that grows. Returns the pause.
     pub fn failed(&self, key: &str) -> Duration {
-        let mut state = self.state();
-        let entry = state.keys.entry(key.to_owned()).or_default();
-        let pause = backoff(entry.failures);
-        entry.failures = entry.failures.saturating_add(1);
-        // What was asked for meanwhile waits, too: a service that is down is not asked at every change.
-        if let Some(due) = entry.due.take() {
-            state.due.remove(&(due, key.to_owned()));
-        }
-        state.finish(key, Some(Instant::now() + pause));
-        drop(state);
+        let pause = self.state().failed(key, Instant::now());
         self.changed.notify_one();
         pause
     }
@@ -160,6 +146,23 @@ impl State {
         Ok(key)
     }
 
+    fn done(&mut self, key: &str, again: Option<Instant>) {
+        if let Some(entry) = self.keys.get_mut(key) {
+            entry.failures = 0;
+        }
+        self.finish(key, again);
+    }
+
+    fn failed(&mut self, key: &str, now: Instant) -> Duration {
+        let entry = self.keys.entry(key.to_owned()).or_default();
+        let pause = backoff(entry.failures);
+        entry.failures = entry.failures.saturating_add(1);
+        // What was asked for while it was worked on waits, too.
+        entry.due = None;
+        self.finish(key, Some(now + pause));
+        pause
+    }
+
     fn finish(&mut self, key: &str, again: Option<Instant>) {
         if let Some(again) = again {
             self.schedule(key.to_owned(), again);
@@ -182,57 +185,64 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt;
-
     use super::*;
 
-    fn nothing(queue: &Queue) -> bool {
-        queue.next().now_or_never().is_none()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_key_waits_once_at_the_earliest_time() {
-        let queue = Queue::default();
-        queue.after("a".to_owned(), Duration::from_secs(60));
-        queue.after("a".to_owned(), Duration::from_secs(5));
-        queue.after("a".to_owned(), Duration::from_secs(30));
+    /// A state, and a moment to count seconds from.
+    fn state() -> (State, impl Fn(u64) -> Instant) {
         let start = Instant::now();
-        assert_eq!(queue.next().await, "a");
-        assert_eq!(start.elapsed().as_secs(), 5);
-        queue.done("a", None);
-        assert!(nothing(&queue));
+        (State::default(), move |seconds| {
+            start + Duration::from_secs(seconds)
+        })
+    }
+    fn wait(state: &mut State, key: &str, at: Instant) {
+        state.schedule(key.to_owned(), at);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_key_that_is_worked_on_is_handed_out_afterwards() {
-        let queue = Queue::default();
-        queue.now("a".to_owned());
-        assert_eq!(queue.next().await, "a");
-        queue.now("a".to_owned());
-        assert!(nothing(&queue));
-        queue.done("a", Some(Duration::from_secs(3600)));
-        assert_eq!(queue.next().now_or_never().as_deref(), Some("a"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn pauses_grow_with_failures_and_success_forgets_them() {
-        let queue = Queue::default();
-        queue.now("a".to_owned());
-        for seconds in [1, 2, 4] {
-            queue.next().await;
-            // A change meanwhile does not cut the pause short.
-            queue.now("a".to_owned());
-            assert_eq!(queue.failed("a").as_secs(), seconds);
-            assert!(nothing(&queue));
+    #[test]
+    fn a_key_waits_once_at_the_earliest_time() {
+        let (mut state, at) = state();
+        for seconds in [60, 5, 30] {
+            wait(&mut state, "a", at(seconds));
         }
-        queue.next().await;
-        queue.done("a", Some(Duration::ZERO));
-        queue.next().await;
-        assert_eq!(queue.failed("a").as_secs(), 1);
+        assert_eq!(state.take(at(4)), Err(Some(at(5))));
+        assert_eq!(state.take(at(5)), Ok("a".to_owned()));
+        state.done("a", None);
+        assert_eq!(state.take(at(100)), Err(None));
+    }
+
+    #[test]
+    fn a_key_that_is_worked_on_is_handed_out_afterwards() {
+        let (mut state, at) = state();
+        wait(&mut state, "a", at(0));
+        assert!(state.take(at(0)).is_ok());
+        wait(&mut state, "a", at(1));
+        assert_eq!(state.take(at(2)), Err(None));
+        // The change that came meanwhile is earlier than the timer.
+        state.done("a", Some(at(3600)));
+        assert!(state.take(at(2)).is_ok());
+    }
+
+    #[test]
+    fn pauses_grow_with_failures_and_success_forgets_them() {
+        let (mut state, at) = state();
+        wait(&mut state, "a", at(0));
+        let mut now = 0;
+        for seconds in [1, 2, 4] {
+            assert!(state.take(at(now)).is_ok());
+            // A change meanwhile does not cut the pause short.
+            wait(&mut state, "a", at(now));
+            assert_eq!(state.failed("a", at(now)).as_secs(), seconds);
+            now += seconds;
+            assert_eq!(state.take(at(now - 1)), Err(Some(at(now))));
+        }
+        assert!(state.take(at(now)).is_ok());
+        state.done("a", Some(at(now)));
+        assert!(state.take(at(now)).is_ok());
+        assert_eq!(state.failed("a", at(now)).as_secs(), 1);
         assert_eq!(backoff(40), LONGEST_BACKOFF);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_waiting_reader_wakes_for_a_new_key() {
         let queue = std::sync::Arc::new(Queue::default());
         let reader = tokio::spawn({
