@@ -2,3 +2,4 @@
 
 pub mod child;
 pub mod mover_job;
+pub mod org;
