@@ -1,0 +1,252 @@
+//! What an error of the AWS SDK means: which [`RemoteError`] it is, with the service's code and what to do about it.
+
+use std::error::Error;
+
+use aws_sdk_s3::{
+    config::http::HttpResponse,
+    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+};
+
+use crate::ports::RemoteError;
+
+/// What was done to what, for messages: `s3:GetObject`, `s3://bucket/key`.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// The permission that the call needs.
+    pub action: &'static str,
+    /// The object, bucket, key or role.
+    pub on: &'a str,
+    /// The region whose endpoint was asked.
+    pub region: &'a str,
+}
+
+/// Codes of refusals that a person has to lift.
+const DENIED: [&str; 11] = [
+    "AccessDenied",
+    "AccessDeniedException",
+    "AllAccessDisabled",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidIdentityToken",
+    "InvalidToken",
+    "NotAuthorized",
+    "SignatureDoesNotMatch",
+    "UnauthorizedOperation",
+    "UnrecognizedClientException",
+];
+/// Codes of credentials that have ended: their renewal is on the way.
+const EXPIRED: [&str; 4] = [
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "RequestExpired",
+    "TokenRefreshRequired",
+];
+/// Codes that say "later" with a 4xx status.
+const LATER: [&str; 7] = [
+    "ConditionalRequestConflict",
+    "OperationAborted",
+    "PriorRequestNotComplete",
+    "RequestTimeout",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+];
+/// Codes of a bucket that lies elsewhere.
+const ELSEWHERE: [&str; 4] = [
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "PermanentRedirect",
+    "TemporaryRedirect",
+];
+
+impl Attempt<'_> {
+    /// Judges an error of the SDK.
+    pub fn failed<E>(self, error: &SdkError<E, HttpResponse>) -> RemoteError
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let Self { action, on, region } = self;
+        let (code, status) = (code(error), status(error));
+        let said = said(error);
+        if let Some(other) = bucket_region(error).filter(|other| *other != region)
+            && (ELSEWHERE.contains(&code) || (300..400).contains(&status) || status == 400)
+        {
+            return RemoteError::Unusable(format!(
+                "{on} lies in {other}, not in {region}: name its real region, or a bucket of {region}"
+            ));
+        }
+        match code {
+            _ if EXPIRED.contains(&code) => {
+                RemoteError::Unavailable(format!("{action} on {on}: the credentials have ended ({said})"))
+            }
+            _ if LATER.contains(&code) || status >= 500 || status == 429 => {
+                RemoteError::Unavailable(format!("{action} on {on} in {region}: {said}"))
+            }
+            "RequestTimeTooSkewed" | "RequestInTheFuture" => RemoteError::Unusable(format!(
+                "{action} on {on}: the machine's clock differs from the service's by more than 15 minutes: correct it ({said})"
+            )),
+            "NoSuchBucket" => RemoteError::NotFound(format!(
+                "{on}: there is no such bucket: create it in {region} or name another ({said})"
+            )),
+            "NoSuchKey" | "NotFound" | "NoSuchUpload" => RemoteError::NotFound(format!("{on} ({said})")),
+            "NotFoundException" | "KMS.NotFoundException" => RemoteError::NotFound(format!(
+                "{action} on {on}: there is no such KMS key in {region}: name one that is there ({said})"
+            )),
+            _ if code.contains("DisabledException") => RemoteError::Unusable(format!(
+                "{action} on {on}: the KMS key is disabled: enable it ({said})"
+            )),
+            _ if code.contains("InvalidStateException") => RemoteError::Unusable(format!(
+                "{action} on {on}: the KMS key is not Enabled (deletion planned, or material missing): cancel the deletion or \
+                 restore it ({said})"
+            )),
+            "InvalidCiphertextException" | "IncorrectKeyException" => RemoteError::Corrupt(format!(
+                "{action} on {on}: the wrapped key was made by another key, for another org, or was changed ({said})"
+            )),
+            _ if DENIED.contains(&code) || status == 403 || status == 401 => RemoteError::Denied(format!(
+                "{action} on {on} in {region}: {said}; allow it to the role in use"
+            )),
+            // Nothing came back, or nothing that is of the service.
+            "" if status < 300 => RemoteError::Unavailable(format!("{action} on {on} in {region}: {said}")),
+            "" if (300..400).contains(&status) => RemoteError::Unusable(format!(
+                "{on} does not lie in {region}: name its real region ({said})"
+            )),
+            _ => RemoteError::Unusable(format!("{action} on {on} in {region}: {said}")),
+        }
+    }
+}
+
+/// The service's code; empty where no service answered, or said none.
+pub fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> &str {
+    error
+        .as_service_error()
+        .and_then(ProvideErrorMetadata::code)
+        .unwrap_or_default()
+}
+
+/// The status of the answer; 0 where there was none.
+pub fn status<E>(error: &SdkError<E, HttpResponse>) -> u16 {
+    error
+        .raw_response()
+        .map_or(0, |response| response.status().as_u16())
+}
+
+/// The region that S3 says a bucket lies in.
+pub fn bucket_region<E>(error: &SdkError<E, HttpResponse>) -> Option<&str> {
+    error.raw_response()?.headers().get("x-amz-bucket-region")
+}
+
+/// The code, status and message, or the chain of causes where no service answered.
+fn said<E>(error: &SdkError<E, HttpResponse>) -> String
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let status = status(error);
+    match error.as_service_error() {
+        Some(service) => {
+            let code = service.code().unwrap_or("no code");
+            match service.message().filter(|message| !message.is_empty()) {
+                Some(message) => format!("{code}, HTTP {status}: {message}"),
+                None => format!("{code}, HTTP {status}"),
+            }
+        }
+        None => DisplayErrorContext(error).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_s3::{
+        config::http::HttpResponse,
+        error::{ErrorMetadata, SdkError},
+        operation::get_object::GetObjectError,
+        primitives::SdkBody,
+    };
+
+    use super::*;
+
+    const ATTEMPT: Attempt = Attempt {
+        action: "s3:GetObject",
+        on: "s3://bucket/key",
+        region: "eu-central-1",
+    };
+
+    fn answer(code: &str, status: u16, region: Option<&str>) -> RemoteError {
+        let mut response = HttpResponse::new(status.try_into().unwrap(), SdkBody::empty());
+        if let Some(region) = region {
+            response
+                .headers_mut()
+                .insert("x-amz-bucket-region", region.to_owned());
+        }
+        let mut metadata = ErrorMetadata::builder();
+        if !code.is_empty() {
+            metadata = metadata.code(code);
+        }
+        let error = GetObjectError::generic(metadata.build());
+        ATTEMPT.failed(&SdkError::service_error(error, response))
+    }
+
+    #[test]
+    fn each_code_is_of_the_class_that_says_what_to_do() {
+        type Class = fn(&RemoteError) -> bool;
+        let denied: Class = |e| matches!(e, RemoteError::Denied(_));
+        let missing: Class = |e| matches!(e, RemoteError::NotFound(_));
+        let unusable: Class = |e| matches!(e, RemoteError::Unusable(_));
+        let unavailable: Class = |e| matches!(e, RemoteError::Unavailable(_));
+        let corrupt: Class = |e| matches!(e, RemoteError::Corrupt(_));
+        for (code, status, class) in [
+            ("AccessDenied", 403, denied),
+            ("AccessDeniedException", 400, denied),
+            ("", 403, denied),
+            ("InvalidAccessKeyId", 403, denied),
+            ("NoSuchBucket", 404, missing),
+            ("NoSuchKey", 404, missing),
+            ("KMS.NotFoundException", 400, missing),
+            ("KMS.DisabledException", 400, unusable),
+            ("DisabledException", 400, unusable),
+            ("KMSInvalidStateException", 400, unusable),
+            ("InvalidCiphertextException", 400, corrupt),
+            ("RequestTimeTooSkewed", 403, unusable),
+            ("ExpiredToken", 400, unavailable),
+            ("SlowDown", 503, unavailable),
+            ("InternalError", 500, unavailable),
+            ("ThrottlingException", 400, unavailable),
+            ("ConditionalRequestConflict", 409, unavailable),
+            ("InvalidRequest", 400, unusable),
+        ] {
+            let error = answer(code, status, None);
+            assert!(class(&error), "{code} {status}: {error}");
+            let text = error.to_string();
+            assert!(text.contains("s3://bucket/key"), "{text}");
+            assert!(text.contains(code), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_elsewhere_is_named_with_both_regions() {
+        for (code, status) in [
+            ("PermanentRedirect", 301),
+            ("", 301),
+            ("AuthorizationHeaderMalformed", 400),
+        ] {
+            let RemoteError::Unusable(text) = answer(code, status, Some("eu-west-1")) else {
+                panic!("{code}")
+            };
+            assert!(
+                text.contains("eu-west-1") && text.contains("eu-central-1"),
+                "{text}"
+            );
+        }
+        assert!(matches!(
+            answer("AccessDenied", 403, Some("eu-central-1")),
+            RemoteError::Denied(_)
+        ));
+    }
+
+    #[test]
+    fn silence_is_unavailable() {
+        let error: SdkError<GetObjectError, HttpResponse> = SdkError::timeout_error("no answer in 5 s");
+        assert!(
+            matches!(ATTEMPT.failed(&error), RemoteError::Unavailable(text) if text.contains("no answer in 5 s"))
+        );
+    }
+}
