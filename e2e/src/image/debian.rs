@@ -22,12 +22,12 @@ pub struct Recipe {
     hooks: &'static [(&'static str, &'static str)],
 }
 
-/// What a dynamically linked program needs, and the authorities it trusts. Packages are only unpacked: the file system has
-/// no shell and no package manager.
+/// What a dynamically linked program needs, the authorities it trusts and the time zones. Packages are only unpacked: the
+/// file system has no shell and no package manager.
 pub const OPERATOR_BASE: Recipe = Recipe {
     name: "operator-base",
     variant: "extract",
-    packages: "libc6,libgcc-s1,ca-certificates",
+    packages: "libc6,libgcc-s1,ca-certificates,tzdata",
     hooks: &[(
         "extract",
         r#"set -e; cd "$1"
@@ -35,7 +35,8 @@ pub const OPERATOR_BASE: Recipe = Recipe {
         cat usr/share/ca-certificates/mozilla/*.crt > etc/ssl/certs/ca-certificates.crt
         echo 'nonroot:x:65532:65532::/:/usr/sbin/nologin' > etc/passwd
         echo 'nonroot:x:65532:' > etc/group
-        rm -rf usr/share usr/bin usr/sbin bin sbin usr/lib/*/gconv usr/lib/*/perl*"#,
+        find usr/share -mindepth 1 -maxdepth 1 ! -name zoneinfo -exec rm -rf {} +
+        rm -rf usr/bin usr/sbin bin sbin usr/lib/*/gconv usr/lib/*/perl*"#,
     )],
 };
 
