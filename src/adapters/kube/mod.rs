@@ -8,5 +8,6 @@ pub mod exec;
 pub mod facts;
 pub mod index;
 pub mod mover_jobs;
+pub mod namespace_objects;
 pub mod repository_lock;
 pub mod table;
