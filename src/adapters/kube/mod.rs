@@ -10,6 +10,7 @@ pub mod facts;
 pub mod index;
 pub mod leader;
 pub mod mover_jobs;
+pub mod namespace_objects;
 pub mod repository_lock;
 pub mod status;
 pub mod table;
