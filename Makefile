@@ -1,14 +1,62 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check test
+.PHONY: help check lint docs dependencies advisories generated test prepare cluster-up cluster-down install generate
+
+# Programs and images that are built once, outside the checkout.
+CACHE := $(or $(TRAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tray-operator)
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+DENY := $(CACHE)/cargo/cargo-deny-0.20.2/bin/cargo-deny
+MACHETE := $(CACHE)/cargo/cargo-machete-0.9.2/bin/cargo-machete
+
+# Every cargo call takes the whole workspace: another set of packages has other features, and builds the AWS SDK again.
+E2E := cargo build --quiet --workspace --locked --bin tray-e2e && $(TARGET)/debug/tray-e2e
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-check: ## Format, build of every target, generated files current
+check: lint generated ## Format, build of every target, generated files current
+
+lint:
 	cargo fmt --all --check
 	cargo check --workspace --all-targets --locked
-	cargo test --locked -p tray-operator --test api_crds
 
-test: ## Run everything that CI runs
+docs:
+	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --locked --no-deps --document-private-items
+
+dependencies: $(DENY) $(MACHETE)
+	$(DENY) --locked check bans licenses sources
+	$(MACHETE) --skip-target-dir
+
+advisories: $(DENY)
+	@if timeout 120 $(DENY) --locked fetch db >/dev/null 2>&1; then \
+		$(DENY) --locked check --disable-fetch advisories; \
+	else \
+		echo 'NOT CHECKED: the database of security advisories cannot be reached from here; dependencies were not compared with it.'; \
+	fi
+
+generated:
+	cargo test --workspace --locked --test api_crds
+
+test: prepare ## All tests: unit, API server, AWS stand-in, end to end on the local cluster (Linux, root)
 	cargo test --workspace --locked
 
+prepare: ## Build what tests and the local cluster start, once (about 10 minutes)
+	$(E2E) cluster prepare
+
+cluster-up: ## Start the local three-region cluster (builds its programs the first time)
+	$(E2E) cluster up
+
+cluster-down: ## Stop it; nothing of it stays
+	$(E2E) cluster down
+
+install: ## Build the operator and install it on the local cluster with Helm
+	$(E2E) install
+
+generate: ## Write crds/ and the chart's copies from the code
+	cargo test --workspace --locked --test api_crds -- --ignored regenerate
+
+# A program of the cargo registry, in a folder of its own version. The temporary target directory keeps ours clean.
+$(CACHE)/cargo/%:
+	tool=$(firstword $(subst /, ,$*)); name=$${tool%-*}; \
+	env -u CARGO_TARGET_DIR cargo install --locked --quiet --version "$${tool##*-}" --root "$(CACHE)/cargo/$$tool" "$$name"

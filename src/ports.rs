@@ -1,5 +1,7 @@
 //! What the controllers and the mover need of the outside, as traits: adapters implement them for AWS and for tests.
 
+pub mod mover;
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -160,7 +160,7 @@ mod tests {
     fn a_tree_goes_children_first() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("tray");
-        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::create_dir_all(root.join("a/b")).unwrap();
         assert!(remove_tree(&root) && !root.exists());
         assert!(remove_tree(&root), "nothing there is success");
     }

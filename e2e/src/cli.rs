@@ -34,6 +34,14 @@ pub enum ClusterCommand {
     Status(Place),
     /// Fill the cache (programs, images) without starting anything.
     Prepare(Place),
+    /// Count the requests to the API server since its start: per user, verb and resource, without leases and watches.
+    Requests {
+        #[command(flatten)]
+        place: Place,
+        /// Only this user's.
+        #[arg(long)]
+        user: Option<String>,
+    },
     /// Run a program inside the cluster's namespaces: `… run ip address`.
     Run {
         #[command(flatten)]

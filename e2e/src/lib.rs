@@ -3,6 +3,7 @@
 //! [`Cluster`] is the way in. Everything runs in network, mount and PID namespaces of its own, reached over one veth; what
 //! it is built from lies in a cache outside the checkout.
 
+pub mod audit;
 pub mod cgroups;
 pub mod cluster;
 pub mod error;

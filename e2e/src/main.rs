@@ -5,6 +5,7 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tray_e2e::audit::{AuditLog, Mark};
 use tray_e2e::error::{Error, Result};
 use tray_e2e::inside::{init, supervise};
 use tray_e2e::tools::Toolbox;
@@ -54,6 +55,15 @@ fn run_cluster(command: ClusterCommand) -> Result<()> {
             Ok(())
         }
         ClusterCommand::Prepare(place) => cluster::prepare_cache(&place.resolve()?.1, Progress::start()),
+        ClusterCommand::Requests { place, user } => {
+            let log = AuditLog::new(place.open()?.dir().audit_log());
+            let requests = log.since(Mark::default())?;
+            match user {
+                Some(user) => print!("{}", requests.only(&user)),
+                None => print!("{requests}"),
+            }
+            Ok(())
+        }
         ClusterCommand::Run { place, command } => {
             let cluster = place.open()?;
             let (program, args) = command

@@ -1,5 +1,7 @@
 //! The rules of the product, pure and synchronous: no Kubernetes, no AWS, no runtime, no clock.
 
+pub mod archived_kinds;
+pub mod archived_objects;
 pub mod bucket_layout;
 pub mod cloud_regions;
 pub mod ids;

@@ -144,9 +144,11 @@ pub enum MoverOutcome {
     Snapshotted { record: Box<PartRecord> },
     /// A volume was filled.
     RestoredVolume { files: u64, bytes: u64, seconds: u64 },
-    /// Objects were created; `refused` are `kind/name: reason`, cut to what fits.
+    /// Objects were created, or given their archived content back (`updated`); `refused` are `kind/name: reason`, cut to
+    /// what fits.
     RestoredObjects {
         created: u64,
+        updated: u64,
         unchanged: u64,
         refused: Vec<String>,
     },
@@ -189,4 +191,8 @@ pub enum FailureReason {
     KubernetesFailed,
     /// The task or credentials file cannot be read.
     TaskInvalid,
+    /// It was told to stop: its node drains, or its Job was deleted or ran out of time.
+    Interrupted,
+    /// A fault of the mover itself.
+    Internal,
 }

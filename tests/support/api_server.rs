@@ -84,7 +84,7 @@ impl ApiServer {
                 "--authorization-mode=RBAC",
                 "--service-cluster-ip-range=10.0.0.0/24",
                 "--service-account-issuer=https://tests.invalid",
-                "--service-account-key-file=server.key",
+                "--service-account-key-file=server.crt",
                 "--service-account-signing-key-file=server.key",
                 // Would refuse every pod, since no controller makes the service accounts' `default`.
                 "--disable-admission-plugins=ServiceAccount",

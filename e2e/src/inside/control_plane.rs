@@ -189,5 +189,7 @@ fn api_server(inside: &Inside) -> Result<Program> {
             pki.join("service-accounts.key"),
         )
         .flag("audit-policy-file", policy)
-        .flag("audit-log-path", inside.dir.audit_log()))
+        .flag("audit-log-path", inside.dir.audit_log())
+        // Megabytes. Requests are counted by position in the one file, so it is never rotated.
+        .flag("audit-log-maxsize", "16384"))
 }

@@ -1,0 +1,73 @@
+//! What a mover needs besides the bucket: its org's master key, and the objects of its namespace.
+
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::{PutOutcome, RemoteError};
+use crate::domain::{
+    archived_kinds::ObjectKind,
+    ids::{KmsKeyArn, OrgId},
+};
+
+/// KMS with the rights of a mover.
+#[async_trait::async_trait]
+pub trait MasterKeys: Send + Sync {
+    /// Unwraps a master key: Decrypt that names `key` and the context `{orgId, purpose: master-key}`, so that neither
+    /// another key nor another org's wrapped key is taken for it.
+    async fn unwrap(
+        &self,
+        key: &KmsKeyArn,
+        org: &OrgId,
+        ciphertext: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, RemoteError>;
+}
+
+/// A namespaced kind that the API server serves and lists.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServedKind {
+    /// API group, empty for the core.
+    pub group: String,
+    /// Name in URLs and rights.
+    pub plural: String,
+}
+
+/// Some objects of a listing.
+#[derive(Clone, Debug, Default)]
+pub struct ObjectPage {
+    /// Whole objects, each with `apiVersion` and `kind`.
+    pub objects: Vec<Value>,
+    /// Where the listing goes on; none = it ends here.
+    pub next: Option<String>,
+}
+
+/// Why the API server did not do what it was asked. Every text names the object or kind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ObjectError {
+    /// The mover has no right to it, or a policy refuses it.
+    #[error("forbidden: {0}")]
+    Forbidden(String),
+    /// The object is not valid, or somebody changed it at the same time.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// The server does not serve the kind.
+    #[error("not served: {0}")]
+    NotServed(String),
+    /// It did not answer well; later it may.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// The objects of one namespace, as JSON.
+#[async_trait::async_trait]
+pub trait NamespaceObjects: Send + Sync {
+    /// Every namespaced kind that can be listed.
+    async fn served_kinds(&self) -> Result<Vec<ServedKind>, ObjectError>;
+    /// Some objects of a kind; `after` is the `next` of the page before.
+    async fn list(&self, kind: &ObjectKind, after: Option<&str>) -> Result<ObjectPage, ObjectError>;
+    /// One object; none where there is none.
+    async fn get(&self, kind: &ObjectKind, name: &str) -> Result<Option<Value>, ObjectError>;
+    /// Creates an object unless its name is taken.
+    async fn create(&self, kind: &ObjectKind, object: &Value) -> Result<PutOutcome, ObjectError>;
+    /// Replaces the object of that name and resourceVersion.
+    async fn replace(&self, kind: &ObjectKind, object: &Value) -> Result<(), ObjectError>;
+}

@@ -1,0 +1,137 @@
+//! The manifests in `examples/`: each is read as the type it is, keeps the rules, and is what the documentation says.
+
+mod support;
+
+use std::{fs, io::Write, path::Path, process::Command};
+
+use serde_json::Value;
+use support::{api_server, chart};
+use tray_operator::api::{
+    backup_schedule::BackupSchedule, crds, region::Region, retention_policy::RetentionPolicy,
+    trayorg::TrayOrg, workload::Workload,
+};
+
+const FILES: [&str; 5] = [
+    "regions.yaml",
+    "policies.yaml",
+    "orgs/acme-eu.yaml",
+    "orgs/globex-us.yaml",
+    "orgs/initech-apac.yaml",
+];
+
+fn documents(file: &str) -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(file);
+    chart::documents(&fs::read_to_string(path).unwrap())
+}
+
+fn all() -> Vec<Value> {
+    FILES.iter().flat_map(|file| documents(file)).collect()
+}
+
+fn regions() -> Vec<Region> {
+    let regions = documents("regions.yaml").into_iter();
+    regions.map(|r| serde_json::from_value(r).unwrap()).collect()
+}
+
+/// Reads `object` as its kind and writes it again.
+fn read_back(object: &Value) -> Value {
+    fn through<K: serde::de::DeserializeOwned + serde::Serialize>(object: &Value) -> Value {
+        let read: K = serde_json::from_value(object.clone()).unwrap();
+        serde_json::to_value(read).unwrap()
+    }
+    match object["kind"].as_str().unwrap() {
+        "Region" => through::<Region>(object),
+        "RetentionPolicy" => through::<RetentionPolicy>(object),
+        "BackupSchedule" => through::<BackupSchedule>(object),
+        "TrayOrg" => through::<TrayOrg>(object),
+        kind => panic!("{kind} is no kind of an example"),
+    }
+}
+
+/// Whether `whole` says everything that `part` says.
+fn holds(whole: &Value, part: &Value) -> bool {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => part
+            .iter()
+            .all(|(key, value)| whole.get(key).is_some_and(|w| holds(w, value))),
+        (Value::Array(whole), Value::Array(part)) => {
+            whole.len() == part.len() && whole.iter().zip(part).all(|(w, p)| holds(w, p))
+        }
+        _ => whole == part,
+    }
+}
+
+#[test]
+fn no_field_of_an_example_is_unknown() {
+    for object in all() {
+        let read = read_back(&object);
+        assert!(holds(&read, &object), "read as {read:#}\nwritten as {object:#}");
+    }
+}
+
+#[test]
+fn every_region_runs_the_same_and_is_backed_up_elsewhere() {
+    let regions = regions();
+    let names: Vec<_> = regions.iter().filter_map(|r| r.metadata.name.clone()).collect();
+    assert_eq!(names, ["us", "eu", "apac"]);
+    for region in &regions {
+        assert_eq!(region.spec.workloads, regions[0].spec.workloads);
+        assert_ne!(region.spec.backup.cloud_region, region.spec.cloud_region);
+        assert_eq!(
+            region.spec.backup.endpoints,
+            Default::default(),
+            "examples go to AWS"
+        );
+    }
+}
+
+#[test]
+fn every_workload_has_a_volume_and_a_user_of_its_own() {
+    let regions = regions();
+    let workloads = &regions[0].spec.workloads;
+    let users: Vec<Option<i64>> = workloads.iter().map(|w| w.run_as_user).collect();
+    assert_eq!(users, [Some(999), Some(1001)]);
+    assert!(workloads.iter().all(|w| w.volume.is_some()));
+    let backup = workloads[0].backup.as_ref().unwrap();
+    assert_eq!(
+        backup.paths,
+        ["backup"],
+        "a live database is never copied file by file"
+    );
+    assert!(backup.pre.is_some());
+}
+
+/// The scripts that a workload hands to `sh -c`.
+fn scripts(workload: &Workload) -> Vec<String> {
+    let hooks = workload.backup.iter().flat_map(|b| [&b.pre, &b.post]).flatten();
+    let commands = hooks.map(|hook| &hook.command).chain([&workload.command]);
+    let scripts = commands.filter(|command| command.first().is_some_and(|c| c == "/bin/sh"));
+    scripts.map(|command| command[2].clone()).collect()
+}
+
+#[test]
+fn scripts_are_shell() {
+    let regions = regions();
+    let scripts: Vec<String> = regions[0].spec.workloads.iter().flat_map(scripts).collect();
+    assert_eq!(scripts.len(), 3, "two starts and the database's hook");
+    for script in scripts {
+        let mut sh = Command::new("sh")
+            .args(["-n", "-s"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        sh.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+        assert!(sh.wait().unwrap().success(), "not a script:\n{script}");
+    }
+}
+
+#[tokio::test]
+async fn an_api_server_takes_every_example() {
+    let client = api_server::shared().await.client().await;
+    for crd in crds::all_crds() {
+        api_server::apply(&client, &serde_json::to_value(crd).unwrap()).await;
+    }
+    for object in all() {
+        api_server::apply(&client, &object).await;
+    }
+}
