@@ -26,10 +26,14 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AwsClientError {
     /// The bundle cannot be read.
-    #[error("the CA bundle cannot be used: {0}; give PEM certificates, each between BEGIN and END CERTIFICATE")]
+    #[error(
+        "the CA bundle cannot be used: {0}; give PEM certificates, each between BEGIN and END CERTIFICATE"
+    )]
     CaBundle(String),
     /// There is nothing to trust.
-    #[error("the system has no root certificates and no CA bundle is given: install ca-certificates or give a bundle")]
+    #[error(
+        "the system has no root certificates and no CA bundle is given: install ca-certificates or give a bundle"
+    )]
     NoRoots,
     /// The SDK refuses what it was given.
     #[error("failed to set up TLS: {0}")]
@@ -288,7 +292,7 @@ mod tests {
 
     fn clients(bundle: Option<&[u8]>) -> Result<AwsClients, AwsClientError> {
         AwsClients::new(
-            Credentials::from_keys("id", "secret", None),
+            Credentials::new("id", "secret", None, None, "tests"),
             bundle,
             Arc::new(Epoch),
         )
@@ -330,7 +334,9 @@ mod tests {
         let clients = clients(Some(authority.cert.pem().as_bytes())).unwrap();
         for endpoint in ["http://localhost:4566", "localhost", "ftp://x"] {
             let location = location(endpoint);
-            assert!(matches!(clients.s3(&location), Err(RemoteError::Unusable(text)) if text.contains(endpoint)));
+            assert!(
+                matches!(clients.s3(&location), Err(RemoteError::Unusable(text)) if text.contains(endpoint))
+            );
             assert!(clients.kms(&location).is_err() && clients.sts(&location).is_err());
         }
         assert!(clients.s3(&location("https://localhost")).is_ok());
@@ -341,6 +347,9 @@ mod tests {
     fn a_body_has_time_by_its_size() {
         let patience = Patience::default();
         assert_eq!(patience.body(0), patience.idle);
-        assert_eq!(patience.body(64 * 1024 * 100), patience.idle + Duration::from_secs(100));
+        assert_eq!(
+            patience.body(64 * 1024 * 100),
+            patience.idle + Duration::from_secs(100)
+        );
     }
 }

@@ -11,7 +11,7 @@ use aws_sdk_kms::{
     types::{KeySpec, KeyState, KeyUsageType, Tag},
 };
 use bytes::Bytes;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::{
     aws_client::AwsClients,
@@ -22,8 +22,9 @@ use crate::{
         ids::{KmsKeyArn, OrgId},
         mover_task::BucketLocation,
         names,
+        session_policy::MASTER_KEY_PURPOSE,
     },
-    ports::{KeyService, RemoteError},
+    ports::{KeyService, RemoteError, mover::MasterKeys},
 };
 
 /// Bytes of an org's master key.
@@ -49,36 +50,6 @@ impl KmsKeys {
         })
     }
 
-    /// Opens a wrapped master key. It opens only with the very key, org and purpose that it was made with.
-    pub async fn unwrap_key(
-        &self,
-        key: &KmsKeyArn,
-        org: &OrgId,
-        purpose: &str,
-        wrapped: &[u8],
-    ) -> Result<Zeroizing<[u8; MASTER_KEY_BYTES]>, RemoteError> {
-        self.in_region(key)?;
-        let opened = self
-            .client
-            .decrypt()
-            .key_id(key.as_str())
-            .ciphertext_blob(Blob::new(wrapped))
-            .encryption_context(TAG_ORG, org.as_str())
-            .encryption_context("purpose", purpose)
-            .send()
-            .await
-            .map_err(|error| self.failed("kms:Decrypt", key.as_str(), &error))?;
-        let mut plaintext = opened.plaintext.map(Blob::into_inner).unwrap_or_default();
-        let length = plaintext.len();
-        let master: Option<[u8; MASTER_KEY_BYTES]> = plaintext.as_slice().try_into().ok();
-        plaintext.zeroize();
-        master.map(Zeroizing::new).ok_or_else(|| {
-            RemoteError::Corrupt(format!(
-                "the wrapped {purpose} of org {org} holds {length} bytes, not {MASTER_KEY_BYTES}"
-            ))
-        })
-    }
-
     fn failed<E>(&self, action: &'static str, on: &str, error: &SdkError<E, HttpResponse>) -> RemoteError
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -100,11 +71,22 @@ impl KmsKeys {
 
     /// The key that an earlier try made for `org` and `intent`: by its alias, or, where that try ended before it made
     /// one, by its tags among the keys that have none.
-    async fn find_key(&self, org: &OrgId, intent: &str, alias: &str) -> Result<Option<KmsKeyArn>, RemoteError> {
+    async fn find_key(
+        &self,
+        org: &OrgId,
+        intent: &str,
+        alias: &str,
+    ) -> Result<Option<KmsKeyArn>, RemoteError> {
         let mut named = BTreeSet::new();
         let mut marker = None;
         loop {
-            let page = self.client.list_aliases().set_marker(marker).limit(100).send().await;
+            let page = self
+                .client
+                .list_aliases()
+                .set_marker(marker)
+                .limit(100)
+                .send()
+                .await;
             let page = page.map_err(|error| self.failed("kms:ListAliases", "*", &error))?;
             for entry in page.aliases() {
                 let Some(target) = entry.target_key_id() else {
@@ -124,7 +106,13 @@ impl KmsKeys {
         }
         let mut marker = None;
         loop {
-            let page = self.client.list_keys().set_marker(marker).limit(1000).send().await;
+            let page = self
+                .client
+                .list_keys()
+                .set_marker(marker)
+                .limit(1000)
+                .send()
+                .await;
             let page = page.map_err(|error| self.failed("kms:ListKeys", "*", &error))?;
             for entry in page.keys() {
                 let (Some(id), Some(key)) = (entry.key_id(), entry.key_arn()) else {
@@ -146,10 +134,15 @@ impl KmsKeys {
         let tags = match answer {
             Ok(answer) => answer.tags.unwrap_or_default(),
             // Somebody else's key: its own policy may refuse us, or it has just gone.
-            Err(error) if matches!(code(&error), "AccessDeniedException" | "NotFoundException") => return Ok(false),
+            Err(error) if matches!(code(&error), "AccessDeniedException" | "NotFoundException") => {
+                return Ok(false);
+            }
             Err(error) => return Err(self.failed("kms:ListResourceTags", key, &error)),
         };
-        let has = |key: &str, value: &str| tags.iter().any(|tag| tag.tag_key() == key && tag.tag_value() == value);
+        let has = |key: &str, value: &str| {
+            tags.iter()
+                .any(|tag| tag.tag_key() == key && tag.tag_value() == value)
+        };
         Ok(has(TAG_MANAGED_BY, names::OPERATOR) && has(TAG_ORG, org.as_str()) && has(TAG_INTENT, intent))
     }
 
@@ -184,12 +177,24 @@ impl KmsKeys {
             .send()
             .await
             .map_err(|error| self.failed("kms:CreateKey", &format!("a key for org {org}"), &error))?;
-        parsed(created.key_metadata().and_then(|metadata| metadata.arn()).unwrap_or_default())
+        parsed(
+            created
+                .key_metadata()
+                .and_then(|metadata| metadata.arn())
+                .unwrap_or_default(),
+        )
     }
 
     async fn create_alias(&self, alias: &str, key: &KmsKeyArn) -> Result<(), RemoteError> {
         let id = key.as_str().rsplit('/').next().unwrap_or_default();
-        match self.client.create_alias().alias_name(alias).target_key_id(id).send().await {
+        match self
+            .client
+            .create_alias()
+            .alias_name(alias)
+            .target_key_id(id)
+            .send()
+            .await
+        {
             Ok(_) => Ok(()),
             Err(error) if code(&error) == "AlreadyExistsException" => Ok(()),
             Err(error) => Err(self.failed("kms:CreateAlias", &format!("{alias} of {key}"), &error)),
@@ -234,7 +239,9 @@ impl KeyService for KmsKeys {
             .await
             .map_err(|error| self.failed("kms:GenerateDataKeyWithoutPlaintext", key.as_str(), &error))?;
         match answer.ciphertext_blob {
-            Some(blob) if answer.key_id.as_deref() == Some(key.as_str()) => Ok(Bytes::from(blob.into_inner())),
+            Some(blob) if answer.key_id.as_deref() == Some(key.as_str()) => {
+                Ok(Bytes::from(blob.into_inner()))
+            }
             _ => Err(RemoteError::Corrupt(format!(
                 "KMS was asked for a key under {key} and answered with one under {}",
                 answer.key_id.as_deref().unwrap_or("none")
@@ -258,6 +265,36 @@ impl KeyService for KmsKeys {
                 state.map_or("in an unknown state", KeyState::as_str)
             ))),
         }
+    }
+}
+
+#[async_trait]
+impl MasterKeys for KmsKeys {
+    async fn unwrap(
+        &self,
+        key: &KmsKeyArn,
+        org: &OrgId,
+        ciphertext: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, RemoteError> {
+        self.in_region(key)?;
+        let opened = self
+            .client
+            .decrypt()
+            .key_id(key.as_str())
+            .ciphertext_blob(Blob::new(ciphertext))
+            .encryption_context(TAG_ORG, org.as_str())
+            .encryption_context("purpose", MASTER_KEY_PURPOSE)
+            .send()
+            .await
+            .map_err(|error| self.failed("kms:Decrypt", key.as_str(), &error))?;
+        let master = Zeroizing::new(opened.plaintext.map(Blob::into_inner).unwrap_or_default());
+        if master.len() == MASTER_KEY_BYTES {
+            return Ok(master);
+        }
+        Err(RemoteError::Corrupt(format!(
+            "the wrapped master key of org {org} holds {} bytes, not {MASTER_KEY_BYTES}",
+            master.len()
+        )))
     }
 }
 

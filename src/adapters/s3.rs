@@ -103,12 +103,17 @@ impl S3Store {
             .send()
             .await
             .map_err(|error| self.bucket.attempt("s3:GetBucketLocation", &uri).failed(&error))?;
-        Ok(match answer.location_constraint().map_or("", |constraint| constraint.as_str()) {
-            // The two names that are older than the names of regions.
-            "" => "us-east-1".to_owned(),
-            "EU" => "eu-west-1".to_owned(),
-            region => region.to_owned(),
-        })
+        Ok(
+            match answer
+                .location_constraint()
+                .map_or("", |constraint| constraint.as_str())
+            {
+                // The two names that are older than the names of regions.
+                "" => "us-east-1".to_owned(),
+                "EU" => "eu-west-1".to_owned(),
+                region => region.to_owned(),
+            },
+        )
     }
 
     /// One question about the bucket. `absent` is the code by which S3 says that nothing is set.
@@ -137,7 +142,11 @@ macro_rules! question {
     ($self:ident, $action:literal, $absent:literal, $call:ident) => {{
         let location = $self.bucket.location();
         let call = $self.bucket.client().$call().bucket(&location.bucket);
-        $self.ask($action, $absent, call.expected_bucket_owner(&location.bucket_owner).send())
+        $self.ask(
+            $action,
+            $absent,
+            call.expected_bucket_owner(&location.bucket_owner).send(),
+        )
     }};
 }
 
@@ -210,7 +219,9 @@ impl ObjectStore for S3Store {
             return Err(error);
         }
 
-        let block = access.as_ref().and_then(|a| a.public_access_block_configuration());
+        let block = access
+            .as_ref()
+            .and_then(|a| a.public_access_block_configuration());
         Ok(BucketFacts {
             cloud_region,
             versioned: versioning.is_some_and(|v| v.status() == Some(&BucketVersioningStatus::Enabled)),
@@ -291,7 +302,9 @@ struct Watch {
 
 impl std::fmt::Debug for Watch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watch").field("skew", &self.skew).finish_non_exhaustive()
+        f.debug_struct("Watch")
+            .field("skew", &self.skew)
+            .finish_non_exhaustive()
     }
 }
 
@@ -307,7 +320,8 @@ impl Intercept for Watch {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let date = context.response().headers().get("date");
-        if let Some(theirs) = date.and_then(|date| rfc2822::DateTimeParser::new().parse_timestamp(date).ok()) {
+        if let Some(theirs) = date.and_then(|date| rfc2822::DateTimeParser::new().parse_timestamp(date).ok())
+        {
             let skew = theirs.duration_since(self.clock.now());
             *self.skew.lock().unwrap_or_else(PoisonError::into_inner) = Some(skew);
         }

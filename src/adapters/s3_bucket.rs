@@ -107,8 +107,10 @@ impl S3Bucket {
                 Ok(answer) => answer,
                 Err(error) => return self.no_body(key, &body, &error),
             };
-            body.accept(&answer).map_err(|why| RemoteError::Corrupt(format!("{}: {why}", self.uri(key))))?;
-            let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.patience.body(body.expected));
+            body.accept(&answer)
+                .map_err(|why| RemoteError::Corrupt(format!("{}: {why}", self.uri(key))))?;
+            let deadline =
+                *deadline.get_or_insert_with(|| Instant::now() + self.patience.body(body.expected));
             match self.receive(answer.body, &mut body, deadline).await {
                 Progress::Whole => return Ok(Some(body.bytes.freeze())),
                 Progress::Cut(why) => last = why,
@@ -117,7 +119,11 @@ impl S3Bucket {
                 // All came and the checksum says that it is not what was written: nothing of it counts.
                 body.bytes.clear();
             }
-            fruitless = if body.bytes.len() > before { 0 } else { fruitless + 1 };
+            fruitless = if body.bytes.len() > before {
+                0
+            } else {
+                fruitless + 1
+            };
         }
         Err(RemoteError::Unavailable(format!(
             "s3:GetObject on {}: the body did not come, {} of {} bytes did: {last}",
@@ -152,9 +158,10 @@ impl S3Bucket {
         let uri = self.uri(key);
         match (code(error), status(error)) {
             ("NoSuchKey", _) if body.etag.is_none() => Ok(None),
-            ("InvalidRange", _) | (_, 416) => {
-                Err(RemoteError::Corrupt(format!("{uri} is shorter than {}", body.end())))
-            }
+            ("InvalidRange", _) | (_, 416) => Err(RemoteError::Corrupt(format!(
+                "{uri} is shorter than {}",
+                body.end()
+            ))),
             (_, 412) => Err(RemoteError::Corrupt(format!("{uri} changed while it was read"))),
             _ => Err(self.attempt("s3:GetObject", &uri).failed(error)),
         }
@@ -240,7 +247,9 @@ impl S3Bucket {
                 .await
                 .map_err(|error| self.attempt("s3:ListBucket", &uri).failed(&error))?;
             for object in page.contents() {
-                let key = object.key().ok_or_else(|| corrupt("has an object without a key"))?;
+                let key = object
+                    .key()
+                    .ok_or_else(|| corrupt("has an object without a key"))?;
                 if !key.starts_with(prefix) || listed.last().is_some_and(|last| last.key.as_str() >= key) {
                     return Err(corrupt(&format!("has {key} where it cannot be")));
                 }
@@ -297,7 +306,11 @@ impl Body {
 
     /// Notes what the answer promises; an error where it is not what was asked for.
     fn accept(&mut self, answer: &GetObjectOutput) -> Result<(), String> {
-        let promised: u64 = answer.content_length().unwrap_or_default().try_into().unwrap_or_default();
+        let promised: u64 = answer
+            .content_length()
+            .unwrap_or_default()
+            .try_into()
+            .unwrap_or_default();
         if self.etag.is_none() {
             self.expected = match &self.wanted {
                 Some(range) => range.end - range.start,

@@ -18,7 +18,8 @@ pub fn harmful_rules(rules: &[LifecycleRule], prefix: &str) -> Vec<String> {
 }
 
 fn expires(rule: &LifecycleRule) -> bool {
-    rule.expiration().is_some_and(|expiration| expiration.days().is_some() || expiration.date().is_some())
+    rule.expiration()
+        .is_some_and(|expiration| expiration.days().is_some() || expiration.date().is_some())
 }
 
 fn moves(rule: &LifecycleRule) -> bool {
@@ -40,7 +41,14 @@ pub fn replication_targets(rules: &[ReplicationRule]) -> Vec<String> {
         .iter()
         .filter(|rule| rule.status() == &ReplicationRuleStatus::Enabled)
         .filter_map(|rule| rule.destination())
-        .map(|destination| destination.bucket().rsplit(':').next().unwrap_or_default().to_owned())
+        .map(|destination| {
+            destination
+                .bucket()
+                .rsplit(':')
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        })
         .collect();
     targets.sort();
     targets.dedup();
@@ -50,9 +58,8 @@ pub fn replication_targets(rules: &[ReplicationRule]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use aws_sdk_s3::types::{
-        Destination, LifecycleExpiration, LifecycleRuleAndOperator, LifecycleRuleFilter, NoncurrentVersionExpiration,
-        Transition,
-        builders::LifecycleRuleBuilder,
+        Destination, LifecycleExpiration, LifecycleRuleAndOperator, LifecycleRuleFilter,
+        NoncurrentVersionExpiration, Transition, builders::LifecycleRuleBuilder,
     };
 
     use super::*;
@@ -69,23 +76,38 @@ mod tests {
 
     #[test]
     fn only_enabled_rules_on_current_objects_under_the_prefix_are_harmful() {
-        let and = LifecycleRuleAndOperator::builder().prefix("tray/v1/").object_size_greater_than(0).build();
+        let and = LifecycleRuleAndOperator::builder()
+            .prefix("tray/v1/")
+            .object_size_greater_than(0)
+            .build();
         let rules = [
             rule("everything").filter(under("")).expiration(in_days(30)),
             rule("ours").filter(under("tray/")).expiration(in_days(30)),
-            rule("below").filter(LifecycleRuleFilter::builder().and(and).build()).expiration(in_days(30)),
-            rule("archive").filter(under("tray/")).transitions(Transition::builder().days(1).build()),
+            rule("below")
+                .filter(LifecycleRuleFilter::builder().and(and).build())
+                .expiration(in_days(30)),
+            rule("archive")
+                .filter(under("tray/"))
+                .transitions(Transition::builder().days(1).build()),
             rule("elsewhere").filter(under("other/")).expiration(in_days(30)),
-            rule("off").filter(under("")).expiration(in_days(30)).status(ExpirationStatus::Disabled),
+            rule("off")
+                .filter(under(""))
+                .expiration(in_days(30))
+                .status(ExpirationStatus::Disabled),
             rule("clean-up").filter(under("")).noncurrent_version_expiration(
                 NoncurrentVersionExpiration::builder().noncurrent_days(7).build(),
             ),
             rule("markers").filter(under("")).expiration(
-                LifecycleExpiration::builder().expired_object_delete_marker(true).build(),
+                LifecycleExpiration::builder()
+                    .expired_object_delete_marker(true)
+                    .build(),
             ),
         ];
         let rules: Vec<LifecycleRule> = rules.into_iter().map(|rule| rule.build().unwrap()).collect();
-        assert_eq!(harmful_rules(&rules, "tray/"), ["everything", "ours", "below", "archive"]);
+        assert_eq!(
+            harmful_rules(&rules, "tray/"),
+            ["everything", "ours", "below", "archive"]
+        );
         assert_eq!(
             harmful_rules(&rules, ""),
             ["everything", "ours", "below", "archive", "elsewhere"]
@@ -95,7 +117,11 @@ mod tests {
     #[test]
     fn rules_of_the_old_form_count_too() {
         #[allow(deprecated, reason = "that is the old form")]
-        let rule = rule("old").prefix("tray/v1/orgs/").expiration(in_days(1)).build().unwrap();
+        let rule = rule("old")
+            .prefix("tray/v1/orgs/")
+            .expiration(in_days(1))
+            .build()
+            .unwrap();
         assert_eq!(harmful_rules(&[rule], "tray/"), ["old"]);
     }
 
@@ -103,7 +129,11 @@ mod tests {
     fn targets_are_bucket_names() {
         let rule = |bucket: &str, status| {
             let destination = Destination::builder().bucket(bucket).build().unwrap();
-            ReplicationRule::builder().status(status).destination(destination).build().unwrap()
+            ReplicationRule::builder()
+                .status(status)
+                .destination(destination)
+                .build()
+                .unwrap()
         };
         let rules = [
             rule("arn:aws:s3:::copies", ReplicationRuleStatus::Enabled),

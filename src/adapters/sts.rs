@@ -127,7 +127,10 @@ impl SessionIssuer for StsSessions {
         let name = valid_name(session_name);
         let seconds = i32::try_from(lifetime.as_secs()).unwrap_or(i32::MAX);
         let issued = match &self.web_identity_token {
-            Some(token) => self.by_web_identity(token, role_arn, &name, policy, seconds).await?,
+            Some(token) => {
+                self.by_web_identity(token, role_arn, &name, policy, seconds)
+                    .await?
+            }
             None => self.by_role(role_arn, &name, policy, seconds).await?,
         };
         let incomplete = || RemoteError::Corrupt(format!("STS gave no whole credentials for {role_arn}"));

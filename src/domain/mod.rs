@@ -12,3 +12,4 @@ pub mod mover_task;
 pub mod names;
 pub mod restore_run;
 pub mod run_plan;
+pub mod session_policy;
