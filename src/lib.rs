@@ -1,9 +1,10 @@
 //! tray-operator: runs orgs in segregated regions, keeps each one there, snapshots, prunes and restores it.
 //!
 //! Who may use whom (`tests/architecture.rs` holds it):
-//! `main, cli -> everything` · `controllers -> api, domain, resources, ports, telemetry` ·
+//! `main, cli -> everything` · `controllers -> api, domain, resources, ports, config, telemetry, adapters::kube` ·
 //! `mover -> domain, ports, engine, telemetry` · `resources -> api, domain` ·
-//! `adapters -> ports, api, domain, engine's BlobStore` · `ports -> domain` · `api -> domain's constant tables`.
+//! `adapters -> ports, api, domain, resources, engine's BlobStore` · `ports -> domain` · `api -> domain's constant tables`.
+//! Controllers hand the Kubernetes client to `adapters::kube` and never call it themselves.
 //! `domain` is pure: no Kubernetes, no AWS, no runtime and no clock; `now` is an argument.
 
 pub mod adapters;
