@@ -2,6 +2,7 @@
 
 pub mod aws_client;
 pub mod aws_error;
+pub mod aws_regions;
 pub mod clock;
 pub mod kms;
 pub mod kube;

@@ -28,12 +28,16 @@ use crate::{
 /// At most this much is set aside on the word of a header.
 const LARGEST_RESERVATION: u64 = 64 * 1024 * 1024;
 
+/// The most keys that S3 puts on one page.
+const LARGEST_PAGE: i32 = 1000;
+
 /// One bucket and the client that reaches it.
 #[derive(Clone, Debug)]
 pub struct S3Bucket {
     client: Client,
     location: BucketLocation,
     patience: Patience,
+    page_size: i32,
 }
 
 /// What of a body has come so far.
@@ -59,7 +63,15 @@ impl S3Bucket {
             client,
             location,
             patience,
+            page_size: LARGEST_PAGE,
         }
+    }
+
+    /// The same with smaller pages of listings.
+    #[must_use]
+    pub fn with_page_size(mut self, keys: i32) -> Self {
+        self.page_size = keys;
+        self
     }
 
     /// The SDK's client.
@@ -240,6 +252,7 @@ impl S3Bucket {
                 .bucket(&self.location.bucket)
                 .expected_bucket_owner(&self.location.bucket_owner)
                 .prefix(prefix)
+                .max_keys(self.page_size)
                 .set_start_after(Some(start_after.to_owned()).filter(|after| !after.is_empty()))
                 .set_continuation_token(token);
             let page = request

@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tray_operator::{
-    adapters::{ledger_store::LedgerStore, s3::S3Store},
+    adapters::{
+        aws_regions::AwsRegions, clock::SystemClock, ledger_store::LedgerStore, s3::S3Store,
+        s3_bucket::S3Bucket,
+    },
     domain::{
         bucket_layout,
         ids::{KmsKeyArn, OrgId},
         ledger::Event,
     },
-    ports::{Clock as _, ObjectStore, PutOutcome, RemoteError},
+    ports::{Clock as _, ObjectStore, PutOutcome, RegionPorts as _, RemoteError},
 };
 
-use crate::support::aws::{Place, StandIn, SystemClock, stand_in};
+use crate::support::aws::{Place, StandIn, stand_in};
 
 const ORG: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
 
@@ -54,25 +57,47 @@ async fn objects_are_written_once_under_the_named_key_and_read_back() {
 async fn a_list_has_every_page_in_key_order() {
     let aws = stand_in().await;
     let place = aws.place("us");
-    let (store, key) = (store(aws, place).await, ledger_key(place));
+    let (operator, location) = (aws.operator().await, aws.location(place, ""));
+    let client = aws_sdk_s3::Client::from_conf(operator.s3(&location).unwrap().build());
+    let bucket = S3Bucket::new(client, location, operator.patience()).with_page_size(5);
     let org = org("22222222-2222-4222-8222-222222222222");
-    // More than one page of 1,000.
-    let names: Vec<String> = (0..1005)
+    let names: Vec<String> = (0..23)
         .map(|seq| bucket_layout::ledger_entry("", &org, seq))
         .collect();
-    for chunk in names.chunks(8) {
-        let writes = chunk
-            .iter()
-            .map(|name| store.put_if_absent(name, Bytes::from_static(b"x"), &key));
-        futures::future::try_join_all(writes).await.unwrap();
+    for name in &names {
+        let written = bucket
+            .put_if_absent(name, Bytes::from_static(b"x"), &ledger_key(place))
+            .await;
+        assert_eq!(written, Ok(PutOutcome::Created));
     }
     let prefix = bucket_layout::ledger_prefix("", &org);
-    let listed = store.list(&prefix).await.unwrap();
+    let listed = bucket.list_after(&prefix, "").await.unwrap();
     assert!(listed.iter().map(|object| &object.key).eq(&names));
     assert!(listed.iter().all(|object| object.size == 1));
-    let after = store.list_after(&prefix, &names[1002]).await.unwrap();
-    assert!(after.iter().map(|object| &object.key).eq(&names[1003..]));
-    assert_eq!(store.list("v1/ledger/nobody/").await, Ok(vec![]));
+    let after = bucket.list_after(&prefix, &names[11]).await.unwrap();
+    assert!(after.iter().map(|object| &object.key).eq(&names[12..]));
+    assert_eq!(bucket.list_after("v1/ledger/nobody/", "").await, Ok(vec![]));
+}
+
+#[tokio::test]
+async fn a_location_has_one_set_of_services() {
+    let aws = stand_in().await;
+    let regions = AwsRegions::new(aws.operator().await);
+    let eu = aws.location(aws.place("eu"), "");
+    let one = regions.services(&eu).unwrap();
+    let same = regions.services(&eu).unwrap();
+    assert!(Arc::ptr_eq(&one.store, &same.store));
+    let us = regions.services(&aws.location(aws.place("us"), "")).unwrap();
+    assert!(!Arc::ptr_eq(&one.store, &us.store));
+    let mut plain = eu;
+    plain.endpoints.kms = "http://kms.example.com".into();
+    let refused = regions.services(&plain).err().unwrap();
+    assert!(
+        refused
+            .to_string()
+            .contains("http://kms.example.com is not https"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]

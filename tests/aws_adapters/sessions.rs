@@ -7,7 +7,7 @@ use aws_sdk_s3::{
     types::ServerSideEncryption,
 };
 use tray_operator::{
-    adapters::{kms::KmsKeys, s3::S3Store, s3_bucket::S3Bucket, sts::StsSessions},
+    adapters::{clock::SystemClock, kms::KmsKeys, s3::S3Store, s3_bucket::S3Bucket, sts::StsSessions},
     domain::{
         bucket_layout,
         ids::{KmsKeyArn, OrgId, PartId, RunId},
@@ -18,7 +18,7 @@ use tray_operator::{
     ports::{Clock as _, KeyService, ObjectStore, PutOutcome, RemoteError, SessionIssuer, mover::MasterKeys},
 };
 
-use crate::support::aws::{IMPATIENT, StandIn, SystemClock, stand_in};
+use crate::support::aws::{IMPATIENT, StandIn, stand_in};
 
 /// An org with a key, a wrapped master key and a ledger entry, as the operator leaves it before the first mover.
 struct Org {

@@ -13,7 +13,10 @@ use aws_smithy_types::base64;
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 use tray_operator::{
-    adapters::aws_client::{AwsClients, Patience},
+    adapters::{
+        aws_client::{AwsClients, Patience},
+        clock::SystemClock,
+    },
     domain::mover_task::{BucketLocation, Endpoints, SessionCredentials},
     ports::Clock,
 };
@@ -67,18 +70,6 @@ pub struct Place {
     pub bucket_region: String,
     pub bucket_owner: String,
     pub ledger_key_arn: String,
-}
-
-/// The machine's clock.
-pub struct SystemClock;
-impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the stand-in checks signatures by the machine's clock"
-    )]
-    fn now(&self) -> jiff::Timestamp {
-        jiff::Timestamp::now()
-    }
 }
 
 /// Short enough for tests of what goes wrong.
