@@ -1,1 +1,142 @@
+//! How the operator is started: flags and environment, read here and nowhere else.
 
+use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
+
+/// Flags of `tray-operator run`. Each can be given as an environment variable instead.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RunArgs {
+    /// What to log: a level, or directives such as `tray_operator=debug,kube=warn`.
+    #[arg(long, env = "TRAY_LOG", default_value = "info")]
+    pub log: String,
+    /// Objects of one kind that are reconciled at once.
+    #[arg(long, env = "TRAY_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub concurrency: u16,
+    /// Ports on which pods reach the API server.
+    #[arg(
+        long,
+        env = "TRAY_API_SERVER_PORTS",
+        value_delimiter = ',',
+        default_value = "443,6443"
+    )]
+    pub api_server_ports: Vec<u16>,
+    /// Image that movers run: this operator's own.
+    #[arg(long, env = "TRAY_MOVER_IMAGE")]
+    pub mover_image: String,
+    /// Pull policy of that image.
+    #[arg(long, env = "TRAY_MOVER_IMAGE_PULL_POLICY")]
+    pub mover_image_pull_policy: Option<String>,
+    /// File of PEM certificates to trust besides the system's; movers get them too.
+    #[arg(long, env = "TRAY_CA_BUNDLE")]
+    pub ca_bundle: Option<PathBuf>,
+    /// Where /livez, /readyz and /metrics are served.
+    #[arg(long, env = "TRAY_LISTEN", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// Who this process is among those that want to lead: its pod's name. No two may have the same.
+    #[arg(long, env = "POD_NAME", default_value_t = unique_identity())]
+    pub identity: String,
+}
+
+fn unique_identity() -> String {
+    format!("tray-operator-{}", uuid::Uuid::new_v4())
+}
+
+/// Why the flags cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The CA bundle cannot be read.
+    #[error("failed to read the CA bundle {path} (--ca-bundle, TRAY_CA_BUNDLE): {source}")]
+    CaBundle {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The CA bundle holds no certificate.
+    #[error("the CA bundle {path} (--ca-bundle, TRAY_CA_BUNDLE) holds no PEM certificate")]
+    NoCertificate {
+        /// The file.
+        path: String,
+    },
+}
+
+/// How the operator was started, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Objects of one kind that are reconciled at once.
+    pub concurrency: usize,
+    /// Ports on which pods reach the API server.
+    pub api_server_ports: Vec<u16>,
+    /// Image that movers run.
+    pub mover_image: String,
+    /// Pull policy of that image.
+    pub mover_image_pull_policy: Option<String>,
+    /// PEM certificates to trust besides the system's.
+    pub ca_bundle: Option<Arc<[u8]>>,
+}
+
+impl TryFrom<&RunArgs> for Settings {
+    type Error = Error;
+    fn try_from(args: &RunArgs) -> Result<Self, Error> {
+        let ca_bundle = match &args.ca_bundle {
+            None => None,
+            Some(path) => {
+                let shown = path.display().to_string();
+                let bytes = fs::read(path).map_err(|source| Error::CaBundle {
+                    path: shown.clone(),
+                    source,
+                })?;
+                let marker = b"-----BEGIN CERTIFICATE-----";
+                if !bytes.windows(marker.len()).any(|window| window == marker) {
+                    return Err(Error::NoCertificate { path: shown });
+                }
+                Some(Arc::from(bytes))
+            }
+        };
+        Ok(Self {
+            concurrency: usize::from(args.concurrency),
+            api_server_ports: args.api_server_ports.clone(),
+            mover_image: args.mover_image.clone(),
+            mover_image_pull_policy: args.mover_image_pull_policy.clone(),
+            ca_bundle,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Whole {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+    fn settings(extra: &[&str]) -> Result<Settings, Error> {
+        let line = ["test", "--mover-image", "i:1"].iter().chain(extra);
+        Settings::try_from(&Whole::try_parse_from(line).unwrap().run)
+    }
+
+    #[test]
+    fn ports_are_a_list() {
+        let settings = settings(&["--api-server-ports", "443,6443"]).unwrap();
+        assert_eq!(settings.api_server_ports, [443, 6443]);
+    }
+
+    #[test]
+    fn a_ca_bundle_must_be_one_and_is_named_where_it_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.crt");
+        let text = path.display().to_string();
+        let error = settings(&["--ca-bundle", &text]).unwrap_err().to_string();
+        assert!(error.contains(&text), "{error}");
+        fs::write(&path, "nothing").unwrap();
+        assert!(matches!(
+            settings(&["--ca-bundle", &text]),
+            Err(Error::NoCertificate { .. })
+        ));
+        fs::write(&path, "-----BEGIN CERTIFICATE-----\n").unwrap();
+        assert!(settings(&["--ca-bundle", &text]).unwrap().ca_bundle.is_some());
+    }
+}

@@ -2,7 +2,7 @@
 
 pub mod mover;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -11,6 +11,8 @@ use crate::domain::{
     ids::{KmsKeyArn, OrgId},
     mover_task::SessionCredentials,
 };
+
+pub use crate::domain::mover_task::{BucketLocation, Endpoints};
 
 /// Where "now" comes from. One pass takes it once.
 pub trait Clock: Send + Sync {
@@ -126,4 +128,22 @@ pub trait SessionIssuer: Send + Sync {
         policy: &str,
         lifetime: Duration,
     ) -> Result<SessionCredentials, RemoteError>;
+}
+
+/// The services of one backup location, with the operator's own rights.
+#[derive(Clone)]
+pub struct RegionServices {
+    /// The bucket.
+    pub store: Arc<dyn ObjectStore>,
+    /// KMS in the bucket's cloud region.
+    pub keys: Arc<dyn KeyService>,
+    /// STS in the bucket's cloud region.
+    pub sessions: Arc<dyn SessionIssuer>,
+}
+
+/// Makes the services of backup locations.
+pub trait RegionPorts: Send + Sync {
+    /// The services of `location`; the same ones for an equal location, so that connections and credentials are shared.
+    /// Makes no request: what is wrong with a bucket is said by the calls.
+    fn services(&self, location: &BucketLocation) -> Result<RegionServices, RemoteError>;
 }

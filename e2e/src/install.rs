@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
+use crate::aws;
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::image;
@@ -29,6 +30,7 @@ pub fn install(cluster: &Cluster, progress: Progress) -> Result<()> {
         .unwrap_or(OsStr::new("dev"))
         .to_string_lossy()
         .into_owned();
+    let facts = aws::Facts::read(cluster.dir())?;
     cluster
         .helm(["upgrade", "--install", RELEASE])
         .arg(workspace().join("charts/tray-operator"))
@@ -41,6 +43,12 @@ pub fn install(cluster: &Cluster, progress: Progress) -> Result<()> {
         ])
         .arg("--values")
         .arg(workspace().join("e2e/values.yaml"))
+        .arg(format!("--set-string=aws.roleArn={}", facts.operator_role_arn))
+        .arg(format!("--set-string=aws.stsEndpoint={}", facts.endpoint))
+        .arg(format!(
+            "--set-file=caBundle={}",
+            aws::authority(cluster.dir()).display()
+        ))
         .arg(format!("--set-string=podAnnotations.image-archive={digest}"))
         .run()?;
     progress.step("the operator is installed");
@@ -50,7 +58,8 @@ pub fn install(cluster: &Cluster, progress: Progress) -> Result<()> {
 /// Builds the operator with the profile that this program was built with, and returns its path.
 pub fn build() -> Result<PathBuf> {
     Program::new("cargo")
-        .args(["build", "--package=tray-operator", "--bin=tray-operator"])
+        // The whole workspace's features: with those of one package the AWS SDK is built again.
+        .args(["build", "--workspace", "--locked", "--bin=tray-operator"])
         .directory(&workspace())
         .run()?;
     let binary = harness_program()?.with_file_name("tray-operator");

@@ -4,6 +4,7 @@
 //! it is built from lies in a cache outside the checkout.
 
 pub mod audit;
+pub mod aws;
 pub mod cgroups;
 pub mod cluster;
 pub mod error;

@@ -6,47 +6,68 @@ use crate::error::{Error, Result};
 use crate::process::Program;
 use crate::progress::Progress;
 
-/// A package, a file that proves it is there, and what it is for.
+/// What shows that a package is there.
+enum Proof {
+    File(&'static str),
+    /// A module of the Python in PATH, which need not be the package's.
+    PythonModule(&'static str),
+}
+
+impl Proof {
+    fn holds(&self) -> bool {
+        match self {
+            Self::File(path) => Path::new(path).exists(),
+            Self::PythonModule(name) => Program::new("python3")
+                .args(["-c", &format!("import {name}")])
+                .output()
+                .is_ok_and(|output| output.status.success()),
+        }
+    }
+}
+
+/// A package, what proves that it is there, and what it is for.
 struct Package {
     name: &'static str,
-    proof: &'static str,
+    proof: Proof,
     purpose: &'static str,
 }
 
-const PACKAGES: [Package; 5] = [
+const PACKAGES: [Package; 6] = [
     Package {
         name: "iproute2",
-        proof: "/usr/sbin/ip",
+        proof: Proof::File("/usr/sbin/ip"),
         purpose: "links and addresses",
     },
     Package {
         name: "nftables",
-        proof: "/usr/sbin/nft",
+        proof: Proof::File("/usr/sbin/nft"),
         purpose: "kube-proxy",
     },
     Package {
         name: "runc",
-        proof: "/usr/sbin/runc",
+        proof: Proof::File("/usr/sbin/runc"),
         purpose: "containers",
     },
     Package {
         name: "containernetworking-plugins",
-        proof: "/usr/lib/cni/bridge",
+        proof: Proof::File("/usr/lib/cni/bridge"),
         purpose: "the pods' network",
     },
     Package {
         name: "mmdebstrap",
-        proof: "/usr/bin/mmdebstrap",
+        proof: Proof::File("/usr/bin/mmdebstrap"),
         purpose: "the images' root file systems",
+    },
+    Package {
+        name: "python3-venv",
+        proof: Proof::PythonModule("ensurepip"),
+        purpose: "the AWS stand-in",
     },
 ];
 
 /// Installs what is missing with `apt-get` and says so.
 pub fn ensure(progress: Progress) -> Result<()> {
-    let missing: Vec<&Package> = PACKAGES
-        .iter()
-        .filter(|package| !Path::new(package.proof).exists())
-        .collect();
+    let missing: Vec<&Package> = PACKAGES.iter().filter(|package| !package.proof.holds()).collect();
     if missing.is_empty() {
         return Ok(());
     }

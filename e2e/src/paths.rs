@@ -109,6 +109,11 @@ impl ClusterDir {
         self.log("audit")
     }
 
+    /// The AWS stand-in's certificates, facts and request log.
+    pub fn aws(&self) -> PathBuf {
+        self.0.join("aws")
+    }
+
     /// The process id of a component, as seen inside the PID namespace.
     pub fn pid_file(&self, component: &str) -> PathBuf {
         self.0.join("pids").join(component)

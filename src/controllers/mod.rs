@@ -1,1 +1,49 @@
+//! The controllers: each has a [`Driver`], a queue of keys and a few workers.
+//!
+//! A driver looks at the index (no request), decides, makes the cluster agree and writes the status once, at the end,
+//! only if it differs. [`run::run`] hands it one key at a time, never the same key twice at once, and looks again
+//! when [`Driver::concerns`] says that a change concerns a key, when [`Next`] says so, or after a [`Failure`].
 
+pub mod backup_facts;
+pub mod changes;
+pub mod conditions;
+pub mod context;
+pub mod failure;
+pub mod malformed;
+pub mod org;
+pub mod queue;
+pub mod run;
+pub mod watches;
+
+use std::{sync::Arc, time::Duration};
+
+use changes::Change;
+use context::Context;
+pub use failure::Failure;
+
+use crate::adapters::kube::index::Index;
+
+/// When a key that is as it should be is looked at again, if nothing changes before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// When something changes.
+    OnChange,
+    /// After that long. Timers live in memory: compute the next one from recorded facts at every pass.
+    After(Duration),
+}
+
+/// What one controller does.
+#[async_trait::async_trait]
+pub trait Driver: Send + Sync + 'static {
+    /// Its name in logs and metrics: `region`, `org` ….
+    fn name(&self) -> &'static str;
+
+    /// The keys that have to be looked at after `change`.
+    fn concerns(&self, change: &Change, index: &Index) -> Vec<String>;
+
+    /// Every key there is: looked at once after a start.
+    fn keys(&self, index: &Index) -> Vec<String>;
+
+    /// Brings the object of that key nearer to what it should be.
+    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Failure>;
+}

@@ -80,6 +80,8 @@ pub struct PartRecord {
     pub files: u64,
     /// Kubernetes objects archived (volume part: 0).
     pub objects: u64,
+    /// Size of everything it holds, read now or unchanged since the last copy: what a restore brings back.
+    pub bytes: u64,
     /// Bytes read from the source.
     pub bytes_read: u64,
     /// Bytes that the bucket grew by.
@@ -164,6 +166,10 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Size of what a restore brings back, over all parts.
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(|p| p.record.bytes).sum()
+    }
     /// Bytes read from the sources, over all parts.
     pub fn bytes_read(&self) -> u64 {
         self.parts.iter().map(|p| p.record.bytes_read).sum()

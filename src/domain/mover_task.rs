@@ -40,7 +40,7 @@ pub struct SessionCredentials {
 }
 
 /// A bucket and how to reach it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BucketLocation {
     /// Name.

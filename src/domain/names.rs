@@ -52,6 +52,9 @@ pub const NODE_REGION: &str = "topology.kubernetes.io/region";
 /// Label of nodes that Kubernetes itself defines.
 pub const NODE_ZONE: &str = "topology.kubernetes.io/zone";
 
+/// The container of a workload's pod: hooks run in it.
+pub const WORKLOAD_CONTAINER: &str = "main";
+
 /// Service account of an org's workloads: no token, no rights.
 pub const WORKLOAD_SERVICE_ACCOUNT: &str = "tray-workload";
 /// Service account of the movers of an org.

@@ -223,6 +223,7 @@ mod tests {
                 repository_snapshot: None,
                 files: 1,
                 objects: 0,
+                bytes: 1,
                 bytes_read: 1,
                 bytes_added: 1,
                 content_digest: String::new(),

@@ -1,3 +1,5 @@
 //! Pure builders of the objects that the operator makes.
 
+pub mod child;
 pub mod mover_job;
+pub mod org;

@@ -15,7 +15,7 @@ use crate::wait;
 
 const ETCD: &str = "http://127.0.0.1:2379";
 /// The issuer of service account tokens, projected ones for other audiences included.
-const TOKEN_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+pub const TOKEN_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 /// Makes all certificates and kubeconfigs of the control plane, and the administrator's.
 pub fn write_identities(inside: &Inside, authority: &Authority) -> Result<()> {

@@ -9,6 +9,7 @@ mod network;
 mod node;
 mod supervisor;
 
+pub use control_plane::TOKEN_ISSUER;
 pub use daemons::Daemons;
 pub use init::init;
 pub use supervisor::{DETACH, LINKED, Message, supervise};
@@ -40,4 +41,4 @@ pub struct ExtraService {
 }
 
 /// The services that every cluster has besides Kubernetes.
-pub const EXTRA_SERVICES: &[ExtraService] = &[];
+pub const EXTRA_SERVICES: &[ExtraService] = &[crate::aws::SERVICE];

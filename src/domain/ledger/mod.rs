@@ -5,6 +5,8 @@
 
 mod append;
 mod state;
+#[cfg(test)]
+pub mod testing;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,7 +17,7 @@ use super::{
 };
 
 pub use append::{Foreign, after_refusal};
-pub use state::{LedgerError, LedgerState, Run, RunEnd, VolumeHolder};
+pub use state::{LedgerError, LedgerState, RestoreRecord, Run, RunEnd, VolumeHolder};
 
 /// Version of the entry's own form.
 pub const FORMAT_VERSION: u32 = 1;

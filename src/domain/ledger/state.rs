@@ -121,6 +121,14 @@ impl Run {
         }
     }
 
+    /// When it ended without a result.
+    pub fn aborted_at(&self) -> Option<Timestamp> {
+        match &self.end {
+            Some(RunEnd::Aborted { at, .. }) => Some(*at),
+            _ => None,
+        }
+    }
+
     /// From its plan to its commit, in seconds.
     pub fn seconds(&self) -> Option<u64> {
         let took = self.committed_at()?.duration_since(self.planned_at);

@@ -1,0 +1,330 @@
+//! Whether a live object is what was wanted, and the patch that makes it so.
+//!
+//! A wanted body mentions what matters; the server adds defaults to it. So a live object *covers* a wanted body when
+//! everything the body mentions reads the same, every `null` of it is absent, and lists have the same length. A few
+//! maps are ours as a whole ([`WHOLE_MAPS`]): what the body does not mention in them must not be there.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde_json::{Map, Value, json};
+
+use crate::domain::names;
+
+/// Maps that the server adds nothing to.
+const WHOLE_MAPS: &[&str] = &["nodeSelector", "hard", "matchLabels", "podSelector"];
+/// Fields under which texts are quantities: the server writes `1024Mi` as `1Gi`.
+const QUANTITIES: &[&str] = &[
+    "hard",
+    "limits",
+    "requests",
+    "default",
+    "defaultRequest",
+    "max",
+    "min",
+    "sizeLimit",
+];
+
+/// A number that is the same for the same JSON.
+pub fn digest(value: &Value) -> u64 {
+    // Fixed keys: the same in every process.
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What of an object can be drift: not its type and status, and of its metadata only what is ours.
+pub fn substance(object: &Value) -> Value {
+    let mut fields: Map<String, Value> = object.as_object().cloned().unwrap_or_default();
+    for known in ["apiVersion", "kind", "status"] {
+        fields.remove(known);
+    }
+    let metadata = fields.remove("metadata").unwrap_or_default();
+    let mut kept = Map::new();
+    if let Some(labels) = metadata.get("labels") {
+        kept.insert("labels".to_owned(), labels.clone());
+    }
+    // Controllers write annotations of their own (a Deployment's revision), so only ours count.
+    if let Some(annotations) = metadata.get("annotations").and_then(Value::as_object) {
+        let ours: Map<_, _> = annotations
+            .iter()
+            .filter(|(name, _)| name.starts_with(names::GROUP))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        kept.insert("annotations".to_owned(), Value::Object(ours));
+    }
+    fields.insert("metadata".to_owned(), Value::Object(kept));
+    Value::Object(fields)
+}
+
+/// The first field of `live` that is not as `wanted` says, as a path; none where `live` covers `wanted`.
+pub fn difference(wanted: &Value, live: &Value) -> Option<String> {
+    differs(wanted, live, &mut Vec::new())
+}
+
+fn differs<'a>(wanted: &'a Value, live: &Value, path: &mut Vec<&'a str>) -> Option<String> {
+    let here = |path: &[&str]| Some(path.join("."));
+    match (wanted, live) {
+        (Value::Null, live) if is_empty(live) => None,
+        // The server leaves empty maps and lists out.
+        (wanted, Value::Null) if is_empty(wanted) => None,
+        (Value::Object(wanted), Value::Object(live)) => {
+            let whole = path.last().is_some_and(|field| WHOLE_MAPS.contains(field));
+            if whole && live.keys().any(|key| !wanted.contains_key(key)) {
+                return here(path);
+            }
+            for (key, wanted) in wanted {
+                path.push(key);
+                let found = differs(wanted, live.get(key).unwrap_or(&Value::Null), path);
+                path.pop();
+                if found.is_some() {
+                    return found;
+                }
+            }
+            None
+        }
+        (Value::Array(wanted), Value::Array(live)) => {
+            if wanted.len() != live.len() {
+                return here(path);
+            }
+            wanted.iter().zip(live).find_map(|(w, l)| differs(w, l, path))
+        }
+        (wanted, live) if wanted == live => None,
+        (wanted, live) if is_quantity(path) && same_quantity(wanted, live) => None,
+        _ => here(path),
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(map) => map.values().all(is_empty),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
+fn is_quantity(path: &[&str]) -> bool {
+    path.iter().any(|field| QUANTITIES.contains(field))
+}
+
+fn same_quantity(one: &Value, other: &Value) -> bool {
+    let amount = |value: &Value| {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        milli(&Quantity(text))
+    };
+    amount(one).is_some_and(|one| amount(other) == Some(one))
+}
+
+/// A quantity in thousandths; none where it is no quantity, or finer than that.
+pub fn milli(quantity: &Quantity) -> Option<i128> {
+    let text = quantity.0.trim();
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && !".+-".contains(c))
+        .unwrap_or(text.len());
+    let (number, suffix) = text.split_at(digits);
+    let scale: i128 = match suffix {
+        "m" => 1,
+        "" => 1_000,
+        "k" => 1_000_000,
+        "M" => 1_000_000_000,
+        "G" => 1_000_000_000_000,
+        "T" => 1_000_000_000_000_000,
+        "P" => 1_000_000_000_000_000_000,
+        "Ki" => 1_000 << 10,
+        "Mi" => 1_000 << 20,
+        "Gi" => 1_000 << 30,
+        "Ti" => 1_000 << 40,
+        "Pi" => 1_000 << 50,
+        _ => return None,
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let sign = if whole.starts_with('-') { -1 } else { 1 };
+    let whole: i128 = whole.trim_start_matches(['+', '-']).parse().ok()?;
+    let mut total = whole.checked_mul(scale)?;
+    if !fraction.is_empty() {
+        let divisor = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+        let part = fraction.parse::<i128>().ok()?.checked_mul(scale)?;
+        if part % divisor != 0 {
+            return None;
+        }
+        total = total.checked_add(part / divisor)?;
+    }
+    Some(sign * total)
+}
+
+/// `wanted` without its nulls: what is posted.
+pub fn without_nulls(wanted: &Value) -> Value {
+    match wanted {
+        Value::Object(map) => Value::Object(
+            map.iter()
+                .filter(|(_, value)| !value.is_null())
+                .map(|(key, value)| (key.clone(), without_nulls(value)))
+                .collect(),
+        ),
+        Value::Array(items) => Value::Array(items.iter().map(without_nulls).collect()),
+        other => other.clone(),
+    }
+}
+
+/// JSON merge patch that makes an object cover `wanted`: the whole body, with null for what must not be there, and the
+/// UID as precondition. `live` is the object as last read, where it is at hand.
+pub fn patch(wanted: &Value, live: Option<&Value>, uid: &str) -> Value {
+    let mut patch = wanted.clone();
+    if let Some(live) = live {
+        clear(&mut patch, live, false);
+    }
+    drop_nulls_in_lists(&mut patch);
+    if let Some(metadata) = patch
+        .as_object_mut()
+        .map(|fields| fields.entry("metadata").or_insert_with(|| json!({})))
+    {
+        metadata["uid"] = Value::from(uid);
+    }
+    patch
+}
+
+/// Null for what `live` has in maps that are ours as a whole.
+fn clear(patch: &mut Value, live: &Value, whole: bool) {
+    let (Value::Object(patch), Value::Object(live)) = (patch, live) else {
+        return;
+    };
+    for (key, live) in live {
+        if let Some(wanted) = patch.get_mut(key) {
+            clear(wanted, live, WHOLE_MAPS.contains(&key.as_str()));
+        } else if whole {
+            patch.insert(key.clone(), Value::Null);
+        }
+    }
+}
+
+/// A merge patch replaces lists as a whole: a null in one would be stored.
+fn drop_nulls_in_lists(value: &mut Value) {
+    match value {
+        Value::Object(map) => map.values_mut().for_each(drop_nulls_in_lists),
+        Value::Array(items) => {
+            for item in items {
+                *item = without_nulls(item);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// RFC 7386 patch from `old` to `new`: only what differs, null for what is gone; none where nothing differs.
+pub fn merge_diff(old: &Value, new: &Value) -> Option<Value> {
+    let (Value::Object(before), Value::Object(after)) = (old, new) else {
+        return (old != new).then(|| new.clone());
+    };
+    let mut patch = Map::new();
+    for (key, value) in after {
+        let before = before.get(key).unwrap_or(&Value::Null);
+        if let Some(change) = merge_diff(before, value) {
+            patch.insert(key.clone(), change);
+        }
+    }
+    for key in before.keys().filter(|key| !after.contains_key(*key)) {
+        patch.insert(key.clone(), Value::Null);
+    }
+    (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_of_the_server_are_no_drift_and_changes_are() {
+        let wanted = json!({"spec": {"replicas": 2, "paused": null, "list": [{"a": 1}], "empty": {}}});
+        let same =
+            json!({"spec": {"replicas": 2, "list": [{"a": 1, "default": true}], "revisionHistoryLimit": 10}});
+        assert_eq!(difference(&wanted, &same), None);
+        for (live, path) in [
+            (
+                json!({"spec": {"replicas": 3, "list": [{"a": 1}]}}),
+                "spec.replicas",
+            ),
+            (json!({"spec": {"replicas": 2, "list": []}}), "spec.list"),
+            (
+                json!({"spec": {"replicas": 2, "list": [{"a": 1}], "paused": true}}),
+                "spec.paused",
+            ),
+            (json!({}), "spec.replicas"),
+        ] {
+            let found = difference(&wanted, &live);
+            assert!(
+                found.as_deref().is_some_and(|p| path.starts_with(p)),
+                "{live}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn quantities_are_compared_by_amount_only_where_they_are_quantities() {
+        let pod = |amount: &str| json!({"resources": {"requests": {"memory": amount}}});
+        assert_eq!(difference(&pod("1024Mi"), &pod("1Gi")), None);
+        assert!(difference(&pod("1024Mi"), &pod("2Gi")).is_some());
+        assert!(difference(&json!({"value": "1000m"}), &json!({"value": "1"})).is_some());
+        for (one, other) in [
+            ("0.5", "500m"),
+            ("1.5Gi", "1536Mi"),
+            ("1k", "1000"),
+            ("-1", "-1000m"),
+        ] {
+            assert_eq!(
+                milli(&Quantity(one.into())),
+                milli(&Quantity(other.into())),
+                "{one}"
+            );
+        }
+        assert_eq!(milli(&Quantity("banana".into())), None);
+    }
+
+    #[test]
+    fn a_selector_that_somebody_widened_is_drift_and_is_narrowed_again() {
+        let wanted = json!({"spec": {"nodeSelector": {"region": "eu"}}});
+        let live = json!({"spec": {"nodeSelector": {"region": "eu", "disk": "fast"}, "replicas": 1}});
+        assert_eq!(difference(&wanted, &live).as_deref(), Some("spec.nodeSelector"));
+        assert_eq!(
+            patch(&wanted, Some(&live), "u"),
+            json!({"metadata": {"uid": "u"}, "spec": {"nodeSelector": {"region": "eu", "disk": null}}})
+        );
+    }
+
+    #[test]
+    fn nulls_are_not_posted_and_not_put_into_lists() {
+        let wanted = json!({"spec": {"paused": null, "containers": [{"name": "a", "limits": null}]}});
+        assert_eq!(
+            without_nulls(&wanted),
+            json!({"spec": {"containers": [{"name": "a"}]}})
+        );
+        assert_eq!(
+            patch(&wanted, None, "u"),
+            json!({"metadata": {"uid": "u"}, "spec": {"paused": null, "containers": [{"name": "a"}]}})
+        );
+    }
+
+    #[test]
+    fn a_revision_annotation_is_no_substance_and_a_label_is() {
+        let object = |revision: &str, label: &str| {
+            json!({"metadata": {"labels": {"l": label}, "resourceVersion": revision,
+                "annotations": {"deployment.kubernetes.io/revision": revision}}, "status": {"n": revision}, "spec": 1})
+        };
+        assert_eq!(substance(&object("1", "a")), substance(&object("2", "a")));
+        assert_ne!(
+            digest(&substance(&object("1", "a"))),
+            digest(&substance(&object("1", "b")))
+        );
+    }
+
+    #[test]
+    fn a_merge_patch_holds_what_differs_and_nothing_else() {
+        let old = json!({"a": 1, "gone": {"x": 1}, "map": {"same": 1, "new": 2}, "list": [1]});
+        let new = json!({"a": 1, "map": {"same": 1, "new": 3}, "list": [1, 2]});
+        assert_eq!(
+            merge_diff(&old, &new),
+            Some(json!({"gone": null, "map": {"new": 3}, "list": [1, 2]}))
+        );
+        assert_eq!(merge_diff(&new, &new), None);
+    }
+}

@@ -1,0 +1,221 @@
+//! Everything the operator knows of the cluster without asking: filled by the watches and by the answers to its own
+//! writes.
+
+use std::{fmt::Debug, sync::Arc};
+
+use k8s_openapi::ClusterResourceScope;
+use kube::{Resource, ResourceExt, api::ObjectMeta};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    child::ChildFact,
+    facts::{Identity, JobFact, Key, NodeFact, PodFact, StorageClassFact},
+    table::{Put, Row, Table},
+};
+use crate::api::{
+    backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, region::Region,
+    retention_policy::RetentionPolicy, trayorg::TrayOrg,
+};
+
+/// An object of one of our kinds, without its managed fields.
+#[derive(Debug)]
+pub struct Stored<K> {
+    /// The object.
+    pub object: Arc<K>,
+    identity: Identity,
+    group: Option<String>,
+    name: String,
+}
+
+/// One of our kinds.
+pub trait OwnKind:
+    Resource<DynamicType = (), Scope = ClusterResourceScope>
+    + Clone
+    + Debug
+    + Serialize
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+    /// Name of the org it is about, where it is about one.
+    fn org(&self) -> Option<&str>;
+    /// Where its objects are.
+    fn objects(index: &Index) -> &Objects<Self>;
+}
+
+macro_rules! own_kind {
+    ($type:ty, $objects:ident, $org:expr) => {
+        impl OwnKind for $type {
+            fn org(&self) -> Option<&str> {
+                let org: fn(&$type) -> Option<&str> = $org;
+                org(self)
+            }
+            fn objects(index: &Index) -> &Objects<Self> {
+                &index.$objects
+            }
+        }
+    };
+}
+own_kind!(Region, regions, |_| None);
+own_kind!(RetentionPolicy, policies, |_| None);
+own_kind!(BackupSchedule, schedules, |_| None);
+own_kind!(TrayOrg, orgs, |_| None);
+own_kind!(OrgSnapshot, snapshots, |snapshot| Some(
+    &snapshot.spec.org_ref.name
+));
+own_kind!(OrgRestore, restores, |restore| Some(&restore.spec.org_ref.name));
+
+impl<K: OwnKind> Stored<K> {
+    /// Keeps what is needed of it.
+    pub fn new(mut object: K) -> Self {
+        object.managed_fields_mut().clear();
+        Self {
+            identity: Identity::of(object.meta()),
+            group: object.org().map(str::to_owned),
+            name: object.name_any(),
+            object: Arc::new(object),
+        }
+    }
+}
+
+impl<K> Row for Stored<K> {
+    type Key = String;
+    fn key(&self) -> String {
+        self.name.clone()
+    }
+    fn uid(&self) -> &str {
+        &self.identity.uid
+    }
+    fn version(&self) -> u64 {
+        self.identity.version
+    }
+    fn group(&self) -> Option<&str> {
+        self.group.as_deref()
+    }
+}
+
+/// The objects of one of our kinds, by name.
+pub struct Objects<K> {
+    table: Table<Stored<K>>,
+}
+
+impl<K> Default for Objects<K> {
+    fn default() -> Self {
+        Self {
+            table: Table::default(),
+        }
+    }
+}
+
+impl<K: OwnKind> Objects<K> {
+    /// The object of that name.
+    pub fn get(&self, name: &str) -> Option<Arc<K>> {
+        Some(self.table.get(&name.to_owned())?.object.clone())
+    }
+    /// Every object, by name.
+    pub fn all(&self) -> Vec<Arc<K>> {
+        self.table.all().iter().map(|row| row.object.clone()).collect()
+    }
+    /// Those about an org, by name.
+    pub fn of_org(&self, org: &str) -> Vec<Arc<K>> {
+        self.table.of(org).iter().map(|row| row.object.clone()).collect()
+    }
+    /// The names of all.
+    pub fn names(&self) -> Vec<String> {
+        self.table.keys().into_iter().collect()
+    }
+    /// Takes in what the API server said of an object: a watch, or the answer to a write. Returns whether it is at a
+    /// version that was not known.
+    pub fn put(&self, object: K) -> bool {
+        let row = Stored::new(object);
+        let identity = row.identity.clone();
+        match self.table.put(row) {
+            Put::Stale => false,
+            Put::Done(before) => before.is_none_or(|before| before.identity != identity),
+        }
+    }
+    /// Takes an object out, if it has that UID.
+    pub fn remove(&self, name: &str, uid: Option<&str>) {
+        self.table.remove(&name.to_owned(), uid);
+    }
+}
+
+/// A stored object of one of our kinds that this version cannot read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Malformed {
+    /// Its kind.
+    pub kind: String,
+    /// What could be read of it.
+    pub metadata: ObjectMeta,
+    /// What is wrong.
+    pub error: String,
+}
+
+impl Row for Malformed {
+    type Key = Key;
+    /// Kind and name.
+    fn key(&self) -> Key {
+        (self.kind.clone(), self.metadata.name.clone().unwrap_or_default())
+    }
+    fn uid(&self) -> &str {
+        self.metadata.uid.as_deref().unwrap_or_default()
+    }
+    fn version(&self) -> u64 {
+        Identity::of(&self.metadata).version
+    }
+}
+
+/// Everything the operator knows of the cluster without asking. Complete once the watches have synced, which is before
+/// the first reconcile.
+#[derive(Default)]
+pub struct Index {
+    /// Regions.
+    pub regions: Objects<Region>,
+    /// RetentionPolicies.
+    pub policies: Objects<RetentionPolicy>,
+    /// BackupSchedules.
+    pub schedules: Objects<BackupSchedule>,
+    /// TrayOrgs.
+    pub orgs: Objects<TrayOrg>,
+    /// OrgSnapshots; [`Objects::of_org`] finds those of an org.
+    pub snapshots: Objects<OrgSnapshot>,
+    /// OrgRestores; [`Objects::of_org`] finds those of an org.
+    pub restores: Objects<OrgRestore>,
+    /// Objects of our kinds that cannot be read, by kind and name.
+    pub malformed: Table<Malformed>,
+    /// Nodes; grouped by cloud region.
+    pub nodes: Table<NodeFact>,
+    /// StorageClasses.
+    pub storage_classes: Table<StorageClassFact>,
+    /// Pods with an org's label; grouped by org (TrayOrg name).
+    pub pods: Table<PodFact>,
+    /// Movers' Jobs; grouped by org.
+    pub jobs: Table<JobFact>,
+    /// Children; grouped by org.
+    pub children: Table<ChildFact>,
+}
+
+impl Index {
+    /// What is wrong with the stored object of that kind and name, if it cannot be read.
+    pub fn malformed(&self, kind: &str, name: &str) -> Option<Arc<Malformed>> {
+        self.malformed.get(&(kind.to_owned(), name.to_owned()))
+    }
+    /// The node of that name.
+    pub fn node(&self, name: &str) -> Option<Arc<NodeFact>> {
+        self.nodes.get(&(String::new(), name.to_owned()))
+    }
+    /// Takes in what the API server said of a child. Returns whether anything changed that anybody asks for.
+    pub fn observe_child(&self, fact: ChildFact) -> bool {
+        let put = self.children.change(fact.id.clone(), |present| {
+            let stale = present.is_some_and(|p| {
+                p.identity.uid == fact.identity.uid && p.identity.version > fact.identity.version
+            });
+            (!stale).then(|| fact.clone().after(present))
+        });
+        match put {
+            Put::Stale => false,
+            Put::Done(before) => before.is_none_or(|before| fact.differs(&before)),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Ledgers for the tests of what is decided on them.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Entry, Event, FORMAT_VERSION, LedgerState};
+use crate::domain::{
+    ids::{OrgId, PartId, RunId},
+    manifest::{
+        self, Consistency, Manifest, ManifestPart, PartRecord, PartSource, PlannedPart, RunPlan, Verdict,
+    },
+    names,
+};
+
+/// The org of all stories.
+pub fn org() -> OrgId {
+    "7c9e6679-7425-40de-944b-e07fc1f90ae7".parse().unwrap()
+}
+
+/// A ledger that grows entry by entry, as the operator would write it.
+#[derive(Clone, Debug, Default)]
+pub struct Story {
+    /// What the entries add up to.
+    pub state: LedgerState,
+    /// The newest entry's bytes.
+    pub newest: Vec<u8>,
+}
+
+impl Story {
+    /// An empty ledger with its claim.
+    pub fn new() -> Self {
+        let mut story = Self::default();
+        story.tell(Event::Claim {}, Timestamp::UNIX_EPOCH);
+        story
+    }
+
+    /// Appends an event.
+    pub fn tell(&mut self, event: Event, at: Timestamp) {
+        let entry = Entry {
+            format_version: FORMAT_VERSION,
+            org_id: org(),
+            seq: self.state.next_seq,
+            at,
+            cluster_uid: "cluster".into(),
+            epoch: 1,
+            previous_digest: self.state.last_digest.clone(),
+            event,
+        };
+        self.newest = entry.encode().unwrap();
+        self.state.apply(&entry, &self.newest).unwrap();
+    }
+
+    /// A run that was planned, with the objects and these volumes (name, files).
+    pub fn planned(&mut self, planned_at: Timestamp, volumes: &[(&str, u64)]) -> RunPlan {
+        let parts = std::iter::once((names::OBJECTS_PART, 0)).chain(volumes.iter().copied());
+        let plan = RunPlan {
+            run_id: RunId::of(planned_at, "uid"),
+            snapshot_name: format!("acme-{}", planned_at.as_second()),
+            slot: None,
+            parts: parts.map(|(name, _)| planned_part(name)).collect(),
+            excluded: vec![],
+        };
+        self.tell(Event::RunPlanned { plan: plan.clone() }, planned_at);
+        plan
+    }
+
+    /// A run of these volumes that was committed `seconds` after its plan.
+    pub fn committed(
+        &mut self,
+        planned_at: Timestamp,
+        seconds: i64,
+        volumes: &[(&str, u64)],
+        verdict: Verdict,
+    ) -> RunId {
+        let plan = self.planned(planned_at, volumes);
+        let manifest = manifest_of(&plan, planned_at, volumes, verdict);
+        let event = Event::RunCommitted {
+            manifest: Box::new(manifest),
+        };
+        self.tell(event, planned_at + SignedDuration::from_secs(seconds));
+        plan.run_id
+    }
+
+    /// A good run of one volume.
+    pub fn good(&mut self, planned_at: &str, seconds: i64) -> RunId {
+        self.committed(
+            planned_at.parse().unwrap(),
+            seconds,
+            &[("data-db-0", 10)],
+            Verdict::Good,
+        )
+    }
+
+    /// A run that a person has to look at.
+    pub fn suspicious(&mut self, planned_at: &str, seconds: i64) -> RunId {
+        self.committed(
+            planned_at.parse().unwrap(),
+            seconds,
+            &[("data-db-0", 0)],
+            Verdict::Suspicious,
+        )
+    }
+
+    /// A run without a result.
+    pub fn aborted(&mut self, planned_at: &str, seconds: i64) -> RunId {
+        let planned_at: Timestamp = planned_at.parse().unwrap();
+        let run_id = self.planned(planned_at, &[("data-db-0", 10)]).run_id;
+        let event = Event::RunAborted {
+            run_id: run_id.clone(),
+            why: "a mover failed".into(),
+        };
+        self.tell(event, planned_at + SignedDuration::from_secs(seconds));
+        run_id
+    }
+}
+
+fn planned_part(name: &str) -> PlannedPart {
+    let source = match name {
+        names::OBJECTS_PART => PartSource::Objects {},
+        _ => PartSource::Volume {
+            claim_uid: format!("uid-{name}"),
+            workload: "db".into(),
+            paths: vec![],
+        },
+    };
+    PlannedPart {
+        part: name.parse().unwrap(),
+        source,
+        consistency: Consistency::Live,
+    }
+}
+
+/// What a mover would record of a part with this many files, of 100 bytes each.
+pub fn record(run_id: &RunId, part: &PartId, files: u64, at: Timestamp) -> PartRecord {
+    PartRecord {
+        format_version: manifest::FORMAT_VERSION,
+        run_id: run_id.clone(),
+        part: part.clone(),
+        repository_snapshot: Some(format!("snapshot-{part}-{run_id}")),
+        files,
+        objects: u64::from(part.as_str() == names::OBJECTS_PART) * 7,
+        bytes: files * 100,
+        bytes_read: files * 100,
+        bytes_added: files,
+        content_digest: String::new(),
+        started_at: at,
+        finished_at: at,
+        warnings: vec![],
+        verified: true,
+        engine_version: "engine".into(),
+    }
+}
+
+fn manifest_of(plan: &RunPlan, at: Timestamp, volumes: &[(&str, u64)], verdict: Verdict) -> Manifest {
+    let files_of = |part: &PartId| {
+        volumes
+            .iter()
+            .find(|(name, _)| *name == part.as_str())
+            .map_or(0, |(_, files)| *files)
+    };
+    let part = |planned: &PlannedPart| ManifestPart {
+        planned: planned.clone(),
+        record: record(&plan.run_id, &planned.part, files_of(&planned.part), at),
+        consistency_point: at,
+        record_key: String::new(),
+    };
+    Manifest {
+        format_version: manifest::FORMAT_VERSION,
+        org_id: org(),
+        cluster_uid: "cluster".into(),
+        run_id: plan.run_id.clone(),
+        snapshot_name: plan.snapshot_name.clone(),
+        slot: None,
+        plan_digest: String::new(),
+        consistency_point: at,
+        parts: plan.parts.iter().map(part).collect(),
+        excluded: vec![],
+        kms_key_arn: "arn:aws:kms:eu-central-1:111122223333:key/k".parse().unwrap(),
+        wrapped_key_id: "key/0001.json".into(),
+        bucket: "bucket".into(),
+        bucket_cloud_region: "eu-central-1".into(),
+        verdict,
+        suspicions: vec![],
+        operator_version: "0".into(),
+        engine_version: "0".into(),
+    }
+}

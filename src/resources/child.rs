@@ -1,0 +1,148 @@
+//! What an org's child should be, as data: `adapters::kube::apply` makes the cluster agree.
+
+use serde_json::Value;
+
+/// Kinds of children. Each is watched by the label `app.kubernetes.io/managed-by: tray-operator`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChildKind {
+    Namespace,
+    ResourceQuota,
+    LimitRange,
+    NetworkPolicy,
+    ServiceAccount,
+    RoleBinding,
+    PersistentVolumeClaim,
+    Service,
+    PodDisruptionBudget,
+    Deployment,
+    StatefulSet,
+}
+
+impl ChildKind {
+    /// Every kind.
+    pub const ALL: [Self; 11] = [
+        Self::Namespace,
+        Self::ResourceQuota,
+        Self::LimitRange,
+        Self::NetworkPolicy,
+        Self::ServiceAccount,
+        Self::RoleBinding,
+        Self::PersistentVolumeClaim,
+        Self::Service,
+        Self::PodDisruptionBudget,
+        Self::Deployment,
+        Self::StatefulSet,
+    ];
+
+    /// The kind's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::ResourceQuota => "ResourceQuota",
+            Self::LimitRange => "LimitRange",
+            Self::NetworkPolicy => "NetworkPolicy",
+            Self::ServiceAccount => "ServiceAccount",
+            Self::RoleBinding => "RoleBinding",
+            Self::PersistentVolumeClaim => "PersistentVolumeClaim",
+            Self::Service => "Service",
+            Self::PodDisruptionBudget => "PodDisruptionBudget",
+            Self::Deployment => "Deployment",
+            Self::StatefulSet => "StatefulSet",
+        }
+    }
+
+    /// Group and version; the group is empty for the core.
+    pub const fn group_version(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Namespace
+            | Self::ResourceQuota
+            | Self::LimitRange
+            | Self::ServiceAccount
+            | Self::PersistentVolumeClaim
+            | Self::Service => ("", "v1"),
+            Self::NetworkPolicy => ("networking.k8s.io", "v1"),
+            Self::RoleBinding => ("rbac.authorization.k8s.io", "v1"),
+            Self::PodDisruptionBudget => ("policy", "v1"),
+            Self::Deployment | Self::StatefulSet => ("apps", "v1"),
+        }
+    }
+
+    /// As in `apiVersion`.
+    pub fn api_version(self) -> String {
+        match self.group_version() {
+            ("", version) => version.to_owned(),
+            (group, version) => format!("{group}/{version}"),
+        }
+    }
+
+    /// Plural, lower case, as in URLs.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::Namespace => "namespaces",
+            Self::ResourceQuota => "resourcequotas",
+            Self::LimitRange => "limitranges",
+            Self::NetworkPolicy => "networkpolicies",
+            Self::ServiceAccount => "serviceaccounts",
+            Self::RoleBinding => "rolebindings",
+            Self::PersistentVolumeClaim => "persistentvolumeclaims",
+            Self::Service => "services",
+            Self::PodDisruptionBudget => "poddisruptionbudgets",
+            Self::Deployment => "deployments",
+            Self::StatefulSet => "statefulsets",
+        }
+    }
+}
+
+impl std::fmt::Display for ChildKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Which child.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChildId {
+    /// Its kind.
+    pub kind: ChildKind,
+    /// Its namespace; empty for a Namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl std::fmt::Display for ChildId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.namespace.as_str() {
+            "" => write!(f, "{} {}", self.kind, self.name),
+            namespace => write!(f, "{} {namespace}/{}", self.kind, self.name),
+        }
+    }
+}
+
+/// A child as it should be.
+///
+/// `body` is the whole object as it is posted, with `metadata.labels`; `apiVersion`, `kind`, `metadata.name` and
+/// `metadata.namespace` are filled in. What `body` does not mention belongs to the server's defaulting or to other
+/// controllers and is left alone. An explicit `null` says that a field must be absent: it is not posted, and is taken
+/// away where somebody set it. Lists are compared and written as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DesiredChild {
+    /// Which child.
+    pub id: ChildId,
+    /// What it should be.
+    pub body: Value,
+}
+
+impl DesiredChild {
+    /// A child of that kind, namespace (empty for a Namespace) and name.
+    pub fn new(kind: ChildKind, namespace: impl Into<String>, name: impl Into<String>, body: Value) -> Self {
+        Self {
+            id: ChildId {
+                kind,
+                namespace: namespace.into(),
+                name: name.into(),
+            },
+            body,
+        }
+    }
+}

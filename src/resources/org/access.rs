@@ -1,0 +1,155 @@
+//! Who may do what in an org's namespace: the accounts its pods run under, and the bindings of people, the operator and
+//! its movers to the chart's ClusterRoles. Nothing here hands out a right of its own.
+
+use serde_json::{Value, json};
+
+use super::Placement;
+use crate::{
+    api::trayorg::{Owner, OwnerKind, OwnerRole},
+    domain::names,
+    resources::child::{ChildKind, DesiredChild},
+};
+
+/// Bindings of people, which go when the last owner of the role does.
+pub const OWNER_BINDINGS: [&str; 2] = ["tray-admins", "tray-viewers"];
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// The account of the workloads and that of the movers. Neither gets a token unless a pod asks for it.
+pub fn service_accounts(placement: &Placement) -> Vec<DesiredChild> {
+    let accounts = [names::WORKLOAD_SERVICE_ACCOUNT, names::MOVER_SERVICE_ACCOUNT];
+    let account = |name: &str| {
+        let body = json!({
+            "metadata": {"labels": placement.labels()},
+            "automountServiceAccountToken": false,
+        });
+        DesiredChild::new(ChildKind::ServiceAccount, placement.namespace.clone(), name, body)
+    };
+    accounts.map(account).into()
+}
+
+/// Owners by their role; the operator to its hooks and Secrets; the movers of objects to what they archive.
+pub fn role_bindings(placement: &Placement, owners: &[Owner]) -> Vec<DesiredChild> {
+    let people = |role: OwnerRole| -> Vec<Value> {
+        owners
+            .iter()
+            .filter(|owner| owner.role == role)
+            .map(subject)
+            .collect()
+    };
+    let bindings = [
+        (
+            "tray-operator",
+            names::CLUSTER_ROLE_ORG_OPERATOR,
+            vec![account(names::OPERATOR_SERVICE_ACCOUNT, names::SYSTEM_NAMESPACE)],
+        ),
+        (
+            "tray-archive",
+            names::CLUSTER_ROLE_ORG_ARCHIVE,
+            vec![account(names::MOVER_SERVICE_ACCOUNT, &placement.namespace)],
+        ),
+        (
+            OWNER_BINDINGS[0],
+            names::CLUSTER_ROLE_ORG_ADMIN,
+            people(OwnerRole::Admin),
+        ),
+        (
+            OWNER_BINDINGS[1],
+            names::CLUSTER_ROLE_ORG_VIEWER,
+            people(OwnerRole::Viewer),
+        ),
+    ];
+    let present = bindings
+        .into_iter()
+        .filter(|(_, _, subjects)| !subjects.is_empty());
+    present
+        .map(|(name, role, subjects)| role_binding(placement, name, role, &subjects))
+        .collect()
+}
+
+fn role_binding(placement: &Placement, name: &str, role: &str, subjects: &[Value]) -> DesiredChild {
+    let body = json!({
+        "metadata": {"labels": placement.labels()},
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": role},
+        "subjects": subjects,
+    });
+    DesiredChild::new(ChildKind::RoleBinding, placement.namespace.clone(), name, body)
+}
+
+fn subject(owner: &Owner) -> Value {
+    let kind = match owner.kind {
+        OwnerKind::Group => "Group",
+        OwnerKind::User => "User",
+    };
+    json!({"apiGroup": RBAC, "kind": kind, "name": owner.name})
+}
+
+fn account(name: &str, namespace: &str) -> Value {
+    json!({"kind": "ServiceAccount", "name": name, "namespace": namespace})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::org::fixtures;
+
+    fn owner(kind: OwnerKind, name: &str, role: OwnerRole) -> Owner {
+        Owner {
+            kind,
+            name: name.into(),
+            role,
+        }
+    }
+    fn by_name<'a>(bindings: &'a [DesiredChild], name: &str) -> Option<&'a Value> {
+        bindings.iter().find(|b| b.id.name == name).map(|b| &b.body)
+    }
+
+    #[test]
+    fn owners_are_bound_by_their_role_to_our_own_roles() {
+        let owners = [
+            owner(OwnerKind::Group, "acme-admins", OwnerRole::Admin),
+            owner(OwnerKind::User, "jo@acme.example", OwnerRole::Viewer),
+        ];
+        let bindings = role_bindings(&fixtures::placement(), &owners);
+        let admins = by_name(&bindings, "tray-admins").unwrap();
+        assert_eq!(admins["roleRef"]["name"], "tray-org-admin");
+        assert_eq!(
+            admins["subjects"],
+            json!([{"apiGroup": RBAC, "kind": "Group", "name": "acme-admins"}])
+        );
+        let viewers = by_name(&bindings, "tray-viewers").unwrap();
+        assert_eq!(viewers["roleRef"]["name"], "tray-org-viewer");
+        assert_eq!(viewers["subjects"][0]["kind"], "User");
+    }
+
+    #[test]
+    fn a_role_without_people_is_not_bound() {
+        let bindings = role_bindings(&fixtures::placement(), &[]);
+        let names: Vec<&str> = bindings.iter().map(|b| b.id.name.as_str()).collect();
+        assert_eq!(names, ["tray-operator", "tray-archive"]);
+    }
+
+    #[test]
+    fn the_operator_gets_its_rights_in_this_namespace_alone() {
+        let bindings = role_bindings(&fixtures::placement(), &[]);
+        let operator = by_name(&bindings, "tray-operator").unwrap();
+        assert_eq!(operator["roleRef"]["name"], "tray-org-operator");
+        assert_eq!(
+            operator["subjects"],
+            json!([{"kind": "ServiceAccount", "name": "tray-operator", "namespace": "tray-system"}])
+        );
+        let archive = by_name(&bindings, "tray-archive").unwrap();
+        assert_eq!(archive["subjects"][0]["namespace"], "org-acme-7c9e6679");
+    }
+
+    #[test]
+    fn no_account_has_a_token_of_its_own() {
+        let accounts = service_accounts(&fixtures::placement());
+        let names: Vec<&str> = accounts.iter().map(|a| a.id.name.as_str()).collect();
+        assert_eq!(names, ["tray-workload", "tray-mover"]);
+        assert!(
+            accounts
+                .iter()
+                .all(|a| a.body["automountServiceAccountToken"] == false)
+        );
+    }
+}

@@ -1,0 +1,282 @@
+//! What an org really runs: the region's workloads with the org's overrides, and the org's own.
+
+use super::quota::plan_values;
+use crate::api::{
+    region::RegionSpec,
+    trayorg::{Override, Plan, TrayOrgSpec},
+    workload::{Resources, Workload, WorkloadKind},
+};
+
+/// Beginnings of the names of movers' pods: nobody may enter a pod that has one, not even a workload's hook.
+const MOVER_NAMES: [&str; 3] = ["snap-", "restore-", "prune-"];
+
+/// What an org runs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Effective {
+    /// The region's workloads first.
+    pub workloads: Vec<Workload>,
+    /// Deployments whose replicas were raised to the plan's least number.
+    pub raised: Vec<String>,
+    /// Overrides, as `<name>` or `<name>.<field>`, that change nothing since there is nothing of that name.
+    pub idle_overrides: Vec<String>,
+}
+
+/// Why the workloads cannot be put together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameTaken {
+    /// The region uses the name.
+    #[error(
+        "spec.workloads: {0} is the name of a workload of the region: rename it, or change the region's by spec.overrides"
+    )]
+    ByRegion(String),
+    /// Movers use the name.
+    #[error("workload {0}: names that begin with snap-, restore- or prune- are the movers': rename it")]
+    ByMovers(String),
+}
+
+/// What the org runs in the region.
+pub fn workloads(org: &TrayOrgSpec, region: &RegionSpec) -> Result<Effective, NameTaken> {
+    let is_regional = |name: &str| region.workloads.iter().any(|w| w.name == name);
+    if let Some(own) = org.workloads.iter().find(|w| is_regional(&w.name)) {
+        return Err(NameTaken::ByRegion(own.name.clone()));
+    }
+    let mut effective = Effective::default();
+    for workload in &region.workloads {
+        let change = org.overrides.iter().find(|o| o.name == workload.name);
+        effective
+            .workloads
+            .push(change.map_or_else(|| workload.clone(), |o| overridden(workload, o)));
+    }
+    effective.workloads.extend(org.workloads.iter().cloned());
+    for workload in &mut effective.workloads {
+        if MOVER_NAMES
+            .iter()
+            .any(|beginning| workload.name.starts_with(beginning))
+        {
+            return Err(NameTaken::ByMovers(workload.name.clone()));
+        }
+        if raise(workload, least_replicas(org.plan, region)) {
+            effective.raised.push(workload.name.clone());
+        }
+    }
+    effective.idle_overrides = org.overrides.iter().filter_map(|o| idle(o, region)).collect();
+    Ok(effective)
+}
+
+/// The part of an override that changes nothing.
+fn idle(change: &Override, region: &RegionSpec) -> Option<String> {
+    match region.workloads.iter().find(|w| w.name == change.name) {
+        None => Some(change.name.clone()),
+        Some(workload) if workload.volume.is_none() && change.volume.is_some() => {
+            Some(format!("{}.volume", change.name))
+        }
+        Some(_) => None,
+    }
+}
+
+fn overridden(workload: &Workload, change: &Override) -> Workload {
+    let mut result = workload.clone();
+    if let Some(image) = &change.image {
+        result.image.clone_from(image);
+    }
+    result.replicas = change.replicas.or(workload.replicas);
+    if let Some(resources) = &change.resources {
+        let present = workload.resources.clone().unwrap_or_default();
+        result.resources = Some(Resources {
+            cpu: resources.cpu.clone().or(present.cpu),
+            memory: resources.memory.clone().or(present.memory),
+            memory_limit: resources.memory_limit.clone().or(present.memory_limit),
+        });
+    }
+    for env in &change.env {
+        match result.env.iter_mut().find(|present| present.name == env.name) {
+            Some(present) => present.value.clone_from(&env.value),
+            None => result.env.push(env.clone()),
+        }
+    }
+    if let (Some(volume), Some(change)) = (&mut result.volume, &change.volume) {
+        volume.size = change.size.clone();
+    }
+    result
+}
+
+/// Least replicas of an org's Deployments.
+fn least_replicas(plan: Plan, region: &RegionSpec) -> i32 {
+    let built_in = match plan {
+        Plan::Pro | Plan::Team => 1,
+        Plan::Enterprise => 2,
+    };
+    plan_values(region, plan)
+        .and_then(|values| values.min_replicas)
+        .unwrap_or(built_in)
+}
+
+/// Raises a Deployment that runs with fewer replicas than it must; whether it did. None at all is a decision.
+fn raise(workload: &mut Workload, least: i32) -> bool {
+    let declared = workload.replicas.unwrap_or(1);
+    let raised = workload.kind == WorkloadKind::Deployment && (1..least).contains(&declared);
+    if raised {
+        workload.replicas = Some(least);
+    }
+    raised
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+    use super::*;
+    use crate::{
+        api::{region::PlanValues, trayorg::VolumeOverride, workload::EnvVar},
+        resources::org::fixtures,
+    };
+
+    fn change(name: &str) -> Override {
+        Override {
+            name: name.into(),
+            image: None,
+            replicas: None,
+            resources: None,
+            env: vec![],
+            volume: None,
+        }
+    }
+    fn named<'a>(effective: &'a Effective, name: &str) -> &'a Workload {
+        effective.workloads.iter().find(|w| w.name == name).unwrap()
+    }
+
+    #[test]
+    fn an_org_runs_the_regions_workloads_and_its_own() {
+        let (mut org, region) = (fixtures::org(), fixtures::region());
+        org.workloads = vec![Workload {
+            name: "extra".into(),
+            ..fixtures::runtime()
+        }];
+        let effective = workloads(&org, &region).unwrap();
+        let names: Vec<&str> = effective.workloads.iter().map(|w| w.name.as_str()).collect();
+        assert_eq!(names, ["db", "runtime", "extra"]);
+    }
+
+    #[test]
+    fn a_name_of_the_regions_is_taken() {
+        let (mut org, region) = (fixtures::org(), fixtures::region());
+        org.workloads = vec![Workload {
+            name: "db".into(),
+            ..fixtures::runtime()
+        }];
+        let refused = workloads(&org, &region).unwrap_err();
+        assert_eq!(refused, NameTaken::ByRegion("db".into()));
+        assert!(refused.to_string().contains("spec.workloads: db"), "{refused}");
+    }
+
+    #[test]
+    fn a_name_of_the_movers_is_taken() {
+        let (mut org, region) = (fixtures::org(), fixtures::region());
+        org.workloads = vec![Workload {
+            name: "snap-shot".into(),
+            ..fixtures::runtime()
+        }];
+        assert_eq!(
+            workloads(&org, &region),
+            Err(NameTaken::ByMovers("snap-shot".into()))
+        );
+    }
+
+    #[test]
+    fn an_override_changes_what_it_says_and_nothing_else() {
+        let (mut org, mut region) = (fixtures::org(), fixtures::region());
+        region.workloads[0].env = vec![EnvVar {
+            name: "A".into(),
+            value: "old".into(),
+        }];
+        org.overrides = vec![Override {
+            image: Some("db:2".into()),
+            replicas: Some(3),
+            resources: Some(Resources {
+                memory: Some(Quantity("2Gi".into())),
+                ..Resources::default()
+            }),
+            env: vec![
+                EnvVar {
+                    name: "A".into(),
+                    value: "new".into(),
+                },
+                EnvVar {
+                    name: "B".into(),
+                    value: "b".into(),
+                },
+            ],
+            volume: Some(VolumeOverride {
+                size: Quantity("50Gi".into()),
+            }),
+            ..change("db")
+        }];
+        let effective = workloads(&org, &region).unwrap();
+        let (db, regional) = (named(&effective, "db"), &region.workloads[0]);
+        assert_eq!((db.image.as_str(), db.replicas), ("db:2", Some(3)));
+        let resources = db.resources.as_ref().unwrap();
+        assert_eq!(resources.memory, Some(Quantity("2Gi".into())));
+        assert_eq!(resources.cpu, regional.resources.as_ref().unwrap().cpu);
+        let env: Vec<(&str, &str)> = db
+            .env
+            .iter()
+            .map(|e| (e.name.as_str(), e.value.as_str()))
+            .collect();
+        assert_eq!(env, [("A", "new"), ("B", "b")]);
+        assert_eq!(db.volume.as_ref().unwrap().size, Quantity("50Gi".into()));
+        assert_eq!(db.backup, regional.backup);
+        assert_eq!(effective.idle_overrides, Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_override_of_nothing_is_told() {
+        let (mut org, region) = (fixtures::org(), fixtures::region());
+        let volume = Some(VolumeOverride {
+            size: Quantity("1Gi".into()),
+        });
+        org.overrides = vec![
+            change("gone"),
+            Override {
+                volume,
+                ..change("runtime")
+            },
+        ];
+        let effective = workloads(&org, &region).unwrap();
+        assert_eq!(effective.idle_overrides, ["gone", "runtime.volume"]);
+    }
+
+    #[test]
+    fn deployments_are_raised_to_what_the_plan_demands() {
+        let (mut org, mut region) = (fixtures::org(), fixtures::region());
+        for (plan, replicas, want, raised) in [
+            (Plan::Enterprise, 1, 2, true),
+            (Plan::Enterprise, 3, 3, false),
+            (Plan::Enterprise, 0, 0, false),
+            (Plan::Pro, 1, 1, false),
+        ] {
+            org.plan = plan;
+            region.workloads[1].replicas = Some(replicas);
+            let effective = workloads(&org, &region).unwrap();
+            assert_eq!(
+                named(&effective, "runtime").replicas,
+                Some(want),
+                "{plan:?} {replicas}"
+            );
+            assert_eq!(effective.raised.contains(&"runtime".to_owned()), raised);
+            assert_eq!(
+                named(&effective, "db").replicas,
+                None,
+                "a StatefulSet stays as it is"
+            );
+        }
+        region.plans = vec![PlanValues {
+            name: Plan::Pro,
+            quota: None,
+            min_replicas: Some(3),
+        }];
+        assert_eq!(
+            named(&workloads(&org, &region).unwrap(), "runtime").replicas,
+            Some(3)
+        );
+    }
+}

@@ -1,0 +1,98 @@
+//! The namespace. Its labels are what the admission policies go by, and what finds the org's data again after the
+//! TrayOrg was deleted.
+
+use serde_json::{Map, Value, json};
+
+use super::Placement;
+use crate::{
+    api::region::RegionSpec,
+    domain::names,
+    resources::child::{ChildKind, DesiredChild},
+};
+
+/// Level of PodSecurity that every pod of an org has to keep.
+const POD_SECURITY: &str = "restricted";
+
+/// The org's namespace.
+pub fn namespace(placement: &Placement, region: &RegionSpec) -> DesiredChild {
+    let mut labels = pinned_labels(placement);
+    labels.insert(
+        names::LABEL_STORAGE_CLASS.into(),
+        region.storage.storage_class_name.clone().into(),
+    );
+    for mode in ["enforce", "audit", "warn"] {
+        labels.insert(format!("pod-security.kubernetes.io/{mode}"), POD_SECURITY.into());
+        labels.insert(
+            format!("pod-security.kubernetes.io/{mode}-version"),
+            "latest".into(),
+        );
+    }
+    // Its org is back.
+    labels.insert(names::LABEL_RETAINED.into(), Value::Null);
+    child(placement, labels)
+}
+
+/// The namespace of an org that is gone: everything in it stays, and says so.
+pub fn retained(placement: &Placement) -> DesiredChild {
+    let mut labels = pinned_labels(placement);
+    labels.insert(names::LABEL_RETAINED.into(), "true".into());
+    child(placement, labels)
+}
+
+fn pinned_labels(placement: &Placement) -> Map<String, Value> {
+    let mut labels = placement.labels();
+    let region = &placement.region;
+    labels.insert(names::LABEL_REGION.into(), region.cloud_region.clone().into());
+    labels.insert(names::LABEL_REGION_NAME.into(), region.name.clone().into());
+    labels.insert(
+        names::LABEL_JURISDICTION.into(),
+        region.jurisdiction.as_str().into(),
+    );
+    labels
+}
+
+fn child(placement: &Placement, labels: Map<String, Value>) -> DesiredChild {
+    let body = json!({"metadata": {"labels": labels}});
+    DesiredChild::new(ChildKind::Namespace, "", placement.namespace.clone(), body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::org::fixtures;
+
+    #[test]
+    fn the_namespace_says_whose_it_is_where_it_is_and_what_its_pods_may() {
+        let child = namespace(&fixtures::placement(), &fixtures::region());
+        assert_eq!(child.id.name, "org-acme-7c9e6679");
+        let labels = &child.body["metadata"]["labels"];
+        for (label, want) in [
+            ("app.kubernetes.io/managed-by", "tray-operator"),
+            ("platform.tray.ai/org", "acme"),
+            ("platform.tray.ai/org-id", "7c9e6679-7425-40de-944b-e07fc1f90ae7"),
+            ("platform.tray.ai/region", "eu-west-1"),
+            ("platform.tray.ai/region-name", "eu"),
+            ("platform.tray.ai/jurisdiction", "EU"),
+            ("platform.tray.ai/storage-class", "org-encrypted"),
+            ("pod-security.kubernetes.io/enforce", "restricted"),
+        ] {
+            assert_eq!(labels[label], want, "{label}");
+        }
+        assert!(
+            labels[names::LABEL_RETAINED].is_null(),
+            "an org that is back is not retained"
+        );
+    }
+
+    #[test]
+    fn a_retained_namespace_keeps_what_finds_it_again() {
+        let child = retained(&fixtures::placement());
+        let labels = &child.body["metadata"]["labels"];
+        assert_eq!(labels[names::LABEL_RETAINED], "true");
+        assert_eq!(labels[names::LABEL_REGION], "eu-west-1");
+        assert_eq!(
+            labels[names::LABEL_ORG_ID],
+            "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+        );
+    }
+}

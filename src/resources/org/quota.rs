@@ -1,0 +1,197 @@
+//! What an org may use. Two quotas: one on objects and storage, one on pods, CPU and memory that leaves the movers'
+//! PriorityClass out, so that a full org still gets its snapshot.
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde_json::{Value, json};
+
+use super::Placement;
+use crate::{
+    api::{
+        region::{PlanValues, RegionSpec},
+        shared::Quota,
+        trayorg::{Plan, TrayOrgSpec},
+    },
+    domain::names,
+    resources::child::{ChildKind, DesiredChild},
+};
+
+/// Name of the quota on objects and storage.
+pub const OBJECTS_QUOTA: &str = "tray-objects";
+/// Name of the quota on pods, CPU and memory.
+pub const PODS_QUOTA: &str = "tray-pods";
+/// Name of the LimitRange.
+pub const LIMIT_RANGE: &str = "tray-defaults";
+/// CPU that a container requests which says nothing.
+pub const DEFAULT_CPU: &str = "50m";
+/// Memory that a container requests, and is limited to, which says nothing.
+pub const DEFAULT_MEMORY: &str = "128Mi";
+
+/// Limits of an org, none left open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// CPU that all pods together may request.
+    pub cpu: String,
+    /// Memory that all pods together may request.
+    pub memory: String,
+    /// Storage that all claims together may request.
+    pub storage: String,
+    /// Number of pods.
+    pub pods: i32,
+}
+
+/// What a plan gives where the Region does not say.
+fn built_in(plan: Plan) -> Limits {
+    let (cpu, memory, storage, pods) = match plan {
+        Plan::Pro => ("4", "8Gi", "100Gi", 50),
+        Plan::Team => ("8", "16Gi", "200Gi", 100),
+        Plan::Enterprise => ("16", "32Gi", "500Gi", 200),
+    };
+    Limits {
+        cpu: cpu.to_owned(),
+        memory: memory.to_owned(),
+        storage: storage.to_owned(),
+        pods,
+    }
+}
+
+/// What the Region says of a plan.
+pub fn plan_values(region: &RegionSpec, plan: Plan) -> Option<&PlanValues> {
+    region.plans.iter().find(|values| values.name == plan)
+}
+
+/// Each limit is the org's own; else the Region's for its plan; else the plan's built-in one.
+pub fn limits(org: &TrayOrgSpec, region: &RegionSpec) -> Limits {
+    let regional = plan_values(region, org.plan).and_then(|values| values.quota.as_ref());
+    let layers: Vec<&Quota> = [Some(&org.quota), regional].into_iter().flatten().collect();
+    let quantity = |field: fn(&Quota) -> &Option<Quantity>, otherwise: String| {
+        let chosen = layers.iter().find_map(|quota| field(quota).as_ref());
+        chosen.map_or(otherwise, |quantity| quantity.0.clone())
+    };
+    let plan = built_in(org.plan);
+    Limits {
+        cpu: quantity(|q| &q.cpu, plan.cpu),
+        memory: quantity(|q| &q.memory, plan.memory),
+        storage: quantity(|q| &q.storage, plan.storage),
+        pods: layers.iter().find_map(|quota| quota.pods).unwrap_or(plan.pods),
+    }
+}
+
+/// Both quotas.
+pub fn quotas(placement: &Placement, org: &TrayOrgSpec, region: &RegionSpec) -> Vec<DesiredChild> {
+    let limits = limits(org, region);
+    vec![
+        child(
+            placement,
+            ChildKind::ResourceQuota,
+            OBJECTS_QUOTA,
+            &objects(&limits),
+        ),
+        child(placement, ChildKind::ResourceQuota, PODS_QUOTA, &pods(&limits)),
+    ]
+}
+
+/// What containers get that say nothing.
+pub fn limit_range(placement: &Placement) -> DesiredChild {
+    let spec = json!({"limits": [{
+        "type": "Container",
+        "default": {"memory": DEFAULT_MEMORY},
+        "defaultRequest": {"cpu": DEFAULT_CPU, "memory": DEFAULT_MEMORY},
+    }]});
+    child(placement, ChildKind::LimitRange, LIMIT_RANGE, &spec)
+}
+
+fn child(placement: &Placement, kind: ChildKind, name: &str, spec: &Value) -> DesiredChild {
+    let body = json!({"metadata": {"labels": placement.labels()}, "spec": spec});
+    DesiredChild::new(kind, placement.namespace.clone(), name, body)
+}
+
+fn objects(limits: &Limits) -> Value {
+    json!({
+        "hard": {
+            "requests.storage": limits.storage,
+            // Enough for any org, and a bound on what a mistake can fill etcd with.
+            "persistentvolumeclaims": "200",
+            "count/secrets": "500",
+            "count/configmaps": "500",
+            "services": "100",
+            // An org is reached through the platform's gateway alone.
+            "services.loadbalancers": "0",
+            "services.nodeports": "0",
+        },
+        "scopeSelector": null,
+        "scopes": null,
+    })
+}
+
+fn pods(limits: &Limits) -> Value {
+    json!({
+        "hard": {
+            "pods": limits.pods.to_string(),
+            "requests.cpu": limits.cpu,
+            "requests.memory": limits.memory,
+        },
+        "scopeSelector": {"matchExpressions": [{
+            "scopeName": "PriorityClass",
+            "operator": "NotIn",
+            "values": [names::MOVER_PRIORITY_CLASS],
+        }]},
+        "scopes": null,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::org::fixtures;
+
+    fn quantity(text: &str) -> Option<Quantity> {
+        Some(Quantity(text.to_owned()))
+    }
+
+    #[test]
+    fn each_limit_is_the_orgs_else_the_regions_else_the_plans() {
+        let (mut org, mut region) = (fixtures::org(), fixtures::region());
+        org.plan = Plan::Team;
+        assert_eq!(limits(&org, &region), built_in(Plan::Team));
+        let quota = Quota {
+            cpu: quantity("10"),
+            memory: quantity("20Gi"),
+            ..Quota::default()
+        };
+        region.plans = vec![PlanValues {
+            name: Plan::Team,
+            quota: Some(quota),
+            min_replicas: None,
+        }];
+        org.quota = Quota {
+            cpu: quantity("12.5"),
+            pods: Some(7),
+            ..Quota::default()
+        };
+        let want = Limits {
+            cpu: "12.5".into(),
+            memory: "20Gi".into(),
+            storage: "200Gi".into(),
+            pods: 7,
+        };
+        assert_eq!(limits(&org, &region), want);
+        org.plan = Plan::Pro;
+        assert_eq!(
+            limits(&org, &region).memory,
+            "8Gi",
+            "another plan's values are not its own"
+        );
+    }
+
+    #[test]
+    fn the_pods_quota_leaves_the_movers_out() {
+        let children = quotas(&fixtures::placement(), &fixtures::org(), &fixtures::region());
+        let pods = children.iter().find(|c| c.id.name == PODS_QUOTA).unwrap();
+        let expression = &pods.body["spec"]["scopeSelector"]["matchExpressions"][0];
+        assert_eq!(expression["operator"], "NotIn");
+        assert_eq!(expression["values"], json!(["tray-mover"]));
+        let objects = children.iter().find(|c| c.id.name == OBJECTS_QUOTA).unwrap();
+        assert!(objects.body["spec"]["hard"].get("pods").is_none());
+        assert_eq!(objects.body["spec"]["hard"]["services.loadbalancers"], "0");
+    }
+}

@@ -1,0 +1,173 @@
+//! Counters and gauges, in the text format of Prometheus. Labels are bounded: never an org, never an error's text.
+
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError, atomic::AtomicU64},
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+/// Label of a controller.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Controller {
+    pub controller: &'static str,
+}
+
+/// Labels of a failed reconcile.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ControllerError {
+    pub controller: &'static str,
+    /// stall, wait or retry.
+    pub class: &'static str,
+}
+
+/// Labels of a request to the API server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ApiRequest {
+    pub verb: &'static str,
+    /// Plural of the kind, with its subresource.
+    pub resource: String,
+    /// Status of the answer; 0 = none came.
+    pub code: u16,
+}
+
+/// Labels of a run that ended: a snapshot, restore or pruning.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Run {
+    /// snapshot, restore or prune.
+    pub kind: &'static str,
+    /// good, suspicious, failed ….
+    pub result: &'static str,
+}
+
+/// Label of a cloud region.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct InRegion {
+    /// Name of the Region.
+    pub region: String,
+}
+
+/// All metrics of the operator.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    /// Reconciles that ended, well or not.
+    pub reconciles: Family<Controller, Counter>,
+    /// Reconciles that failed, by class.
+    pub errors: Family<ControllerError, Counter>,
+    /// How long reconciles take.
+    pub duration: Family<Controller, Histogram>,
+    /// Keys that are due or worked on.
+    pub queue: Family<Controller, Gauge>,
+    /// Requests to the API server.
+    pub api_requests: Family<ApiRequest, Counter>,
+    /// Runs that ended.
+    pub runs: Family<Run, Counter>,
+    /// Orgs placed in a Region.
+    pub orgs: Family<InRegion, Gauge>,
+    /// Age of the oldest newest-good consistency point of any org in a Region.
+    pub oldest_copy: Family<InRegion, Gauge<f64, AtomicU64>>,
+    /// 1 while this process leads.
+    pub leading: Gauge,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let metrics = Self {
+            registry: Mutex::new(Registry::with_prefix("tray")),
+            reconciles: Family::default(),
+            errors: Family::default(),
+            duration: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 4.0, 8))),
+            queue: Family::default(),
+            api_requests: Family::default(),
+            runs: Family::default(),
+            orgs: Family::default(),
+            oldest_copy: Family::default(),
+            leading: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&self) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.register("reconciles", "Reconciles that ended", self.reconciles.clone());
+        registry.register(
+            "reconcile_errors",
+            "Reconciles that failed, by class",
+            self.errors.clone(),
+        );
+        registry.register_with_unit(
+            "reconcile_duration",
+            "How long reconciles take",
+            Unit::Seconds,
+            self.duration.clone(),
+        );
+        registry.register("queue_keys", "Keys due or worked on", self.queue.clone());
+        registry.register(
+            "api_requests",
+            "Requests to the API server",
+            self.api_requests.clone(),
+        );
+        registry.register(
+            "runs",
+            "Snapshots, restores and prunings that ended",
+            self.runs.clone(),
+        );
+        registry.register("orgs", "Orgs placed in a Region", self.orgs.clone());
+        registry.register_with_unit(
+            "oldest_copy_age",
+            "Age of the newest good copy of the org of a Region that has the oldest one",
+            Unit::Seconds,
+            self.oldest_copy.clone(),
+        );
+        registry.register("leading", "1 while this process leads", self.leading.clone());
+    }
+
+    /// All of it as text.
+    pub fn render(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(
+            &mut text,
+            &self.registry.lock().unwrap_or_else(PoisonError::into_inner),
+        )?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_shown() {
+        let metrics = Metrics::default();
+        metrics
+            .reconciles
+            .get_or_create(&Controller { controller: "org" })
+            .inc();
+        metrics.leading.set(1);
+        let text = metrics.render().unwrap();
+        assert!(
+            text.contains("tray_reconciles_total{controller=\"org\"} 1"),
+            "{text}"
+        );
+        assert!(text.contains("tray_leading 1"), "{text}");
+    }
+}
