@@ -11,6 +11,7 @@ pub mod context;
 pub mod failure;
 pub mod malformed;
 pub mod queue;
+pub mod region;
 pub mod run;
 pub mod watches;
 
