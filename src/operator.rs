@@ -11,6 +11,8 @@ use tracing::{error, info};
 
 use crate::{
     adapters::{
+        aws_client::AwsClients,
+        aws_regions::AwsRegions,
         clock::SystemClock,
         kube::{apply::Cluster, client, events::Events, index::Index, leader::Election},
     },
@@ -19,7 +21,7 @@ use crate::{
         Driver, backup_facts::BackupFacts, changes::Changes, context::Context, malformed::MalformedObjects,
         run, watches,
     },
-    ports::{BucketLocation, Clock, RegionPorts, RegionServices, RemoteError},
+    ports::{Clock, RegionPorts},
     telemetry::{logs, metrics::Metrics, readiness::Readiness, server},
 };
 
@@ -51,7 +53,9 @@ async fn operate(args: RunArgs, settings: Settings) -> Result<(), Box<dyn Error>
     let client = client::connect(metrics.clone()).await?;
     let cluster_uid = client::cluster_uid(&client).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let regions: Arc<dyn RegionPorts> = Arc::new(NoServices);
+    let clients = AwsClients::with_default_credentials(settings.ca_bundle.as_deref(), clock.clone()).await?;
+    let clients = clients.with_web_identity_token(args.web_identity_token);
+    let regions: Arc<dyn RegionPorts> = Arc::new(AwsRegions::new(clients));
 
     let mut election = Election::stand(client.clone(), &args.identity).await?;
     info!(identity = args.identity, "waiting to lead");
@@ -137,16 +141,4 @@ fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
-}
-
-/// Stands where the services of backup locations will be: this build has none.
-struct NoServices;
-
-impl RegionPorts for NoServices {
-    fn services(&self, location: &BucketLocation) -> Result<RegionServices, RemoteError> {
-        Err(RemoteError::Unavailable(format!(
-            "bucket {}: this build has no AWS clients",
-            location.bucket
-        )))
-    }
 }
