@@ -19,7 +19,7 @@ use crate::{
     config::{RunArgs, Settings},
     controllers::{
         Driver, backup_facts::BackupFacts, changes::Changes, context::Context, malformed::MalformedObjects,
-        run, watches,
+        org::OrgDriver, region::RegionDriver, run, watches,
     },
     ports::{Clock, RegionPorts},
     telemetry::{logs, metrics::Metrics, readiness::Readiness, server},
@@ -41,7 +41,11 @@ pub fn run(args: RunArgs) -> Result<(), Box<dyn Error>> {
 
 /// Every controller.
 fn drivers() -> Vec<Arc<dyn Driver>> {
-    vec![Arc::new(MalformedObjects::default())]
+    vec![
+        Arc::new(MalformedObjects::default()),
+        Arc::new(RegionDriver::default()),
+        Arc::new(OrgDriver::default()),
+    ]
 }
 
 async fn operate(args: RunArgs, settings: Settings) -> Result<(), Box<dyn Error>> {
@@ -53,9 +57,7 @@ async fn operate(args: RunArgs, settings: Settings) -> Result<(), Box<dyn Error>
     let client = client::connect(metrics.clone()).await?;
     let cluster_uid = client::cluster_uid(&client).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let clients = AwsClients::with_default_credentials(settings.ca_bundle.as_deref(), clock.clone()).await?;
-    let clients = clients.with_web_identity_token(args.web_identity_token);
-    let regions: Arc<dyn RegionPorts> = Arc::new(AwsRegions::new(clients));
+    let regions: Arc<dyn RegionPorts> = Arc::new(connect_aws(&args, &settings, clock.clone()).await?);
 
     let mut election = Election::stand(client.clone(), &args.identity).await?;
     info!(identity = args.identity, "waiting to lead");
@@ -102,6 +104,18 @@ async fn operate(args: RunArgs, settings: Settings) -> Result<(), Box<dyn Error>
     }
     election.resign().await;
     outcome
+}
+
+/// The services of backup locations, with the operator's own credentials.
+async fn connect_aws(
+    args: &RunArgs,
+    settings: &Settings,
+    clock: Arc<dyn Clock>,
+) -> Result<AwsRegions, Box<dyn Error>> {
+    let clients = AwsClients::with_default_credentials(settings.ca_bundle.as_deref(), clock).await?;
+    Ok(AwsRegions::new(
+        clients.with_web_identity_token(args.web_identity_token.clone()),
+    ))
 }
 
 /// Starts the watches, then every driver once all is known; ends when `ends` says so and what was in hand is done.

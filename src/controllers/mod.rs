@@ -10,7 +10,9 @@ pub mod conditions;
 pub mod context;
 pub mod failure;
 pub mod malformed;
+pub mod org;
 pub mod queue;
+pub mod region;
 pub mod run;
 pub mod watches;
 
