@@ -41,7 +41,7 @@ mod validate;
 mod tests;
 
 /// How long a status waits for what is merely on its way, so that it is written once.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Reconciles TrayOrgs; keys are their names.
 #[derive(Default)]
@@ -193,7 +193,7 @@ async fn tell(ctx: &Context, observed: &Observed, status: &TrayOrgStatus) {
 impl From<Obstacle> for Failure {
     fn from(obstacle: Obstacle) -> Self {
         if obstacle.passing {
-            Self::wait(obstacle.reason, obstacle.message, Duration::from_secs(60))
+            Self::wait(obstacle.reason, obstacle.message, Duration::from_mins(1))
         } else {
             Self::stall(obstacle.reason, obstacle.message)
         }
