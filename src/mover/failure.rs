@@ -42,6 +42,7 @@ impl Failure {
     }
 
     /// The same, put under another reason: what failed while proving a copy is a failed proof.
+    #[must_use]
     pub fn under(self, reason: FailureReason) -> Self {
         match self.reason {
             // These say who did not answer, which is no proof of anything.
