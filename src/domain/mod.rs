@@ -17,6 +17,7 @@ pub mod restore_run;
 pub mod retention;
 pub mod run_plan;
 pub mod schedule;
+pub mod session_policy;
 pub mod snapshot_run;
 pub mod view;
 pub mod volume_facts;
