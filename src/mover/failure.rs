@@ -77,10 +77,9 @@ impl From<EngineError> for Failure {
             EngineError::NoRepository(_)
             | EngineError::WrongKey(_)
             | EngineError::NoSnapshot(_)
-            | EngineError::Corrupt(_) => FailureReason::RepositoryFailed,
-            EngineError::Mismatch(_) | EngineError::Refused(_) | EngineError::Local { .. } => {
-                FailureReason::TargetFailed
-            }
+            | EngineError::Corrupt(_)
+            | EngineError::Refused(_) => FailureReason::RepositoryFailed,
+            EngineError::Mismatch(_) | EngineError::Local { .. } => FailureReason::TargetFailed,
             EngineError::Internal(_) => FailureReason::Internal,
         };
         Self {
