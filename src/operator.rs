@@ -17,7 +17,7 @@ use crate::{
     config::{RunArgs, Settings},
     controllers::{
         Driver, backup_facts::BackupFacts, changes::Changes, context::Context, malformed::MalformedObjects,
-        run, watches,
+        org::OrgDriver, run, watches,
     },
     ports::{BucketLocation, Clock, RegionPorts, RegionServices, RemoteError},
     telemetry::{logs, metrics::Metrics, readiness::Readiness, server},
@@ -39,7 +39,10 @@ pub fn run(args: RunArgs) -> Result<(), Box<dyn Error>> {
 
 /// Every controller.
 fn drivers() -> Vec<Arc<dyn Driver>> {
-    vec![Arc::new(MalformedObjects::default())]
+    vec![
+        Arc::new(MalformedObjects::default()),
+        Arc::new(OrgDriver::default()),
+    ]
 }
 
 async fn operate(args: RunArgs, settings: Settings) -> Result<(), Box<dyn Error>> {

@@ -10,6 +10,7 @@ pub mod conditions;
 pub mod context;
 pub mod failure;
 pub mod malformed;
+pub mod org;
 pub mod queue;
 pub mod run;
 pub mod watches;

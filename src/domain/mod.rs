@@ -12,6 +12,7 @@ pub mod mover_lifetime;
 pub mod mover_task;
 pub mod names;
 pub mod objectives;
+pub mod placement;
 pub mod replicas;
 pub mod restore_run;
 pub mod retention;
