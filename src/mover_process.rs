@@ -12,7 +12,8 @@ use tray_engine::{BlobStore, RusticEngine};
 use crate::{
     adapters::{
         aws_client::AwsClients, blob_store::S3Blobs, clock::SystemClock, kms::KmsKeys,
-        kube::namespace_objects::KubeNamespaceObjects, mover_credentials::FileCredentials, s3_bucket::S3Bucket,
+        kube::namespace_objects::KubeNamespaceObjects, mover_credentials::FileCredentials,
+        s3_bucket::S3Bucket,
     },
     config::MoverArgs,
     domain::mover_task::{Action, FailureReason, MoverTask},
@@ -54,17 +55,26 @@ async fn told_to_stop() {
 }
 
 /// The ports of a task, with the session's credentials and nothing of the process's surroundings.
-pub async fn connect(task: &MoverTask, places: &Places, ca_bundle: Option<Vec<u8>>) -> Result<Ports, Failure> {
+pub async fn connect(
+    task: &MoverTask,
+    places: &Places,
+    ca_bundle: Option<Vec<u8>>,
+) -> Result<Ports, Failure> {
     let clock = Arc::new(SystemClock);
     let credentials = FileCredentials::new(places.credentials());
     let clients = AwsClients::new(credentials, ca_bundle.as_deref(), clock.clone())
         .map_err(|error| Failure::permanent(FailureReason::TaskInvalid, error.to_string()))?;
-    let unusable = |error: crate::ports::RemoteError| Failure::permanent(FailureReason::TaskInvalid, error.to_string());
+    let unusable =
+        |error: crate::ports::RemoteError| Failure::permanent(FailureReason::TaskInvalid, error.to_string());
     let bucket = S3Bucket::connect(&clients, &task.location).map_err(unusable)?;
     let keys = KmsKeys::new(&clients, &task.location).map_err(unusable)?;
     Ok(Ports {
         engine: Arc::new(RusticEngine),
-        bucket: Arc::new(TaskBucket(S3Blobs::new(bucket, task.kms_key_arn.clone(), Handle::current()))),
+        bucket: Arc::new(TaskBucket(S3Blobs::new(
+            bucket,
+            task.kms_key_arn.clone(),
+            Handle::current(),
+        ))),
         keys: Arc::new(keys),
         objects: objects(&task.action).await?,
         clock,
@@ -73,7 +83,8 @@ pub async fn connect(task: &MoverTask, places: &Places, ca_bundle: Option<Vec<u8
 
 /// Only the objects parts have a token for the Kubernetes API.
 async fn objects(action: &Action) -> Result<Option<Arc<dyn NamespaceObjects>>, Failure> {
-    let (Action::SnapshotObjects { namespace, .. } | Action::RestoreObjects { namespace, .. }) = action else {
+    let (Action::SnapshotObjects { namespace, .. } | Action::RestoreObjects { namespace, .. }) = action
+    else {
         return Ok(None);
     };
     let client = Client::try_default().await.map_err(|error| {

@@ -51,24 +51,37 @@ struct Org {
 impl Org {
     async fn new(id: &str) -> Self {
         let aws = stand_in().await;
-        let location = aws.location(aws.place("eu"), "some/prefix/");
+        let location = aws.location(aws.place("eu"), "");
         let id: OrgId = id.parse().unwrap();
         let operator = aws.admin();
         let keys = KmsKeys::new(&operator, &location).unwrap();
         let key = keys.ensure_key(&id, "intent").await.unwrap();
-        let wrapped = keys.generate_wrapped_key(&key, &id, MASTER_KEY_PURPOSE).await.unwrap();
+        let wrapped = keys
+            .generate_wrapped_key(&key, &id, MASTER_KEY_PURPOSE)
+            .await
+            .unwrap();
         let object = json!({
             "formatVersion": 1, "kmsKeyArn": key, "purpose": MASTER_KEY_PURPOSE,
             "ciphertext": aws_smithy_types::base64::encode(wrapped),
         });
         let bucket = S3Store::new(&operator, &location).unwrap();
         let name = bucket_layout::wrapped_key(&location.prefix, &id);
-        bucket.put_if_absent(&name, object.to_string().into(), &key).await.unwrap();
+        bucket
+            .put_if_absent(&name, object.to_string().into(), &key)
+            .await
+            .unwrap();
         let folder = tempfile::tempdir().unwrap();
         for name in ["task", "volume", "cache"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
-        Self { aws, location, id, key, bucket, folder }
+        Self {
+            aws,
+            location,
+            id,
+            key,
+            bucket,
+            folder,
+        }
     }
 
     fn volume(&self) -> std::path::PathBuf {
@@ -87,7 +100,10 @@ impl Org {
         let policy = session_policy(scope, &self.location, &self.id, &self.key).unwrap();
         let issuer = StsSessions::new(&self.aws.operator().await, &self.location).unwrap();
         let lifetime = Duration::from_hours(1);
-        let session = issuer.assume(&self.aws.mover_role_arn, pod_uid, &policy, lifetime).await.unwrap();
+        let session = issuer
+            .assume(&self.aws.mover_role_arn, pod_uid, &policy, lifetime)
+            .await
+            .unwrap();
         let task = MoverTask {
             org_id: self.id.clone(),
             location: self.location.clone(),
@@ -95,13 +111,20 @@ impl Org {
             action,
         };
         fs::write(places.task.join(TASK_FILE), serde_json::to_vec(&task).unwrap()).unwrap();
-        fs::write(places.task.join(CREDENTIALS_FILE), serde_json::to_vec(&session).unwrap()).unwrap();
+        fs::write(
+            places.task.join(CREDENTIALS_FILE),
+            serde_json::to_vec(&session).unwrap(),
+        )
+        .unwrap();
         fs::copy(&self.aws.ca_bundle, places.task.join(CA_BUNDLE_FILE)).unwrap();
         let log = places.termination_log.clone();
         let connect = async |task: &MoverTask, places: &Places, ca: Option<Vec<u8>>| {
             // All is the process's own but for the Kubernetes API, which is not here.
             let aws_only = MoverTask {
-                action: Action::Prune { volumes: vec![], remove_archives: vec![] },
+                action: Action::Prune {
+                    volumes: vec![],
+                    remove_archives: vec![],
+                },
                 ..task.clone()
             };
             let mut ports = mover_process::connect(&aws_only, places, ca).await?;
@@ -109,11 +132,17 @@ impl Org {
             Ok(ports)
         };
         let code = mover::run(places, connect, future::pending()).await;
-        (format!("{code:?}"), serde_json::from_slice(&fs::read(log).unwrap()).unwrap())
+        (
+            format!("{code:?}"),
+            serde_json::from_slice(&fs::read(log).unwrap()).unwrap(),
+        )
     }
 
     async fn snapshot(&self, pod_uid: &str, run_id: RunId) -> PartRecord {
-        let scope = SessionScope::SnapshotVolume { run_id: run_id.clone(), volume: volume() };
+        let scope = SessionScope::SnapshotVolume {
+            run_id: run_id.clone(),
+            volume: volume(),
+        };
         let action = Action::SnapshotVolume {
             run_id: run_id.clone(),
             part: volume(),
@@ -153,7 +182,11 @@ impl NamespaceObjects for OneSecret {
     async fn list(&self, kind: &ObjectKind, _: Option<&str>) -> Result<ObjectPage, ObjectError> {
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "theirs"}, "data": {"k": "dg=="}});
         Ok(ObjectPage {
-            objects: if kind.plural == "secrets" { vec![secret] } else { vec![] },
+            objects: if kind.plural == "secrets" {
+                vec![secret]
+            } else {
+                vec![]
+            },
             next: None,
         })
     }
@@ -189,7 +222,9 @@ fn files(root: &Path) -> Vec<(String, Vec<u8>)> {
 fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     let mut state = seed;
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as u8
     };
     (0..bytes).map(|_| next()).collect()
@@ -230,7 +265,10 @@ async fn a_volume_is_copied_restored_and_pruned_with_credentials_for_just_that()
     fs::create_dir(org.volume()).unwrap();
     let scope = SessionScope::RestoreVolume { volume: volume() };
     let (code, outcome) = org.mover("pod-4", &scope, Org::restore(&second)).await;
-    assert!(matches!(outcome, MoverOutcome::RestoredVolume { .. }), "{outcome:?}");
+    assert!(
+        matches!(outcome, MoverOutcome::RestoredVolume { .. }),
+        "{outcome:?}"
+    );
     assert_eq!(code, format!("{:?}", ExitCode::SUCCESS));
     assert_eq!(files(&org.volume()), kept);
 
@@ -242,7 +280,11 @@ async fn a_volume_is_copied_restored_and_pruned_with_credentials_for_just_that()
 async fn objects_are_archived_and_restored_with_credentials_for_just_that() {
     let org = Org::new("7c9e6679-7425-40de-944b-e07fc1f90ae8").await;
     let scope = SessionScope::SnapshotObjects { run_id: run('V') };
-    let action = Action::SnapshotObjects { run_id: run('V'), part: objects_part(), namespace: "n".into() };
+    let action = Action::SnapshotObjects {
+        run_id: run('V'),
+        part: objects_part(),
+        namespace: "n".into(),
+    };
     let (_, outcome) = org.mover("pod-1", &scope, action.clone()).await;
     let MoverOutcome::Snapshotted { record } = outcome else {
         panic!("{outcome:?}")
@@ -262,14 +304,20 @@ async fn objects_are_archived_and_restored_with_credentials_for_just_that() {
         content_digest: record.content_digest.clone(),
     };
     let (_, outcome) = org.mover("pod-3", &scope, action).await;
-    assert!(matches!(outcome, MoverOutcome::RestoredObjects { created: 1, .. }), "{outcome:?}");
+    assert!(
+        matches!(outcome, MoverOutcome::RestoredObjects { created: 1, .. }),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mover_with_the_credentials_of_another_part_gets_nowhere() {
     let org = Org::new("7c9e6679-7425-40de-944b-e07fc1f90ae9").await;
     fs::write(org.volume().join("f"), "x").unwrap();
-    let scope = SessionScope::SnapshotVolume { run_id: run('V'), volume: "data-web-0".parse().unwrap() };
+    let scope = SessionScope::SnapshotVolume {
+        run_id: run('V'),
+        volume: "data-web-0".parse().unwrap(),
+    };
     let action = Action::SnapshotVolume {
         run_id: run('V'),
         part: volume(),
