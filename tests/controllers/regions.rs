@@ -1,9 +1,11 @@
 //! The Region controller on a real API server, with nodes that are only objects and AWS in memory.
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::{
+    api_server::{self, eventually},
+    operator::{Operator, Running},
+};
 use k8s_openapi::{
     api::{core::v1::Node, storage::v1::StorageClass},
     apimachinery::pkg::apis::meta::v1::Condition,
@@ -13,10 +15,6 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use support::{
-    api_server::{self, eventually},
-    operator::{Operator, Running},
-};
 use tray_operator::{
     adapters::memory::{Fault, Operation},
     api::{

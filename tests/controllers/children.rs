@@ -1,19 +1,17 @@
 //! Children on a real API server: made, left alone, put back, taken over, refused; and what each costs in requests.
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::{
+    api_server::{self, eventually},
+    operator::Operator,
+};
 use k8s_openapi::api::{core::v1::Namespace, networking::v1::NetworkPolicy};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use support::{
-    api_server::{self, eventually},
-    operator::Operator,
-};
 use tray_operator::{
     adapters::kube::{
         apply::{Applied, ApplyError},
