@@ -31,9 +31,13 @@ pub struct RunArgs {
     /// Where /livez, /readyz and /metrics are served.
     #[arg(long, env = "TRAY_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
-    /// Who this process is among those that want to lead: its pod's name.
-    #[arg(long, env = "POD_NAME", default_value = "tray-operator")]
+    /// Who this process is among those that want to lead: its pod's name. No two may have the same.
+    #[arg(long, env = "POD_NAME", default_value_t = unique_identity())]
     pub identity: String,
+}
+
+fn unique_identity() -> String {
+    format!("tray-operator-{}", uuid::Uuid::new_v4())
 }
 
 /// Why the flags cannot be used.

@@ -1,9 +1,9 @@
 //! tray-operator: runs orgs in segregated regions, keeps each one there, snapshots, prunes and restores it.
 //!
 //! Who may use whom (`tests/architecture.rs` holds it):
-//! `main, cli -> everything` · `controllers -> api, domain, resources, ports, config, telemetry, adapters::kube` ·
+//! `main, cli, operator -> everything` · `controllers -> api, domain, resources, ports, config, telemetry, adapters::kube` ·
 //! `mover -> domain, ports, engine, telemetry` · `resources -> api, domain` ·
-//! `adapters -> ports, api, domain, resources, engine's BlobStore` · `ports -> domain` · `api -> domain's constant tables`.
+//! `adapters -> ports, api, domain, resources, telemetry, engine's BlobStore` · `ports -> domain` · `api -> domain's constant tables`.
 //! Controllers hand the Kubernetes client to `adapters::kube` and never call it themselves.
 //! `domain` is pure: no Kubernetes, no AWS, no runtime and no clock; `now` is an argument.
 
@@ -14,6 +14,7 @@ pub mod config;
 pub mod controllers;
 pub mod domain;
 pub mod mover;
+pub mod operator;
 pub mod ports;
 pub mod resources;
 pub mod telemetry;

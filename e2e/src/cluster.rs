@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::thread;
+use std::time::Duration;
 
 use crate::cgroups;
 use crate::error::{Error, Result};
@@ -83,7 +84,7 @@ impl Cluster {
         host::check_system()?;
         if let Some(namespaces) = Namespaces::find(dir)? {
             namespaces.kill()?;
-            host::await_no_link()?;
+            host::await_no_link(Duration::from_secs(20))?;
         }
         if Namespaces::all()?.is_empty() {
             clean(dir)?;

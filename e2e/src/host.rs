@@ -8,6 +8,7 @@ use rustix::process::{Pid, geteuid};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::files;
 use crate::process::Program;
 use crate::topology::{HOST_ADDRESS, HOST_LINK, INNER_LINK, LINK_NETWORK};
 use crate::wait;
@@ -35,7 +36,9 @@ pub fn check_system() -> Result<()> {
 /// Refuses where the kernel lacks a part, or the link's name or subnet is taken.
 pub fn check_machine() -> Result<()> {
     check_kernel()?;
-    if link_exists() {
+    // The kernel takes the link of a cluster that has just ended away after its last process.
+    let busy = link_exists()? && await_no_link(Duration::from_secs(3)).is_err();
+    if busy {
         return Err(Error::refused(
             format!("the network interface {HOST_LINK} exists already"),
             format!("Another cluster uses it, or `ip link delete {HOST_LINK}` removes it."),
@@ -76,21 +79,27 @@ pub fn create_link(init: Pid) -> Result<()> {
 }
 
 /// Waits until the kernel has taken the link away, which it does some time after its namespace is gone.
-pub fn await_no_link() -> Result<()> {
+pub fn await_no_link(deadline: Duration) -> Result<()> {
     wait::until(
         &format!("the network interface {HOST_LINK} did not go away"),
-        Duration::from_secs(20),
-        &link_path(),
-        || Ok((!link_exists()).then_some(())),
+        deadline,
+        Path::new(INTERFACES),
+        || Ok((!link_exists()?).then_some(())),
     )
 }
 
-fn link_path() -> std::path::PathBuf {
-    Path::new("/sys/class/net").join(HOST_LINK)
+/// The network interfaces of this process's namespace. `/sys/class/net` shows those of whoever mounted it.
+const INTERFACES: &str = "/proc/self/net/dev";
+
+/// The names of all network interfaces.
+pub fn interfaces() -> Result<Vec<String>> {
+    let table = files::read(Path::new(INTERFACES))?;
+    let named = table.lines().filter_map(|line| line.split_once(':'));
+    Ok(named.map(|(name, _)| name.trim().to_owned()).collect())
 }
 
-fn link_exists() -> bool {
-    link_path().exists()
+fn link_exists() -> Result<bool> {
+    Ok(interfaces()?.iter().any(|name| name == HOST_LINK))
 }
 
 /// Tries the kernel's parts in namespaces that end with the attempt.

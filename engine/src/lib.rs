@@ -2,12 +2,22 @@
 //!
 //! [`BlobStore`] is where a repository lies, [`Engine`] and [`Repository`] are what can be done with it.
 
+mod attributes;
+mod backend;
+mod backup;
 mod blob_store;
+mod digest;
 mod dir_store;
 mod engine;
 mod error;
+mod format;
 mod key;
 mod progress;
+mod prune;
+mod restore;
+mod rustic_engine;
+mod source;
+mod verify;
 
 pub use blob_store::{BlobError, BlobInfo, BlobStore};
 pub use dir_store::DirStore;
@@ -18,3 +28,4 @@ pub use engine::{
 pub use error::EngineError;
 pub use key::RepositoryKey;
 pub use progress::{NoProgress, Progress};
+pub use rustic_engine::RusticEngine;

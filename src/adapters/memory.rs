@@ -13,13 +13,18 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256, Sha512};
+use zeroize::Zeroizing;
 
 use crate::{
     domain::{
         ids::{KmsKeyArn, OrgId},
         mover_task::SessionCredentials,
+        session_policy::MASTER_KEY_PURPOSE,
     },
-    ports::{BucketFacts, KeyService, Listed, ObjectStore, PutOutcome, RemoteError, SessionIssuer},
+    ports::{
+        BucketFacts, KeyService, Listed, ObjectStore, PutOutcome, RemoteError, SessionIssuer,
+        mover::MasterKeys,
+    },
 };
 
 /// What a [`MemoryStore`] is asked for.
@@ -309,26 +314,6 @@ impl MemoryKeys {
     pub fn count(&self) -> usize {
         self.ring().keys.len()
     }
-
-    /// The 64 bytes that `blob` wraps, if key, org and purpose are those it was made with.
-    pub fn unwrap_key(
-        &self,
-        blob: &[u8],
-        key: &KmsKeyArn,
-        org: &OrgId,
-        purpose: &str,
-    ) -> Result<[u8; 64], RemoteError> {
-        let ring = self.ring();
-        ring.usable(key)?;
-        let fits = |w: &&Wrapped| w.blob == blob && w.key == *key && w.org == *org && w.purpose == purpose;
-        ring.wrapped
-            .iter()
-            .find(fits)
-            .map(|w| w.plaintext)
-            .ok_or_else(|| {
-                RemoteError::Corrupt(format!("the wrapped key does not open with {key} for org {org}"))
-            })
-    }
 }
 
 impl KeyRing {
@@ -388,6 +373,28 @@ impl KeyService for MemoryKeys {
 
     async fn check_key(&self, key: &KmsKeyArn) -> Result<(), RemoteError> {
         self.ring().usable(key)
+    }
+}
+
+#[async_trait]
+impl MasterKeys for MemoryKeys {
+    async fn unwrap(
+        &self,
+        key: &KmsKeyArn,
+        org: &OrgId,
+        ciphertext: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, RemoteError> {
+        let ring = self.ring();
+        ring.usable(key)?;
+        let fits = |w: &&Wrapped| {
+            w.blob == ciphertext && w.key == *key && w.org == *org && w.purpose == MASTER_KEY_PURPOSE
+        };
+        let wrapped = ring.wrapped.iter().find(fits);
+        wrapped
+            .map(|w| Zeroizing::new(w.plaintext.to_vec()))
+            .ok_or_else(|| {
+                RemoteError::Corrupt(format!("the wrapped key does not open with {key} for org {org}"))
+            })
     }
 }
 

@@ -1,7 +1,14 @@
 //! The only users of the Kubernetes and AWS clients.
 
+pub mod aws_client;
 pub mod aws_error;
+pub mod aws_regions;
 pub mod clock;
+pub mod kms;
 pub mod kube;
 pub mod ledger_store;
 pub mod memory;
+pub mod s3;
+pub mod s3_bucket;
+mod s3_rules;
+pub mod sts;

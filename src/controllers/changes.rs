@@ -38,6 +38,8 @@ pub enum Change {
     Node { name: String, regions: Vec<String> },
     /// A StorageClass.
     StorageClass(String),
+    /// An object of one of our kinds cannot be read, or can be read again.
+    Malformed { kind: String, name: String },
     /// What the backup controllers know of an org.
     BackupFacts(OrgId),
 }

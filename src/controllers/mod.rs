@@ -10,8 +10,11 @@ pub mod changes;
 pub mod conditions;
 pub mod context;
 pub mod failure;
+pub mod malformed;
+pub mod org;
 pub mod queue;
 pub mod run;
+pub mod watches;
 
 use std::{sync::Arc, time::Duration};
 

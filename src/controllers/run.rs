@@ -3,7 +3,11 @@
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt;
-use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::Instant,
+};
 use tracing::{Instrument, debug, error, info_span, warn};
 
 use super::{Driver, Failure, Next, context::Context, queue::Queue};
@@ -19,19 +23,28 @@ pub fn subscribe(driver: &Arc<dyn Driver>, ctx: &Context) -> Arc<Queue> {
     queue
 }
 
-/// Looks at every key once, then at those that come into the queue, until it is dropped. At most
-/// `settings.concurrency` at once.
-pub async fn run(driver: Arc<dyn Driver>, ctx: Arc<Context>, queue: Arc<Queue>) {
+/// Looks at every key once, then at those that come into the queue, until `ends` says so: then it ends when what is in
+/// hand is done. At most `settings.concurrency` at once.
+pub async fn run(
+    driver: Arc<dyn Driver>,
+    ctx: Arc<Context>,
+    queue: Arc<Queue>,
+    mut ends: watch::Receiver<bool>,
+) {
     for key in driver.keys(&ctx.index) {
         queue.now(key);
     }
     let slots = Arc::new(Semaphore::new(ctx.settings.concurrency));
     let mut working = JoinSet::new();
     loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else {
-            return;
+        let next = async {
+            let slot = slots.clone().acquire_owned().await;
+            (slot, queue.next().await)
         };
-        let key = queue.next().await;
+        let (slot, key) = tokio::select! {
+            next = next => next,
+            _ = ends.wait_for(|ends| *ends) => break,
+        };
         while working.try_join_next().is_some() {}
         let (driver, ctx, queue) = (driver.clone(), ctx.clone(), queue.clone());
         working.spawn(async move {
@@ -40,6 +53,7 @@ pub async fn run(driver: Arc<dyn Driver>, ctx: Arc<Context>, queue: Arc<Queue>) 
             drop(slot);
         });
     }
+    while working.join_next().await.is_some() {}
 }
 
 /// One pass over one key.

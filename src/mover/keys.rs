@@ -4,9 +4,10 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use hkdf::Hkdf;
 use serde::Deserialize;
 use sha2::Sha256;
+use tray_engine::RepositoryKey;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::domain::ids::{KmsKeyArn, RunId};
+use crate::domain::ids::{KmsKeyArn, PartId, RunId};
 
 /// Bytes of a master key.
 pub const MASTER_KEY_BYTES: usize = 64;
@@ -105,6 +106,11 @@ impl MasterKey {
         // HKDF refuses only lengths above 255 digests; the callers' are one and two.
         debug_assert!(expanded.is_ok());
         key
+    }
+
+    /// The key of the repository of one volume.
+    pub fn repository(&self, volume: &PartId) -> RepositoryKey {
+        RepositoryKey::from_bytes(*self.derive::<64>(&format!("tray/v1/repo/{volume}")))
     }
 
     /// The key of the objects archive of one run.

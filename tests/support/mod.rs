@@ -2,5 +2,6 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod api_server;
+pub mod aws;
 pub mod chart;
 pub mod tools;

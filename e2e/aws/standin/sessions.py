@@ -1,7 +1,7 @@
 """Sessions of AssumeRole and AssumeRoleWithWebIdentity: their policies, lifetimes and the age of the token.
 
 ministack ignores the session policy of a web identity call, any DurationSeconds out of bounds, and the token's
-`exp`. It does not verify the token's signature either, and neither do we: who may get a token is the cluster's affair.
+`exp`; and it compares an audience that is a list, as Kubernetes writes it, with no condition of a trust policy. It does not verify the token's signature either, and neither do we: who may get a token is the cluster's affair.
 """
 import base64
 import contextvars
@@ -20,7 +20,7 @@ PASSED: contextvars.ContextVar[dict | None] = contextvars.ContextVar("passed_pol
 
 def install() -> None:
     """Checks the request before ministack answers it, and gives the session it makes its policies."""
-    handle, register = sts.handle_request, sts.register_session
+    handle, register, principal = sts.handle_request, sts.register_session, sts._web_identity_principal
 
     async def checked(method, path, headers, body, query_params):
         parameters = {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
@@ -44,7 +44,17 @@ def install() -> None:
             session["SessionPolicies"] = passed
         register(access_key, session)
 
+    def principal_of_one_audience(token, provider_id, role_arn):
+        provider, keys = principal(token, provider_id, role_arn)
+        return provider, {name: sole(value) for name, value in keys.items()}
+
     sts.handle_request, sts.register_session = checked, register_with_policies
+    sts._web_identity_principal = principal_of_one_audience
+
+
+def sole(value):
+    """The item of a list of one; anything else as it is."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def lifetime_refusal(parameters: dict, chained: bool) -> tuple | None:

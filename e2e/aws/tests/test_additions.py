@@ -98,6 +98,12 @@ class Tokens(unittest.TestCase):
             self.assertEqual(sessions.token_expiry(token), 0)
 
 
+    def test_an_audience_in_a_list_is_that_audience(self):
+        self.assertEqual(sessions.sole(["sts.amazonaws.com"]), "sts.amazonaws.com")
+        self.assertEqual(sessions.sole("sts.amazonaws.com"), "sts.amazonaws.com")
+        self.assertEqual(sessions.sole(["a", "b"]), ["a", "b"])
+
+
 class Documents(unittest.TestCase):
     def test_policies_are_within_the_limits_of_iam(self):
         for path in set_up.POLICIES.glob("*.json"):

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tray_e2e::{Program, cgroups};
+use tray_e2e::{Program, cgroups, host};
 
 /// Everything of the machine's that a cluster could add to.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl Traces {
         Self {
             processes: processes(),
             mounts: lines(&fs::read_to_string("/proc/self/mounts").unwrap()),
-            interfaces: names(Path::new("/sys/class/net")),
+            interfaces: host::interfaces().unwrap().into_iter().collect(),
             tables: lines(&Program::new("nft").args(["list", "tables"]).run().unwrap()),
             cgroups: cgroups::existing().unwrap().into_iter().collect(),
         }

@@ -221,7 +221,7 @@ impl Cluster {
             warn!(child = %id, field, "the API server keeps something else than was written");
         }
         let written = fact.digest;
-        self.index.children.put(fact);
+        self.index.observe_child(fact);
         self.settle(id, written, wanted_digest);
     }
 

@@ -63,6 +63,18 @@ macro_rules! row {
                 group(self)
             }
         }
+
+        impl $type {
+            /// Whether both say the same of the same object, at whatever version.
+            pub fn says_the_same(&self, other: &Self) -> bool {
+                let mut other = other.clone();
+                if other.identity.uid != self.identity.uid {
+                    return false;
+                }
+                other.identity.version = self.identity.version;
+                *self == other
+            }
+        }
     };
 }
 

@@ -1,9 +1,11 @@
 //! Everything the operator knows of the cluster without asking: filled by the watches and by the answers to its own
 //! writes.
 
-use std::sync::Arc;
+use std::{fmt::Debug, sync::Arc};
 
+use k8s_openapi::ClusterResourceScope;
 use kube::{Resource, ResourceExt, api::ObjectMeta};
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     child::ChildFact,
@@ -26,27 +28,43 @@ pub struct Stored<K> {
 }
 
 /// One of our kinds.
-pub trait OwnKind: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static {
+pub trait OwnKind:
+    Resource<DynamicType = (), Scope = ClusterResourceScope>
+    + Clone
+    + Debug
+    + Serialize
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
     /// Name of the org it is about, where it is about one.
     fn org(&self) -> Option<&str>;
+    /// Where its objects are.
+    fn objects(index: &Index) -> &Objects<Self>;
 }
 
 macro_rules! own_kind {
-    ($type:ty, $org:expr) => {
+    ($type:ty, $objects:ident, $org:expr) => {
         impl OwnKind for $type {
             fn org(&self) -> Option<&str> {
                 let org: fn(&$type) -> Option<&str> = $org;
                 org(self)
             }
+            fn objects(index: &Index) -> &Objects<Self> {
+                &index.$objects
+            }
         }
     };
 }
-own_kind!(Region, |_| None);
-own_kind!(RetentionPolicy, |_| None);
-own_kind!(BackupSchedule, |_| None);
-own_kind!(TrayOrg, |_| None);
-own_kind!(OrgSnapshot, |snapshot| Some(&snapshot.spec.org_ref.name));
-own_kind!(OrgRestore, |restore| Some(&restore.spec.org_ref.name));
+own_kind!(Region, regions, |_| None);
+own_kind!(RetentionPolicy, policies, |_| None);
+own_kind!(BackupSchedule, schedules, |_| None);
+own_kind!(TrayOrg, orgs, |_| None);
+own_kind!(OrgSnapshot, snapshots, |snapshot| Some(
+    &snapshot.spec.org_ref.name
+));
+own_kind!(OrgRestore, restores, |restore| Some(&restore.spec.org_ref.name));
 
 impl<K: OwnKind> Stored<K> {
     /// Keeps what is needed of it.
@@ -107,16 +125,19 @@ impl<K: OwnKind> Objects<K> {
     pub fn names(&self) -> Vec<String> {
         self.table.keys().into_iter().collect()
     }
-    /// Takes in what the API server said of an object: a watch, or the answer to a write.
-    pub fn put(&self, object: K) {
-        self.table.put(Stored::new(object));
+    /// Takes in what the API server said of an object: a watch, or the answer to a write. Returns whether it is at a
+    /// version that was not known.
+    pub fn put(&self, object: K) -> bool {
+        let row = Stored::new(object);
+        let identity = row.identity.clone();
+        match self.table.put(row) {
+            Put::Stale => false,
+            Put::Done(before) => before.is_none_or(|before| before.identity != identity),
+        }
     }
     /// Takes an object out, if it has that UID.
     pub fn remove(&self, name: &str, uid: Option<&str>) {
         self.table.remove(&name.to_owned(), uid);
-    }
-    pub(super) fn put_row(&self, object: K) -> Put<Stored<K>> {
-        self.table.put(Stored::new(object))
     }
 }
 
@@ -183,5 +204,18 @@ impl Index {
     /// The node of that name.
     pub fn node(&self, name: &str) -> Option<Arc<NodeFact>> {
         self.nodes.get(&(String::new(), name.to_owned()))
+    }
+    /// Takes in what the API server said of a child. Returns whether anything changed that anybody asks for.
+    pub fn observe_child(&self, fact: ChildFact) -> bool {
+        let put = self.children.change(fact.id.clone(), |present| {
+            let stale = present.is_some_and(|p| {
+                p.identity.uid == fact.identity.uid && p.identity.version > fact.identity.version
+            });
+            (!stale).then(|| fact.clone().after(present))
+        });
+        match put {
+            Put::Stale => false,
+            Put::Done(before) => before.is_none_or(|before| fact.differs(&before)),
+        }
     }
 }

@@ -2,11 +2,17 @@
 
 pub mod apply;
 pub mod child;
+pub mod client;
 pub mod compare;
 pub mod events;
 pub mod exec;
 pub mod facts;
 pub mod index;
+pub mod leader;
 pub mod mover_jobs;
+pub mod namespace_objects;
+pub mod release;
 pub mod repository_lock;
+pub mod status;
 pub mod table;
+pub mod watch;

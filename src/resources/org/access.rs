@@ -10,6 +10,8 @@ use crate::{
     resources::child::{ChildKind, DesiredChild},
 };
 
+/// Bindings of people, which go when the last owner of the role does.
+pub const OWNER_BINDINGS: [&str; 2] = ["tray-admins", "tray-viewers"];
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// The account of the workloads and that of the movers. Neither gets a token unless a pod asks for it.
@@ -46,12 +48,12 @@ pub fn role_bindings(placement: &Placement, owners: &[Owner]) -> Vec<DesiredChil
             vec![account(names::MOVER_SERVICE_ACCOUNT, &placement.namespace)],
         ),
         (
-            "tray-admins",
+            OWNER_BINDINGS[0],
             names::CLUSTER_ROLE_ORG_ADMIN,
             people(OwnerRole::Admin),
         ),
         (
-            "tray-viewers",
+            OWNER_BINDINGS[1],
             names::CLUSTER_ROLE_ORG_VIEWER,
             people(OwnerRole::Viewer),
         ),

@@ -100,36 +100,117 @@ pub struct Inputs<'a> {
     pub surroundings: &'a Surroundings,
 }
 
-/// An org's children by the order they have to be made in: the namespace; the operator's own access; what isolates and
-/// limits; claims; what runs. Those of one stage may be made at once.
+/// An org's children by the order they have to be made in: the namespace; the operator's own access; what isolates;
+/// claims; what runs. Those of one stage may be made at once.
+///
+/// Quotas come last: until their controller has counted once, the API server refuses what they are on.
 pub fn children(inputs: &Inputs<'_>) -> Vec<Vec<DesiredChild>> {
     let Inputs {
         placement,
         org,
         region,
+        workloads,
         ..
     } = *inputs;
-    let isolation = [
-        quota::quotas(placement, org, region),
-        network::policies(placement, org, region, inputs.surroundings),
-        access::service_accounts(placement),
-    ];
-    let claims = inputs
-        .workloads
-        .iter()
-        .flat_map(|w| claim::claims(placement, region, w));
-    let running = inputs.workloads.iter().flat_map(|w| {
-        let replicas = workload::replicas_now(w, inputs.situation);
-        let mut children = vec![workload::workload(placement, org, region, w, replicas)];
-        children.extend(service::service(placement, w));
-        children.extend(service::disruption_budget(placement, w));
-        children
-    });
+    let mut isolation = network::policies(placement, org, region, inputs.surroundings);
+    isolation.extend(access::service_accounts(placement));
+    isolation.push(quota::limit_range(placement));
+    let claims = workloads.iter().flat_map(|w| claim::claims(placement, region, w));
+    let mut running = quota::quotas(placement, org, region);
+    for workload in workloads {
+        let replicas = workload::replicas_now(workload, inputs.situation);
+        running.push(workload::workload(placement, org, region, workload, replicas));
+        running.extend(service::service(placement, workload));
+        running.extend(service::disruption_budget(placement, workload));
+    }
     vec![
         vec![namespace::namespace(placement, region)],
         access::role_bindings(placement, &org.owners),
-        isolation.into_iter().flatten().collect(),
+        isolation,
         claims.collect(),
-        running.collect(),
+        running,
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::{domain::names, resources::child::ChildKind};
+
+    fn rendered() -> Vec<Vec<DesiredChild>> {
+        let (placement, org, region) = (fixtures::placement(), fixtures::org(), fixtures::region());
+        let effective = effective::workloads(&org, &region).unwrap();
+        children(&Inputs {
+            placement: &placement,
+            org: &org,
+            region: &region,
+            workloads: &effective.workloads,
+            situation: &Situation::default(),
+            surroundings: &fixtures::surroundings(),
+        })
+    }
+
+    #[test]
+    fn nothing_runs_before_it_is_isolated_and_the_operator_may_enter() {
+        let stages = rendered();
+        let stage_of = |kind: ChildKind| {
+            stages
+                .iter()
+                .position(|s| s.iter().any(|c| c.id.kind == kind))
+                .unwrap()
+        };
+        assert_eq!(stage_of(ChildKind::Namespace), 0);
+        for earlier in [
+            ChildKind::RoleBinding,
+            ChildKind::NetworkPolicy,
+            ChildKind::LimitRange,
+            ChildKind::PersistentVolumeClaim,
+        ] {
+            for running in [ChildKind::StatefulSet, ChildKind::Deployment] {
+                assert!(
+                    stage_of(earlier) < stage_of(running),
+                    "{earlier} before {running}"
+                );
+            }
+        }
+        assert!(stage_of(ChildKind::PersistentVolumeClaim) < stage_of(ChildKind::ResourceQuota));
+    }
+
+    #[test]
+    fn every_child_is_found_by_its_labels_and_belongs_to_nobody() {
+        for child in rendered().into_iter().flatten() {
+            let metadata = &child.body["metadata"];
+            assert_eq!(
+                metadata["labels"][names::LABEL_MANAGED_BY],
+                "tray-operator",
+                "{}",
+                child.id
+            );
+            assert_eq!(metadata["labels"][names::LABEL_ORG], "acme", "{}", child.id);
+            assert_eq!(
+                metadata["labels"][names::LABEL_ORG_ID],
+                fixtures::placement().org_id.as_str()
+            );
+            assert!(metadata.get("ownerReferences").is_none(), "{}", child.id);
+        }
+    }
+
+    #[test]
+    fn no_two_children_have_one_name_and_all_are_in_the_namespace() {
+        let all: Vec<DesiredChild> = rendered().into_iter().flatten().collect();
+        let ids: BTreeSet<_> = all.iter().map(|child| child.id.clone()).collect();
+        assert_eq!(ids.len(), all.len());
+        let outside = ids.iter().filter(|id| id.namespace != "org-acme-7c9e6679");
+        assert_eq!(
+            outside.map(|id| id.kind).collect::<Vec<_>>(),
+            [ChildKind::Namespace]
+        );
+    }
+
+    #[test]
+    fn the_same_inputs_give_the_same_children() {
+        assert_eq!(rendered(), rendered());
+    }
 }

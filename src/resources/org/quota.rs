@@ -76,18 +76,33 @@ pub fn limits(org: &TrayOrgSpec, region: &RegionSpec) -> Limits {
     }
 }
 
-/// Both quotas, and what containers get that say nothing.
+/// Both quotas.
 pub fn quotas(placement: &Placement, org: &TrayOrgSpec, region: &RegionSpec) -> Vec<DesiredChild> {
     let limits = limits(org, region);
-    let child = |kind, name, spec: Value| {
-        let body = json!({"metadata": {"labels": placement.labels()}, "spec": spec});
-        DesiredChild::new(kind, placement.namespace.clone(), name, body)
-    };
     vec![
-        child(ChildKind::ResourceQuota, OBJECTS_QUOTA, objects(&limits)),
-        child(ChildKind::ResourceQuota, PODS_QUOTA, pods(&limits)),
-        child(ChildKind::LimitRange, LIMIT_RANGE, limit_range()),
+        child(
+            placement,
+            ChildKind::ResourceQuota,
+            OBJECTS_QUOTA,
+            &objects(&limits),
+        ),
+        child(placement, ChildKind::ResourceQuota, PODS_QUOTA, &pods(&limits)),
     ]
+}
+
+/// What containers get that say nothing.
+pub fn limit_range(placement: &Placement) -> DesiredChild {
+    let spec = json!({"limits": [{
+        "type": "Container",
+        "default": {"memory": DEFAULT_MEMORY},
+        "defaultRequest": {"cpu": DEFAULT_CPU, "memory": DEFAULT_MEMORY},
+    }]});
+    child(placement, ChildKind::LimitRange, LIMIT_RANGE, &spec)
+}
+
+fn child(placement: &Placement, kind: ChildKind, name: &str, spec: &Value) -> DesiredChild {
+    let body = json!({"metadata": {"labels": placement.labels()}, "spec": spec});
+    DesiredChild::new(kind, placement.namespace.clone(), name, body)
 }
 
 fn objects(limits: &Limits) -> Value {
@@ -122,14 +137,6 @@ fn pods(limits: &Limits) -> Value {
         }]},
         "scopes": null,
     })
-}
-
-fn limit_range() -> Value {
-    json!({"limits": [{
-        "type": "Container",
-        "default": {"memory": DEFAULT_MEMORY},
-        "defaultRequest": {"cpu": DEFAULT_CPU, "memory": DEFAULT_MEMORY},
-    }]})
 }
 
 #[cfg(test)]

@@ -1,0 +1,138 @@
+//! What a snapshot records of a file besides its content, and how it is written in the format.
+
+use std::{fs::Metadata, io, os::unix::fs::FileTypeExt, os::unix::fs::MetadataExt, path::Path};
+
+use jiff::Timestamp;
+use rustic_core::repofile::{Metadata as Recorded, Node, NodeType};
+
+// Mode bits of Go's io/fs, in which the format is written.
+const GO_DIR: u32 = 1 << 31;
+const GO_SYMLINK: u32 = 1 << 27;
+const GO_DEVICE: u32 = 1 << 26;
+const GO_FIFO: u32 = 1 << 25;
+const GO_SOCKET: u32 = 1 << 24;
+const GO_SETUID: u32 = 1 << 23;
+const GO_SETGID: u32 = 1 << 22;
+const GO_CHAR_DEVICE: u32 = 1 << 21;
+const GO_STICKY: u32 = 1 << 20;
+/// Setuid, setgid and sticky, each with the bit of Unix.
+const SPECIAL: [(u32, u32); 3] = [(GO_SETUID, 0o4000), (GO_SETGID, 0o2000), (GO_STICKY, 0o1000)];
+/// Read, write and execute for owner, group and others.
+pub(crate) const PERMISSIONS: u32 = 0o777;
+
+/// The entry of a file whose attributes are `metadata`.
+pub(crate) fn node_of(path: &Path, metadata: &Metadata) -> io::Result<Node> {
+    let kind = metadata.file_type();
+    let (node_type, go_kind) = if kind.is_dir() {
+        (NodeType::Dir, GO_DIR)
+    } else if kind.is_symlink() {
+        (NodeType::from_link(&std::fs::read_link(path)?), GO_SYMLINK)
+    } else if kind.is_block_device() {
+        (
+            NodeType::Dev {
+                device: metadata.rdev(),
+            },
+            GO_DEVICE,
+        )
+    } else if kind.is_char_device() {
+        (
+            NodeType::Chardev {
+                device: metadata.rdev(),
+            },
+            GO_DEVICE | GO_CHAR_DEVICE,
+        )
+    } else if kind.is_fifo() {
+        (NodeType::Fifo, GO_FIFO)
+    } else if kind.is_socket() {
+        (NodeType::Socket, GO_SOCKET)
+    } else {
+        (NodeType::File, 0)
+    };
+    let is_dir = kind.is_dir();
+    let special = SPECIAL
+        .iter()
+        .filter(|(_, unix)| metadata.mode() & unix != 0)
+        .fold(0, |all, (go, _)| all | go);
+    let mtime = Timestamp::new(metadata.mtime(), metadata.mtime_nsec() as i32).ok();
+    let recorded = Recorded {
+        mode: Some(go_kind | special | (metadata.mode() & PERMISSIONS)),
+        mtime,
+        // Not the real one: copying changes it, and then no folder would ever be equal to the last copy's.
+        atime: mtime,
+        ctime: Timestamp::new(metadata.ctime(), metadata.ctime_nsec() as i32).ok(),
+        uid: Some(metadata.uid()),
+        gid: Some(metadata.gid()),
+        // Names of users mean something else where the copy is restored.
+        user: None,
+        group: None,
+        inode: metadata.ino(),
+        // Of use only to tell which names are one file.
+        device_id: if !is_dir && metadata.nlink() > 1 {
+            metadata.dev()
+        } else {
+            0
+        },
+        size: if kind.is_file() { metadata.len() } else { 0 },
+        links: if is_dir { 0 } else { metadata.nlink() },
+        // The library does not export their type; it does read their JSON.
+        extended_attributes: serde_json::from_value(xattrs::read(path)?)?,
+    };
+    Ok(Node::new_node(
+        path.file_name().unwrap_or_default(),
+        node_type,
+        recorded,
+    ))
+}
+
+/// The bits for `chmod` of an entry: permissions with setuid, setgid and sticky.
+pub(crate) fn mode_of(node: &Node) -> Option<u32> {
+    let go = node.meta.mode?;
+    let special = SPECIAL
+        .iter()
+        .filter(|(bit, _)| go & bit != 0)
+        .fold(0, |all, (_, unix)| all | unix);
+    Some(special | (go & PERMISSIONS))
+}
+
+/// Extended attributes.
+pub(crate) mod xattrs {
+    use std::{ffi::OsStr, io, path::Path};
+
+    use base64::{Engine as _, prelude::BASE64_STANDARD as STANDARD};
+    use rustic_core::repofile::Metadata;
+    use serde_json::json;
+
+    /// Labels of the host's security modules: theirs to set, not ours to carry.
+    fn is_carried(name: &OsStr) -> bool {
+        let name = name.to_string_lossy();
+        name == "security.capability" || !name.starts_with("security.")
+    }
+
+    /// Attributes of a file in the format's own form; none where the file system has no such thing.
+    pub(super) fn read(path: &Path) -> io::Result<serde_json::Value> {
+        let names = match xattr::list(path) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(json!([])),
+            names => names?,
+        };
+        let mut attributes = Vec::new();
+        for name in names.filter(|name| is_carried(name)) {
+            let value = xattr::get(path, &name)?.unwrap_or_default();
+            attributes.push(json!({ "name": name.to_string_lossy(), "value": STANDARD.encode(value) }));
+        }
+        Ok(attributes.into())
+    }
+
+    /// Sets the recorded attributes and names those that could not be set.
+    pub(crate) fn write(path: &Path, recorded: &Metadata) -> Vec<String> {
+        let set = |name: &str, value: &[u8]| {
+            // Setting what is already so needs no permission.
+            matches!(xattr::get(path, name), Ok(Some(held)) if held == value)
+                || xattr::set(path, name, value).is_ok()
+        };
+        let refused = recorded.extended_attributes.iter().filter(|attribute| {
+            let value = attribute.value.as_deref().unwrap_or_default();
+            is_carried(OsStr::new(&attribute.name)) && !set(&attribute.name, value)
+        });
+        refused.map(|attribute| attribute.name.clone()).collect()
+    }
+}

@@ -1,0 +1,242 @@
+//! What the tests of the engine share. Not every test file uses all of it.
+#![allow(dead_code)]
+
+use std::{
+    fs,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tray_engine::{
+    BackupReport, BackupRequest, BlobError, BlobInfo, BlobStore, DirStore, Engine, EngineError, NoProgress,
+    Repository, RepositoryKey, RusticEngine, SnapshotId,
+};
+
+pub const KEY: [u8; 64] = [9; 64];
+
+/// A time that tests count from.
+pub fn time(hours: i64) -> Timestamp {
+    let start: Timestamp = "2026-03-01T00:00:00Z".parse().unwrap();
+    start + jiff::SignedDuration::from_hours(hours)
+}
+
+/// A repository in a folder, a volume to copy, and a store that can be made to fail.
+pub struct World {
+    folder: tempfile::TempDir,
+    pub store: Arc<FaultyStore>,
+    pub repository: Box<dyn Repository>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("volume")).unwrap();
+        let store = Arc::new(FaultyStore::new(folder.path().join("repo")));
+        let repository = open(&store, folder.path());
+        Self {
+            folder,
+            store,
+            repository,
+        }
+    }
+
+    /// The folder that is copied.
+    pub fn volume(&self) -> PathBuf {
+        self.folder.path().join("volume")
+    }
+
+    /// A new, empty folder to restore into.
+    pub fn target(&self, name: &str) -> PathBuf {
+        let target = self.folder.path().join(name);
+        fs::create_dir(&target).unwrap();
+        target
+    }
+
+    /// Where the repository's files lie.
+    pub fn repo(&self) -> PathBuf {
+        self.folder.path().join("repo")
+    }
+
+    pub fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+        let path = self.volume().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub fn request(&self, hours: i64) -> BackupRequest {
+        BackupRequest {
+            root: self.volume(),
+            paths: Vec::new(),
+            time: time(hours),
+            run_id: format!("run-{hours}"),
+            host: "data".to_owned(),
+            parent: None,
+        }
+    }
+
+    pub fn backup(&mut self, hours: i64) -> BackupReport {
+        let request = self.request(hours);
+        self.repository.backup(&request, &NoProgress).unwrap()
+    }
+
+    pub fn reopen(&mut self) {
+        self.repository = open(&self.store, self.folder.path());
+    }
+
+    pub fn restore(
+        &mut self,
+        id: &SnapshotId,
+        target: &Path,
+    ) -> Result<tray_engine::RestoreReport, EngineError> {
+        self.repository.restore(id, target, &NoProgress)
+    }
+
+    pub fn packs(&self) -> Vec<BlobInfo> {
+        self.store.list("data/").unwrap()
+    }
+}
+
+fn open(store: &Arc<FaultyStore>, folder: &Path) -> Box<dyn Repository> {
+    let key = RepositoryKey::from_bytes(KEY);
+    RusticEngine
+        .open_or_init(store.clone(), &key, &folder.join("work"))
+        .unwrap()
+}
+
+/// Bytes that look random and are the same for the same seed.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// Every entry below a folder with its kind, mode, owner, time and content, as text that is easy to compare.
+pub fn describe(folder: &Path) -> Vec<String> {
+    use std::os::unix::fs::MetadataExt;
+    fn add(root: &Path, folder: &Path, lines: &mut Vec<String>) {
+        let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+        entries.sort();
+        for path in entries {
+            let m = fs::symlink_metadata(&path).unwrap();
+            let detail = if m.is_symlink() {
+                format!("{:?}", fs::read_link(&path).unwrap())
+            } else if m.is_file() {
+                use std::hash::{DefaultHasher, Hash, Hasher};
+                let mut hash = DefaultHasher::new();
+                fs::read(&path).unwrap().hash(&mut hash);
+                format!("{} {:x}", m.len(), hash.finish())
+            } else {
+                String::new()
+            };
+            let (mode, uid, gid, mtime, nanos) = (m.mode(), m.uid(), m.gid(), m.mtime(), m.mtime_nsec());
+            let name = path.strip_prefix(root).unwrap();
+            lines.push(format!("{name:?} {mode:o} {uid}:{gid} {mtime}.{nanos} {detail}"));
+            if m.is_dir() {
+                add(root, &path, lines);
+            }
+        }
+    }
+    let mut lines = Vec::new();
+    add(folder, folder, &mut lines);
+    lines
+}
+
+/// A folder store whose calls fail when told to, and whose clock is the test's.
+#[derive(Debug)]
+pub struct FaultyStore {
+    inner: DirStore,
+    /// Fails a call whose kind and name contain this text, once `after` such calls went well.
+    fault: Mutex<Option<(String, u64, BlobError)>>,
+    /// What listings say of when a blob was taken, in hours of [`time`].
+    pub clock: AtomicI64,
+    taken: Mutex<std::collections::BTreeMap<String, i64>>,
+    /// Calls in order: `put data/ab/…`.
+    pub calls: Mutex<Vec<String>>,
+}
+
+impl FaultyStore {
+    pub fn new(root: PathBuf) -> Self {
+        Self {
+            inner: DirStore::new(root),
+            fault: Mutex::default(),
+            clock: AtomicI64::new(0),
+            taken: Mutex::default(),
+            calls: Mutex::default(),
+        }
+    }
+
+    pub fn fail(&self, call: &str, after: u64, error: BlobError) {
+        *self.fault.lock().unwrap() = Some((call.to_owned(), after, error));
+    }
+
+    pub fn heal(&self) {
+        *self.fault.lock().unwrap() = None;
+    }
+
+    fn call(&self, kind: &str, name: &str) -> Result<(), BlobError> {
+        let call = format!("{kind} {name}");
+        self.calls.lock().unwrap().push(call.clone());
+        let mut fault = self.fault.lock().unwrap();
+        match &mut *fault {
+            Some((pattern, 0, error)) if call.contains(pattern.as_str()) => Err(error.clone()),
+            Some((pattern, after, _)) if call.contains(pattern.as_str()) => {
+                *after -= 1;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl BlobStore for FaultyStore {
+    fn list(&self, prefix: &str) -> Result<Vec<BlobInfo>, BlobError> {
+        self.call("list", prefix)?;
+        let taken = self.taken.lock().unwrap();
+        let mut blobs = self.inner.list(prefix)?;
+        for blob in &mut blobs {
+            blob.last_modified = time(taken.get(&blob.name).copied().unwrap_or(0));
+        }
+        Ok(blobs)
+    }
+
+    fn get(&self, name: &str) -> Result<Bytes, BlobError> {
+        self.call("get", name)?;
+        self.inner.get(name)
+    }
+
+    fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, BlobError> {
+        self.call("range", name)?;
+        self.inner.get_range(name, range)
+    }
+
+    fn put_if_absent(&self, name: &str, body: Bytes) -> Result<(), BlobError> {
+        self.call("put", name)?;
+        self.taken
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), self.clock.load(Ordering::Relaxed));
+        self.inner.put_if_absent(name, body)
+    }
+
+    fn delete(&self, name: &str) -> Result<(), BlobError> {
+        self.call("delete", name)?;
+        self.inner.delete(name)
+    }
+
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+}

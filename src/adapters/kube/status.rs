@@ -1,0 +1,115 @@
+//! Writes to our own objects: their status, finalizers and annotations. The answers go into the index at once.
+
+use kube::{
+    ResourceExt,
+    api::{Api, DynamicObject, Patch, PatchParams},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{
+    apply::Cluster,
+    compare::merge_diff,
+    index::{Malformed, OwnKind},
+};
+use crate::domain::names;
+
+impl Cluster {
+    /// Makes the status of `object` be `new` where it is `old`; no request where they are equal. Returns whether it was
+    /// written. Somebody else's edit is not overwritten blindly: it comes back by the watch and is corrected then.
+    pub async fn write_status<K, S>(&self, object: &K, old: Option<&S>, new: &S) -> Result<bool, kube::Error>
+    where
+        K: OwnKind,
+        S: Serialize,
+    {
+        let before = serde_json::to_value(old).map_err(kube::Error::SerdeError)?;
+        let after = serde_json::to_value(new).map_err(kube::Error::SerdeError)?;
+        let before = if before.is_null() { json!({}) } else { before };
+        let Some(status) = merge_diff(&before, &after) else {
+            return Ok(false);
+        };
+        let patch = json!({"metadata": {"uid": object.uid()}, "status": status});
+        let api: Api<K> = Api::all(self.client.clone());
+        let written = api
+            .patch_status(&object.name_any(), &params(), &Patch::Merge(patch))
+            .await?;
+        K::objects(&self.index).put(written);
+        Ok(true)
+    }
+
+    /// Puts a finalizer on `object` or takes it off; no request where it is so already. Fails with a conflict where
+    /// somebody changed the object meanwhile, whose finalizers would be lost.
+    pub async fn set_finalizer<K: OwnKind>(
+        &self,
+        object: &K,
+        finalizer: &str,
+        wanted: bool,
+    ) -> Result<bool, kube::Error> {
+        let mut finalizers = object.finalizers().to_vec();
+        if finalizers.iter().any(|present| present == finalizer) == wanted {
+            return Ok(false);
+        }
+        finalizers.retain(|present| present != finalizer);
+        if wanted {
+            finalizers.push(finalizer.to_owned());
+        }
+        self.patch_metadata(
+            object,
+            &json!({"finalizers": finalizers, "resourceVersion": object.resource_version()}),
+        )
+        .await?;
+        Ok(true)
+    }
+
+    /// Sets an annotation of `object`, or takes it away; no request where it is so already.
+    pub async fn set_annotation<K: OwnKind>(
+        &self,
+        object: &K,
+        annotation: &str,
+        value: Option<&str>,
+    ) -> Result<bool, kube::Error> {
+        if object.annotations().get(annotation).map(String::as_str) == value {
+            return Ok(false);
+        }
+        self.patch_metadata(object, &json!({"annotations": {annotation: value}}))
+            .await?;
+        Ok(true)
+    }
+
+    async fn patch_metadata<K: OwnKind>(&self, object: &K, metadata: &Value) -> Result<(), kube::Error> {
+        let mut metadata = metadata.clone();
+        metadata["uid"] = object.uid().into();
+        let api: Api<K> = Api::all(self.client.clone());
+        let patch = Patch::Merge(json!({"metadata": metadata}));
+        let going = object.meta().deletion_timestamp.is_some();
+        let written = api.patch(&object.name_any(), &params(), &patch).await?;
+        // The last finalizer of an object that is being deleted: the answer shows it as it was.
+        if going && written.finalizers().is_empty() {
+            K::objects(&self.index).remove(&object.name_any(), object.uid().as_deref());
+        } else {
+            K::objects(&self.index).put(written);
+        }
+        Ok(())
+    }
+
+    /// Merges `status` into the status of an object that this version cannot read.
+    pub async fn write_status_of_malformed<K: OwnKind>(
+        &self,
+        malformed: &Malformed,
+        status: &Value,
+    ) -> Result<(), kube::Error> {
+        let resource = kube::api::ApiResource::erase::<K>(&());
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        let name = malformed.metadata.name.clone().unwrap_or_default();
+        let patch = json!({"metadata": {"uid": malformed.metadata.uid}, "status": status});
+        api.patch_status(&name, &params(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+}
+
+fn params() -> PatchParams {
+    PatchParams {
+        field_manager: Some(names::OPERATOR.to_owned()),
+        ..PatchParams::default()
+    }
+}

@@ -1,0 +1,70 @@
+//! Follows a kind of objects and tells what is there, what changed and what is gone.
+
+use std::{collections::BTreeSet, fmt::Debug};
+
+use futures::StreamExt;
+use kube::{
+    Api, Client, Resource,
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+use tracing::warn;
+
+/// What is done with what a watch shows.
+pub trait Watched: Send + Sync + 'static {
+    /// What is watched.
+    type Object: Resource + Clone + DeserializeOwned + Debug + Send + 'static;
+    /// What finds it again.
+    type Key: Ord + Send;
+
+    /// An object is there, or changed. `listed` = it was read in a list, so it may be known already.
+    fn put(&self, object: Self::Object, listed: bool) -> Self::Key;
+    /// An object is gone.
+    fn delete(&self, object: Self::Object);
+    /// Every object that is known.
+    fn known(&self) -> BTreeSet<Self::Key>;
+    /// An object went while nobody looked.
+    fn vanish(&self, key: &Self::Key);
+    /// Everything there is has been put.
+    fn synced(&self);
+}
+
+/// Follows all objects of a kind that `labels` selects (empty = all), for ever.
+pub async fn follow<W: Watched>(
+    client: Client,
+    kind: <W::Object as Resource>::DynamicType,
+    labels: &str,
+    watched: W,
+) {
+    let api: Api<W::Object> = Api::all_with(client, &kind);
+    let mut config = watcher::Config::default();
+    if !labels.is_empty() {
+        config = config.labels(labels);
+    }
+    let mut events = watcher(api, config).default_backoff().boxed();
+    // Known before a list began and not in it yet: gone at its end. What we make meanwhile is not among it.
+    let mut missing = BTreeSet::new();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => missing = watched.known(),
+            Ok(Event::InitApply(object)) => {
+                missing.remove(&watched.put(object, true));
+            }
+            Ok(Event::InitDone) => {
+                for key in std::mem::take(&mut missing) {
+                    watched.vanish(&key);
+                }
+                watched.synced();
+            }
+            Ok(Event::Apply(object)) => {
+                watched.put(object, false);
+            }
+            Ok(Event::Delete(object)) => watched.delete(object),
+            // Tried again after a pause that grows.
+            Err(error) => warn!(%error, labels, "a watch broke off"),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What a bucket's own rules would do to backups: lifecycle and replication, read as S3 gives them.
+
+use aws_sdk_s3::types::{ExpirationStatus, LifecycleRule, ReplicationRule, ReplicationRuleStatus};
+
+/// Ids of the enabled rules that would expire current objects under `prefix`, or move them out of immediate reach.
+///
+/// Rules on non-current versions and on unfinished uploads clean up what nothing reads; a rule that only removes delete
+/// markers removes no data.
+pub fn harmful_rules(rules: &[LifecycleRule], prefix: &str) -> Vec<String> {
+    let harmful = |rule: &&LifecycleRule| {
+        rule.status() == &ExpirationStatus::Enabled && touches(rule, prefix) && (expires(rule) || moves(rule))
+    };
+    rules
+        .iter()
+        .filter(harmful)
+        .map(|rule| rule.id().unwrap_or("(a rule without an id)").to_owned())
+        .collect()
+}
+
+fn expires(rule: &LifecycleRule) -> bool {
+    rule.expiration()
+        .is_some_and(|expiration| expiration.days().is_some() || expiration.date().is_some())
+}
+
+fn moves(rule: &LifecycleRule) -> bool {
+    !rule.transitions().is_empty()
+}
+
+/// Whether a rule can touch an object under `prefix`: its own prefix may be wider, equal or narrower.
+fn touches(rule: &LifecycleRule, prefix: &str) -> bool {
+    let filter = rule.filter();
+    let of_filter = filter.and_then(|filter| filter.prefix().or_else(|| filter.and()?.prefix()));
+    #[allow(deprecated, reason = "buckets still have rules in the old form")]
+    let of_rule = of_filter.or_else(|| rule.prefix()).unwrap_or_default();
+    of_rule.starts_with(prefix) || prefix.starts_with(of_rule)
+}
+
+/// Buckets that enabled rules replicate to, by name, each once.
+pub fn replication_targets(rules: &[ReplicationRule]) -> Vec<String> {
+    let mut targets: Vec<String> = rules
+        .iter()
+        .filter(|rule| rule.status() == &ReplicationRuleStatus::Enabled)
+        .filter_map(|rule| rule.destination())
+        .map(|destination| {
+            destination
+                .bucket()
+                .rsplit(':')
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        })
+        .collect();
+    targets.sort();
+    targets.dedup();
+    targets
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_s3::types::{
+        Destination, LifecycleExpiration, LifecycleRuleAndOperator, LifecycleRuleFilter,
+        NoncurrentVersionExpiration, Transition, builders::LifecycleRuleBuilder,
+    };
+
+    use super::*;
+
+    fn rule(id: &str) -> LifecycleRuleBuilder {
+        LifecycleRule::builder().id(id).status(ExpirationStatus::Enabled)
+    }
+    fn under(prefix: &str) -> LifecycleRuleFilter {
+        LifecycleRuleFilter::builder().prefix(prefix).build()
+    }
+    fn in_days(days: i32) -> LifecycleExpiration {
+        LifecycleExpiration::builder().days(days).build()
+    }
+
+    #[test]
+    fn only_enabled_rules_on_current_objects_under_the_prefix_are_harmful() {
+        let and = LifecycleRuleAndOperator::builder()
+            .prefix("tray/v1/")
+            .object_size_greater_than(0)
+            .build();
+        let rules = [
+            rule("everything").filter(under("")).expiration(in_days(30)),
+            rule("ours").filter(under("tray/")).expiration(in_days(30)),
+            rule("below")
+                .filter(LifecycleRuleFilter::builder().and(and).build())
+                .expiration(in_days(30)),
+            rule("archive")
+                .filter(under("tray/"))
+                .transitions(Transition::builder().days(1).build()),
+            rule("elsewhere").filter(under("other/")).expiration(in_days(30)),
+            rule("off")
+                .filter(under(""))
+                .expiration(in_days(30))
+                .status(ExpirationStatus::Disabled),
+            rule("clean-up").filter(under("")).noncurrent_version_expiration(
+                NoncurrentVersionExpiration::builder().noncurrent_days(7).build(),
+            ),
+            rule("markers").filter(under("")).expiration(
+                LifecycleExpiration::builder()
+                    .expired_object_delete_marker(true)
+                    .build(),
+            ),
+        ];
+        let rules: Vec<LifecycleRule> = rules.into_iter().map(|rule| rule.build().unwrap()).collect();
+        assert_eq!(
+            harmful_rules(&rules, "tray/"),
+            ["everything", "ours", "below", "archive"]
+        );
+        assert_eq!(
+            harmful_rules(&rules, ""),
+            ["everything", "ours", "below", "archive", "elsewhere"]
+        );
+    }
+
+    #[test]
+    fn rules_of_the_old_form_count_too() {
+        #[allow(deprecated, reason = "that is the old form")]
+        let rule = rule("old")
+            .prefix("tray/v1/orgs/")
+            .expiration(in_days(1))
+            .build()
+            .unwrap();
+        assert_eq!(harmful_rules(&[rule], "tray/"), ["old"]);
+    }
+
+    #[test]
+    fn targets_are_bucket_names() {
+        let rule = |bucket: &str, status| {
+            let destination = Destination::builder().bucket(bucket).build().unwrap();
+            ReplicationRule::builder()
+                .status(status)
+                .destination(destination)
+                .build()
+                .unwrap()
+        };
+        let rules = [
+            rule("arn:aws:s3:::copies", ReplicationRuleStatus::Enabled),
+            rule("arn:aws:s3:::copies", ReplicationRuleStatus::Enabled),
+            rule("arn:aws:s3:::off", ReplicationRuleStatus::Disabled),
+        ];
+        assert_eq!(replication_targets(&rules), ["copies"]);
+    }
+}

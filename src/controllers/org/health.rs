@@ -1,0 +1,287 @@
+//! How an org fares: conditions from what the cluster shows of its pods and workloads. Pure.
+
+use std::collections::BTreeMap;
+
+use super::observe::PlacedPod;
+use crate::{
+    adapters::kube::{
+        child::{ChildFact, Observed as Seen, WorkloadFact},
+        facts::{PodFact, Trouble},
+    },
+    api::{
+        conditions::reasons,
+        trayorg::PinnedRegion,
+        workload::{Workload, WorkloadKind},
+    },
+    controllers::conditions::{ConditionFact, Truth},
+    resources::child::ChildKind,
+};
+
+/// How many names a message lists.
+const NAMED: usize = 5;
+
+/// ResidencyCompliant: every pod runs on a node of the pinned region. Pods' own labels may lie, so the nodes are asked.
+pub fn residency(pods: &[PlacedPod], region: &PinnedRegion) -> ConditionFact {
+    let running = || {
+        pods.iter()
+            .filter(|p| !matches!(p.pod.phase.as_str(), "Succeeded" | "Failed"))
+    };
+    let on_a_node = || running().filter_map(|p| Some((p, p.pod.node.as_deref()?)));
+    let outside: Vec<String> = on_a_node()
+        .filter_map(|(p, node)| {
+            let found = p
+                .cloud_region
+                .as_deref()
+                .filter(|found| *found != region.cloud_region)?;
+            Some(format!("{} on node {node} in {found}", p.pod.name))
+        })
+        .collect();
+    if !outside.is_empty() {
+        let message = format!(
+            "pods run outside of {}: {}; delete them and find out who placed them there",
+            region.cloud_region,
+            listed(&outside)
+        );
+        return ConditionFact::new(false, reasons::POD_OUTSIDE_REGION, message);
+    }
+    let unknown: Vec<String> = on_a_node()
+        .filter(|(p, _)| p.cloud_region.is_none())
+        .map(|(_, node)| node.to_owned())
+        .collect();
+    if !unknown.is_empty() {
+        let message = format!(
+            "nodes without label topology.kubernetes.io/region: {}",
+            listed(&unknown)
+        );
+        return ConditionFact::new(Truth::Unknown, reasons::NOT_OBSERVED, message);
+    }
+    ConditionFact::new(
+        true,
+        reasons::ALL_PODS_IN_REGION,
+        format!("every pod runs in {}", region.cloud_region),
+    )
+}
+
+/// WorkloadsAvailable of workloads that are meant to run. The first trouble that a person can mend is told; else what is
+/// still on its way.
+pub fn workloads(
+    workloads: &[Workload],
+    children: &[std::sync::Arc<ChildFact>],
+    pods: &[PlacedPod],
+) -> ConditionFact {
+    let facts: BTreeMap<&str, &WorkloadFact> =
+        children.iter().filter_map(|child| workload_fact(child)).collect();
+    let waiting: Vec<&Workload> = workloads
+        .iter()
+        .filter(|w| !facts.get(w.name.as_str()).is_some_and(|f| f.rolled_out()))
+        .collect();
+    if waiting.is_empty() {
+        return ConditionFact::new(
+            true,
+            reasons::AS_SPECIFIED,
+            "every workload has its replicas available",
+        );
+    }
+    let of = |workload: &&Workload| {
+        let pods = pods.iter().map(|p| &*p.pod);
+        pods.into_iter()
+            .find_map(|pod| trouble(workload, pod))
+            .or_else(|| refused(workload, &facts))
+    };
+    waiting
+        .iter()
+        .find_map(of)
+        .unwrap_or_else(|| rolling_out(&waiting, &facts))
+}
+
+fn workload_fact(child: &ChildFact) -> Option<(&str, &WorkloadFact)> {
+    match (&child.observed, child.id.kind) {
+        (Seen::Workload(fact), ChildKind::Deployment | ChildKind::StatefulSet) => {
+            Some((&child.id.name, fact))
+        }
+        _ => None,
+    }
+}
+
+/// What is wrong with a pod of the workload.
+fn trouble(workload: &Workload, pod: &PodFact) -> Option<ConditionFact> {
+    if pod.workload.as_deref() != Some(workload.name.as_str()) || pod.deleting {
+        return None;
+    }
+    let (trouble, said) = pod.trouble.as_ref()?;
+    let (reason, remedy) = match trouble {
+        Trouble::Image => (
+            reasons::IMAGE_UNAVAILABLE,
+            "correct the image, or give the nodes access to its registry",
+        ),
+        Trouble::Config => (
+            reasons::SECRET_MISSING,
+            "create what envFromSecrets names in the org's namespace",
+        ),
+        Trouble::Crashing => (reasons::CRASHING, "see `kubectl logs --previous`"),
+        Trouble::Unschedulable => (
+            reasons::UNSCHEDULABLE,
+            "add nodes to the region, or lower what the pod requests",
+        ),
+    };
+    let message = format!("workload {}, pod {}: {said}; {remedy}", workload.name, pod.name);
+    Some(ConditionFact::new(false, reason, message))
+}
+
+/// Why Kubernetes makes no pods of the workload.
+fn refused(workload: &Workload, facts: &BTreeMap<&str, &WorkloadFact>) -> Option<ConditionFact> {
+    let said = facts.get(workload.name.as_str())?.failure.as_deref()?;
+    let reason = if said.contains("exceeded quota") {
+        reasons::QUOTA_EXCEEDED
+    } else {
+        reasons::APPLY_REFUSED
+    };
+    Some(ConditionFact::new(
+        false,
+        reason,
+        format!("workload {}: {said}", workload.name),
+    ))
+}
+
+fn rolling_out(waiting: &[&Workload], facts: &BTreeMap<&str, &WorkloadFact>) -> ConditionFact {
+    let named: Vec<String> = waiting
+        .iter()
+        .map(|workload| {
+            let kind = match workload.kind {
+                WorkloadKind::Deployment => "Deployment",
+                WorkloadKind::StatefulSet => "StatefulSet",
+            };
+            let fact = facts.get(workload.name.as_str());
+            let (ready, of) = fact.map_or((0, 0), |f| (f.available.min(f.updated), f.replicas));
+            format!("{kind} {} has {ready} of {of} replicas", workload.name)
+        })
+        .collect();
+    ConditionFact::new(false, reasons::ROLLING_OUT, listed(&named))
+}
+
+/// The first few, and how many more there are.
+fn listed(names: &[String]) -> String {
+    let shown = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kube::api::DynamicObject;
+    use serde_json::json;
+
+    use super::*;
+    use crate::resources::org::fixtures;
+
+    fn pod(
+        name: &str,
+        workload: &str,
+        node: Option<&str>,
+        region: Option<&str>,
+        waiting: Option<(&str, &str)>,
+    ) -> PlacedPod {
+        let status = waiting.map(|(reason, message)| {
+            json!([{
+                "name": "main", "image": "web:9", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"waiting": {"reason": reason, "message": message}},
+            }])
+        });
+        let pod = json!({
+            "metadata": {"name": name, "namespace": "n", "labels": {"platform.tray.ai/workload": workload}},
+            "spec": {"nodeName": node, "containers": []},
+            "status": {"phase": "Running", "containerStatuses": status},
+        });
+        let pod = PodFact::of(&serde_json::from_value(pod).unwrap());
+        PlacedPod {
+            pod: Arc::new(pod),
+            cloud_region: region.map(str::to_owned),
+        }
+    }
+    fn stateful_set(name: &str, replicas: i64, available: i64) -> Arc<ChildFact> {
+        let object: DynamicObject = serde_json::from_value(json!({
+            "metadata": {"name": name, "namespace": "n", "generation": 1},
+            "spec": {"replicas": replicas},
+            "status": {"observedGeneration": 1, "replicas": replicas, "updatedReplicas": available, "availableReplicas": available},
+        }))
+        .unwrap();
+        Arc::new(ChildFact::of(ChildKind::StatefulSet, &object))
+    }
+    fn region() -> PinnedRegion {
+        fixtures::placement().region
+    }
+
+    #[test]
+    fn a_pod_on_a_node_of_another_region_is_named() {
+        let home = pod("a", "db", Some("n1"), Some("eu-west-1"), None);
+        let away = pod("b", "db", Some("n2"), Some("us-west-2"), None);
+        let pending = pod("c", "db", None, None, None);
+        assert_eq!(residency(&[home.clone(), pending], &region()).status, Truth::True);
+        let fact = residency(&[home.clone(), away], &region());
+        assert_eq!(
+            (fact.status, fact.reason.as_str()),
+            (Truth::False, "PodOutsideRegion")
+        );
+        assert!(
+            fact.message.contains("b on node n2 in us-west-2"),
+            "{}",
+            fact.message
+        );
+        let nowhere = pod("d", "db", Some("n3"), None, None);
+        assert_eq!(residency(&[home, nowhere], &region()).status, Truth::Unknown);
+    }
+
+    #[test]
+    fn workloads_are_available_when_all_are_rolled_out() {
+        let running = [fixtures::database()];
+        let fact =
+            |available, pods: &[PlacedPod]| workloads(&running, &[stateful_set("db", 1, available)], pods);
+        assert_eq!(fact(1, &[]).status, Truth::True);
+        let rolling = fact(0, &[]);
+        assert_eq!(
+            (rolling.status, rolling.reason.as_str()),
+            (Truth::False, "RollingOut")
+        );
+        assert_eq!(rolling.message, "StatefulSet db has 0 of 1 replicas");
+        assert_eq!(
+            workloads(&running, &[], &[]).reason,
+            "RollingOut",
+            "one that is not there is not available"
+        );
+    }
+
+    #[test]
+    fn what_a_person_can_mend_is_told_and_named() {
+        let running = [fixtures::database()];
+        for (waiting, reason, named) in [
+            (("ImagePullBackOff", "no"), "ImageUnavailable", "image web:9"),
+            (
+                ("CreateContainerConfigError", "secret \"api-keys\" not found"),
+                "SecretMissing",
+                "api-keys",
+            ),
+            (("CrashLoopBackOff", "back-off"), "Crashing", "pod db-0"),
+        ] {
+            let pods = [pod("db-0", "db", Some("n"), Some("eu-west-1"), Some(waiting))];
+            let fact = workloads(&running, &[stateful_set("db", 1, 0)], &pods);
+            assert_eq!(fact.reason, reason);
+            assert!(fact.message.contains(named), "{}", fact.message);
+            let other = [pod("web-0", "web", Some("n"), Some("eu-west-1"), Some(waiting))];
+            assert_eq!(
+                workloads(&running, &[stateful_set("db", 1, 0)], &other).reason,
+                "RollingOut"
+            );
+        }
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let names: Vec<String> = (0..7).map(|n| n.to_string()).collect();
+        assert_eq!(listed(&names), "0, 1, 2, 3, 4 and 2 more");
+        assert_eq!(listed(&names[..2]), "0, 1");
+    }
+}

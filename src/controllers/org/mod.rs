@@ -1,0 +1,201 @@
+//! The TrayOrg controller: observe → validate → decide → build → apply → status.
+//!
+//! An org whose spec cannot be carried out keeps what it has; its status says what a person has to do. Replicas are
+//! decided here alone, from what the backup controllers say on the board of backup facts.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use self::{
+    observe::{Observed, observe},
+    status::Findings,
+    validate::{Obstacle, Valid, validate},
+};
+use super::{Driver, Failure, Next, changes::Change, context::Context};
+use crate::{
+    adapters::kube::{events::Severity, index::Index},
+    api::{
+        conditions::{reasons, types},
+        trayorg::TrayOrgStatus,
+    },
+    controllers::conditions::{ConditionFact, find},
+    domain::names,
+};
+
+mod apply;
+mod concerns;
+mod deletion;
+mod health;
+mod observe;
+mod situation;
+mod status;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+/// How long a status waits for what is merely on its way, so that it is written once.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Reconciles TrayOrgs; keys are their names.
+#[derive(Default)]
+pub struct OrgDriver {
+    /// Since when an org has been on its way without its status saying so.
+    on_their_way: Mutex<HashMap<String, Timestamp>>,
+}
+
+#[async_trait::async_trait]
+impl Driver for OrgDriver {
+    fn name(&self) -> &'static str {
+        "org"
+    }
+
+    fn concerns(&self, change: &Change, index: &Index) -> Vec<String> {
+        concerns::concerns(change, index)
+    }
+
+    fn keys(&self, index: &Index) -> Vec<String> {
+        index.orgs.names()
+    }
+
+    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Failure> {
+        let now = ctx.now();
+        let Some(org) = ctx.index.orgs.get(key) else {
+            self.forget(key);
+            return Ok(Next::OnChange);
+        };
+        let observed = observe(&ctx.index, &ctx.backup_facts, org);
+        if observed.org.metadata.deletion_timestamp.is_some() {
+            return deletion::finish(ctx, &observed).await;
+        }
+        match validate(&observed) {
+            Ok(valid) => {
+                let findings = carry_out(ctx, &observed, &valid).await?;
+                let status = status::of_valid(&observed, &valid, &findings, now);
+                let next = self.report(ctx, &observed, &status, now).await?;
+                findings
+                    .refused
+                    .or(valid.flaw)
+                    .map_or(Ok(next), |obstacle| Err(obstacle.into()))
+            }
+            Err(obstacle) => {
+                let status = status::of_obstacle(&observed, &obstacle, now);
+                self.report(ctx, &observed, &status, now).await?;
+                Err(obstacle.into())
+            }
+        }
+    }
+}
+
+/// Makes the cluster agree, and says how the org fares.
+async fn carry_out(ctx: &Context, observed: &Observed, valid: &Valid) -> Result<Findings, Failure> {
+    let org = &*observed.org;
+    ctx.cluster.set_finalizer(org, names::FINALIZER_ORG, true).await?;
+    let refused = apply::apply(ctx, observed, valid, &valid.region.spec).await?;
+    let children = ctx.index.children.of(&org.name_any());
+    let workloads = if valid.suspended {
+        let message = "nothing runs while spec.lifecycle.state is Suspended";
+        ConditionFact::new(false, reasons::SUSPENDED, message)
+    } else {
+        health::workloads(&valid.effective.workloads, &children, &observed.pods)
+    };
+    Ok(Findings {
+        residency: health::residency(&observed.pods, &valid.placement.region),
+        workloads,
+        refused,
+    })
+}
+
+impl OrgDriver {
+    /// Writes the status where it says something else than the recorded one. What is merely on its way waits for a moment.
+    async fn report(
+        &self,
+        ctx: &Context,
+        observed: &Observed,
+        status: &TrayOrgStatus,
+        now: Timestamp,
+    ) -> Result<Next, Failure> {
+        let org = &*observed.org;
+        let name = org.name_any();
+        if let Some(rest) = self.patience_left(&name, observed, status, now) {
+            return Ok(Next::After(rest));
+        }
+        if ctx.cluster.write_status(org, org.status.as_ref(), status).await? {
+            tell(ctx, observed, status).await;
+        }
+        Ok(Next::OnChange)
+    }
+
+    /// How long a status that is not settled may still wait; none = it is written now.
+    fn patience_left(
+        &self,
+        name: &str,
+        observed: &Observed,
+        status: &TrayOrgStatus,
+        now: Timestamp,
+    ) -> Option<Duration> {
+        if status::is_settled(status) || status::was_ready(observed) {
+            self.forget(name);
+            return None;
+        }
+        let mut on_their_way = self.on_their_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *on_their_way.entry(name.to_owned()).or_insert(now);
+        let waited = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+        PATIENCE.checked_sub(waited).filter(|rest| !rest.is_zero())
+    }
+
+    fn forget(&self, name: &str) {
+        self.on_their_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
+    }
+}
+
+/// An event where Ready says something else than before.
+async fn tell(ctx: &Context, observed: &Observed, status: &TrayOrgStatus) {
+    let recorded = observed
+        .org
+        .status
+        .as_ref()
+        .map(|s| s.conditions.as_slice())
+        .unwrap_or_default();
+    let before = find(recorded, types::READY).map(|c| (c.status.as_str(), c.reason.as_str()));
+    let Some(ready) = find(&status.conditions, types::READY) else {
+        return;
+    };
+    if before == Some((ready.status.as_str(), ready.reason.as_str())) || ready.reason == reasons::ROLLING_OUT
+    {
+        return;
+    }
+    let severity = if ready.status == "True" {
+        Severity::Normal
+    } else {
+        Severity::Warning
+    };
+    ctx.events
+        .publish(
+            &*observed.org,
+            severity,
+            &ready.reason,
+            "Reconcile",
+            ready.message.clone(),
+        )
+        .await;
+}
+
+impl From<Obstacle> for Failure {
+    fn from(obstacle: Obstacle) -> Self {
+        if obstacle.passing {
+            Self::wait(obstacle.reason, obstacle.message, Duration::from_secs(60))
+        } else {
+            Self::stall(obstacle.reason, obstacle.message)
+        }
+    }
+}

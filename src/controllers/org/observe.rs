@@ -1,0 +1,113 @@
+//! What is known of an org when a pass over it begins: read from the index and the board of backup facts, without a
+//! request, and not looked at again during the pass.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+
+use crate::{
+    adapters::kube::{child::ChildFact, facts::PodFact, index::Index},
+    api::{
+        backup_schedule::BackupSchedule,
+        orgrestore::{OrgRestore, RestorePhase},
+        region::Region,
+        retention_policy::RetentionPolicy,
+        trayorg::TrayOrg,
+    },
+    controllers::backup_facts::{BackupFacts, OrgFacts},
+    domain::{identity, ids::OrgId},
+};
+
+/// A pod of the org, and where it runs.
+#[derive(Clone, Debug)]
+pub struct PlacedPod {
+    /// The pod.
+    pub pod: Arc<PodFact>,
+    /// The cloud region of its node, in the node's own words; none = it has no node, or one that is not known.
+    pub cloud_region: Option<String>,
+}
+
+/// What is known of an org.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The TrayOrg.
+    pub org: Arc<TrayOrg>,
+    /// The Region that it names.
+    pub region: Option<Arc<Region>>,
+    /// The RetentionPolicy that it names.
+    pub policy: Option<Arc<RetentionPolicy>>,
+    /// The BackupSchedule that it names.
+    pub schedule: Option<Arc<BackupSchedule>>,
+    /// The TrayOrg that holds its orgId.
+    pub holder: Option<String>,
+    /// Its children.
+    pub children: Vec<Arc<ChildFact>>,
+    /// Its pods, movers too.
+    pub pods: Vec<PlacedPod>,
+    /// What the backup controllers know of it.
+    pub facts: OrgFacts,
+}
+
+/// The org's id: the recorded one; else the one that the spec asks for; else its object's own UID, which is a UUID, is
+/// no other org's, and is the same at every pass.
+pub fn org_id(org: &TrayOrg) -> Option<OrgId> {
+    let recorded = org.status.as_ref().and_then(|status| status.org_id.as_deref());
+    let wanted = recorded
+        .or(org.spec.org_id.as_deref())
+        .or(org.metadata.uid.as_deref());
+    wanted?.parse().ok()
+}
+
+/// Looks at the index.
+pub fn observe(index: &Index, facts: &BackupFacts, org: Arc<TrayOrg>) -> Observed {
+    let name = org.name_any();
+    let id = org_id(&org);
+    let placed = |pod: Arc<PodFact>| {
+        let node = pod.node.as_deref().and_then(|name| index.node(name));
+        PlacedPod {
+            cloud_region: node.and_then(|node| node.region.clone()),
+            pod,
+        }
+    };
+    let mut known = id.as_ref().map(|id| facts.get(id)).unwrap_or_default();
+    if known.restoring.is_none() {
+        // Known from the OrgRestore itself until its controller has looked at it after a start.
+        let under_way = index
+            .restores
+            .of_org(&name)
+            .into_iter()
+            .find(|restore| stops_workloads(restore));
+        known.restoring = under_way.map(|restore| restore.name_any());
+    }
+    Observed {
+        region: index.regions.get(&org.spec.region_ref.name),
+        policy: index.policies.get(&org.spec.retention_policy_ref.name),
+        schedule: index.schedules.get(&org.spec.backup_schedule_ref.name),
+        holder: id.and_then(|id| holder(index, &id)),
+        children: index.children.of(&name),
+        pods: index.pods.of(&name).into_iter().map(placed).collect(),
+        facts: known,
+        org,
+    }
+}
+
+fn stops_workloads(restore: &OrgRestore) -> bool {
+    let phase = restore.status.as_ref().and_then(|status| status.phase);
+    matches!(phase, Some(RestorePhase::Draining | RestorePhase::Filling))
+}
+
+fn holder(index: &Index, org_id: &OrgId) -> Option<String> {
+    let orgs = index.orgs.all();
+    let claimants: Vec<identity::Claimant<'_>> = orgs
+        .iter()
+        .filter_map(|org| {
+            Some(identity::Claimant {
+                name: org.metadata.name.as_deref()?,
+                wanted: org.spec.org_id.as_deref(),
+                recorded: org.status.as_ref().and_then(|status| status.org_id.as_deref()),
+                created_at: org.metadata.creation_timestamp.as_ref()?.0,
+            })
+        })
+        .collect();
+    identity::holder(org_id.as_str(), &claimants).map(str::to_owned)
+}

@@ -1,0 +1,231 @@
+//! The status of an org, from what was observed and done. Pure: the same facts give the same status to the last bit.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::{
+    observe::Observed,
+    validate::{Obstacle, Valid},
+};
+use crate::{
+    api::{
+        conditions::{reasons, types},
+        trayorg::{BackupStatus, TrayOrgStatus},
+    },
+    controllers::conditions::{ConditionFact, Conditions, Truth, is_true},
+    resources::org::claim,
+};
+
+/// What a pass over an org that can be worked on has found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Findings {
+    /// Condition ResidencyCompliant.
+    pub residency: ConditionFact,
+    /// Condition WorkloadsAvailable.
+    pub workloads: ConditionFact,
+    /// Why a child could not be made as it should be.
+    pub refused: Option<Obstacle>,
+}
+
+/// The status of an org that can be worked on.
+pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Timestamp) -> TrayOrgStatus {
+    let placement = &valid.placement;
+    let mut conditions = begin(observed, now);
+    let placed = format!(
+        "namespace {} in Region {} ({})",
+        placement.namespace, placement.region.name, placement.region.cloud_region
+    );
+    conditions.set(
+        types::PLACED,
+        &ConditionFact::new(true, reasons::AS_SPECIFIED, placed),
+    );
+    conditions.set(types::RESIDENCY_COMPLIANT, &findings.residency);
+    conditions.set(types::WORKLOADS_AVAILABLE, &findings.workloads);
+    let lost = lost_data(observed);
+    match (&lost, &observed.facts.lost) {
+        (Some(fact), _) => {
+            conditions.set(types::DATA_LOST, fact);
+        }
+        (None, None) => {
+            conditions.keep(types::DATA_LOST);
+        }
+        (None, Some(_)) => {}
+    }
+    backups(&mut conditions, observed);
+    ready(&mut conditions, observed, valid, findings);
+    TrayOrgStatus {
+        observed_generation: observed.org.metadata.generation,
+        org_id: Some(placement.org_id.to_string()),
+        namespace: Some(placement.namespace.clone()),
+        region: Some(placement.region.clone()),
+        backup: backup_status(observed),
+        raised_workloads: valid.effective.raised.clone(),
+        excluded_volumes: excluded_volumes(valid),
+        conditions: conditions.build(),
+    }
+}
+
+/// The status of an org that cannot be worked on: what is recorded stays, and the obstacle is told.
+pub fn of_obstacle(observed: &Observed, obstacle: &Obstacle, now: Timestamp) -> TrayOrgStatus {
+    let recorded = observed.org.status.clone().unwrap_or_default();
+    let mut conditions = begin(observed, now);
+    if recorded.region.is_some() {
+        for kept in [
+            types::PLACED,
+            types::RESIDENCY_COMPLIANT,
+            types::WORKLOADS_AVAILABLE,
+            types::DATA_LOST,
+        ] {
+            conditions.keep(kept);
+        }
+    } else {
+        let fact = ConditionFact::new(false, obstacle.reason, obstacle.message.clone());
+        conditions.set(types::PLACED, &fact);
+    }
+    backups(&mut conditions, observed);
+    tell(&mut conditions, obstacle);
+    TrayOrgStatus {
+        observed_generation: observed.org.metadata.generation,
+        backup: backup_status(observed),
+        conditions: conditions.build(),
+        ..recorded
+    }
+}
+
+fn begin(observed: &Observed, now: Timestamp) -> Conditions<'_> {
+    let status = observed.org.status.as_ref();
+    let recorded = status
+        .map(|status| status.conditions.as_slice())
+        .unwrap_or_default();
+    Conditions::new(recorded, observed.org.metadata.generation, now)
+}
+
+fn tell(conditions: &mut Conditions<'_>, obstacle: &Obstacle) {
+    if obstacle.passing {
+        let fact = ConditionFact::new(false, obstacle.reason, obstacle.message.clone());
+        conditions
+            .set(types::READY, &fact)
+            .reconciling(obstacle.reason, &obstacle.message);
+    } else {
+        conditions.stalled(obstacle.reason, &obstacle.message);
+    }
+}
+
+/// Ready, and Stalled or Reconciling where it is not. The gravest comes first: a residency violation is told before
+/// anything else, and a failed backup never makes an org unready.
+fn ready(conditions: &mut Conditions<'_>, observed: &Observed, valid: &Valid, findings: &Findings) {
+    if findings.residency.status == Truth::False {
+        conditions.set(types::READY, &findings.residency);
+        conditions.set(
+            types::STALLED,
+            &ConditionFact {
+                status: Truth::True,
+                ..findings.residency.clone()
+            },
+        );
+        return;
+    }
+    if let Some(obstacle) = findings.refused.as_ref().or(valid.flaw.as_ref()) {
+        return tell(conditions, obstacle);
+    }
+    if let Some(restore) = &observed.facts.restoring {
+        let message =
+            format!("OrgRestore {restore} is under way: workloads start when its volumes are filled");
+        conditions.set(
+            types::READY,
+            &ConditionFact::new(false, reasons::RESTORING, message.clone()),
+        );
+        conditions.reconciling(reasons::RESTORING, &message);
+        return;
+    }
+    if let Some(lost) = lost_data(observed) {
+        conditions.stalled(&lost.reason, &lost.message);
+        return;
+    }
+    if valid.suspended {
+        let message = "suspended by spec.lifecycle.state: nothing runs, data and snapshots stay";
+        conditions.set(
+            types::READY,
+            &ConditionFact::new(true, reasons::SUSPENDED, message),
+        );
+        return;
+    }
+    let workloads = &findings.workloads;
+    conditions.set(types::READY, workloads);
+    if workloads.status != Truth::True {
+        conditions.reconciling(&workloads.reason, &workloads.message);
+    }
+}
+
+/// Condition DataLost; none where nothing is known to be lost.
+fn lost_data(observed: &Observed) -> Option<ConditionFact> {
+    let lost = observed.facts.lost.as_ref().filter(|lost| !lost.is_empty())?;
+    let named: Vec<String> = lost
+        .iter()
+        .map(|(claim, why)| format!("{claim}: {why}"))
+        .collect();
+    let message = format!(
+        "{}; create an OrgRestore of TrayOrg {}, or accept the loss by annotation {}",
+        named.join("; "),
+        observed.org.name_any(),
+        crate::domain::names::ANNOTATION_ACCEPT_DATA_LOSS,
+    );
+    Some(ConditionFact::new(true, reasons::VOLUME_REPLACED, message))
+}
+
+/// BackupHealthy and RpoMet: what is recorded holds until the ledger has been read.
+fn backups(conditions: &mut Conditions<'_>, observed: &Observed) {
+    if let Some(view) = &observed.facts.view {
+        conditions
+            .set(types::BACKUP_HEALTHY, &view.healthy)
+            .set(types::RPO_MET, &view.rpo);
+        return;
+    }
+    for type_ in [types::BACKUP_HEALTHY, types::RPO_MET] {
+        if conditions.recorded(type_).is_some() {
+            conditions.keep(type_);
+        } else {
+            let message = "the first snapshot is taken as soon as the workloads are available";
+            conditions.set(
+                type_,
+                &ConditionFact::new(Truth::Unknown, reasons::NO_SNAPSHOT_YET, message),
+            );
+        }
+    }
+}
+
+fn backup_status(observed: &Observed) -> Option<BackupStatus> {
+    let recorded = || {
+        observed
+            .org
+            .status
+            .as_ref()
+            .and_then(|status| status.backup.clone())
+    };
+    observed
+        .facts
+        .view
+        .as_ref()
+        .map(|view| view.status.clone())
+        .or_else(recorded)
+}
+
+fn excluded_volumes(valid: &Valid) -> Vec<String> {
+    let workloads = valid.effective.workloads.iter();
+    let excluded = workloads.filter(|w| w.backup.as_ref().is_some_and(|backup| backup.exclude));
+    excluded.flat_map(claim::claim_names).collect()
+}
+
+/// Whether a status says all there is to say: nothing is merely on its way.
+pub fn is_settled(status: &TrayOrgStatus) -> bool {
+    let reconciling = status.conditions.iter().find(|c| c.type_ == types::RECONCILING);
+    reconciling.is_none_or(|condition| condition.reason != reasons::ROLLING_OUT)
+}
+
+/// Whether the recorded status calls the org ready in its newest generation.
+pub fn was_ready(observed: &Observed) -> bool {
+    observed.org.status.as_ref().is_some_and(|status| {
+        status.observed_generation == observed.org.metadata.generation
+            && is_true(&status.conditions, types::READY)
+    })
+}

@@ -1,0 +1,521 @@
+//! What the controller makes of what it sees, without a cluster.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use kube::api::DynamicObject;
+use serde_json::{Value, json};
+
+use super::{
+    concerns::concerns,
+    observe::{Observed, observe},
+    situation,
+    status::{self, Findings},
+    validate::{Obstacle, Valid, validate},
+};
+use crate::{
+    adapters::kube::{child::ChildFact, index::Index},
+    api::{
+        conditions::{reasons, types},
+        trayorg::{BackupStatus, TrayOrg, TrayOrgStatus},
+    },
+    controllers::{
+        backup_facts::{BackupFacts, BackupView},
+        changes::{Change, Changes},
+        conditions::{ConditionFact, Truth, find, is_true},
+    },
+    resources::{child::ChildKind, org::fixtures},
+};
+
+const ID: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
+const UID: &str = "11111111-1111-4111-8111-111111111111";
+
+/// A cluster in which org acme is not placed yet, and could be.
+struct World {
+    index: Arc<Index>,
+    facts: BackupFacts,
+    org: Value,
+    region: Value,
+    policy: Value,
+    others: Vec<Value>,
+}
+
+fn object(kind: &str, name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "platform.tray.ai/v1alpha1", "kind": kind,
+        "metadata": {"name": name, "uid": UID, "generation": 3, "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": spec,
+    })
+}
+
+impl World {
+    fn new() -> Self {
+        let mut region = object("Region", "eu", &serde_json::to_value(fixtures::region()).unwrap());
+        region["status"] = json!({"conditions": [condition("Ready", "True", "all is well")]});
+        let index = Arc::<Index>::default();
+        Self {
+            facts: BackupFacts::new(Arc::new(Changes::new(index.clone()))),
+            index,
+            org: object("TrayOrg", "acme", &serde_json::to_value(fixtures::org()).unwrap()),
+            region,
+            policy: object("RetentionPolicy", "standard", &json!({})),
+            others: vec![],
+        }
+    }
+
+    fn placed() -> Self {
+        let mut world = Self::new();
+        world.org["status"] = json!({
+            "observedGeneration": 3, "orgId": ID, "namespace": "org-acme-7c9e6679",
+            "region": {"name": "eu", "jurisdiction": "EU", "cloudRegion": "eu-west-1"},
+        });
+        world
+    }
+
+    fn recorded(mut self, conditions: &Value) -> Self {
+        self.org["status"]["conditions"] = conditions.clone();
+        self
+    }
+
+    fn child(&self, kind: ChildKind, labels: &Value, object: &Value) {
+        let mut object = object.clone();
+        object["metadata"]["labels"] = labels.clone();
+        let object: DynamicObject = serde_json::from_value(object).unwrap();
+        self.index.children.put(ChildFact::of(kind, &object));
+    }
+
+    fn observed(&self) -> Observed {
+        let read = |value: &Value| serde_json::from_value(value.clone()).unwrap();
+        if !self.region.is_null() {
+            self.index
+                .regions
+                .put(serde_json::from_value(self.region.clone()).unwrap());
+        }
+        if !self.policy.is_null() {
+            self.index
+                .policies
+                .put(serde_json::from_value(self.policy.clone()).unwrap());
+            let spec = json!({"schedule": "0 */12 * * *"});
+            let schedule = object("BackupSchedule", "standard", &spec);
+            self.index
+                .schedules
+                .put(serde_json::from_value(schedule).unwrap());
+        }
+        for other in &self.others {
+            self.index.orgs.put(read(other));
+        }
+        let org: TrayOrg = read(&self.org);
+        self.index.orgs.put(org);
+        observe(&self.index, &self.facts, self.index.orgs.get("acme").unwrap())
+    }
+
+    fn valid(&self) -> Valid {
+        validate(&self.observed()).unwrap()
+    }
+
+    fn obstacle(&self) -> Obstacle {
+        validate(&self.observed()).unwrap_err()
+    }
+
+    /// The status after a pass in which `workloads` was found.
+    fn status(&self, workloads: &ConditionFact) -> TrayOrgStatus {
+        let observed = self.observed();
+        let findings = Findings {
+            residency: fact(true, "AllPodsInRegion"),
+            workloads: workloads.clone(),
+            refused: None,
+        };
+        status::of_valid(&observed, &validate(&observed).unwrap(), &findings, now())
+    }
+}
+
+fn condition(type_: &str, status: &str, message: &str) -> Value {
+    json!({"type": type_, "status": status, "reason": "Recorded", "message": message,
+        "lastTransitionTime": "2026-01-01T00:00:00Z"})
+}
+fn fact(value: bool, reason: &str) -> ConditionFact {
+    ConditionFact::new(value, reason, "said")
+}
+fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+fn reason_of(status: &TrayOrgStatus, type_: &str) -> Option<(String, String)> {
+    find(&status.conditions, type_).map(|c| (c.status.clone(), c.reason.clone()))
+}
+fn said(value: &str, reason: &str) -> Option<(String, String)> {
+    Some((value.to_owned(), reason.to_owned()))
+}
+fn is_obstacle(obstacle: &Obstacle, reason: &str, names: &[&str]) {
+    assert_eq!(obstacle.reason, reason, "{}", obstacle.message);
+    for name in names {
+        assert!(
+            obstacle.message.contains(name),
+            "{name} is not named: {}",
+            obstacle.message
+        );
+    }
+}
+
+#[test]
+fn a_good_org_is_placed_in_its_region() {
+    let valid = World::new().valid();
+    assert_eq!(valid.placement, fixtures::placement());
+    assert_eq!(valid.flaw, None);
+}
+
+#[test]
+fn an_org_without_an_id_is_found_by_its_own_uid() {
+    let mut world = World::new();
+    world.org["spec"]["orgId"].take();
+    assert_eq!(world.valid().placement.namespace, "org-acme-11111111");
+}
+
+#[test]
+fn an_unknown_region_is_named() {
+    let mut world = World::new();
+    world.org["spec"]["regionRef"]["name"] = "mars".into();
+    is_obstacle(
+        &world.obstacle(),
+        reasons::REGION_NOT_SERVED,
+        &["mars", "spec.regionRef"],
+    );
+}
+
+#[test]
+fn a_region_that_is_not_ready_or_cordoned_takes_no_new_orgs_and_keeps_those_it_has() {
+    for (field, value, reason, passing) in [
+        (
+            "/status/conditions/0/status",
+            "False",
+            reasons::REGION_NOT_READY,
+            true,
+        ),
+        ("/spec/scheduling", "Cordoned", reasons::REGION_CORDONED, false),
+    ] {
+        let (mut new, mut placed) = (World::new(), World::placed());
+        for world in [&mut new, &mut placed] {
+            world.region["spec"]["scheduling"] = "Schedulable".into();
+            *world.region.pointer_mut(field).unwrap() = value.into();
+        }
+        let obstacle = new.obstacle();
+        assert_eq!((obstacle.reason, obstacle.passing), (reason, passing));
+        assert_eq!(placed.valid().flaw, None);
+    }
+}
+
+#[test]
+fn a_placed_org_never_follows_its_region_elsewhere() {
+    let mut moved = World::placed();
+    moved.org["spec"]["regionRef"]["name"] = "us".into();
+    is_obstacle(&moved.obstacle(), reasons::REGION_CHANGED, &["eu", "us"]);
+    let mut relocated = World::placed();
+    relocated.region["spec"]["cloudRegion"] = "eu-west-3".into();
+    is_obstacle(
+        &relocated.obstacle(),
+        reasons::REGION_CHANGED,
+        &["eu-west-1", "eu-west-3"],
+    );
+}
+
+#[test]
+fn the_namespace_pins_an_org_whose_status_was_not_written() {
+    let world = World::new();
+    let labels = json!({
+        "platform.tray.ai/org": "acme", "platform.tray.ai/org-id": ID, "platform.tray.ai/region": "eu-west-3",
+        "platform.tray.ai/region-name": "eu", "platform.tray.ai/jurisdiction": "EU", "platform.tray.ai/retained": "true",
+    });
+    world.child(
+        ChildKind::Namespace,
+        &labels,
+        &json!({"metadata": {"name": "org-acme-7c9e6679"}}),
+    );
+    is_obstacle(&world.obstacle(), reasons::REGION_CHANGED, &["was eu-west-3"]);
+}
+
+#[test]
+fn two_orgs_never_share_an_id() {
+    let mut world = World::new();
+    let mut older = object("TrayOrg", "first", &world.org["spec"]);
+    older["metadata"]["creationTimestamp"] = "2025-01-01T00:00:00Z".into();
+    world.others.push(older);
+    is_obstacle(&world.obstacle(), reasons::ORG_ID_IN_USE, &["first", ID]);
+    // And look again when that one is gone.
+    let observed = world.observed();
+    let told = status::of_obstacle(&observed, &world.obstacle(), now());
+    world.org["status"] = serde_json::to_value(told).unwrap();
+    world.observed();
+    world.index.orgs.remove("first", None);
+    let concerned = concerns(&Change::Org("first".into()), &world.index);
+    assert!(concerned.contains(&"acme".to_owned()), "{concerned:?}");
+}
+
+#[test]
+fn an_id_that_is_known_never_changes() {
+    let mut world = World::placed();
+    world.org["spec"]["orgId"] = UID.into();
+    is_obstacle(&world.obstacle(), reasons::ORG_ID_CHANGED, &[ID]);
+}
+
+#[test]
+fn a_missing_policy_stops_a_new_org_and_is_told_of_a_placed_one() {
+    let (mut new, mut placed) = (World::new(), World::placed());
+    (new.policy, placed.policy) = (Value::Null, Value::Null);
+    is_obstacle(
+        &new.obstacle(),
+        reasons::RETENTION_POLICY_MISSING,
+        &["standard", "spec.retentionPolicyRef"],
+    );
+    let flaw = placed.valid().flaw.unwrap();
+    is_obstacle(&flaw, reasons::RETENTION_POLICY_MISSING, &["standard"]);
+    let told = placed.status(&fact(true, "AsSpecified"));
+    assert_eq!(
+        reason_of(&told, types::STALLED),
+        said("True", "RetentionPolicyMissing")
+    );
+    assert!(!is_true(&told.conditions, types::READY));
+}
+
+#[test]
+fn a_missing_schedule_is_told() {
+    let mut world = World::placed();
+    world.org["spec"]["backupScheduleRef"] = json!({"name": "gone"});
+    is_obstacle(
+        &world.valid().flaw.unwrap(),
+        reasons::BACKUP_SCHEDULE_MISSING,
+        &["gone"],
+    );
+}
+
+#[test]
+fn a_production_region_demands_two_weeks_of_snapshots() {
+    let mut world = World::new();
+    world.policy["spec"]["snapshots"] = json!({"keepDays": 13, "keepAtLeast": 3});
+    is_obstacle(
+        &world.obstacle(),
+        reasons::RETENTION_TOO_SHORT,
+        &["standard", "13", "14"],
+    );
+    world.region["spec"]["stage"] = "NonProduction".into();
+    assert_eq!(world.valid().flaw, None);
+}
+
+#[test]
+fn a_name_of_the_regions_workloads_is_refused() {
+    let mut world = World::placed();
+    world.org["spec"]["workloads"] = json!([{"name": "db", "kind": "Deployment", "image": "x"}]);
+    is_obstacle(&world.obstacle(), reasons::WORKLOAD_NAME_TAKEN, &["db"]);
+}
+
+#[test]
+fn a_status_pins_the_org_and_says_that_it_is_ready() {
+    let told = World::new().status(&fact(true, "AsSpecified"));
+    assert_eq!(told.org_id.as_deref(), Some(ID));
+    assert_eq!(told.namespace.as_deref(), Some("org-acme-7c9e6679"));
+    assert_eq!(
+        told.region.as_ref().map(|r| r.cloud_region.as_str()),
+        Some("eu-west-1")
+    );
+    assert_eq!(told.observed_generation, Some(3));
+    for type_ in [
+        types::READY,
+        types::PLACED,
+        types::RESIDENCY_COMPLIANT,
+        types::WORKLOADS_AVAILABLE,
+    ] {
+        assert!(is_true(&told.conditions, type_), "{type_}");
+    }
+    for type_ in [types::RECONCILING, types::STALLED, types::DATA_LOST] {
+        assert!(
+            find(&told.conditions, type_).is_none(),
+            "{type_} is absent unless true"
+        );
+    }
+    assert_eq!(reason_of(&told, types::RPO_MET), said("Unknown", "NoSnapshotYet"));
+}
+
+#[test]
+fn a_status_edited_by_hand_is_corrected() {
+    let mut world = World::placed();
+    let right = world.status(&fact(true, "AsSpecified"));
+    world.org["status"] = serde_json::to_value(&right).unwrap();
+    assert_eq!(
+        world.status(&fact(true, "AsSpecified")),
+        right,
+        "what is right is written once"
+    );
+    world.org["status"]["conditions"][0]["status"] = "False".into();
+    world.org["status"]["raisedWorkloads"] = json!(["made-up"]);
+    let corrected = world.status(&fact(true, "AsSpecified"));
+    assert!(is_true(&corrected.conditions, types::READY));
+    assert_eq!(corrected.raised_workloads, right.raised_workloads);
+}
+
+#[test]
+fn what_is_on_its_way_is_reconciling_and_not_settled() {
+    let told = World::placed().status(&fact(false, reasons::ROLLING_OUT));
+    assert_eq!(reason_of(&told, types::RECONCILING), said("True", "RollingOut"));
+    assert!(!status::is_settled(&told));
+    let told = World::placed().status(&fact(false, reasons::IMAGE_UNAVAILABLE));
+    assert!(
+        status::is_settled(&told),
+        "what a person can mend is told at once"
+    );
+}
+
+#[test]
+fn a_pod_in_another_region_is_worse_than_anything_else() {
+    let world = World::placed();
+    let observed = world.observed();
+    let findings = Findings {
+        residency: fact(false, reasons::POD_OUTSIDE_REGION),
+        workloads: fact(true, "AsSpecified"),
+        refused: None,
+    };
+    let told = status::of_valid(&observed, &world.valid(), &findings, now());
+    assert_eq!(reason_of(&told, types::READY), said("False", "PodOutsideRegion"));
+    assert!(is_true(&told.conditions, types::STALLED));
+}
+
+#[test]
+fn a_failed_backup_or_a_missed_objective_does_not_make_an_org_unready() {
+    let world = World::placed();
+    let status = BackupStatus {
+        count: Some(2),
+        ..BackupStatus::default()
+    };
+    let view = BackupView {
+        status,
+        healthy: fact(false, "LastRunFailed"),
+        rpo: fact(false, "RpoBreached"),
+    };
+    world.facts.set_view(&ID.parse().unwrap(), view);
+    let told = world.status(&fact(true, "AsSpecified"));
+    assert!(is_true(&told.conditions, types::READY));
+    assert_eq!(
+        reason_of(&told, types::BACKUP_HEALTHY),
+        said("False", "LastRunFailed")
+    );
+    assert_eq!(told.backup.and_then(|backup| backup.count), Some(2));
+}
+
+#[test]
+fn what_was_known_of_backups_holds_until_the_ledger_is_read() {
+    let mut world = World::placed().recorded(&json!([
+        condition("RpoMet", "True", "m"),
+        condition("DataLost", "True", "m")
+    ]));
+    world.org["status"]["backup"] = json!({"count": 7});
+    let told = world.status(&fact(true, "AsSpecified"));
+    assert_eq!(reason_of(&told, types::RPO_MET), said("True", "Recorded"));
+    assert!(is_true(&told.conditions, types::DATA_LOST));
+    assert_eq!(told.backup.as_ref().and_then(|backup| backup.count), Some(7));
+    world.facts.set_lost(&ID.parse().unwrap(), BTreeMap::new());
+    assert!(
+        find(
+            &world.status(&fact(true, "AsSpecified")).conditions,
+            types::DATA_LOST
+        )
+        .is_none()
+    );
+}
+
+#[test]
+fn lost_data_stops_its_workload_and_asks_for_a_person() {
+    let world = World::placed();
+    let lost = BTreeMap::from([("data-db-0".to_owned(), "the claim is gone".to_owned())]);
+    world.facts.set_lost(&ID.parse().unwrap(), lost);
+    let situation = situation::of(&world.observed(), &world.valid());
+    assert_eq!(situation.lost_claims.iter().collect::<Vec<_>>(), ["data-db-0"]);
+    let told = world.status(&fact(true, "AsSpecified"));
+    assert_eq!(reason_of(&told, types::STALLED), said("True", "VolumeReplaced"));
+    let message = &find(&told.conditions, types::DATA_LOST).unwrap().message;
+    assert!(
+        message.contains("data-db-0") && message.contains("OrgRestore"),
+        "{message}"
+    );
+}
+
+#[test]
+fn what_was_stopped_for_lost_data_stays_so_over_a_start() {
+    let world = World::placed().recorded(&json!([condition("DataLost", "True", "m")]));
+    let labels = json!({"platform.tray.ai/org": "acme"});
+    let stateful_set = |name: &str, replicas: i64| json!({"metadata": {"name": name, "namespace": "org-acme-7c9e6679"}, "spec": {"replicas": replicas}});
+    world.child(ChildKind::StatefulSet, &labels, &stateful_set("db", 0));
+    let situation = situation::of(&world.observed(), &world.valid());
+    assert_eq!(situation.lost_claims.iter().collect::<Vec<_>>(), ["data-db-0"]);
+}
+
+#[test]
+fn a_restore_stops_everything_even_before_its_controller_looked_at_it() {
+    let world = World::placed();
+    assert!(!situation::of(&world.observed(), &world.valid()).restoring);
+    let spec =
+        json!({"orgRef": {"name": "acme"}, "snapshot": {"latestGood": true}, "target": {"inPlace": true}});
+    for (phase, stops) in [
+        ("Pending", false),
+        ("Draining", true),
+        ("Filling", true),
+        ("Starting", false),
+    ] {
+        let mut restore = object("OrgRestore", "r", &spec);
+        restore["status"] = json!({"phase": phase});
+        world.index.restores.put(serde_json::from_value(restore).unwrap());
+        assert_eq!(
+            situation::of(&world.observed(), &world.valid()).restoring,
+            stops,
+            "{phase}"
+        );
+    }
+    world.facts.set_restoring(&ID.parse().unwrap(), Some("r".into()));
+    let told = world.status(&fact(false, reasons::ROLLING_OUT));
+    assert_eq!(reason_of(&told, types::READY), said("False", "Restoring"));
+}
+
+#[test]
+fn a_suspended_org_is_as_it_should_be() {
+    let mut world = World::placed();
+    world.org["spec"]["lifecycle"] = json!({"state": "Suspended"});
+    assert!(situation::of(&world.observed(), &world.valid()).suspended);
+    let told = world.status(&fact(false, reasons::SUSPENDED));
+    assert_eq!(reason_of(&told, types::READY), said("True", "Suspended"));
+    assert_eq!(
+        reason_of(&told, types::WORKLOADS_AVAILABLE),
+        said("False", "Suspended")
+    );
+}
+
+#[test]
+fn an_obstacle_leaves_what_is_recorded() {
+    let mut world = World::placed().recorded(&json!([condition("WorkloadsAvailable", "True", "m")]));
+    world.region = Value::Null;
+    let (observed, obstacle) = (world.observed(), world.obstacle());
+    let told = status::of_obstacle(&observed, &obstacle, now());
+    assert_eq!(told.namespace.as_deref(), Some("org-acme-7c9e6679"));
+    assert!(is_true(&told.conditions, types::WORKLOADS_AVAILABLE));
+    assert_eq!(reason_of(&told, types::STALLED), said("True", "RegionNotServed"));
+    let truth = find(&told.conditions, types::READY).map(|c| Truth::parse(&c.status));
+    assert_eq!(truth, Some(Truth::False));
+}
+
+#[test]
+fn orgs_are_looked_at_again_when_what_they_name_changes() {
+    let world = World::placed();
+    world.observed();
+    let acme = vec!["acme".to_owned()];
+    for (change, concerned) in [
+        (Change::Region("eu".into()), acme.clone()),
+        (Change::Region("us".into()), vec![]),
+        (Change::RetentionPolicy("standard".into()), acme.clone()),
+        (Change::BackupSchedule("other".into()), vec![]),
+        (Change::BackupFacts(ID.parse().unwrap()), acme.clone()),
+        (
+            Change::Restore {
+                name: "r".into(),
+                org: "acme".into(),
+            },
+            acme,
+        ),
+    ] {
+        assert_eq!(concerns(&change, &world.index), concerned, "{change:?}");
+    }
+}

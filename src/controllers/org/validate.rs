@@ -1,0 +1,245 @@
+//! Whether an org can be worked on: a chain of checks over what was observed, first come first told. Pure.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+
+use super::observe::{Observed, org_id};
+use crate::{
+    api::{
+        conditions::{reasons, types},
+        region::{Region, Scheduling, Stage},
+        trayorg::{LifecycleState, PinnedRegion, TrayOrg},
+    },
+    controllers::conditions,
+    domain::{
+        cloud_regions::Jurisdiction,
+        ids::OrgId,
+        names,
+        placement::{self, Candidate, Place, Refusal},
+    },
+    resources::{
+        child::ChildKind,
+        org::{
+            Placement,
+            effective::{self, Effective},
+        },
+    },
+};
+
+/// Least days for which a Production region's orgs keep their snapshots.
+const LEAST_KEEP_DAYS: i32 = 14;
+
+/// What stands in an org's way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// A constant of `api::conditions::reasons`.
+    pub reason: &'static str,
+    /// Names the object, the field and the remedy.
+    pub message: String,
+    /// It goes away by itself: no person has to act.
+    pub passing: bool,
+}
+
+impl Obstacle {
+    fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            passing: false,
+        }
+    }
+}
+
+/// An org that can be worked on.
+#[derive(Clone, Debug)]
+pub struct Valid {
+    /// Which org, and where.
+    pub placement: Placement,
+    /// The Region it lives in.
+    pub region: Arc<Region>,
+    /// What it runs.
+    pub effective: Effective,
+    /// It is suspended.
+    pub suspended: bool,
+    /// What a person has to put in order, though what the org has goes on and is kept up.
+    pub flaw: Option<Obstacle>,
+}
+
+/// Checks an org. An obstacle leaves whatever it has as it is: nothing is ever torn down for one.
+pub fn validate(observed: &Observed) -> Result<Valid, Obstacle> {
+    let org = &*observed.org;
+    let id = identity(org, observed.holder.as_deref())?;
+    let placement = place(observed, id)?;
+    let Some(region) = observed.region.clone() else {
+        return Err(Obstacle::new(
+            reasons::REGION_NOT_SERVED,
+            Refusal::NotServed(placement.region.name).to_string(),
+        ));
+    };
+    let effective = effective::workloads(&org.spec, &region.spec)
+        .map_err(|taken| Obstacle::new(reasons::WORKLOAD_NAME_TAKEN, taken.to_string()))?;
+    match references(observed, &region).or_else(|| idle_overrides(&effective)) {
+        // A namespace is not made for an org whose snapshots nobody can take.
+        Some(flaw) if !is_placed(observed) => Err(flaw),
+        flaw => Ok(Valid {
+            placement,
+            region,
+            effective,
+            suspended: org.spec.lifecycle.state == LifecycleState::Suspended,
+            flaw,
+        }),
+    }
+}
+
+fn identity(org: &TrayOrg, holder: Option<&str>) -> Result<OrgId, Obstacle> {
+    let name = org.name_any();
+    let recorded = org.status.as_ref().and_then(|status| status.org_id.as_deref());
+    if let (Some(recorded), Some(wanted)) = (recorded, org.spec.org_id.as_deref())
+        && recorded != wanted
+    {
+        let message = format!("spec.orgId of TrayOrg {name} was {recorded} and never changes: put it back");
+        return Err(Obstacle::new(reasons::ORG_ID_CHANGED, message));
+    }
+    let id = org_id(org).ok_or_else(|| {
+        Obstacle::new(
+            reasons::MALFORMED,
+            format!("spec.orgId of TrayOrg {name} must be a lower-case UUID"),
+        )
+    })?;
+    match holder {
+        Some(holder) if holder != name => Err(Obstacle::new(
+            reasons::ORG_ID_IN_USE,
+            format!("spec.orgId: {id} is the orgId of TrayOrg {holder}: give {name} one of its own"),
+        )),
+        _ => Ok(id),
+    }
+}
+
+/// Where the org is pinned to: in its status, or on its namespace where the status was not written yet or is a new
+/// TrayOrg's.
+pub fn pinned(observed: &Observed, id: &OrgId) -> Option<Place> {
+    let recorded = observed
+        .org
+        .status
+        .as_ref()
+        .and_then(|status| status.region.as_ref());
+    if let Some(region) = recorded {
+        return Some(Place {
+            region: region.name.clone(),
+            jurisdiction: region.jurisdiction,
+            cloud_region: region.cloud_region.clone(),
+        });
+    }
+    let name = names::org_namespace(&observed.org.name_any(), id);
+    let namespaces = observed
+        .children
+        .iter()
+        .filter(|child| child.id.kind == ChildKind::Namespace);
+    let namespace = namespaces.into_iter().find(|child| child.id.name == name)?;
+    let label = |name: &str| namespace.labels.get(name);
+    let jurisdiction = label(names::LABEL_JURISDICTION)?;
+    Some(Place {
+        region: label(names::LABEL_REGION_NAME)?.clone(),
+        jurisdiction: Jurisdiction::ALL
+            .into_iter()
+            .find(|j| j.as_str() == jurisdiction)?,
+        cloud_region: label(names::LABEL_REGION)?.clone(),
+    })
+}
+
+fn is_placed(observed: &Observed) -> bool {
+    let status = observed.org.status.as_ref();
+    status.is_some_and(|status| status.region.is_some())
+        || observed
+            .children
+            .iter()
+            .any(|child| child.id.kind == ChildKind::Namespace)
+}
+
+fn place(observed: &Observed, id: OrgId) -> Result<Placement, Obstacle> {
+    let candidate = observed.region.as_deref().map(candidate);
+    let pinned = pinned(observed, &id);
+    let wanted = &observed.org.spec.region_ref.name;
+    let place = placement::place(wanted, candidate.as_ref(), pinned.as_ref()).map_err(|refusal| {
+        let (reason, passing) = match &refusal {
+            Refusal::NotServed(_) => (reasons::REGION_NOT_SERVED, false),
+            Refusal::Moved { .. } | Refusal::Relocated { .. } => (reasons::REGION_CHANGED, false),
+            Refusal::Cordoned(_) => (reasons::REGION_CORDONED, false),
+            Refusal::NotReady { .. } => (reasons::REGION_NOT_READY, true),
+        };
+        Obstacle {
+            reason,
+            message: refusal.to_string(),
+            passing,
+        }
+    })?;
+    let region = PinnedRegion {
+        name: place.region,
+        jurisdiction: place.jurisdiction,
+        cloud_region: place.cloud_region,
+    };
+    Ok(Placement::new(observed.org.name_any(), id, region))
+}
+
+fn candidate(region: &Region) -> Candidate {
+    let recorded = region
+        .status
+        .as_ref()
+        .map(|status| status.conditions.as_slice())
+        .unwrap_or_default();
+    let not_ready = match conditions::find(recorded, types::READY) {
+        Some(ready) if ready.status == "True" => None,
+        Some(ready) => Some(ready.message.clone()),
+        None => Some("it has not been looked at yet".to_owned()),
+    };
+    Candidate {
+        place: Place {
+            region: region.name_any(),
+            jurisdiction: region.spec.jurisdiction,
+            cloud_region: region.spec.cloud_region.clone(),
+        },
+        cordoned: region.spec.scheduling == Scheduling::Cordoned,
+        not_ready,
+    }
+}
+
+/// The objects that the org's snapshots are kept and taken by.
+fn references(observed: &Observed, region: &Region) -> Option<Obstacle> {
+    let spec = &observed.org.spec;
+    let Some(policy) = &observed.policy else {
+        let name = &spec.retention_policy_ref.name;
+        let message = format!(
+            "spec.retentionPolicyRef: there is no RetentionPolicy {name}: create it, or name another"
+        );
+        return Some(Obstacle::new(reasons::RETENTION_POLICY_MISSING, message));
+    };
+    let keep_days = policy.spec.snapshots.keep_days;
+    if region.spec.stage == Stage::Production && keep_days < LEAST_KEEP_DAYS {
+        let message = format!(
+            "RetentionPolicy {} keeps snapshots for {keep_days} days, and Production Region {} demands \
+             {LEAST_KEEP_DAYS}: raise its spec.snapshots.keepDays, or name another in spec.retentionPolicyRef",
+            policy.name_any(),
+            region.name_any(),
+        );
+        return Some(Obstacle::new(reasons::RETENTION_TOO_SHORT, message));
+    }
+    if observed.schedule.is_none() {
+        let name = &spec.backup_schedule_ref.name;
+        let message =
+            format!("spec.backupScheduleRef: there is no BackupSchedule {name}: create it, or name another");
+        return Some(Obstacle::new(reasons::BACKUP_SCHEDULE_MISSING, message));
+    }
+    None
+}
+
+fn idle_overrides(effective: &Effective) -> Option<Obstacle> {
+    let idle = &effective.idle_overrides;
+    let message = || {
+        format!(
+            "spec.overrides: the region has no {} to change: remove it, or correct its name",
+            idle.join(", ")
+        )
+    };
+    (!idle.is_empty()).then(|| Obstacle::new(reasons::OVERRIDE_UNKNOWN, message()))
+}

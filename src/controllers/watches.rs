@@ -1,0 +1,380 @@
+//! One watch per kind, shared by all controllers. Of an object only what somebody asks for is kept; what changed is
+//! published.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{Node, Pod},
+    storage::v1::StorageClass,
+};
+use kube::{
+    Resource, ResourceExt,
+    api::DynamicObject,
+    core::{DeserializeGuard, error_boundary::InvalidObject},
+};
+use tokio::task::JoinSet;
+
+use super::{changes::Change, context::Context};
+use crate::{
+    adapters::kube::{
+        apply::api_resource,
+        child::ChildFact,
+        facts::{JobFact, Key, NodeFact, PodFact, StorageClassFact},
+        index::{Malformed, OwnKind},
+        table::{Put, Row, Table},
+        watch::{Watched, follow},
+    },
+    api::{
+        backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, region::Region,
+        retention_policy::RetentionPolicy, trayorg::TrayOrg,
+    },
+    domain::names,
+    resources::child::{ChildId, ChildKind},
+    telemetry::readiness::Readiness,
+};
+
+/// Starts every watch. `readiness` waits for each until everything there is has been read.
+pub fn start(ctx: &Arc<Context>, readiness: &Arc<Readiness>) -> JoinSet<()> {
+    let mut watches = JoinSet::new();
+    own::<Region>(&mut watches, ctx, readiness, |r| Change::Region(r.name_any()));
+    own::<RetentionPolicy>(&mut watches, ctx, readiness, |p| {
+        Change::RetentionPolicy(p.name_any())
+    });
+    own::<BackupSchedule>(&mut watches, ctx, readiness, |s| {
+        Change::BackupSchedule(s.name_any())
+    });
+    own::<TrayOrg>(&mut watches, ctx, readiness, |o| Change::Org(o.name_any()));
+    own::<OrgSnapshot>(&mut watches, ctx, readiness, |s| Change::Snapshot {
+        name: s.name_any(),
+        org: s.spec.org_ref.name.clone(),
+    });
+    own::<OrgRestore>(&mut watches, ctx, readiness, |r| Change::Restore {
+        name: r.name_any(),
+        org: r.spec.org_ref.name.clone(),
+    });
+    facts::<NodeFact>(&mut watches, ctx, readiness, "");
+    facts::<StorageClassFact>(&mut watches, ctx, readiness, "");
+    facts::<PodFact>(&mut watches, ctx, readiness, names::LABEL_ORG);
+    let movers = format!("{}={}", names::LABEL_COMPONENT, names::COMPONENT_MOVER);
+    facts::<JobFact>(&mut watches, ctx, readiness, &movers);
+    let ours = format!("{}={}", names::LABEL_MANAGED_BY, names::OPERATOR);
+    for kind in ChildKind::ALL {
+        let watched = Children {
+            kind,
+            ctx: ctx.clone(),
+            sync: Sync::new(readiness, kind.plural()),
+        };
+        let (client, ours) = (ctx.client.clone(), ours.clone());
+        watches.spawn(async move { follow(client, api_resource(kind), &ours, watched).await });
+    }
+    watches
+}
+
+/// Tells readiness of the first sync of one watch.
+struct Sync {
+    readiness: Arc<Readiness>,
+    name: String,
+}
+
+impl Sync {
+    fn new(readiness: &Arc<Readiness>, name: impl Into<String>) -> Self {
+        let name = name.into();
+        readiness.needs(&name);
+        Self {
+            readiness: readiness.clone(),
+            name,
+        }
+    }
+    fn done(&self) {
+        self.readiness.has(&self.name);
+    }
+}
+
+// ---- our own kinds ----
+
+struct Own<K> {
+    ctx: Arc<Context>,
+    change: fn(&K) -> Change,
+    sync: Sync,
+}
+
+fn own<K: OwnKind>(
+    watches: &mut JoinSet<()>,
+    ctx: &Arc<Context>,
+    readiness: &Arc<Readiness>,
+    change: fn(&K) -> Change,
+) {
+    let watched = Own {
+        ctx: ctx.clone(),
+        change,
+        sync: Sync::new(readiness, K::plural(&())),
+    };
+    let client = ctx.client.clone();
+    watches.spawn(async move { follow(client, (), "", watched).await });
+}
+
+impl<K: OwnKind> Own<K> {
+    /// An object that cannot be read is news to those who look at its kind, and to [`super::malformed`].
+    fn malformed(&self, invalid: InvalidObject) -> String {
+        let name = invalid.metadata.name.clone().unwrap_or_default();
+        let kind = K::kind(&()).into_owned();
+        K::objects(&self.ctx.index).remove(&name, None);
+        self.ctx.index.malformed.put(Malformed {
+            kind: kind.clone(),
+            metadata: invalid.metadata,
+            error: invalid.error,
+        });
+        self.publish_malformed(kind, &name);
+        name
+    }
+
+    fn publish_malformed(&self, kind: String, name: &str) {
+        let name = name.to_owned();
+        match kind.as_str() {
+            "TrayOrg" => self.ctx.changes.publish(&Change::Org(name.clone())),
+            "Region" => self.ctx.changes.publish(&Change::Region(name.clone())),
+            "RetentionPolicy" => self.ctx.changes.publish(&Change::RetentionPolicy(name.clone())),
+            "BackupSchedule" => self.ctx.changes.publish(&Change::BackupSchedule(name.clone())),
+            _ => {}
+        }
+        self.ctx.changes.publish(&Change::Malformed { kind, name });
+    }
+
+    fn readable(&self, name: &str) {
+        let key = (K::kind(&()).into_owned(), name.to_owned());
+        if self.ctx.index.malformed.remove(&key, None).is_some() {
+            self.publish_malformed(key.0, name);
+        }
+    }
+}
+
+impl<K: OwnKind> Watched for Own<K> {
+    type Object = DeserializeGuard<K>;
+    type Key = String;
+
+    fn put(&self, object: Self::Object, listed: bool) -> String {
+        let object = match object.0 {
+            Ok(object) => object,
+            Err(invalid) => return self.malformed(invalid),
+        };
+        let (name, change) = (object.name_any(), (self.change)(&object));
+        self.readable(&name);
+        let new = K::objects(&self.ctx.index).put(object);
+        // The answer to our own write is in the index before the watch shows it: others have not heard of it yet.
+        if new || !listed {
+            self.ctx.changes.publish(&change);
+        }
+        name
+    }
+
+    fn delete(&self, object: Self::Object) {
+        match object.0 {
+            Ok(object) => {
+                K::objects(&self.ctx.index).remove(&object.name_any(), object.uid().as_deref());
+                self.ctx.changes.publish(&(self.change)(&object));
+            }
+            Err(invalid) => self.readable(&invalid.metadata.name.unwrap_or_default()),
+        }
+    }
+
+    fn known(&self) -> BTreeSet<String> {
+        let kind = K::kind(&());
+        let malformed = self.ctx.index.malformed.keys().into_iter();
+        let malformed = malformed.filter(|(of, _)| *of == kind).map(|(_, name)| name);
+        K::objects(&self.ctx.index)
+            .names()
+            .into_iter()
+            .chain(malformed)
+            .collect()
+    }
+
+    fn vanish(&self, name: &String) {
+        if let Some(object) = K::objects(&self.ctx.index).get(name) {
+            K::objects(&self.ctx.index).remove(name, None);
+            self.ctx.changes.publish(&(self.change)(&object));
+        }
+        self.readable(name);
+    }
+
+    fn synced(&self) {
+        self.sync.done();
+    }
+}
+
+// ---- facts of other kinds ----
+
+/// A row of facts: of what, where it is kept, and what its change is.
+trait Fact: Row<Key = Key> + Clone + Send + std::marker::Sync + 'static {
+    type Object: Resource<DynamicType = ()>
+        + Clone
+        + serde::de::DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + 'static;
+    fn of(object: &Self::Object) -> Self;
+    fn table(ctx: &Context) -> &Table<Self>;
+    fn same(&self, other: &Self) -> bool;
+    fn change(&self, before: Option<&Self>) -> Change;
+}
+
+macro_rules! fact {
+    ($type:ty, $object:ty, $table:ident, $change:expr) => {
+        impl Fact for $type {
+            type Object = $object;
+            fn of(object: &$object) -> Self {
+                <$type>::of(object)
+            }
+            fn table(ctx: &Context) -> &Table<Self> {
+                &ctx.index.$table
+            }
+            fn same(&self, other: &Self) -> bool {
+                self.says_the_same(other)
+            }
+            fn change(&self, before: Option<&Self>) -> Change {
+                let change: fn(&$type, Option<&$type>) -> Change = $change;
+                change(self, before)
+            }
+        }
+    };
+}
+fact!(NodeFact, Node, nodes, |node, before| {
+    let regions: BTreeSet<String> = node
+        .region
+        .iter()
+        .chain(before.and_then(|b| b.region.as_ref()))
+        .cloned()
+        .collect();
+    Change::Node {
+        name: node.name.clone(),
+        regions: regions.into_iter().collect(),
+    }
+});
+fact!(StorageClassFact, StorageClass, storage_classes, |class, _| {
+    Change::StorageClass(class.name.clone())
+});
+fact!(PodFact, Pod, pods, |pod, _| Change::Pod {
+    org: pod.org.clone().unwrap_or_default(),
+    namespace: pod.namespace.clone(),
+    name: pod.name.clone(),
+});
+fact!(JobFact, Job, jobs, |job, _| Change::Mover {
+    org: job.org.clone().unwrap_or_default(),
+    owner: job.owner.clone().unwrap_or_default(),
+    name: job.name.clone(),
+});
+
+struct Facts<F> {
+    ctx: Arc<Context>,
+    sync: Sync,
+    of: std::marker::PhantomData<fn(F)>,
+}
+
+fn facts<F: Fact>(watches: &mut JoinSet<()>, ctx: &Arc<Context>, readiness: &Arc<Readiness>, labels: &str) {
+    let watched = Facts::<F> {
+        ctx: ctx.clone(),
+        sync: Sync::new(readiness, F::Object::plural(&())),
+        of: std::marker::PhantomData,
+    };
+    let (client, labels) = (ctx.client.clone(), labels.to_owned());
+    watches.spawn(async move { follow(client, (), &labels, watched).await });
+}
+
+impl<F: Fact> Watched for Facts<F> {
+    type Object = F::Object;
+    type Key = Key;
+
+    fn put(&self, object: F::Object, _: bool) -> Key {
+        let fact = F::of(&object);
+        let key = fact.key();
+        if let Put::Done(before) = F::table(&self.ctx).put(fact.clone())
+            && before.as_deref().is_none_or(|before| !fact.same(before))
+        {
+            self.ctx.changes.publish(&fact.change(before.as_deref()));
+        }
+        key
+    }
+
+    fn delete(&self, object: F::Object) {
+        let fact = F::of(&object);
+        if F::table(&self.ctx)
+            .remove(&fact.key(), Some(fact.uid()))
+            .is_some()
+        {
+            self.ctx.changes.publish(&fact.change(None));
+        }
+    }
+
+    fn known(&self) -> BTreeSet<Key> {
+        F::table(&self.ctx).keys()
+    }
+
+    fn vanish(&self, key: &Key) {
+        if let Some(gone) = F::table(&self.ctx).remove(key, None) {
+            self.ctx.changes.publish(&gone.change(None));
+        }
+    }
+
+    fn synced(&self) {
+        self.sync.done();
+    }
+}
+
+// ---- children ----
+
+struct Children {
+    kind: ChildKind,
+    ctx: Arc<Context>,
+    sync: Sync,
+}
+
+impl Children {
+    fn publish(&self, fact: &ChildFact) {
+        self.ctx.changes.publish(&Change::Child {
+            org: fact.group().unwrap_or_default().to_owned(),
+            id: fact.id.clone(),
+        });
+    }
+}
+
+impl Watched for Children {
+    type Object = DynamicObject;
+    type Key = ChildId;
+
+    fn put(&self, object: DynamicObject, _: bool) -> ChildId {
+        let fact = ChildFact::of(self.kind, &object);
+        let id = fact.id.clone();
+        let before = self.ctx.index.children.get(&id);
+        if self.ctx.index.observe_child(fact.clone()) {
+            // Whose it was has to know, too, where somebody changed the org's label.
+            if let Some(before) = before.filter(|before| before.group() != fact.group()) {
+                self.publish(&before);
+            }
+            self.publish(&fact);
+        }
+        id
+    }
+
+    fn delete(&self, object: DynamicObject) {
+        let fact = ChildFact::of(self.kind, &object);
+        if let Some(gone) = self.ctx.index.children.remove(&fact.id, Some(fact.uid())) {
+            self.publish(&gone);
+        }
+    }
+
+    fn known(&self) -> BTreeSet<ChildId> {
+        let mut known = self.ctx.index.children.keys();
+        known.retain(|id| id.kind == self.kind);
+        known
+    }
+
+    fn vanish(&self, id: &ChildId) {
+        if let Some(gone) = self.ctx.index.children.remove(id, None) {
+            self.publish(&gone);
+        }
+    }
+
+    fn synced(&self) {
+        self.sync.done();
+    }
+}

@@ -1,0 +1,8 @@
+//! Whole movers over fakes of everything outside.
+
+mod engine;
+mod fakes;
+mod objects;
+mod process;
+mod prune;
+mod volume;

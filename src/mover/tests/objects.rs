@@ -1,0 +1,333 @@
+use serde_json::{Value, json};
+
+use super::{
+    engine::record,
+    fakes::{NAMESPACE, Namespace, World, run},
+};
+use crate::{
+    domain::mover_task::{Action, FailureReason, MoverOutcome},
+    mover::perform,
+    ports::mover::ServedKind,
+};
+
+fn snapshot() -> Action {
+    Action::SnapshotObjects {
+        run_id: run(),
+        part: "objects".parse().unwrap(),
+        namespace: NAMESPACE.into(),
+    }
+}
+fn restore(content_digest: &str) -> Action {
+    Action::RestoreObjects {
+        run_id: run(),
+        namespace: NAMESPACE.into(),
+        content_digest: content_digest.to_owned(),
+    }
+}
+fn object(api_version: &str, kind: &str, name: &str, rest: Value) -> Value {
+    let mut object = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}});
+    for (field, value) in rest.as_object().unwrap() {
+        object[field] = value.clone();
+    }
+    object
+}
+fn config(name: &str, value: &str) -> Value {
+    object("v1", "ConfigMap", name, json!({"data": {"k": value}}))
+}
+fn rendered(mut object: Value) -> Value {
+    object["metadata"]["labels"] = json!({"app.kubernetes.io/managed-by": "tray-operator"});
+    object
+}
+/// Five ConfigMaps are three pages.
+fn org_objects() -> Vec<Value> {
+    let mut mover = rendered(object(
+        "v1",
+        "Secret",
+        "snap-x",
+        json!({"data": {"credentials.json": "c2VjcmV0"}}),
+    ));
+    mover["metadata"]["labels"]["platform.tray.ai/component"] = json!("mover");
+    let mut objects: Vec<Value> = (0..5).map(|n| config(&format!("c{n}"), "v")).collect();
+    objects.extend([
+        object(
+            "v1",
+            "Secret",
+            "theirs",
+            json!({"data": {"password": "aHVudGVyMg=="}}),
+        ),
+        object(
+            "v1",
+            "Secret",
+            "a-token",
+            json!({"type": "kubernetes.io/service-account-token"}),
+        ),
+        mover,
+        rendered(object(
+            "v1",
+            "Service",
+            "db",
+            json!({"spec": {"clusterIP": "None"}}),
+        )),
+        object(
+            "v1",
+            "Service",
+            "extra",
+            json!({"spec": {"clusterIP": "10.0.0.9", "clusterIPs": ["10.0.0.9"]}}),
+        ),
+        object(
+            "apps/v1",
+            "Deployment",
+            "extra",
+            json!({"spec": {"replicas": 1}, "status": {"replicas": 1}}),
+        ),
+    ]);
+    objects
+}
+async fn archived(world: &World) -> crate::domain::manifest::PartRecord {
+    perform(world.session("pod-1", snapshot())).await.unwrap();
+    record(&world.bucket.of(&World::record_key("objects", "pod-1")).unwrap())
+}
+fn with_kinds(kinds: &[(&str, &str)]) -> Namespace {
+    let custom_kinds = kinds.iter().map(|(group, plural)| ServedKind {
+        group: (*group).into(),
+        plural: (*plural).into(),
+    });
+    Namespace {
+        custom_kinds: custom_kinds.collect(),
+        ..Namespace::with(&org_objects())
+    }
+}
+
+#[tokio::test]
+async fn objects_go_to_the_bucket_and_come_back() {
+    let world = World::new(Namespace::with(&org_objects()));
+    let record = archived(&world).await;
+    assert_eq!((record.objects, record.files), (9, 0));
+    assert!(record.verified && record.bytes_added > 0 && record.repository_snapshot.is_none());
+    assert_eq!(
+        record.warnings,
+        ["secrets/a-token is left out: a token, which would outlive its service account"]
+    );
+
+    let empty = World {
+        namespace: Namespace::default().into(),
+        ..world
+    };
+    let outcome = perform(empty.session("pod-2", restore(&record.content_digest)))
+        .await
+        .unwrap();
+    let MoverOutcome::RestoredObjects {
+        created,
+        updated,
+        unchanged,
+        refused,
+    } = outcome
+    else {
+        unreachable!("a restore was asked for")
+    };
+    assert_eq!((created, updated, unchanged, refused), (8, 0, 0, vec![]));
+    // What the operator renders is the operator's; a mover's credentials were never archived.
+    assert!(empty.namespace.one("Service", "db").is_none());
+    assert!(empty.namespace.one("Secret", "snap-x").is_none());
+    assert_eq!(
+        empty.namespace.one("Secret", "theirs").unwrap()["data"]["password"],
+        "aHVudGVyMg=="
+    );
+    let service = empty.namespace.one("Service", "extra").unwrap();
+    assert!(service["spec"].get("clusterIP").is_none());
+}
+
+#[tokio::test]
+async fn nothing_of_a_secret_is_in_clear_in_the_bucket() {
+    let world = World::new(Namespace::with(&org_objects()));
+    archived(&world).await;
+    for key in world.bucket.keys() {
+        let body = world.bucket.of(&key).unwrap();
+        assert!(!body.windows(8).any(|bytes| bytes == b"aHVudGVy"), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_restore_changes_nothing() {
+    let world = World::new(Namespace::with(&org_objects()));
+    let record = archived(&world).await;
+    let outcome = perform(world.session("pod-2", restore(&record.content_digest)))
+        .await
+        .unwrap();
+    assert!(
+        matches!(
+            outcome,
+            MoverOutcome::RestoredObjects {
+                created: 0,
+                updated: 0,
+                unchanged: 8,
+                ..
+            }
+        ),
+        "{outcome:?}"
+    );
+    assert_eq!(
+        world.namespace.writes.load(std::sync::atomic::Ordering::Relaxed),
+        0
+    );
+}
+
+#[tokio::test]
+async fn what_was_changed_gets_its_content_back_and_the_operators_is_left() {
+    let world = World::new(Namespace::with(&org_objects()));
+    let record = archived(&world).await;
+    world.namespace.insert(config("c1", "changed"));
+    // A name that the operator has taken since.
+    world.namespace.insert(rendered(config("c2", "the operator's")));
+    let outcome = perform(world.session("pod-2", restore(&record.content_digest)))
+        .await
+        .unwrap();
+    assert!(
+        matches!(
+            outcome,
+            MoverOutcome::RestoredObjects {
+                created: 0,
+                updated: 1,
+                unchanged: 7,
+                ..
+            }
+        ),
+        "{outcome:?}"
+    );
+    assert_eq!(world.namespace.one("ConfigMap", "c1").unwrap()["data"]["k"], "v");
+    assert_eq!(
+        world.namespace.one("ConfigMap", "c2").unwrap()["data"]["k"],
+        "the operator's"
+    );
+}
+
+#[tokio::test]
+async fn a_refused_object_is_named_and_the_others_come_back() {
+    let world = World::new(Namespace::with(&org_objects()));
+    let record = archived(&world).await;
+    let refusing = Namespace {
+        forbidden: vec!["Deployment"],
+        ..Namespace::default()
+    };
+    let world = World {
+        namespace: refusing.into(),
+        ..world
+    };
+    let outcome = perform(world.session("pod-2", restore(&record.content_digest)))
+        .await
+        .unwrap();
+    let MoverOutcome::RestoredObjects {
+        created: 7, refused, ..
+    } = outcome
+    else {
+        unreachable!("{outcome:?}")
+    };
+    assert_eq!(refused.len(), 1);
+    assert!(
+        refused[0].starts_with("deployments.apps/extra: forbidden"),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_right_that_is_not_known_yet_is_waited_for() {
+    let world = World::new(Namespace::with(&org_objects()));
+    let record = archived(&world).await;
+    let early = Namespace {
+        no_rights: true,
+        ..Namespace::default()
+    };
+    let world = World {
+        namespace: early.into(),
+        ..world
+    };
+    let failure = perform(world.session("pod-2", restore(&record.content_digest)))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (failure.reason, failure.exit_code()),
+        (FailureReason::KubernetesFailed, 1)
+    );
+}
+
+#[tokio::test]
+async fn kinds_that_no_table_knows_are_named() {
+    let world = World::new(with_kinds(&[
+        ("example.com", "widgets"),
+        ("", "endpoints"),
+        ("", "secrets"),
+    ]));
+    let record = archived(&world).await;
+    let warning = record.warnings.last().unwrap();
+    assert!(
+        warning.ends_with("if there are objects of them: widgets.example.com"),
+        "{warning}"
+    );
+}
+
+#[tokio::test]
+async fn an_archive_of_a_try_that_died_is_taken_up_as_it_is() {
+    let world = World::new(Namespace::with(&org_objects()));
+    world.bucket.refuse(Some("/parts/"));
+    perform(world.session("pod-1", snapshot())).await.unwrap_err();
+    world.bucket.refuse(None);
+    world.namespace.insert(config("later", "v"));
+    let outcome = perform(world.session("pod-2", snapshot())).await.unwrap();
+    let MoverOutcome::Snapshotted { record } = outcome else {
+        unreachable!("a snapshot was asked for")
+    };
+    // The record tells of what lies in the bucket, not of what the second try read.
+    assert_eq!(record.objects, 9);
+    perform(world.session("pod-3", restore(&record.content_digest)))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_archive_of_a_try_that_died_is_no_part() {
+    let world = World::new(Namespace::with(&org_objects()));
+    world.bucket.refuse(Some("/parts/"));
+    perform(world.session("pod-1", snapshot())).await.unwrap_err();
+    world.bucket.refuse(None);
+    world.bucket.damage(&World::archive_key());
+    let failure = perform(world.session("pod-2", snapshot())).await.unwrap_err();
+    assert_eq!(
+        (failure.reason, failure.permanent),
+        (FailureReason::VerificationFailed, true)
+    );
+    assert!(world.bucket.keys().iter().all(|key| !key.contains("/parts/")));
+}
+
+#[tokio::test]
+async fn nothing_is_restored_from_an_archive_that_is_not_the_manifests() {
+    let world = World::new(Namespace::with(&org_objects()));
+    archived(&world).await;
+    let world = World {
+        namespace: Namespace::default().into(),
+        ..world
+    };
+    let failure = perform(world.session("pod-2", restore(&"0".repeat(64))))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (failure.reason, failure.permanent),
+        (FailureReason::VerificationFailed, true)
+    );
+    world.bucket.damage(&World::archive_key());
+    perform(world.session("pod-2", restore(&"0".repeat(64))))
+        .await
+        .unwrap_err();
+    assert!(world.namespace.names().is_empty());
+}
+
+#[tokio::test]
+async fn a_part_without_rights_to_objects_says_so() {
+    let world = World::new(Namespace::default());
+    let mut session = world.session("pod-1", snapshot());
+    session.ports.objects = None;
+    let failure = perform(session).await.unwrap_err();
+    assert!(
+        failure.permanent && failure.message.contains("service account token"),
+        "{failure}"
+    );
+}

@@ -1,0 +1,155 @@
+//! The operator as a process: puts the parts together, stands for election, works while it leads, and ends in order.
+
+use std::{error::Error, sync::Arc, time::Duration};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
+use tracing::{error, info};
+
+use crate::{
+    adapters::{
+        clock::SystemClock,
+        kube::{apply::Cluster, client, events::Events, index::Index, leader::Election},
+    },
+    config::{RunArgs, Settings},
+    controllers::{
+        Driver, backup_facts::BackupFacts, changes::Changes, context::Context, malformed::MalformedObjects,
+        org::OrgDriver, run, watches,
+    },
+    ports::{BucketLocation, Clock, RegionPorts, RegionServices, RemoteError},
+    telemetry::{logs, metrics::Metrics, readiness::Readiness, server},
+};
+
+/// How long reconciles that are under way at the end may take to finish.
+const FAREWELL: Duration = Duration::from_secs(20);
+
+/// Runs until the process is told to stop, or leads no more.
+pub fn run(args: RunArgs) -> Result<(), Box<dyn Error>> {
+    logs::start(&args.log)?;
+    let settings = Settings::try_from(&args)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(operate(args, settings));
+    // What blocks a thread must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+/// Every controller.
+fn drivers() -> Vec<Arc<dyn Driver>> {
+    vec![
+        Arc::new(MalformedObjects::default()),
+        Arc::new(OrgDriver::default()),
+    ]
+}
+
+async fn operate(args: RunArgs, settings: Settings) -> Result<(), Box<dyn Error>> {
+    let mut stop = Box::pin(told_to_stop()?);
+    let (metrics, readiness) = (Arc::new(Metrics::default()), Arc::new(Readiness::default()));
+    let listener = server::bind(args.listen).await?;
+    let answering = tokio::spawn(server::serve(listener, metrics.clone(), readiness.clone()));
+
+    let client = client::connect(metrics.clone()).await?;
+    let cluster_uid = client::cluster_uid(&client).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let regions: Arc<dyn RegionPorts> = Arc::new(NoServices);
+
+    let mut election = Election::stand(client.clone(), &args.identity).await?;
+    info!(identity = args.identity, "waiting to lead");
+    tokio::select! {
+        () = election.won() => {}
+        () = &mut stop => {
+            election.resign().await;
+            return Ok(());
+        }
+    }
+    info!(identity = args.identity, "leading");
+    metrics.leading.set(1);
+
+    let index = Arc::new(Index::default());
+    let changes = Arc::new(Changes::new(index.clone()));
+    let ctx = Arc::new(Context {
+        cluster: Cluster::new(client.clone(), index.clone()),
+        events: Events::new(client.clone(), &args.identity),
+        backup_facts: BackupFacts::new(changes.clone()),
+        index,
+        client,
+        clock,
+        regions,
+        settings,
+        cluster_uid,
+        changes,
+        metrics,
+    });
+    let (end, ends) = watch::channel(false);
+    let controllers = tokio::spawn(control(drivers(), ctx, readiness, ends));
+
+    let outcome = tokio::select! {
+        () = &mut stop => {
+            info!("told to stop");
+            Ok(())
+        }
+        // Whoever leads now must not be disturbed: at once, without a farewell.
+        () = election.lost() => return Err("leads no more: another process holds the Lease".into()),
+        answered = answering => Err(format!("the server of /livez, /readyz and /metrics ended: {answered:?}").into()),
+    };
+    let _ = end.send(true);
+    if tokio::time::timeout(FAREWELL, controllers).await.is_err() {
+        error!("reconciles were still under way at the end: they are done anew by whoever leads next");
+    }
+    election.resign().await;
+    outcome
+}
+
+/// Starts the watches, then every driver once all is known; ends when `ends` says so and what was in hand is done.
+pub async fn control(
+    drivers: Vec<Arc<dyn Driver>>,
+    ctx: Arc<Context>,
+    readiness: Arc<Readiness>,
+    ends: watch::Receiver<bool>,
+) {
+    // Subscribed before anything is known, so that no change is lost.
+    let queues: Vec<_> = drivers
+        .iter()
+        .map(|driver| run::subscribe(driver, &ctx))
+        .collect();
+    // Kept until the end: dropping them stops the watches.
+    let watches = watches::start(&ctx, &readiness);
+    readiness.wait().await;
+    info!(
+        orgs = ctx.index.orgs.names().len(),
+        regions = ctx.index.regions.names().len(),
+        "everything that is watched is known"
+    );
+    let mut running = JoinSet::new();
+    for (driver, queue) in drivers.into_iter().zip(queues) {
+        running.spawn(run::run(driver, ctx.clone(), queue, ends.clone()));
+    }
+    while running.join_next().await.is_some() {}
+    drop(watches);
+}
+
+/// Ends at SIGTERM or SIGINT.
+fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Stands where the services of backup locations will be: this build has none.
+struct NoServices;
+
+impl RegionPorts for NoServices {
+    fn services(&self, location: &BucketLocation) -> Result<RegionServices, RemoteError> {
+        Err(RemoteError::Unavailable(format!(
+            "bucket {}: this build has no AWS clients",
+            location.bucket
+        )))
+    }
+}

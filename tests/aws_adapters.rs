@@ -1,0 +1,11 @@
+//! The S3, KMS and STS adapters against the AWS stand-in: over TLS, with real signatures, IAM and session policies, as the
+//! roles that `docs/aws` describes.
+
+mod support;
+
+#[path = "aws_adapters/keys.rs"]
+mod keys;
+#[path = "aws_adapters/objects.rs"]
+mod objects;
+#[path = "aws_adapters/sessions.rs"]
+mod sessions;

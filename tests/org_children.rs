@@ -1,0 +1,287 @@
+//! An org's children on a real API server: it takes every one, gives each back as it was rendered, and what somebody
+//! changes or removes is put back without a word about the rest.
+
+mod support;
+
+use std::{path::Path, sync::Arc};
+
+use kube::{
+    Api, Client,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams},
+};
+use serde_json::{Value, json};
+use support::{api_server, chart};
+use tray_operator::{
+    adapters::kube::{
+        apply::{Applied, ApplyError, Cluster, api_resource},
+        child::ChildFact,
+        compare::{difference, substance},
+        index::Index,
+    },
+    api::{
+        region::Region,
+        trayorg::{PinnedRegion, TrayOrg},
+    },
+    domain::replicas::Situation,
+    resources::{
+        child::{ChildId, ChildKind, DesiredChild},
+        org::{Inputs, Placement, Surroundings, children, effective},
+    },
+};
+
+fn example(file: &str, name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(file);
+    let documents = chart::documents(&std::fs::read_to_string(path).unwrap());
+    documents
+        .into_iter()
+        .find(|d| d["metadata"]["name"] == name)
+        .unwrap()
+}
+
+/// The children of the example org acme, under another name so that tests do not meet; with a Deployment besides.
+fn rendered(name: &str) -> Vec<DesiredChild> {
+    let region: Region = serde_json::from_value(example("regions.yaml", "eu")).unwrap();
+    let mut org: TrayOrg = serde_json::from_value(example("orgs/acme-eu.yaml", "acme")).unwrap();
+    let runtime = json!({
+        "name": "runtime", "kind": "Deployment", "image": "runtime:1", "replicas": 2, "runAsUser": 1000,
+        "env": [{"name": "A", "value": "1"}, {"name": "EMPTY", "value": ""}], "envFromSecrets": ["api-keys"],
+        "ports": [{"name": "http", "port": 8080}], "resources": {"cpu": 0.5, "memory": "1024Mi"},
+    });
+    org.spec.workloads = vec![serde_json::from_value(runtime).unwrap()];
+    let region_of = |r: &Region| PinnedRegion {
+        name: "eu".into(),
+        jurisdiction: r.spec.jurisdiction,
+        cloud_region: r.spec.cloud_region.clone(),
+    };
+    let id = org.spec.org_id.clone().unwrap().parse().unwrap();
+    let workloads = effective::workloads(&org.spec, &region.spec).unwrap().workloads;
+    let stages = children(&Inputs {
+        placement: &Placement::new(name, id, region_of(&region)),
+        org: &org.spec,
+        region: &region.spec,
+        workloads: &workloads,
+        situation: &Situation::default(),
+        surroundings: &Surroundings {
+            api_server_ports: vec![443, 6443],
+        },
+    });
+    stages.into_iter().flatten().collect()
+}
+
+fn api(client: &Client, id: &ChildId) -> Api<DynamicObject> {
+    let resource = api_resource(id.kind);
+    match id.namespace.as_str() {
+        "" => Api::all_with(client.clone(), &resource),
+        namespace => Api::namespaced_with(client.clone(), namespace, &resource),
+    }
+}
+
+/// What is live now, as the comparison sees it.
+async fn live(client: &Client, id: &ChildId) -> Value {
+    let object = api(client, id).get(&id.name).await.unwrap();
+    substance(&serde_json::to_value(object).unwrap())
+}
+
+/// Takes in what a watch would show.
+async fn look(client: &Client, index: &Index, id: &ChildId) {
+    match api(client, id).get_opt(&id.name).await.unwrap() {
+        Some(object) => drop(index.children.put(ChildFact::of(id.kind, &object))),
+        None => drop(index.children.remove(id, None)),
+    }
+}
+
+/// A cluster in which every child of an org of that name was made.
+async fn made(name: &str) -> (Client, Arc<Index>, Cluster, Vec<DesiredChild>) {
+    let client = api_server::shared().await.client().await;
+    let index = Arc::<Index>::default();
+    let cluster = Cluster::new(client.clone(), index.clone());
+    let wanted = rendered(name);
+    for child in &wanted {
+        // The first write of a quota is counted by nobody here: what it is on is refused from then on.
+        if child.id.kind != ChildKind::ResourceQuota {
+            let applied = cluster.ensure(child).await;
+            assert!(
+                matches!(applied, Ok(Applied::Created)),
+                "{}: {applied:?}",
+                child.id
+            );
+        }
+    }
+    for child in wanted
+        .iter()
+        .filter(|child| child.id.kind == ChildKind::ResourceQuota)
+    {
+        cluster.ensure(child).await.unwrap();
+    }
+    (client, index, cluster, wanted)
+}
+
+fn find<'a>(wanted: &'a [DesiredChild], kind: ChildKind, name: &str) -> &'a DesiredChild {
+    wanted
+        .iter()
+        .find(|child| child.id.kind == kind && child.id.name == name)
+        .unwrap()
+}
+
+#[tokio::test]
+async fn every_child_is_given_back_as_it_was_rendered_and_not_written_again() {
+    let (client, _, cluster, wanted) = made("fixpoint").await;
+    for child in &wanted {
+        let live = live(&client, &child.id).await;
+        assert_eq!(difference(&child.body, &live), None, "{}: {live:#}", child.id);
+        assert!(
+            matches!(cluster.ensure(child).await, Ok(Applied::Unchanged)),
+            "{}",
+            child.id
+        );
+    }
+    // And by an operator that starts and sees everything for the first time.
+    let index = Arc::<Index>::default();
+    for child in &wanted {
+        look(&client, &index, &child.id).await;
+    }
+    let started = Cluster::new(client, index);
+    for child in &wanted {
+        assert!(
+            matches!(started.ensure(child).await, Ok(Applied::Unchanged)),
+            "{}",
+            child.id
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_changed_is_put_back() {
+    let (client, index, cluster, wanted) = made("edited").await;
+    for (kind, name, edit) in [
+        (ChildKind::StatefulSet, "db", json!({"spec": {"replicas": 5}})),
+        (
+            ChildKind::StatefulSet,
+            "web",
+            json!({"spec": {"template": {"spec": {"hostNetwork": true}}}}),
+        ),
+        (
+            ChildKind::Deployment,
+            "runtime",
+            json!({"spec": {"template": {"spec": {"nodeSelector": {"x": "y"}}}}}),
+        ),
+        (
+            ChildKind::Deployment,
+            "runtime",
+            json!({"spec": {"template": {"spec": {"tolerations": [{"operator": "Exists"}]}}}}),
+        ),
+        (
+            ChildKind::NetworkPolicy,
+            "tray-default-deny",
+            json!({"spec": {"ingress": [{}]}}),
+        ),
+        (
+            ChildKind::NetworkPolicy,
+            "tray-default-deny",
+            json!({"spec": {"podSelector": {"matchLabels": {"a": "b"}}}}),
+        ),
+        (ChildKind::RoleBinding, "tray-admins", json!({"subjects": []})),
+        (
+            ChildKind::ResourceQuota,
+            "tray-pods",
+            json!({"spec": {"hard": {"pods": "1"}}}),
+        ),
+        (
+            ChildKind::ServiceAccount,
+            "tray-mover",
+            json!({"automountServiceAccountToken": true}),
+        ),
+        (
+            ChildKind::Service,
+            "runtime",
+            json!({"spec": {"type": "NodePort"}}),
+        ),
+    ] {
+        let child = find(&wanted, kind, name);
+        let api = api(&client, &child.id);
+        api.patch(name, &PatchParams::default(), &Patch::Merge(edit.clone()))
+            .await
+            .unwrap();
+        look(&client, &index, &child.id).await;
+        let applied = cluster.ensure(child).await;
+        assert!(
+            matches!(applied, Ok(Applied::Changed)),
+            "{} {edit}: {applied:?}",
+            child.id
+        );
+        let live = live(&client, &child.id).await;
+        assert_eq!(difference(&child.body, &live), None, "{} {edit}", child.id);
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_removed_is_made_again() {
+    let (client, index, cluster, wanted) = made("removed").await;
+    for (kind, name) in [
+        (ChildKind::NetworkPolicy, "tray-dns"),
+        (ChildKind::Service, "db"),
+        (ChildKind::RoleBinding, "tray-operator"),
+    ] {
+        let child = find(&wanted, kind, name);
+        api(&client, &child.id)
+            .delete(name, &DeleteParams::default())
+            .await
+            .unwrap();
+        look(&client, &index, &child.id).await;
+        assert!(
+            matches!(cluster.ensure(child).await, Ok(Applied::Created)),
+            "{}",
+            child.id
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_stateful_set_that_cannot_be_changed_is_made_anew() {
+    let (client, index, cluster, wanted) = made("grown").await;
+    let mut child = find(&wanted, ChildKind::StatefulSet, "db").clone();
+    child.body["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"] = "20Gi".into();
+    let before = index.children.get(&child.id).unwrap().identity.uid.clone();
+    let refused = cluster.ensure(&child).await;
+    let Err(ApplyError::Refused { message, .. }) = refused else {
+        panic!("Kubernetes lets nobody change the claims of a StatefulSet: {refused:?}");
+    };
+    assert!(
+        message.contains("updates to statefulset spec for fields other than"),
+        "{message}"
+    );
+    cluster.release(&child.id).await.unwrap();
+    // No garbage collector runs here to take its finalizer off.
+    let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    api(&client, &child.id)
+        .patch("db", &PatchParams::default(), &free)
+        .await
+        .unwrap();
+    look(&client, &index, &child.id).await;
+    assert!(matches!(cluster.ensure(&child).await, Ok(Applied::Created)));
+    assert_ne!(index.children.get(&child.id).unwrap().identity.uid, before);
+}
+
+#[tokio::test]
+async fn a_namespace_of_somebody_else_is_never_taken() {
+    let client = api_server::shared().await.client().await;
+    let wanted = rendered("foreign");
+    let namespace = find(&wanted, ChildKind::Namespace, &wanted[0].id.name);
+    let foreign = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace.id.name}});
+    api_server::apply(&client, &foreign).await;
+    let cluster = Cluster::new(client, Arc::default());
+    assert!(matches!(
+        cluster.ensure(namespace).await,
+        Err(ApplyError::Foreign(_))
+    ));
+}
+
+#[tokio::test]
+async fn provisioning_an_org_takes_few_requests() {
+    // One each; besides them the finalizer, the status and an event.
+    let example: Vec<DesiredChild> = rendered("few")
+        .into_iter()
+        .filter(|c| c.id.name != "runtime")
+        .collect();
+    assert!(example.len() + 3 <= 30, "{} children", example.len());
+}
