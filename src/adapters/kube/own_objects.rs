@@ -17,7 +17,10 @@ impl Cluster {
     where
         K: OwnKind + Serialize + DeserializeOwned + Debug,
     {
-        let params = PostParams { field_manager: Some(names::OPERATOR.to_owned()), ..PostParams::default() };
+        let params = PostParams {
+            field_manager: Some(names::OPERATOR.to_owned()),
+            ..PostParams::default()
+        };
         let api: Api<K> = Api::all(self.client.clone());
         match api.create(&params, object).await {
             Ok(created) => {
@@ -35,7 +38,10 @@ impl Cluster {
         K: OwnKind + DeserializeOwned + Debug,
     {
         let uid = object.uid();
-        let preconditions = Preconditions { uid: uid.clone(), resource_version: None };
+        let preconditions = Preconditions {
+            uid: uid.clone(),
+            resource_version: None,
+        };
         let params = DeleteParams::default().preconditions(preconditions);
         let api: Api<K> = Api::all(self.client.clone());
         match api.delete(&object.name_any(), &params).await {

@@ -38,8 +38,17 @@ pub fn view(
     trouble: Option<&Trouble>,
     now: Timestamp,
 ) -> (BackupView, Option<Timestamp>) {
-    let objectives = subject.schedule.as_ref().map(|schedule| schedule.spec.objectives.clone()).unwrap_or_default();
-    let point = rpo(read.state, objective(objectives.rpo_hours), subject.placed_at(), now);
+    let objectives = subject
+        .schedule
+        .as_ref()
+        .map(|schedule| schedule.spec.objectives.clone())
+        .unwrap_or_default();
+    let point = rpo(
+        read.state,
+        objective(objectives.rpo_hours),
+        subject.placed_at(),
+        now,
+    );
     let time = rto(read.state, objective(objectives.rto_hours));
     let good = read.state.good_runs();
     let newest = good.first().copied();
@@ -48,9 +57,15 @@ pub fn view(
         consistency_point: newest.and_then(|(_, run)| consistency_point(run)).map(api_time),
         next_due: read.next_due.map(api_time),
         count: i32::try_from(good.len()).ok(),
-        oldest: good.last().and_then(|(_, run)| consistency_point(run)).map(api_time),
+        oldest: good
+            .last()
+            .and_then(|(_, run)| consistency_point(run))
+            .map(api_time),
         bytes: Some(added(&good)),
-        rpo: Some(RpoStatus { verdict: rpo_verdict(point.verdict), deadline: Some(api_time(point.deadline)) }),
+        rpo: Some(RpoStatus {
+            verdict: rpo_verdict(point.verdict),
+            deadline: Some(api_time(point.deadline)),
+        }),
         rto: Some(RtoStatus {
             verdict: rto_verdict(time.verdict),
             seconds: time.seconds.map(|seconds| seconds as i64),
@@ -70,11 +85,18 @@ pub fn unread(subject: &Subject, trouble: &Trouble, now: Timestamp) -> BackupVie
     let recorded = subject.org.status.clone().unwrap_or_default();
     let mut status = recorded.backup.unwrap_or_default();
     let said = find(&recorded.conditions, types::RPO_MET).map(ConditionFact::of);
-    let deadline = status.rpo.as_ref().and_then(|rpo| rpo.deadline.as_ref()).map(|deadline| deadline.0);
+    let deadline = status
+        .rpo
+        .as_ref()
+        .and_then(|rpo| rpo.deadline.as_ref())
+        .map(|deadline| deadline.0);
     let rpo = match (said, deadline) {
         (Some(said), Some(deadline)) if now < deadline => said,
         _ => {
-            status.rpo = Some(RpoStatus { verdict: trayorg::RpoVerdict::Unknown, deadline: deadline.map(Time) });
+            status.rpo = Some(RpoStatus {
+                verdict: trayorg::RpoVerdict::Unknown,
+                deadline: deadline.map(Time),
+            });
             ConditionFact::new(Truth::Unknown, trouble.reason, trouble.message.clone())
         }
     };
@@ -87,7 +109,10 @@ fn healthy(read: &Read<'_>, trouble: Option<&Trouble>) -> ConditionFact {
         return ConditionFact::new(false, trouble.reason, trouble.message.clone());
     }
     if let Some(loss) = read.losses.first() {
-        let message = format!("volume {} lost its data: no run is made until it is restored or given up", loss.volume);
+        let message = format!(
+            "volume {} lost its data: no run is made until it is restored or given up",
+            loss.volume
+        );
         return ConditionFact::new(false, reasons::VOLUME_REPLACED, message);
     }
     let ended = read.state.runs.iter().filter(|(_, run)| run.end.is_some());
@@ -110,27 +135,37 @@ fn of_newest(id: &RunId, run: &Run) -> ConditionFact {
             );
             ConditionFact::new(false, reasons::LAST_RUN_SUSPICIOUS, message)
         }
-        _ => ConditionFact::new(true, reasons::LAST_RUN_GOOD, "the newest run is complete and verified"),
+        _ => ConditionFact::new(
+            true,
+            reasons::LAST_RUN_GOOD,
+            "the newest run is complete and verified",
+        ),
     }
 }
 
 fn rpo_condition(verdict: RpoVerdict, deadline: Timestamp, any: bool) -> ConditionFact {
     let deadline = whole_seconds(deadline);
     match verdict {
-        RpoVerdict::Met if any => {
-            ConditionFact::new(true, reasons::WITHIN_RPO, format!("the newest good copy is recent enough until {deadline}"))
-        }
-        RpoVerdict::Met => {
-            ConditionFact::new(true, reasons::NO_SNAPSHOT_YET, format!("there is no good copy yet; one is needed by {deadline}"))
-        }
+        RpoVerdict::Met if any => ConditionFact::new(
+            true,
+            reasons::WITHIN_RPO,
+            format!("the newest good copy is recent enough until {deadline}"),
+        ),
+        RpoVerdict::Met => ConditionFact::new(
+            true,
+            reasons::NO_SNAPSHOT_YET,
+            format!("there is no good copy yet; one is needed by {deadline}"),
+        ),
         RpoVerdict::AtRisk => ConditionFact::new(
             true,
             reasons::RPO_AT_RISK,
             format!("a good copy is needed by {deadline}, which is sooner than a run takes"),
         ),
-        RpoVerdict::Breached => {
-            ConditionFact::new(false, reasons::RPO_BREACHED, format!("a good copy was needed by {deadline}"))
-        }
+        RpoVerdict::Breached => ConditionFact::new(
+            false,
+            reasons::RPO_BREACHED,
+            format!("a good copy was needed by {deadline}"),
+        ),
     }
 }
 
@@ -155,7 +190,10 @@ fn consistency_point(run: &Run) -> Option<Timestamp> {
 }
 
 fn added(runs: &[(&RunId, &Run)]) -> i64 {
-    runs.iter().filter_map(|(_, run)| run.manifest()).map(|manifest| manifest.bytes_added() as i64).sum()
+    runs.iter()
+        .filter_map(|(_, run)| run.manifest())
+        .map(|manifest| manifest.bytes_added() as i64)
+        .sum()
 }
 
 fn api_time(at: Timestamp) -> Time {

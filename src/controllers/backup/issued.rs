@@ -20,7 +20,9 @@ impl Issued {
 
     /// When the mover was given credentials, if this process knows.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Timestamp> {
-        self.movers().get(&(namespace.to_owned(), name.to_owned())).copied()
+        self.movers()
+            .get(&(namespace.to_owned(), name.to_owned()))
+            .copied()
     }
 
     /// It was given some.

@@ -12,7 +12,12 @@ use super::{subject::Subject, trouble::Trouble};
 use crate::{
     adapters::ledger_store::{Ledger, LedgerStore},
     api::conditions::reasons,
-    domain::{bucket_layout, ids::{KmsKeyArn, OrgId}, ledger::Event, session_policy::MASTER_KEY_PURPOSE},
+    domain::{
+        bucket_layout,
+        ids::{KmsKeyArn, OrgId},
+        ledger::Event,
+        session_policy::MASTER_KEY_PURPOSE,
+    },
     ports::{ObjectStore, RegionServices},
 };
 
@@ -37,7 +42,10 @@ impl Keys {
     ) -> Result<Ledger, Trouble> {
         let prefix = &subject.location.prefix;
         let (key, org) = (subject.ledger_key.clone(), subject.org_id().clone());
-        let ledger = self.ledgers.open(store.clone(), prefix, key, org, cluster_uid).await?;
+        let ledger = self
+            .ledgers
+            .open(store.clone(), prefix, key, org, cluster_uid)
+            .await?;
         ledger.claim(now).await?;
         Ok(ledger)
     }
@@ -54,19 +62,32 @@ impl Keys {
         let org = subject.org_id();
         let intent = uuid::Uuid::new_v4().to_string();
         let plan = ledger.append_decided(now, |state| {
-            state.key_intent.is_none().then(|| Event::KeyPlanned { intent: intent.clone() })
+            state.key_intent.is_none().then(|| Event::KeyPlanned {
+                intent: intent.clone(),
+            })
         });
         plan.await?;
         let state = ledger.state();
         let key = match (&state.kms_key_arn, &state.key_intent) {
             (Some(key), _) => key.clone(),
             (None, planned) => {
-                let made = services.keys.ensure_key(org, planned.as_deref().unwrap_or(&intent)).await;
+                let made = services
+                    .keys
+                    .ensure_key(org, planned.as_deref().unwrap_or(&intent))
+                    .await;
                 let made = made.map_err(|error| {
-                    Trouble::remote(reasons::KEY_UNUSABLE, &format!("make the KMS key of org {org}"), &error)
+                    Trouble::remote(
+                        reasons::KEY_UNUSABLE,
+                        &format!("make the KMS key of org {org}"),
+                        &error,
+                    )
                 })?;
-                let created = Event::KeyCreated { kms_key_arn: made.clone() };
-                ledger.append_decided(now, |state| state.kms_key_arn.is_none().then(|| created.clone())).await?;
+                let created = Event::KeyCreated {
+                    kms_key_arn: made.clone(),
+                };
+                ledger
+                    .append_decided(now, |state| state.kms_key_arn.is_none().then(|| created.clone()))
+                    .await?;
                 ledger.state().kms_key_arn.clone().unwrap_or(made)
             }
         };
@@ -74,20 +95,46 @@ impl Keys {
         Ok(key)
     }
 
-    async fn wrapped_key(&self, subject: &Subject, services: &RegionServices, key: &KmsKeyArn) -> Result<(), Trouble> {
+    async fn wrapped_key(
+        &self,
+        subject: &Subject,
+        services: &RegionServices,
+        key: &KmsKeyArn,
+    ) -> Result<(), Trouble> {
         let org = subject.org_id();
-        if self.in_place.lock().unwrap_or_else(PoisonError::into_inner).contains(org) {
+        if self
+            .in_place
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(org)
+        {
             return Ok(());
         }
         let name = bucket_layout::wrapped_key(&subject.location.prefix, org);
         let bucket_trouble = |action: &str, error| {
-            Trouble::remote(reasons::BUCKET_UNAVAILABLE, &format!("{action} {name} in bucket {}", subject.location.bucket), &error)
+            Trouble::remote(
+                reasons::BUCKET_UNAVAILABLE,
+                &format!("{action} {name} in bucket {}", subject.location.bucket),
+                &error,
+            )
         };
-        let present = services.store.get(&name).await.map_err(|error| bucket_trouble("read", error))?;
+        let present = services
+            .store
+            .get(&name)
+            .await
+            .map_err(|error| bucket_trouble("read", error))?;
         if present.is_none() {
-            let wrapped = services.keys.generate_wrapped_key(key, org, MASTER_KEY_PURPOSE).await.map_err(|error| {
-                Trouble::remote(reasons::KEY_UNUSABLE, &format!("make the master key of org {org} under {key}"), &error)
-            })?;
+            let wrapped = services
+                .keys
+                .generate_wrapped_key(key, org, MASTER_KEY_PURPOSE)
+                .await
+                .map_err(|error| {
+                    Trouble::remote(
+                        reasons::KEY_UNUSABLE,
+                        &format!("make the master key of org {org} under {key}"),
+                        &error,
+                    )
+                })?;
             let body = json!({
                 "formatVersion": FORMAT_VERSION,
                 "kmsKeyArn": key,
@@ -96,9 +143,16 @@ impl Keys {
             });
             // Whoever is first has made the key: a second one would be lost, with what it encrypted.
             let body = Bytes::from(body.to_string());
-            services.store.put_if_absent(&name, body, key).await.map_err(|error| bucket_trouble("write", error))?;
+            services
+                .store
+                .put_if_absent(&name, body, key)
+                .await
+                .map_err(|error| bucket_trouble("write", error))?;
         }
-        self.in_place.lock().unwrap_or_else(PoisonError::into_inner).insert(org.clone());
+        self.in_place
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(org.clone());
         Ok(())
     }
 }

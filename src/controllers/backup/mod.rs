@@ -23,14 +23,21 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use self::{
-    issued::Issued, keys::Keys, pass::Pass, prune::Sweep, restore::status::waiting, run::Drive, run::hooks::HookTasks, subject::Subject,
-    trouble::Trouble, view::Phases,
+    issued::Issued, keys::Keys, pass::Pass, prune::Sweep, restore::status::waiting, run::Drive,
+    run::hooks::HookTasks, subject::Subject, trouble::Trouble, view::Phases,
 };
 use super::{Driver, Failure, Next, changes::Change, context::Context};
 use crate::{
     adapters::kube::{index::Index, mover_jobs::Phase},
-    api::{conditions::reasons, orgrestore::OrgRestore, orgsnapshot::{OrgSnapshot, SnapshotPhase}},
-    domain::{schedule::Due, volume_facts::{Loss, losses}},
+    api::{
+        conditions::reasons,
+        orgrestore::OrgRestore,
+        orgsnapshot::{OrgSnapshot, SnapshotPhase},
+    },
+    domain::{
+        schedule::Due,
+        volume_facts::{Loss, losses},
+    },
     resources::child::ChildKind,
 };
 
@@ -61,23 +68,39 @@ impl Driver for Backup {
 
     fn concerns(&self, change: &Change, index: &Index) -> Vec<String> {
         match change {
-            Change::Org(org) | Change::Snapshot { org, .. } | Change::Restore { org, .. } | Change::Mover { org, .. } => {
+            Change::Org(org)
+            | Change::Snapshot { org, .. }
+            | Change::Restore { org, .. }
+            | Change::Mover { org, .. } => {
                 vec![org.clone()]
             }
             // A claim that comes or goes, a workload that becomes available.
             Change::Child { org, id } => match id.kind {
-                ChildKind::PersistentVolumeClaim | ChildKind::StatefulSet | ChildKind::Deployment => vec![org.clone()],
+                ChildKind::PersistentVolumeClaim | ChildKind::StatefulSet | ChildKind::Deployment => {
+                    vec![org.clone()]
+                }
                 _ => Vec::new(),
             },
             // A restore waits for the last pod to go; a run for the last mover of another.
             Change::Pod { org, .. } => {
-                let restoring = index.restores.of_org(org).iter().any(|restore| !restore::has_ended(restore));
+                let restoring = index
+                    .restores
+                    .of_org(org)
+                    .iter()
+                    .any(|restore| !restore::has_ended(restore));
                 if restoring { vec![org.clone()] } else { Vec::new() }
             }
             Change::Region(name) => orgs_that(index, |org| org.spec.region_ref.name == *name),
-            Change::RetentionPolicy(name) => orgs_that(index, |org| org.spec.retention_policy_ref.name == *name),
-            Change::BackupSchedule(name) => orgs_that(index, |org| org.spec.backup_schedule_ref.name == *name),
-            Change::Node { .. } | Change::StorageClass(_) | Change::BackupFacts(_) => Vec::new(),
+            Change::RetentionPolicy(name) => {
+                orgs_that(index, |org| org.spec.retention_policy_ref.name == *name)
+            }
+            Change::BackupSchedule(name) => {
+                orgs_that(index, |org| org.spec.backup_schedule_ref.name == *name)
+            }
+            Change::Node { .. }
+            | Change::StorageClass(_)
+            | Change::BackupFacts(_)
+            | Change::Malformed { .. } => Vec::new(),
         }
     }
 
@@ -100,14 +123,19 @@ impl Driver for Backup {
         let pass = match opened {
             Ok(pass) => pass,
             Err(trouble) => {
-                ctx.backup_facts.set_view(subject.org_id(), facts::unread(&subject, &trouble, now));
+                ctx.backup_facts
+                    .set_view(subject.org_id(), facts::unread(&subject, &trouble, now));
                 return Err(trouble.into_failure());
             }
         };
         let mut found = Found::default();
         let result = work(&pass, &mut found).await;
         let trouble = result.as_ref().err();
-        let read = facts::Read { state: &pass.state(), next_due: found.next_due, losses: &found.losses };
+        let read = facts::Read {
+            state: &pass.state(),
+            next_due: found.next_due,
+            losses: &found.losses,
+        };
         let (view, changes_at) = facts::view(&subject, &read, trouble, now);
         ctx.backup_facts.set_view(subject.org_id(), view);
         result.map_err(Trouble::into_failure)?;
@@ -124,9 +152,20 @@ impl Backup {
         services: crate::ports::RegionServices,
         now: Timestamp,
     ) -> Result<Pass<'a>, Trouble> {
-        let ledger = self.keys.ledger(subject, &services.store, &ctx.cluster_uid, now).await?;
+        let ledger = self
+            .keys
+            .ledger(subject, &services.store, &ctx.cluster_uid, now)
+            .await?;
         let key = self.keys.key(subject, &services, &ledger, now).await?;
-        Ok(Pass { ctx, backup: self, subject, services, ledger, key, now })
+        Ok(Pass {
+            ctx,
+            backup: self,
+            subject,
+            services,
+            ledger,
+            key,
+            now,
+        })
     }
 }
 
@@ -135,7 +174,9 @@ async fn work(pass: &Pass<'_>, found: &mut Found) -> Result<(), Trouble> {
     found.losses = losses(&pass.state(), &pass.subject.claims(&pass.ctx.index));
     wishes::carry_out(pass, &found.losses).await?;
     found.losses = losses(&pass.state(), &pass.subject.claims(&pass.ctx.index));
-    pass.ctx.backup_facts.set_lost(pass.subject.org_id(), wishes::messages(&found.losses));
+    pass.ctx
+        .backup_facts
+        .set_lost(pass.subject.org_id(), wishes::messages(&found.losses));
 
     let mut phases = Phases::new();
     let result = advance(pass, found, &mut phases).await;
@@ -148,7 +189,10 @@ async fn work(pass: &Pass<'_>, found: &mut Found) -> Result<(), Trouble> {
 async fn advance(pass: &Pass<'_>, found: &mut Found, phases: &mut Phases) -> Result<(), Trouble> {
     let restores = pass.ctx.index.restores.of_org(pass.subject.name());
     let restore = restore::under_way(&restores);
-    if !restore.as_ref().is_some_and(|restore| restore::has_begun(restore)) {
+    if !restore
+        .as_ref()
+        .is_some_and(|restore| restore::has_begun(restore))
+    {
         pass.ctx.backup_facts.set_restoring(pass.subject.org_id(), None);
     }
     if let Drive::Open(after) = open_run(pass, found, restore.as_deref(), phases).await? {
@@ -190,19 +234,34 @@ async fn open_run(
     let restore = restore.map(ResourceExt::name_any);
     let drive = run::drive(pass, run_id, run, &found.losses, restore.as_deref()).await?;
     let jobs = pass.ctx.index.jobs.of(pass.subject.name());
-    let movers = jobs.iter().filter(|job| job.owner.as_deref() == Some(run.plan.snapshot_name.as_str()));
+    let movers = jobs
+        .iter()
+        .filter(|job| job.owner.as_deref() == Some(run.plan.snapshot_name.as_str()));
     let copied = movers.clone().filter(|job| job.phase == Phase::Succeeded).count();
     let (phase, message) = if movers.count() == 0 {
-        (SnapshotPhase::Hooks, "hooks of the org's workloads run".to_owned())
+        (
+            SnapshotPhase::Hooks,
+            "hooks of the org's workloads run".to_owned(),
+        )
     } else {
-        (SnapshotPhase::Copying, format!("{copied} of {} parts are copied and verified", run.plan.parts.len()))
+        (
+            SnapshotPhase::Copying,
+            format!(
+                "{copied} of {} parts are copied and verified",
+                run.plan.parts.len()
+            ),
+        )
     };
     phases.insert(run.plan.snapshot_name.clone(), (phase, message));
     Ok(drive)
 }
 
 /// Begins the run that waits, or makes the one that is due. Returns when to look again if one began.
-async fn next_run(pass: &Pass<'_>, found: &mut Found, phases: &mut Phases) -> Result<Option<Duration>, Trouble> {
+async fn next_run(
+    pass: &Pass<'_>,
+    found: &mut Found,
+    phases: &mut Phases,
+) -> Result<Option<Duration>, Trouble> {
     let due = scheduling::next(pass)?;
     if let Due::At(at) = due {
         found.next_due = Some(at);
@@ -252,18 +311,28 @@ async fn remove_leftovers(pass: &Pass<'_>) -> Result<(), Trouble> {
 /// Snapshots and restores of an org that is not there, or not placed, say so.
 async fn without_org(ctx: &Arc<Context>, org: &str, now: Timestamp) -> Result<Next, Failure> {
     let (reason, message) = if ctx.index.orgs.get(org).is_some() {
-        (reasons::ORG_NOT_PLACED, format!("TrayOrg {org} is not placed in a Region that is ready: see its conditions"))
+        (
+            reasons::ORG_NOT_PLACED,
+            format!("TrayOrg {org} is not placed in a Region that is ready: see its conditions"),
+        )
     } else {
-        (reasons::ORG_MISSING, format!("spec.orgRef.name: there is no TrayOrg {org}"))
+        (
+            reasons::ORG_MISSING,
+            format!("spec.orgRef.name: there is no TrayOrg {org}"),
+        )
     };
     for snapshot in ctx.index.snapshots.of_org(org) {
         let status = view::status_without_org(&snapshot, reason, &message, now);
-        ctx.cluster.write_status(&*snapshot, snapshot.status.as_ref(), &status).await?;
+        ctx.cluster
+            .write_status(&*snapshot, snapshot.status.as_ref(), &status)
+            .await?;
     }
     for restore in ctx.index.restores.of_org(org) {
         if !restore::has_ended(&restore) {
             let status = waiting(&restore, reason, &message, true, now);
-            ctx.cluster.write_status(&*restore, restore.status.as_ref(), &status).await?;
+            ctx.cluster
+                .write_status(&*restore, restore.status.as_ref(), &status)
+                .await?;
         }
     }
     Ok(Next::OnChange)
@@ -278,6 +347,14 @@ impl Found {
 }
 
 fn orgs_that(index: &Index, concerned: impl Fn(&crate::api::trayorg::TrayOrg) -> bool) -> Vec<String> {
-    let orgs: BTreeMap<String, _> = index.orgs.all().into_iter().map(|org| (org.name_any(), org)).collect();
-    orgs.into_iter().filter(|(_, org)| concerned(org)).map(|(name, _)| name).collect()
+    let orgs: BTreeMap<String, _> = index
+        .orgs
+        .all()
+        .into_iter()
+        .map(|org| (org.name_any(), org))
+        .collect();
+    orgs.into_iter()
+        .filter(|(_, org)| concerned(org))
+        .map(|(name, _)| name)
+        .collect()
 }

@@ -89,14 +89,23 @@ impl Pass<'_> {
     async fn credentials(&self, scope: &SessionScope, name: &str) -> Result<SessionCredentials, Trouble> {
         let Some(role) = &self.subject.region.spec.backup.mover_role_arn else {
             let region = &self.subject.placement.region.name;
-            let message = format!("Region {region} has no spec.backup.moverRoleArn: set the role that movers assume");
+            let message =
+                format!("Region {region} has no spec.backup.moverRoleArn: set the role that movers assume");
             return Err(Trouble::new(reasons::MOVER_ROLE_MISSING, message));
         };
         let policy = session_policy(scope, &self.subject.location, self.subject.org_id(), &self.key)?;
         let session: String = name.chars().take(LONGEST_SESSION_NAME).collect();
-        let issued = self.services.sessions.assume(role, &session, &policy, CREDENTIALS_LIFETIME).await;
+        let issued = self
+            .services
+            .sessions
+            .assume(role, &session, &policy, CREDENTIALS_LIFETIME)
+            .await;
         issued.map_err(|error| {
-            Trouble::remote(reasons::BUCKET_UNAVAILABLE, &format!("assume {role} for {name}"), &error)
+            Trouble::remote(
+                reasons::BUCKET_UNAVAILABLE,
+                &format!("assume {role} for {name}"),
+                &error,
+            )
         })
     }
 
@@ -127,15 +136,26 @@ impl Pass<'_> {
             action: work.action,
         };
         let jobs = self.jobs(&mover.namespace);
-        jobs.start(&mover, &task, &credentials, settings.ca_bundle.as_deref()).await?;
+        jobs.start(&mover, &task, &credentials, settings.ca_bundle.as_deref())
+            .await?;
         self.backup.issued.set(&mover.namespace, &mover.name, self.now);
         Ok(())
     }
 
     /// Gives a running mover new credentials when half of the old ones' life is over. Returns when that is next.
-    pub async fn renew(&self, namespace: &str, name: &str, scope: &SessionScope) -> Result<Duration, Trouble> {
+    pub async fn renew(
+        &self,
+        namespace: &str,
+        name: &str,
+        scope: &SessionScope,
+    ) -> Result<Duration, Trouble> {
         // Unknown after a start of the operator: then at once.
-        let due = self.backup.issued.get(namespace, name).map(renew_at).filter(|due| *due > self.now);
+        let due = self
+            .backup
+            .issued
+            .get(namespace, name)
+            .map(renew_at)
+            .filter(|due| *due > self.now);
         let due = match due {
             Some(due) => due,
             None => {
@@ -149,7 +169,11 @@ impl Pass<'_> {
     }
 
     /// How far a mover is, from its Job; none = there is no Job.
-    pub async fn progress(&self, namespace: &str, job: Option<&MoverState>) -> Result<MoverProgress, Trouble> {
+    pub async fn progress(
+        &self,
+        namespace: &str,
+        job: Option<&MoverState>,
+    ) -> Result<MoverProgress, Trouble> {
         let Some(job) = job else {
             return Ok(MoverProgress::Absent);
         };
@@ -165,7 +189,10 @@ impl Pass<'_> {
     async fn why(&self, namespace: &str, job: &MoverState) -> Result<String, Trouble> {
         Ok(match self.jobs(namespace).outcome(&job.name).await? {
             Some(MoverOutcome::Failed { reason, message }) => format!("{reason:?}: {message}"),
-            _ => job.failure.clone().unwrap_or_else(|| "it ended without a word".to_owned()),
+            _ => job
+                .failure
+                .clone()
+                .unwrap_or_else(|| "it ended without a word".to_owned()),
         })
     }
 
@@ -185,7 +212,11 @@ impl Pass<'_> {
             Lock::Held => Ok(()),
             Lock::HeldBy(other) => {
                 let message = format!("the org's repositories are in use by {other}");
-                Err(Trouble { reason: reasons::ORG_BUSY, message, transient: true })
+                Err(Trouble {
+                    reason: reasons::ORG_BUSY,
+                    message,
+                    transient: true,
+                })
             }
         }
     }

@@ -50,13 +50,24 @@ pub async fn retain(pass: &Pass<'_>) -> Result<bool, Trouble> {
         keep_days: u32::try_from(snapshots.keep_days).unwrap_or(u32::MAX),
         keep_at_least: usize::try_from(snapshots.keep_at_least).unwrap_or(usize::MAX),
     };
-    let removals = plan(&pass.state(), retention, pass.services.store.clock_skew(), pass.now)
-        .map_err(|unsafe_| Trouble::new(reasons::PRUNING_STOPPED, unsafe_.to_string()))?;
+    let removals = plan(
+        &pass.state(),
+        retention,
+        pass.services.store.clock_skew(),
+        pass.now,
+    )
+    .map_err(|unsafe_| Trouble::new(reasons::PRUNING_STOPPED, unsafe_.to_string()))?;
     for removal in &removals {
         info!(run = %removal.run_id, why = removal.why, "run pruned");
-        let event = Event::Pruned { run_id: removal.run_id.clone(), why: removal.why.clone() };
+        let event = Event::Pruned {
+            run_id: removal.run_id.clone(),
+            why: removal.why.clone(),
+        };
         let decided = pass.ledger.append_decided(pass.now, |state| {
-            let restorable = state.runs.get(&removal.run_id).is_some_and(|run| run.restorable().is_some());
+            let restorable = state
+                .runs
+                .get(&removal.run_id)
+                .is_some_and(|run| run.restorable().is_some());
             restorable.then(|| event.clone())
         });
         decided.await?;
@@ -69,19 +80,34 @@ pub fn next(pass: &Pass<'_>) -> Option<Timestamp> {
     let keep = pass.subject.policy.as_ref()?.spec.snapshots.keep_days;
     let state = pass.state();
     let (_, oldest) = state.restorable_runs().into_iter().next_back()?;
-    let goes = oldest.manifest()?.consistency_point.checked_add(SignedDuration::from_hours(24 * i64::from(keep))).ok()?;
+    let goes = oldest
+        .manifest()?
+        .consistency_point
+        .checked_add(SignedDuration::from_hours(24 * i64::from(keep)))
+        .ok()?;
     // One that has to stay for its number is looked at daily.
-    Some(if goes > pass.now { goes } else { pass.now.checked_add(SWEEP_EVERY).ok()? })
+    Some(if goes > pass.now {
+        goes
+    } else {
+        pass.now.checked_add(SWEEP_EVERY).ok()?
+    })
 }
 
 /// When the repositories of an org have to be swept; none = nothing is garbage.
 fn sweep_at(state: &LedgerState) -> Option<Timestamp> {
-    let garbage = state.runs.values().filter_map(|run| match (&run.end, &run.pruned) {
-        (_, Some((at, _))) | (Some(RunEnd::Aborted { at, .. }), None) => Some(*at),
-        _ => None,
-    });
+    let garbage = state
+        .runs
+        .values()
+        .filter_map(|run| match (&run.end, &run.pruned) {
+            (_, Some((at, _))) | (Some(RunEnd::Aborted { at, .. }), None) => Some(*at),
+            _ => None,
+        });
     let newest = garbage.max()?;
-    let swept = state.repositories.iter().map(|volume| state.swept.get(volume).copied()).min()?;
+    let swept = state
+        .repositories
+        .iter()
+        .map(|volume| state.swept.get(volume).copied())
+        .min()?;
     match swept {
         Some(swept) if swept > newest => {
             let next = swept.checked_add(SWEEP_EVERY).ok()?;
@@ -105,9 +131,14 @@ pub async fn sweep(pass: &Pass<'_>) -> Result<Sweep, Trouble> {
     let state = pass.state();
     let due = sweep_at(&state);
     let known = pass.ctx.index.jobs.of(pass.subject.name());
-    if !known.iter().any(|job| job.owner.as_deref() == Some(owner.as_str())) {
+    if !known
+        .iter()
+        .any(|job| job.owner.as_deref() == Some(owner.as_str()))
+    {
         return match due {
-            Some(at) if at <= pass.now && !pass.subject.has_mover_pods(&pass.ctx.index) => begin(pass, &state, &owner).await,
+            Some(at) if at <= pass.now && !pass.subject.has_mover_pods(&pass.ctx.index) => {
+                begin(pass, &state, &owner).await
+            }
             due => Ok(Sweep::Idle(due)),
         };
     }
@@ -118,7 +149,9 @@ pub async fn sweep(pass: &Pass<'_>) -> Result<Sweep, Trouble> {
     match job.phase {
         Phase::Suspended => begin(pass, &state, &owner).await,
         Phase::Running => {
-            let next = pass.renew(PRUNE_NAMESPACE, &job.name, &SessionScope::Prune).await?;
+            let next = pass
+                .renew(PRUNE_NAMESPACE, &job.name, &SessionScope::Prune)
+                .await?;
             Ok(Sweep::Running(next.min(LOOK)))
         }
         Phase::Succeeded => {
@@ -193,7 +226,14 @@ async fn failed(pass: &Pass<'_>, job: &MoverState) -> Result<Sweep, Trouble> {
 }
 
 async fn finish(pass: &Pass<'_>, job: &MoverState, result: &'static str) -> Result<Sweep, Trouble> {
-    pass.ctx.metrics.runs.get_or_create(&metrics::Run { kind: "prune", result }).inc();
+    pass.ctx
+        .metrics
+        .runs
+        .get_or_create(&metrics::Run {
+            kind: "prune",
+            result,
+        })
+        .inc();
     pass.jobs(PRUNE_NAMESPACE).remove(&job.name).await?;
     pass.backup.issued.forget(PRUNE_NAMESPACE, &job.name);
     pass.unlock(&holder("Prune", pass.subject.name())).await?;
@@ -213,13 +253,28 @@ mod tests {
     fn repositories_are_swept_at_once_and_daily_until_everything_is_freed() {
         let mut story = Story::new();
         let volume: PartId = "data-db-0".parse().unwrap();
-        story.tell(Event::RepoInit { volume: volume.clone() }, at("2026-01-01T00:00:00Z"));
+        story.tell(
+            Event::RepoInit {
+                volume: volume.clone(),
+            },
+            at("2026-01-01T00:00:00Z"),
+        );
         let good = story.good("2026-01-01T00:00:00Z", 60);
         assert_eq!(sweep_at(&story.state), None);
-        story.tell(Event::Pruned { run_id: good, why: "old".into() }, at("2026-01-16T00:00:00Z"));
+        story.tell(
+            Event::Pruned {
+                run_id: good,
+                why: "old".into(),
+            },
+            at("2026-01-16T00:00:00Z"),
+        );
         assert_eq!(sweep_at(&story.state), Some(at("2026-01-16T00:00:00Z")));
         let mut sweep = |day: &str| {
-            let event = Event::Swept { volume: volume.clone(), marked_packs: 1, freed_bytes: 0 };
+            let event = Event::Swept {
+                volume: volume.clone(),
+                marked_packs: 1,
+                freed_bytes: 0,
+            };
             story.tell(event, at(day));
             sweep_at(&story.state)
         };

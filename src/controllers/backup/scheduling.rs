@@ -26,7 +26,10 @@ pub async fn schedule(pass: &Pass<'_>) -> Result<Due, Trouble> {
             run_id: None,
         };
         let name = snapshot_name(pass.subject.name(), slot);
-        pass.ctx.cluster.create_own(&OrgSnapshot::new(&name, spec)).await?;
+        pass.ctx
+            .cluster
+            .create_own(&OrgSnapshot::new(&name, spec))
+            .await?;
     }
     Ok(due)
 }
@@ -38,10 +41,15 @@ pub fn next(pass: &Pass<'_>) -> Result<Due, Trouble> {
     };
     let spec = &schedule.spec;
     let window = u32::try_from(spec.window_minutes).unwrap_or_default();
-    let times = Schedule::parse(&spec.schedule, &spec.time_zone, window, pass.subject.org_id()).map_err(|invalid| {
-        let name = &pass.subject.org.spec.backup_schedule_ref.name;
-        Trouble::new(reasons::BACKUP_SCHEDULE_INVALID, format!("BackupSchedule {name}: {invalid}"))
-    })?;
+    let times = Schedule::parse(&spec.schedule, &spec.time_zone, window, pass.subject.org_id()).map_err(
+        |invalid| {
+            let name = &pass.subject.org.spec.backup_schedule_ref.name;
+            Trouble::new(
+                reasons::BACKUP_SCHEDULE_INVALID,
+                format!("BackupSchedule {name}: {invalid}"),
+            )
+        },
+    )?;
     let circumstances = Circumstances {
         placed_at: pass.subject.placed_at(),
         workloads_available: pass.subject.is_available(&pass.ctx.index),

@@ -6,7 +6,11 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::{
-    adapters::kube::{child::{ChildFact, Observed}, facts::PodFact, index::Index},
+    adapters::kube::{
+        child::{ChildFact, Observed},
+        facts::PodFact,
+        index::Index,
+    },
     api::{
         backup_schedule::BackupSchedule,
         region::{BackupLocation, Region},
@@ -57,7 +61,10 @@ impl Subject {
         let status = org.status.as_ref()?;
         let pinned = status.region.clone()?;
         let org_id: OrgId = status.org_id.as_deref()?.parse().ok()?;
-        let region = index.regions.get(&pinned.name).filter(|r| r.spec.cloud_region == pinned.cloud_region)?;
+        let region = index
+            .regions
+            .get(&pinned.name)
+            .filter(|r| r.spec.cloud_region == pinned.cloud_region)?;
         let backup = &region.spec.backup;
         let mut placement = Placement::new(name, org_id, pinned);
         placement.namespace = status.namespace.clone()?;
@@ -90,7 +97,9 @@ impl Subject {
 
     /// When it was placed, as near as the cluster remembers: from here its RPO counts.
     pub fn placed_at(&self) -> Timestamp {
-        self.org.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |created| created.0)
+        self.org
+            .creation_timestamp()
+            .map_or(Timestamp::UNIX_EPOCH, |created| created.0)
     }
 
     /// The workload of that name.
@@ -100,7 +109,11 @@ impl Subject {
 
     /// The workload that a claim belongs to.
     pub fn workload_of(&self, claim: &PartId) -> Option<&Workload> {
-        self.workloads.iter().find(|workload| claim::claim_names(workload).iter().any(|name| name == claim.as_str()))
+        self.workloads.iter().find(|workload| {
+            claim::claim_names(workload)
+                .iter()
+                .any(|name| name == claim.as_str())
+        })
     }
 
     /// Which child a claim is.
@@ -125,7 +138,10 @@ impl Subject {
         });
         claims
             .filter_map(|claim| {
-                Some(PresentClaim { volume: claim.id.name.parse().ok()?, uid: claim.identity.uid.clone() })
+                Some(PresentClaim {
+                    volume: claim.id.name.parse().ok()?,
+                    uid: claim.identity.uid.clone(),
+                })
             })
             .collect()
     }
@@ -140,22 +156,33 @@ impl Subject {
     /// A pod that has the claim mounted, or is about to.
     pub fn pod_with(&self, index: &Index, claim: &PartId) -> Option<Arc<PodFact>> {
         let pods = self.workload_pods(index);
-        pods.into_iter().find(|pod| pod.claims.iter().any(|name| name == claim.as_str()))
+        pods.into_iter()
+            .find(|pod| pod.claims.iter().any(|name| name == claim.as_str()))
     }
 
     /// Whether a pod of one of its movers still exists, in its own namespace or the operator's.
     pub fn has_mover_pods(&self, index: &Index) -> bool {
-        index.pods.of(self.name()).iter().any(|pod| pod.mover && !ended(pod))
+        index
+            .pods
+            .of(self.name())
+            .iter()
+            .any(|pod| pod.mover && !ended(pod))
     }
 
     /// Whether all workloads that should run have all their replicas available.
     pub fn is_available(&self, index: &Index) -> bool {
         let available = |workload: &Workload| {
             let wanted = i64::from(claim::declared_replicas(workload));
-            let fact = [ChildKind::Deployment, ChildKind::StatefulSet].into_iter().find_map(|kind| {
-                let namespace = self.namespace().to_owned();
-                index.children.get(&ChildId { kind, namespace, name: workload.name.clone() })
-            });
+            let fact = [ChildKind::Deployment, ChildKind::StatefulSet]
+                .into_iter()
+                .find_map(|kind| {
+                    let namespace = self.namespace().to_owned();
+                    index.children.get(&ChildId {
+                        kind,
+                        namespace,
+                        name: workload.name.clone(),
+                    })
+                });
             fact.is_some_and(|child| match &child.observed {
                 Observed::Workload(fact) => fact.rolled_out() && fact.available >= wanted,
                 _ => false,

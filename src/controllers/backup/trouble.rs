@@ -28,13 +28,21 @@ pub struct Trouble {
 impl Trouble {
     /// A person has to act.
     pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), transient: false }
+        Self {
+            reason,
+            message: message.into(),
+            transient: false,
+        }
     }
 
     /// The bucket, KMS or STS failed at what `action` says; `reason` where it is not just away.
     pub fn remote(reason: &'static str, action: &str, error: &RemoteError) -> Self {
         let transient = matches!(error, RemoteError::Unavailable(_));
-        Self { reason, message: format!("failed to {action}: {error}"), transient }
+        Self {
+            reason,
+            message: format!("failed to {action}: {error}"),
+            transient,
+        }
     }
 
     /// When the org is looked at again.
@@ -49,13 +57,21 @@ impl Trouble {
 
 impl From<kube::Error> for Trouble {
     fn from(error: kube::Error) -> Self {
-        Self { reason: reasons::RETRYING, message: describe(&error), transient: true }
+        Self {
+            reason: reasons::RETRYING,
+            message: describe(&error),
+            transient: true,
+        }
     }
 }
 
 impl From<ApplyError> for Trouble {
     fn from(error: ApplyError) -> Self {
-        Self { reason: reasons::APPLY_REFUSED, message: error.to_string(), transient: true }
+        Self {
+            reason: reasons::APPLY_REFUSED,
+            message: error.to_string(),
+            transient: true,
+        }
     }
 }
 
@@ -67,7 +83,11 @@ impl From<LedgerStoreError> for Trouble {
             LedgerStoreError::Unclaimed { .. } | LedgerStoreError::Overtaken { .. } => reasons::RETRYING,
             LedgerStoreError::Remote { .. } => reasons::BUCKET_UNAVAILABLE,
         };
-        Self { reason, transient: error.is_transient(), message: error.to_string() }
+        Self {
+            reason,
+            transient: error.is_transient(),
+            message: error.to_string(),
+        }
     }
 }
 

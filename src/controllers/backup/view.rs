@@ -14,7 +14,7 @@ use super::{
 use crate::{
     api::{
         conditions::{reasons, types},
-        orgsnapshot::{Origin, OrgSnapshot, OrgSnapshotSpec, OrgSnapshotStatus, SnapshotPart, SnapshotPhase},
+        orgsnapshot::{OrgSnapshot, OrgSnapshotSpec, OrgSnapshotStatus, Origin, SnapshotPart, SnapshotPhase},
         shared::NameRef,
     },
     controllers::conditions::{ConditionFact, Conditions, whole_seconds},
@@ -34,7 +34,10 @@ pub async fn sync(pass: &Pass<'_>, phases: &Phases) -> Result<(), Trouble> {
     let state = pass.state();
     let present = pass.ctx.index.snapshots.of_org(pass.subject.name());
     let shown = shown(&state);
-    for snapshot in present.iter().filter(|snapshot| snapshot.metadata.deletion_timestamp.is_none()) {
+    for snapshot in present
+        .iter()
+        .filter(|snapshot| snapshot.metadata.deletion_timestamp.is_none())
+    {
         let run_id = run_id_of(snapshot);
         let run = run_id.as_ref().and_then(|id| state.runs.get(id));
         let ended = run.is_some_and(|run| run.end.is_some());
@@ -43,8 +46,17 @@ pub async fn sync(pass: &Pass<'_>, phases: &Phases) -> Result<(), Trouble> {
             pass.ctx.cluster.delete_own(&**snapshot).await?;
             continue;
         }
-        let status = status(snapshot, run_id.as_ref(), run, phases.get(&snapshot.name_any()), pass.now);
-        pass.ctx.cluster.write_status(&**snapshot, snapshot.status.as_ref(), &status).await?;
+        let status = status(
+            snapshot,
+            run_id.as_ref(),
+            run,
+            phases.get(&snapshot.name_any()),
+            pass.now,
+        );
+        pass.ctx
+            .cluster
+            .write_status(&**snapshot, snapshot.status.as_ref(), &status)
+            .await?;
     }
     discover(pass, &state, &shown, &present).await
 }
@@ -59,11 +71,15 @@ async fn discover(
 ) -> Result<(), Trouble> {
     for run_id in shown {
         let run = state.runs.get(run_id).filter(|run| run.end.is_some());
-        let is_there = present.iter().any(|snapshot| run_id_of(snapshot).as_ref() == Some(run_id));
+        let is_there = present
+            .iter()
+            .any(|snapshot| run_id_of(snapshot).as_ref() == Some(run_id));
         let (Some(run), false) = (run, is_there) else {
             continue;
         };
-        let taken = present.iter().any(|snapshot| snapshot.name_any() == run.plan.snapshot_name);
+        let taken = present
+            .iter()
+            .any(|snapshot| snapshot.name_any() == run.plan.snapshot_name);
         let name = if taken {
             format!("{}-{}", pass.subject.name(), run_id.as_str().to_lowercase())
         } else {
@@ -75,7 +91,10 @@ async fn discover(
             slot: None,
             run_id: Some(run_id.to_string()),
         };
-        pass.ctx.cluster.create_own(&OrgSnapshot::new(&name, spec)).await?;
+        pass.ctx
+            .cluster
+            .create_own(&OrgSnapshot::new(&name, spec))
+            .await?;
     }
     Ok(())
 }
@@ -89,7 +108,10 @@ fn status(
     now: Timestamp,
 ) -> OrgSnapshotStatus {
     let generation = snapshot.metadata.generation;
-    let recorded = snapshot.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let recorded = snapshot
+        .status
+        .as_ref()
+        .map_or(&[][..], |status| &status.conditions);
     let mut conditions = Conditions::new(recorded, generation, now);
     let mut status = OrgSnapshotStatus {
         observed_generation: generation,
@@ -97,26 +119,48 @@ fn status(
         ..OrgSnapshotStatus::default()
     };
     match run.map(|run| (run, run.end.as_ref())) {
-        Some((run, Some(RunEnd::Committed { manifest, at, manifest_digest, .. }))) => {
+        Some((
+            run,
+            Some(RunEnd::Committed {
+                manifest,
+                at,
+                manifest_digest,
+                ..
+            }),
+        )) => {
             fill(&mut status, manifest);
             status.phase = Some(SnapshotPhase::Committed);
             status.committed_at = Some(Time(whole_seconds(*at)));
             status.duration_seconds = run.seconds().map(|seconds| seconds as i64);
             status.manifest_digest = Some(manifest_digest.clone());
-            status.verdict = Some(if run.is_suspicious() { Verdict::Suspicious } else { Verdict::Good });
+            status.verdict = Some(if run.is_suspicious() {
+                Verdict::Suspicious
+            } else {
+                Verdict::Good
+            });
             status.pruned = run.pruned.is_some();
             conditions.set(types::COMMITTED, &committed(run, manifest));
         }
         Some((_, Some(RunEnd::Aborted { why, .. }))) => {
             status.phase = Some(SnapshotPhase::Failed);
-            conditions.set(types::COMMITTED, &ConditionFact::new(false, reasons::LAST_RUN_FAILED, why.clone()));
+            conditions.set(
+                types::COMMITTED,
+                &ConditionFact::new(false, reasons::LAST_RUN_FAILED, why.clone()),
+            );
         }
         open => {
             let waiting = (SnapshotPhase::Pending, "waits for its turn".to_owned());
             let (phase, message) = note.cloned().unwrap_or(waiting);
-            let reason = if open.is_some() { reasons::PROGRESSING } else { reasons::WAITING };
+            let reason = if open.is_some() {
+                reasons::PROGRESSING
+            } else {
+                reasons::WAITING
+            };
             status.phase = Some(phase);
-            conditions.set(types::COMMITTED, &ConditionFact::new(false, reason, message.clone()));
+            conditions.set(
+                types::COMMITTED,
+                &ConditionFact::new(false, reason, message.clone()),
+            );
             conditions.reconciling(reason, &message);
         }
     }
@@ -133,7 +177,11 @@ fn committed(run: &Run, manifest: &Manifest) -> ConditionFact {
         );
         return ConditionFact::new(true, reasons::LAST_RUN_SUSPICIOUS, message);
     }
-    ConditionFact::new(true, reasons::AS_SPECIFIED, "every part was copied, verified and committed")
+    ConditionFact::new(
+        true,
+        reasons::AS_SPECIFIED,
+        "every part was copied, verified and committed",
+    )
 }
 
 fn fill(status: &mut OrgSnapshotStatus, manifest: &Manifest) {
@@ -156,14 +204,18 @@ fn fill(status: &mut OrgSnapshotStatus, manifest: &Manifest) {
 }
 
 /// The status of an OrgSnapshot whose org cannot be looked at.
-pub fn status_without_org(snapshot: &OrgSnapshot, reason: &str, message: &str, now: Timestamp) -> OrgSnapshotStatus {
+pub fn status_without_org(
+    snapshot: &OrgSnapshot,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> OrgSnapshotStatus {
     let recorded = snapshot.status.clone().unwrap_or_default();
     let generation = snapshot.metadata.generation;
     let mut conditions = Conditions::new(&recorded.conditions, generation, now);
-    conditions.set(types::COMMITTED, &ConditionFact::new(false, reason, message)).set(
-        types::STALLED,
-        &ConditionFact::new(true, reason, message),
-    );
+    conditions
+        .set(types::COMMITTED, &ConditionFact::new(false, reason, message))
+        .set(types::STALLED, &ConditionFact::new(true, reason, message));
     let conditions: Vec<Condition> = conditions.build();
     OrgSnapshotStatus {
         observed_generation: generation,

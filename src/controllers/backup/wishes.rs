@@ -21,31 +21,59 @@ pub async fn carry_out(pass: &Pass<'_>, losses: &[Loss]) -> Result<(), Trouble> 
         decide(pass, names::ANNOTATION_ACCEPT_RUN, event).await?;
     }
     if let Some(value) = annotation(names::ANNOTATION_ACCEPT_DATA_LOSS) {
-        decide(pass, names::ANNOTATION_ACCEPT_DATA_LOSS, accepted_loss(losses, &value)).await?;
+        decide(
+            pass,
+            names::ANNOTATION_ACCEPT_DATA_LOSS,
+            accepted_loss(losses, &value),
+        )
+        .await?;
     }
     Ok(())
 }
 
 fn accepted_run(state: &LedgerState, value: &str) -> Result<Event, String> {
-    let suspicious = state.runs.iter().filter(|(_, run)| run.is_suspicious()).map(|(id, _)| id);
-    let found = suspicious.clone().find(|id| value.parse::<RunId>().is_ok_and(|wanted| wanted == **id));
-    found.map(|id| Event::RunAccepted { run_id: id.clone() }).ok_or_else(|| {
-        let known: Vec<&str> = suspicious.map(RunId::as_str).collect();
-        format!("{value} is no Suspicious run of this org; those are: {}", listed(&known))
-    })
+    let suspicious = state
+        .runs
+        .iter()
+        .filter(|(_, run)| run.is_suspicious())
+        .map(|(id, _)| id);
+    let found = suspicious
+        .clone()
+        .find(|id| value.parse::<RunId>().is_ok_and(|wanted| wanted == **id));
+    found
+        .map(|id| Event::RunAccepted { run_id: id.clone() })
+        .ok_or_else(|| {
+            let known: Vec<&str> = suspicious.map(RunId::as_str).collect();
+            format!(
+                "{value} is no Suspicious run of this org; those are: {}",
+                listed(&known)
+            )
+        })
 }
 
 fn accepted_loss(losses: &[Loss], value: &str) -> Result<Event, String> {
     let found = losses.iter().find(|loss| loss.volume.as_str() == value);
     let known: Vec<&str> = losses.iter().map(|loss| loss.volume.as_str()).collect();
-    let loss = found.ok_or_else(|| format!("{value} has not lost its data; volumes that have: {}", listed(&known)))?;
+    let loss = found.ok_or_else(|| {
+        format!(
+            "{value} has not lost its data; volumes that have: {}",
+            listed(&known)
+        )
+    })?;
     // An empty uid: whatever claim there will be starts anew.
     let claim_uid = loss.present_uid.clone().unwrap_or_default();
-    Ok(Event::LossAccepted { volume: loss.volume.clone(), claim_uid })
+    Ok(Event::LossAccepted {
+        volume: loss.volume.clone(),
+        claim_uid,
+    })
 }
 
 fn listed(names: &[&str]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 async fn decide(pass: &Pass<'_>, annotation: &str, event: Result<Event, String>) -> Result<(), Trouble> {
@@ -55,21 +83,39 @@ async fn decide(pass: &Pass<'_>, annotation: &str, event: Result<Event, String>)
         }
         Err(why) => {
             let note = format!("annotation {annotation}: {why}");
-            pass.ctx.events.publish(&*pass.subject.org, Severity::Warning, "AnnotationRefused", "Accept", note).await;
+            pass.ctx
+                .events
+                .publish(
+                    &*pass.subject.org,
+                    Severity::Warning,
+                    "AnnotationRefused",
+                    "Accept",
+                    note,
+                )
+                .await;
         }
     }
-    pass.ctx.cluster.set_annotation(&*pass.subject.org, annotation, None).await?;
+    pass.ctx
+        .cluster
+        .set_annotation(&*pass.subject.org, annotation, None)
+        .await?;
     Ok(())
 }
 
 /// The volumes with a message each, for the TrayOrg's condition DataLost.
 pub fn messages(losses: &[Loss]) -> std::collections::BTreeMap<String, String> {
-    losses.iter().map(|loss| (loss.volume.to_string(), message(&loss.volume, loss))).collect()
+    losses
+        .iter()
+        .map(|loss| (loss.volume.to_string(), message(&loss.volume, loss)))
+        .collect()
 }
 
 fn message(volume: &PartId, loss: &Loss) -> String {
     let what = match &loss.present_uid {
-        Some(present) => format!("claim {volume} ({}) held data and was replaced by {present}", loss.lost_uid),
+        Some(present) => format!(
+            "claim {volume} ({}) held data and was replaced by {present}",
+            loss.lost_uid
+        ),
         None => format!("claim {volume} ({}) held data and is gone", loss.lost_uid),
     };
     format!(
@@ -90,7 +136,9 @@ mod tests {
         let suspicious = story.suspicious("2026-01-02T00:00:00Z", 60);
         assert_eq!(
             accepted_run(&story.state, suspicious.as_str()),
-            Ok(Event::RunAccepted { run_id: suspicious.clone() })
+            Ok(Event::RunAccepted {
+                run_id: suspicious.clone()
+            })
         );
         let refused = accepted_run(&story.state, good.as_str()).unwrap_err();
         assert!(refused.contains(suspicious.as_str()), "{refused}");
@@ -99,10 +147,24 @@ mod tests {
 
     #[test]
     fn only_a_lost_volume_can_be_given_up() {
-        let loss = Loss { volume: "data-db-0".parse().unwrap(), lost_uid: "old".into(), present_uid: Some("new".into()) };
+        let loss = Loss {
+            volume: "data-db-0".parse().unwrap(),
+            lost_uid: "old".into(),
+            present_uid: Some("new".into()),
+        };
         let accepted = accepted_loss(std::slice::from_ref(&loss), "data-db-0");
-        assert_eq!(accepted, Ok(Event::LossAccepted { volume: loss.volume.clone(), claim_uid: "new".into() }));
-        assert!(accepted_loss(&[loss], "data-web-0").unwrap_err().ends_with("data-db-0"));
+        assert_eq!(
+            accepted,
+            Ok(Event::LossAccepted {
+                volume: loss.volume.clone(),
+                claim_uid: "new".into()
+            })
+        );
+        assert!(
+            accepted_loss(&[loss], "data-web-0")
+                .unwrap_err()
+                .ends_with("data-db-0")
+        );
         assert!(accepted_loss(&[], "data-web-0").unwrap_err().ends_with("none"));
     }
 }

@@ -12,7 +12,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Not in the org's ledger, or it never became a result.
-    #[error("spec.snapshot.runId: the ledger of this org holds no committed run {run_id}; runs that can be restored: {known}")]
+    #[error(
+        "spec.snapshot.runId: the ledger of this org holds no committed run {run_id}; runs that can be restored: {known}"
+    )]
     Unknown {
         /// As given.
         run_id: String,
@@ -50,7 +52,10 @@ impl Refusal {
 }
 
 /// The run that a choice means now. A Suspicious run is restored only by its id.
-pub fn resolve<'a>(ledger: &'a LedgerState, choice: &SnapshotChoice) -> Result<(&'a RunId, &'a Run), Refusal> {
+pub fn resolve<'a>(
+    ledger: &'a LedgerState,
+    choice: &SnapshotChoice,
+) -> Result<(&'a RunId, &'a Run), Refusal> {
     if let Some(wanted) = &choice.run_id {
         return by_id(ledger, wanted);
     }
@@ -61,18 +66,30 @@ pub fn resolve<'a>(ledger: &'a LedgerState, choice: &SnapshotChoice) -> Result<(
     };
     let found = ledger.good_runs().into_iter().find(|(_, run)| in_time(run));
     found.ok_or_else(|| Refusal::NoGood {
-        when: as_of.map(|at| format!(" with a consistency point at or before {at}")).unwrap_or_default(),
+        when: as_of
+            .map(|at| format!(" with a consistency point at or before {at}"))
+            .unwrap_or_default(),
         known: known(ledger),
     })
 }
 
 fn by_id<'a>(ledger: &'a LedgerState, wanted: &str) -> Result<(&'a RunId, &'a Run), Refusal> {
-    let found = ledger.runs.iter().find(|(id, run)| id.as_str() == wanted && run.manifest().is_some());
+    let found = ledger
+        .runs
+        .iter()
+        .find(|(id, run)| id.as_str() == wanted && run.manifest().is_some());
     let Some((id, run)) = found else {
-        return Err(Refusal::Unknown { run_id: wanted.to_owned(), known: known(ledger) });
+        return Err(Refusal::Unknown {
+            run_id: wanted.to_owned(),
+            known: known(ledger),
+        });
     };
     match &run.pruned {
-        Some((_, why)) => Err(Refusal::Pruned { run_id: wanted.to_owned(), why: why.clone(), known: known(ledger) }),
+        Some((_, why)) => Err(Refusal::Pruned {
+            run_id: wanted.to_owned(),
+            why: why.clone(),
+            known: known(ledger),
+        }),
         None => Ok((id, run)),
     }
 }
@@ -80,8 +97,17 @@ fn by_id<'a>(ledger: &'a LedgerState, wanted: &str) -> Result<(&'a RunId, &'a Ru
 /// The newest runs that can be restored, for the message.
 fn known(ledger: &LedgerState) -> String {
     const SHOWN: usize = 5;
-    let runs: Vec<&str> = ledger.restorable_runs().into_iter().take(SHOWN).map(|(id, _)| id.as_str()).collect();
-    if runs.is_empty() { "none".to_owned() } else { runs.join(", ") }
+    let runs: Vec<&str> = ledger
+        .restorable_runs()
+        .into_iter()
+        .take(SHOWN)
+        .map(|(id, _)| id.as_str())
+        .collect();
+    if runs.is_empty() {
+        "none".to_owned()
+    } else {
+        runs.join(", ")
+    }
 }
 
 #[cfg(test)]
@@ -92,13 +118,22 @@ mod tests {
     use crate::domain::ledger::{Event, testing::Story};
 
     fn by_run(id: &str) -> SnapshotChoice {
-        SnapshotChoice { run_id: Some(id.to_owned()), ..SnapshotChoice::default() }
+        SnapshotChoice {
+            run_id: Some(id.to_owned()),
+            ..SnapshotChoice::default()
+        }
     }
     fn as_of(time: &str) -> SnapshotChoice {
-        SnapshotChoice { as_of: Some(Time(time.parse().unwrap())), ..SnapshotChoice::default() }
+        SnapshotChoice {
+            as_of: Some(Time(time.parse().unwrap())),
+            ..SnapshotChoice::default()
+        }
     }
     fn latest() -> SnapshotChoice {
-        SnapshotChoice { latest_good: Some(true), ..SnapshotChoice::default() }
+        SnapshotChoice {
+            latest_good: Some(true),
+            ..SnapshotChoice::default()
+        }
     }
 
     #[test]
@@ -120,7 +155,13 @@ mod tests {
         let pruned = story.good("2026-01-01T00:00:00Z", 60);
         let kept = story.good("2026-01-02T00:00:00Z", 60);
         let aborted = story.aborted("2026-01-03T00:00:00Z", 60);
-        story.tell(Event::Pruned { run_id: pruned.clone(), why: "old".into() }, "2026-02-01T00:00:00Z".parse().unwrap());
+        story.tell(
+            Event::Pruned {
+                run_id: pruned.clone(),
+                why: "old".into(),
+            },
+            "2026-02-01T00:00:00Z".parse().unwrap(),
+        );
         for (choice, reason) in [
             (by_run(pruned.as_str()), reasons::RUN_PRUNED),
             (by_run(aborted.as_str()), reasons::RUN_NOT_FOUND),

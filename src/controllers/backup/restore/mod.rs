@@ -49,8 +49,11 @@ const LOOK: Duration = Duration::from_secs(30);
 
 /// The restore of the org that has not ended: the oldest one.
 pub fn under_way(restores: &[Arc<OrgRestore>]) -> Option<Arc<OrgRestore>> {
-    let open = restores.iter().filter(|restore| !has_ended(restore) && restore.metadata.deletion_timestamp.is_none());
-    open.min_by_key(|restore| (restore.creation_timestamp(), restore.name_any())).cloned()
+    let open = restores
+        .iter()
+        .filter(|restore| !has_ended(restore) && restore.metadata.deletion_timestamp.is_none());
+    open.min_by_key(|restore| (restore.creation_timestamp(), restore.name_any()))
+        .cloned()
 }
 
 /// Whether it has come to its end.
@@ -78,15 +81,29 @@ pub async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Tr
     };
     let run_id: Option<RunId> = recorded.run_id.as_deref().and_then(|id| id.parse().ok());
     let state = pass.state();
-    let manifest = run_id.as_ref().and_then(|id| state.runs.get(id)).and_then(|run| run.manifest());
+    let manifest = run_id
+        .as_ref()
+        .and_then(|id| state.runs.get(id))
+        .and_then(|run| run.manifest());
     let Some(manifest) = manifest else {
         let why = "the run in its status is not in the org's ledger: the status was edited by hand";
-        return end(pass, restore, recorded, Err((reasons::RUN_NOT_FOUND, why.to_owned()))).await;
+        return end(
+            pass,
+            restore,
+            recorded,
+            Err((reasons::RUN_NOT_FOUND, why.to_owned())),
+        )
+        .await;
     };
     pass.lock(&holder("OrgRestore", &restore.name_any())).await?;
-    pass.ctx.backup_facts.set_restoring(pass.subject.org_id(), Some(restore.name_any()));
+    pass.ctx
+        .backup_facts
+        .set_restoring(pass.subject.org_id(), Some(restore.name_any()));
 
-    let jobs = pass.jobs(pass.subject.namespace()).of(&restore.name_any()).await?;
+    let jobs = pass
+        .jobs(pass.subject.namespace())
+        .of(&restore.name_any())
+        .await?;
     let observed = observe(pass, restore, recorded, manifest, &jobs).await?;
     let step = next_step(&observed);
     let mut status = status::progress(pass, restore, recorded, &observed, &step, &jobs).await?;
@@ -99,7 +116,11 @@ pub async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Tr
             LOOK
         }
         Step::StartMovers(parts) => {
-            for part in manifest.parts.iter().filter(|part| parts.contains(&part.planned.part)) {
+            for part in manifest
+                .parts
+                .iter()
+                .filter(|part| parts.contains(&part.planned.part))
+            {
                 if let Err(trouble) = start(pass, restore, manifest, part).await {
                     if trouble.transient {
                         return Err(trouble);
@@ -119,7 +140,10 @@ pub async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Tr
         Step::Fail(why) => return end(pass, restore, &status, Err((reasons::MOVER_FAILED, why))).await,
     };
     status.observed_generation = restore.metadata.generation;
-    pass.ctx.cluster.write_status(restore, restore.status.as_ref(), &status).await?;
+    pass.ctx
+        .cluster
+        .write_status(restore, restore.status.as_ref(), &status)
+        .await?;
     Ok(next)
 }
 
@@ -130,7 +154,13 @@ async fn resolve(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Trou
         Ok(found) => found,
         Err(refusal) => {
             let status = restore.status.clone().unwrap_or_default();
-            return end(pass, restore, &status, Err((refusal.reason(), refusal.to_string()))).await;
+            return end(
+                pass,
+                restore,
+                &status,
+                Err((refusal.reason(), refusal.to_string())),
+            )
+            .await;
         }
     };
     let Some(manifest) = run.restorable() else {
@@ -154,7 +184,10 @@ async fn resolve(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Trou
     };
     let parts = manifest.parts.iter().map(part).collect();
     let status = status::resolved(restore, run_id, digest, manifest.bytes(), parts, pass.now);
-    pass.ctx.cluster.write_status(restore, restore.status.as_ref(), &status).await?;
+    pass.ctx
+        .cluster
+        .write_status(restore, restore.status.as_ref(), &status)
+        .await?;
     info!(restore = restore.name_any(), run = %run_id, "restore begins");
     // The answer to the write is in the index: the next look goes on from it.
     Ok(Duration::ZERO)
@@ -173,14 +206,25 @@ async fn observe(
         let name = job_name_of(restore, id);
         let job = jobs.iter().find(|job| job.name == name);
         let claim = matches!(part.planned.source, PartSource::Volume { .. }).then(|| ClaimProgress {
-            replaced_uid: recorded.parts.iter().find(|known| known.part == id.as_str()).and_then(|known| known.replaced_claim_uid.clone()),
-            present_uid: pass.subject.claim(&pass.ctx.index, id).map(|claim| claim.identity.uid.clone()),
+            replaced_uid: recorded
+                .parts
+                .iter()
+                .find(|known| known.part == id.as_str())
+                .and_then(|known| known.replaced_claim_uid.clone()),
+            present_uid: pass
+                .subject
+                .claim(&pass.ctx.index, id)
+                .map(|claim| claim.identity.uid.clone()),
         });
         let mover = match unrestorable(pass, part) {
             Some(why) => MoverProgress::Failed(why),
             None => pass.progress(pass.subject.namespace(), job).await?,
         };
-        parts.push(PartProgress { part: id.clone(), claim, mover });
+        parts.push(PartProgress {
+            part: id.clone(),
+            claim,
+            mover,
+        });
     }
     Ok(Observed {
         resolved: true,
@@ -206,20 +250,39 @@ fn job_name_of(restore: &OrgRestore, part: &PartId) -> String {
     restore_job_name(&restore.uid().unwrap_or_default(), part)
 }
 
-async fn start(pass: &Pass<'_>, restore: &OrgRestore, manifest: &Manifest, part: &ManifestPart) -> Result<(), Trouble> {
+async fn start(
+    pass: &Pass<'_>,
+    restore: &OrgRestore,
+    manifest: &Manifest,
+    part: &ManifestPart,
+) -> Result<(), Trouble> {
     let run_id = manifest.run_id.clone();
     let id = part.planned.part.clone();
     let content_digest = part.record.content_digest.clone();
     let (action, volume) = match &part.planned.source {
         PartSource::Objects {} => {
-            pass.ctx.cluster.ensure(&restore_binding(&pass.subject.placement)).await?;
+            pass.ctx
+                .cluster
+                .ensure(&restore_binding(&pass.subject.placement))
+                .await?;
             let namespace = pass.subject.namespace().to_owned();
-            (Action::RestoreObjects { run_id: run_id.clone(), namespace, content_digest }, None)
+            (
+                Action::RestoreObjects {
+                    run_id: run_id.clone(),
+                    namespace,
+                    content_digest,
+                },
+                None,
+            )
         }
         PartSource::Volume { workload, .. } => {
             let repository_snapshot = part.record.repository_snapshot.clone().unwrap_or_default();
-            let action =
-                Action::RestoreVolume { run_id: run_id.clone(), part: id.clone(), repository_snapshot, content_digest };
+            let action = Action::RestoreVolume {
+                run_id: run_id.clone(),
+                part: id.clone(),
+                repository_snapshot,
+                content_digest,
+            };
             (action, Some(mounted(pass, &id, workload, Access::ReadWrite)?))
         }
     };
@@ -241,8 +304,12 @@ async fn start(pass: &Pass<'_>, restore: &OrgRestore, manifest: &Manifest, part:
 
 fn scope(run_id: &RunId, part: &ManifestPart) -> SessionScope {
     match part.planned.source {
-        PartSource::Objects {} => SessionScope::RestoreObjects { run_id: run_id.clone() },
-        PartSource::Volume { .. } => SessionScope::RestoreVolume { volume: part.planned.part.clone() },
+        PartSource::Objects {} => SessionScope::RestoreObjects {
+            run_id: run_id.clone(),
+        },
+        PartSource::Volume { .. } => SessionScope::RestoreVolume {
+            volume: part.planned.part.clone(),
+        },
     }
 }
 
@@ -255,8 +322,13 @@ async fn renew(
     let mut next = LOOK;
     for part in &manifest.parts {
         let name = job_name_of(restore, &part.planned.part);
-        if jobs.iter().any(|job| job.name == name && job.phase == Phase::Running) {
-            let due = pass.renew(pass.subject.namespace(), &name, &scope(&manifest.run_id, part)).await?;
+        if jobs
+            .iter()
+            .any(|job| job.name == name && job.phase == Phase::Running)
+        {
+            let due = pass
+                .renew(pass.subject.namespace(), &name, &scope(&manifest.run_id, part))
+                .await?;
             next = next.min(due);
         }
     }
@@ -265,11 +337,17 @@ async fn renew(
 
 /// From here the fresh claims hold the data of their volumes.
 async fn record_filled(pass: &Pass<'_>, restore: &OrgRestore, manifest: &Manifest) -> Result<(), Trouble> {
-    let volumes = manifest.parts.iter().filter(|part| matches!(part.planned.source, PartSource::Volume { .. }));
+    let volumes = manifest
+        .parts
+        .iter()
+        .filter(|part| matches!(part.planned.source, PartSource::Volume { .. }));
     let claims: Vec<FilledClaim> = volumes
         .filter_map(|part| {
             let claim = pass.subject.claim(&pass.ctx.index, &part.planned.part)?;
-            Some(FilledClaim { volume: part.planned.part.clone(), claim_uid: claim.identity.uid.clone() })
+            Some(FilledClaim {
+                volume: part.planned.part.clone(),
+                claim_uid: claim.identity.uid.clone(),
+            })
         })
         .collect();
     let name = ledger_name(restore);
@@ -311,13 +389,26 @@ async fn end(
     if let Err((reason, why)) = &result {
         warn!(restore = restore.name_any(), why, "restore failed");
         let note = format!("OrgRestore {} failed: {why}", restore.name_any());
-        pass.ctx.events.publish(&*pass.subject.org, Severity::Warning, reason, "Restore", note).await;
+        pass.ctx
+            .events
+            .publish(&*pass.subject.org, Severity::Warning, reason, "Restore", note)
+            .await;
     }
     let outcome = if result.is_ok() { "good" } else { "failed" };
     clean_up(pass, restore).await?;
     pass.ctx.backup_facts.set_restoring(pass.subject.org_id(), None);
-    pass.ctx.metrics.runs.get_or_create(&metrics::Run { kind: "restore", result: outcome }).inc();
-    pass.ctx.cluster.write_status(restore, restore.status.as_ref(), &status).await?;
+    pass.ctx
+        .metrics
+        .runs
+        .get_or_create(&metrics::Run {
+            kind: "restore",
+            result: outcome,
+        })
+        .inc();
+    pass.ctx
+        .cluster
+        .write_status(restore, restore.status.as_ref(), &status)
+        .await?;
     Ok(Duration::ZERO)
 }
 
@@ -334,7 +425,10 @@ async fn clean_up(pass: &Pass<'_>, restore: &OrgRestore) -> Result<(), Trouble> 
         jobs.remove(&job.name).await?;
         pass.backup.issued.forget(pass.subject.namespace(), &job.name);
     }
-    pass.ctx.cluster.remove(&restore_binding(&pass.subject.placement).id).await?;
+    pass.ctx
+        .cluster
+        .remove(&restore_binding(&pass.subject.placement).id)
+        .await?;
     pass.unlock(&holder("OrgRestore", &restore.name_any())).await
 }
 
@@ -342,10 +436,14 @@ async fn clean_up(pass: &Pass<'_>, restore: &OrgRestore) -> Result<(), Trouble> 
 async fn said(pass: &Pass<'_>, job: &MoverState) -> Result<Option<(i64, i64, i64)>, Trouble> {
     let outcome = pass.jobs(pass.subject.namespace()).outcome(&job.name).await?;
     Ok(match outcome {
-        Some(MoverOutcome::RestoredVolume { files, bytes, seconds }) => {
-            Some((files as i64, bytes as i64, seconds as i64))
-        }
-        Some(MoverOutcome::RestoredObjects { created, unchanged, .. }) => Some(((created + unchanged) as i64, 0, 0)),
+        Some(MoverOutcome::RestoredVolume {
+            files,
+            bytes,
+            seconds,
+        }) => Some((files as i64, bytes as i64, seconds as i64)),
+        Some(MoverOutcome::RestoredObjects {
+            created, unchanged, ..
+        }) => Some(((created + unchanged) as i64, 0, 0)),
         _ => None,
     })
 }

@@ -41,7 +41,13 @@ pub fn resolved(
         parts,
         ..OrgRestoreStatus::default()
     };
-    going_on(&mut status, &recorded, restore.metadata.generation, "the org's workloads stop", now);
+    going_on(
+        &mut status,
+        &recorded,
+        restore.metadata.generation,
+        "the org's workloads stop",
+        now,
+    );
     status
 }
 
@@ -75,12 +81,23 @@ pub async fn progress(
     }
     let bytes: i64 = status.parts.iter().filter_map(|part| part.bytes).sum();
     // Movers work side by side: the slowest one's time is all their time.
-    let seconds = status.parts.iter().filter_map(|part| part.seconds).max().unwrap_or_default();
+    let seconds = status
+        .parts
+        .iter()
+        .filter_map(|part| part.seconds)
+        .max()
+        .unwrap_or_default();
     status.bytes = Some(bytes);
     status.rate_bytes_per_second = (bytes > 0).then(|| bytes / seconds.max(1));
     let (phase, message) = told(step);
     status.phase = Some(phase);
-    going_on(&mut status, recorded, restore.metadata.generation, &message, pass.now);
+    going_on(
+        &mut status,
+        recorded,
+        restore.metadata.generation,
+        &message,
+        pass.now,
+    );
     Ok(status)
 }
 
@@ -96,13 +113,19 @@ pub fn ended(
     status.observed_generation = generation;
     status.finished_at = Some(Time(whole_seconds(now)));
     status.seconds = elapsed(recorded, now).map(|elapsed| elapsed.as_secs());
-    let before = restore.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let before = restore
+        .status
+        .as_ref()
+        .map_or(&[][..], |status| &status.conditions);
     let mut conditions = Conditions::new(before, generation, now);
     match result {
         Ok(()) => {
             status.phase = Some(RestorePhase::Succeeded);
             let message = "every part is back and compared, and the workloads are available";
-            conditions.set(types::RESTORED, &ConditionFact::new(true, reasons::AS_SPECIFIED, message));
+            conditions.set(
+                types::RESTORED,
+                &ConditionFact::new(true, reasons::AS_SPECIFIED, message),
+            );
         }
         Err((reason, why)) => {
             status.phase = Some(RestorePhase::Failed);
@@ -116,7 +139,13 @@ pub fn ended(
 }
 
 /// It waits for its turn, or for its org.
-pub fn waiting(restore: &OrgRestore, reason: &str, message: &str, stalled: bool, now: Timestamp) -> OrgRestoreStatus {
+pub fn waiting(
+    restore: &OrgRestore,
+    reason: &str,
+    message: &str,
+    stalled: bool,
+    now: Timestamp,
+) -> OrgRestoreStatus {
     let mut status = restore.status.clone().unwrap_or_default();
     let before = status.conditions.clone();
     let generation = restore.metadata.generation;
@@ -142,28 +171,41 @@ fn going_on(
     now: Timestamp,
 ) {
     let mut conditions = Conditions::new(&recorded.conditions, generation, now);
-    conditions.set(types::RESTORED, &ConditionFact::new(false, reasons::PROGRESSING, message));
+    conditions.set(
+        types::RESTORED,
+        &ConditionFact::new(false, reasons::PROGRESSING, message),
+    );
     conditions.reconciling(reasons::PROGRESSING, message);
     status.conditions = conditions.build();
 }
 
 fn told(step: &Step) -> (RestorePhase, String) {
     let names = |parts: &[crate::domain::ids::PartId]| {
-        parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        parts
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     match step {
         Step::Resolve => (RestorePhase::Pending, "the run is being resolved".to_owned()),
         Step::WaitUntilDrained => (RestorePhase::Draining, "the org's workloads stop".to_owned()),
-        Step::RemoveClaims(claims) => {
-            (RestorePhase::Draining, format!("claims {} go; their volumes are retained", names(claims)))
-        }
-        Step::WaitForClaims(claims) => (RestorePhase::Draining, format!("fresh claims {} are made", names(claims))),
-        Step::StartMovers(_) | Step::WaitForMovers => {
-            (RestorePhase::Filling, "volumes are filled, objects are put back".to_owned())
-        }
-        Step::RecordFilled | Step::WaitForWorkloads | Step::Succeed => {
-            (RestorePhase::Starting, "everything is filled; the org's workloads start".to_owned())
-        }
+        Step::RemoveClaims(claims) => (
+            RestorePhase::Draining,
+            format!("claims {} go; their volumes are retained", names(claims)),
+        ),
+        Step::WaitForClaims(claims) => (
+            RestorePhase::Draining,
+            format!("fresh claims {} are made", names(claims)),
+        ),
+        Step::StartMovers(_) | Step::WaitForMovers => (
+            RestorePhase::Filling,
+            "volumes are filled, objects are put back".to_owned(),
+        ),
+        Step::RecordFilled | Step::WaitForWorkloads | Step::Succeed => (
+            RestorePhase::Starting,
+            "everything is filled; the org's workloads start".to_owned(),
+        ),
         Step::Fail(why) => (RestorePhase::Failed, why.clone()),
     }
 }

@@ -14,7 +14,11 @@ use crate::{
     adapters::kube::exec::{HookError, HookTarget, run_hook},
     api::workload,
     controllers::{backup::subject::Subject, changes::Change, context::Context},
-    domain::{ids::{PartId, RunId}, names, snapshot_run::HookProgress},
+    domain::{
+        ids::{PartId, RunId},
+        names,
+        snapshot_run::HookProgress,
+    },
     ports::Clock,
 };
 
@@ -34,7 +38,9 @@ pub struct Hook {
 impl Hook {
     /// The hook of the workload's declaration, in the pod that has the claim mounted.
     fn of(subject: &Subject, claim: &PartId, pod: String, declared: &workload::Hook) -> Self {
-        let seconds = declared.timeout_seconds.unwrap_or(workload::Hook::DEFAULT_TIMEOUT_SECONDS);
+        let seconds = declared
+            .timeout_seconds
+            .unwrap_or(workload::Hook::DEFAULT_TIMEOUT_SECONDS);
         Self {
             claim: claim.clone(),
             target: HookTarget {
@@ -56,8 +62,9 @@ pub fn pre_hooks(subject: &Subject, ctx: &Context, claims: &[PartId]) -> Result<
     });
     declared
         .map(|(claim, hook)| {
-            let pod = running_pod(subject, ctx, claim)
-                .ok_or_else(|| format!("no running pod has volume {claim} mounted: its pre hook cannot run"))?;
+            let pod = running_pod(subject, ctx, claim).ok_or_else(|| {
+                format!("no running pod has volume {claim} mounted: its pre hook cannot run")
+            })?;
             Ok(Hook::of(subject, claim, pod, hook))
         })
         .collect()
@@ -67,7 +74,12 @@ pub fn pre_hooks(subject: &Subject, ctx: &Context, claims: &[PartId]) -> Result<
 pub fn post_hooks(subject: &Subject, ctx: &Context, claims: &[PartId]) -> Vec<Hook> {
     let declared = claims.iter().filter_map(|claim| {
         let backup = subject.workload_of(claim)?.backup.as_ref()?;
-        Some(Hook::of(subject, claim, running_pod(subject, ctx, claim)?, backup.post.as_ref()?))
+        Some(Hook::of(
+            subject,
+            claim,
+            running_pod(subject, ctx, claim)?,
+            backup.post.as_ref()?,
+        ))
     });
     declared.collect()
 }
@@ -94,7 +106,9 @@ async fn run_pre(client: &kube::Client, clock: &dyn Clock, hooks: &[Hook]) -> Re
 
 /// Runs all `post` hooks at once; returns what failed. A run is not lost by a failed `post`, but it is told.
 pub async fn run_post(client: &kube::Client, hooks: &[Hook]) -> Vec<HookError> {
-    let runs = hooks.iter().map(|hook| run_hook(client.clone(), &hook.target, &hook.command, hook.timeout));
+    let runs = hooks
+        .iter()
+        .map(|hook| run_hook(client.clone(), &hook.target, &hook.command, hook.timeout));
     join_all(runs).await.into_iter().filter_map(Result::err).collect()
 }
 
@@ -122,7 +136,9 @@ impl HookTasks {
         let (tasks, ctx, run) = (self.clone(), ctx.clone(), run.clone());
         tokio::spawn(async move {
             let result = run_pre(&ctx.client, &*ctx.clock, &hooks).await;
-            tasks.tasks().insert(run, State::Ended(result.map_err(|error| error.to_string())));
+            tasks
+                .tasks()
+                .insert(run, State::Ended(result.map_err(|error| error.to_string())));
             ctx.changes.publish(&ended);
         });
     }

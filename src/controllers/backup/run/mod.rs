@@ -116,7 +116,10 @@ pub async fn drive(
     restore: Option<&str>,
 ) -> Result<Drive, Trouble> {
     let plan = &run.plan;
-    let jobs = pass.jobs(pass.subject.namespace()).of(&plan.snapshot_name).await?;
+    let jobs = pass
+        .jobs(pass.subject.namespace())
+        .of(&plan.snapshot_name)
+        .await?;
     let job_of = |part: &PartId| {
         let name = snapshot_job_name(run_id, part);
         jobs.iter().find(|job| job.name == name)
@@ -126,7 +129,9 @@ pub async fn drive(
         parts.push(PartProgress {
             part: planned.part.clone(),
             needs_hook: planned.consistency == Consistency::Hooks,
-            mover: pass.progress(pass.subject.namespace(), job_of(&planned.part)).await?,
+            mover: pass
+                .progress(pass.subject.namespace(), job_of(&planned.part))
+                .await?,
         });
     }
     let observed = Observed {
@@ -147,8 +152,12 @@ pub async fn drive(
             Ok(Drive::Open(LOOK))
         }
         Step::WaitForMovers => renew(pass, run_id, plan, &jobs).await.map(Drive::Open),
-        Step::Commit => end::commit(pass, run_id, plan, &jobs).await.map(|()| Drive::Ended),
-        Step::Abort(why) => end::abort(pass, run_id, plan, &jobs, &why).await.map(|()| Drive::Ended),
+        Step::Commit => end::commit(pass, run_id, plan, &jobs)
+            .await
+            .map(|()| Drive::Ended),
+        Step::Abort(why) => end::abort(pass, run_id, plan, &jobs, &why)
+            .await
+            .map(|()| Drive::Ended),
     }
 }
 
@@ -161,14 +170,21 @@ fn must_end(
     restore: Option<&str>,
 ) -> Option<String> {
     if let Some(loss) = losses.first() {
-        return Some(format!("volume {} lost its data while the run was open", loss.volume));
+        return Some(format!(
+            "volume {} lost its data while the run was open",
+            loss.volume
+        ));
     }
     if let Some(restore) = restore {
         return Some(format!("OrgRestore {restore} was asked for"));
     }
     let snapshot = pass.ctx.index.snapshots.get(&run.plan.snapshot_name);
-    if snapshot.is_none_or(|snapshot| run_id_of(&snapshot).as_ref() != Some(run_id) || !is_wanted(&snapshot)) {
-        return Some(format!("OrgSnapshot {} was deleted while the run was open", run.plan.snapshot_name));
+    if snapshot.is_none_or(|snapshot| run_id_of(&snapshot).as_ref() != Some(run_id) || !is_wanted(&snapshot))
+    {
+        return Some(format!(
+            "OrgSnapshot {} was deleted while the run was open",
+            run.plan.snapshot_name
+        ));
     }
     let limit = SignedDuration::try_from(RUN_DEADLINE).unwrap_or(SignedDuration::MAX);
     if pass.now.duration_since(run.planned_at) > limit {
@@ -185,12 +201,18 @@ fn replaced(pass: &Pass<'_>, planned: &PlannedPart) -> Option<String> {
     let index = &pass.ctx.index;
     let present = pass.subject.claim(index, &planned.part);
     if present.is_none_or(|claim| claim.identity.uid != *claim_uid) {
-        return Some(format!("claim {} was replaced while the run was open", planned.part));
+        return Some(format!(
+            "claim {} was replaced while the run was open",
+            planned.part
+        ));
     }
     let pod = pass.subject.pod_with(index, &planned.part)?;
     let at_rest = planned.consistency == Consistency::AtRest;
     at_rest.then(|| {
-        format!("pod {} mounted volume {} while it was copied as being at rest", pod.name, planned.part)
+        format!(
+            "pod {} mounted volume {} while it was copied as being at rest",
+            pod.name, planned.part
+        )
     })
 }
 
@@ -223,14 +245,27 @@ async fn start(
     let (action, volume) = match &planned.source {
         PartSource::Objects {} => {
             let namespace = pass.subject.namespace().to_owned();
-            (Action::SnapshotObjects { run_id: run, part, namespace }, None)
+            (
+                Action::SnapshotObjects {
+                    run_id: run,
+                    part,
+                    namespace,
+                },
+                None,
+            )
         }
         PartSource::Volume { workload, paths, .. } => {
             repository(pass, &planned.part).await?;
             let (paths, consistency) = (paths.clone(), planned.consistency);
             let consistency_point = point.unwrap_or(pass.now);
             let volume = mounted(pass, &planned.part, workload, Access::ReadOnly)?;
-            let action = Action::SnapshotVolume { run_id: run, part, paths, consistency, consistency_point };
+            let action = Action::SnapshotVolume {
+                run_id: run,
+                part,
+                paths,
+                consistency,
+                consistency_point,
+            };
             (action, Some(volume))
         }
     };
@@ -253,15 +288,25 @@ async fn start(
 /// Writes down that a volume has a repository, before a mover makes it: the pruner looks at what is written down.
 async fn repository(pass: &Pass<'_>, volume: &PartId) -> Result<(), Trouble> {
     let decided = pass.ledger.append_decided(pass.now, |state| {
-        (!state.repositories.contains(volume)).then(|| Event::RepoInit { volume: volume.clone() })
+        (!state.repositories.contains(volume)).then(|| Event::RepoInit {
+            volume: volume.clone(),
+        })
     });
     decided.await?;
     Ok(())
 }
 
 /// How a mover mounts a claim: as its workload does.
-pub fn mounted(pass: &Pass<'_>, claim: &PartId, workload: &str, access: Access) -> Result<MoverVolume, Trouble> {
-    let known = pass.subject.workload(workload).and_then(|workload| Some((workload, workload.run_as_user?)));
+pub fn mounted(
+    pass: &Pass<'_>,
+    claim: &PartId,
+    workload: &str,
+    access: Access,
+) -> Result<MoverVolume, Trouble> {
+    let known = pass
+        .subject
+        .workload(workload)
+        .and_then(|workload| Some((workload, workload.run_as_user?)));
     let Some((workload, run_as_user)) = known else {
         let message = format!("volume {claim} belongs to workload {workload}, which the org no longer runs");
         return Err(Trouble::new(reasons::MOVER_FAILED, message));
@@ -282,17 +327,30 @@ fn scope(run_id: &RunId, planned: &PlannedPart) -> SessionScope {
     let run_id = run_id.clone();
     match planned.source {
         PartSource::Objects {} => SessionScope::SnapshotObjects { run_id },
-        PartSource::Volume { .. } => SessionScope::SnapshotVolume { run_id, volume: planned.part.clone() },
+        PartSource::Volume { .. } => SessionScope::SnapshotVolume {
+            run_id,
+            volume: planned.part.clone(),
+        },
     }
 }
 
 /// Renews what running movers need. Returns when to look again.
-async fn renew(pass: &Pass<'_>, run_id: &RunId, plan: &RunPlan, jobs: &[MoverState]) -> Result<Duration, Trouble> {
+async fn renew(
+    pass: &Pass<'_>,
+    run_id: &RunId,
+    plan: &RunPlan,
+    jobs: &[MoverState],
+) -> Result<Duration, Trouble> {
     let mut next = LOOK;
     for planned in &plan.parts {
         let name = snapshot_job_name(run_id, &planned.part);
-        if jobs.iter().any(|job| job.name == name && job.phase == Phase::Running) {
-            let due = pass.renew(pass.subject.namespace(), &name, &scope(run_id, planned)).await?;
+        if jobs
+            .iter()
+            .any(|job| job.name == name && job.phase == Phase::Running)
+        {
+            let due = pass
+                .renew(pass.subject.namespace(), &name, &scope(run_id, planned))
+                .await?;
             next = next.min(due);
         }
     }
