@@ -28,6 +28,9 @@ pub struct RunArgs {
     /// File of PEM certificates to trust besides the system's; movers get them too.
     #[arg(long, env = "TRAY_CA_BUNDLE")]
     pub ca_bundle: Option<PathBuf>,
+    /// File of the token that the operator's own AWS role is assumed with; sessions of movers are assumed with it too.
+    #[arg(long, env = "AWS_WEB_IDENTITY_TOKEN_FILE")]
+    pub web_identity_token: Option<PathBuf>,
     /// Where /livez, /readyz and /metrics are served.
     #[arg(long, env = "TRAY_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,

@@ -11,15 +11,17 @@ use tracing::{error, info};
 
 use crate::{
     adapters::{
+        aws_client::AwsClients,
+        aws_regions::AwsRegions,
         clock::SystemClock,
         kube::{apply::Cluster, client, events::Events, index::Index, leader::Election},
     },
     config::{RunArgs, Settings},
     controllers::{
         Driver, backup_facts::BackupFacts, changes::Changes, context::Context, malformed::MalformedObjects,
-        org::OrgDriver, run, watches,
+        org::OrgDriver, region::RegionDriver, run, watches,
     },
-    ports::{BucketLocation, Clock, RegionPorts, RegionServices, RemoteError},
+    ports::{Clock, RegionPorts},
     telemetry::{logs, metrics::Metrics, readiness::Readiness, server},
 };
 
@@ -41,6 +43,7 @@ pub fn run(args: RunArgs) -> Result<(), Box<dyn Error>> {
 fn drivers() -> Vec<Arc<dyn Driver>> {
     vec![
         Arc::new(MalformedObjects::default()),
+        Arc::new(RegionDriver::default()),
         Arc::new(OrgDriver::default()),
     ]
 }
@@ -54,7 +57,7 @@ async fn operate(args: RunArgs, settings: Settings) -> Result<(), Box<dyn Error>
     let client = client::connect(metrics.clone()).await?;
     let cluster_uid = client::cluster_uid(&client).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let regions: Arc<dyn RegionPorts> = Arc::new(NoServices);
+    let regions: Arc<dyn RegionPorts> = Arc::new(connect_aws(&args, &settings, clock.clone()).await?);
 
     let mut election = Election::stand(client.clone(), &args.identity).await?;
     info!(identity = args.identity, "waiting to lead");
@@ -103,6 +106,18 @@ async fn operate(args: RunArgs, settings: Settings) -> Result<(), Box<dyn Error>
     outcome
 }
 
+/// The services of backup locations, with the operator's own credentials.
+async fn connect_aws(
+    args: &RunArgs,
+    settings: &Settings,
+    clock: Arc<dyn Clock>,
+) -> Result<AwsRegions, Box<dyn Error>> {
+    let clients = AwsClients::with_default_credentials(settings.ca_bundle.as_deref(), clock).await?;
+    Ok(AwsRegions::new(
+        clients.with_web_identity_token(args.web_identity_token.clone()),
+    ))
+}
+
 /// Starts the watches, then every driver once all is known; ends when `ends` says so and what was in hand is done.
 pub async fn control(
     drivers: Vec<Arc<dyn Driver>>,
@@ -140,16 +155,4 @@ fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
-}
-
-/// Stands where the services of backup locations will be: this build has none.
-struct NoServices;
-
-impl RegionPorts for NoServices {
-    fn services(&self, location: &BucketLocation) -> Result<RegionServices, RemoteError> {
-        Err(RemoteError::Unavailable(format!(
-            "bucket {}: this build has no AWS clients",
-            location.bucket
-        )))
-    }
 }

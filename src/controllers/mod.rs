@@ -13,6 +13,7 @@ pub mod failure;
 pub mod malformed;
 pub mod org;
 pub mod queue;
+pub mod region;
 pub mod run;
 pub mod watches;
 

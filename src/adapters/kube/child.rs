@@ -47,6 +47,24 @@ pub enum Observed {
     Claim(ClaimFact),
 }
 
+impl Observed {
+    /// What is said of a Deployment or StatefulSet.
+    pub fn workload(&self) -> Option<&WorkloadFact> {
+        match self {
+            Self::Workload(fact) => Some(fact),
+            _ => None,
+        }
+    }
+
+    /// What is said of a claim.
+    pub fn claim(&self) -> Option<&ClaimFact> {
+        match self {
+            Self::Claim(fact) => Some(fact),
+            _ => None,
+        }
+    }
+}
+
 /// How a Deployment or StatefulSet fares.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkloadFact {

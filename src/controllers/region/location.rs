@@ -1,0 +1,318 @@
+//! Whether a Region's backup location is what its spec says: judged from what S3 and KMS say of themselves.
+
+use crate::{
+    api::{
+        conditions::reasons,
+        region::{BackupLocation, RegionSpec},
+    },
+    controllers::conditions::{ConditionFact, Truth},
+    domain::{
+        cloud_regions::Jurisdiction,
+        ids::KmsKeyArn,
+        mover_task::{BucketLocation, Endpoints},
+    },
+    ports::{BucketFacts, RegionPorts, RemoteError},
+};
+
+/// The bucket of a Region's backups.
+pub fn bucket_location(backup: &BackupLocation) -> BucketLocation {
+    BucketLocation {
+        bucket: backup.bucket.clone(),
+        bucket_owner: backup.bucket_owner.clone(),
+        cloud_region: backup.cloud_region.clone(),
+        prefix: backup.prefix.clone(),
+        endpoints: Endpoints {
+            s3: backup.endpoints.s3.clone(),
+            kms: backup.endpoints.kms.clone(),
+            sts: backup.endpoints.sts.clone(),
+        },
+    }
+}
+
+/// What came of asking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is as specified, or it is not: a fact, either way.
+    Found(ConditionFact),
+    /// A service did not answer: nothing was found out.
+    Unanswered(String),
+}
+
+/// Asks S3 and KMS, and judges.
+pub async fn verify(spec: &RegionSpec, regions: &dyn RegionPorts) -> Verdict {
+    match ask(spec, regions).await {
+        Ok(facts) => Verdict::Found(judge(spec, &facts)),
+        Err(verdict) => verdict,
+    }
+}
+
+async fn ask(spec: &RegionSpec, regions: &dyn RegionPorts) -> Result<BucketFacts, Verdict> {
+    let location = bucket_location(&spec.backup);
+    let services = regions.services(&location).map_err(bucket_refused)?;
+    let facts = services
+        .store
+        .facts(&location.prefix)
+        .await
+        .map_err(bucket_refused)?;
+    let arn = &spec.backup.kms.ledger_key_arn;
+    let key: KmsKeyArn = arn.parse().map_err(|error| {
+        found(
+            reasons::LEDGER_KEY_UNUSABLE,
+            format!("spec.backup.kms.ledgerKeyArn: {error}"),
+        )
+    })?;
+    services.keys.check_key(&key).await.map_err(|error| match error {
+        RemoteError::Unavailable(why) => Verdict::Unanswered(why),
+        error => found(
+            reasons::LEDGER_KEY_UNUSABLE,
+            format!("the key {arn} of spec.backup.kms.ledgerKeyArn cannot be used: {error}"),
+        ),
+    })?;
+    Ok(facts)
+}
+
+fn found(reason: &str, message: impl Into<String>) -> Verdict {
+    Verdict::Found(ConditionFact::new(false, reason, message))
+}
+
+fn bucket_refused(error: RemoteError) -> Verdict {
+    match error {
+        RemoteError::Unavailable(why) => Verdict::Unanswered(why),
+        RemoteError::NotFound(why) => found(reasons::BUCKET_NOT_FOUND, format!("spec.backup.bucket: {why}")),
+        RemoteError::Denied(why) => found(
+            reasons::BUCKET_ACCESS_DENIED,
+            format!("spec.backup.bucket, spec.backup.bucketOwner: {why}"),
+        ),
+        // What S3 refuses without forbidding it is a bucket that is asked for in another region than its own.
+        RemoteError::Unusable(why) => found(
+            reasons::BUCKET_REGION_DIFFERS,
+            format!("spec.backup.cloudRegion: {why}"),
+        ),
+        RemoteError::Corrupt(why) => found(reasons::BUCKET_NOT_SAFE, format!("spec.backup.bucket: {why}")),
+    }
+}
+
+/// Judges what S3 says of a bucket against what the Region says.
+pub fn judge(spec: &RegionSpec, facts: &BucketFacts) -> ConditionFact {
+    let (bucket, real) = (&spec.backup.bucket, facts.cloud_region.as_str());
+    if let Some((reason, message)) = misplaced(spec, real) {
+        return ConditionFact::new(false, reason, message);
+    }
+    let faults = faults(spec, facts);
+    if !faults.is_empty() {
+        return ConditionFact::new(
+            false,
+            reasons::BUCKET_NOT_SAFE,
+            format!("bucket {bucket}: {}", faults.join("; ")),
+        );
+    }
+    let owner = &spec.backup.bucket_owner;
+    let endpoint = &spec.backup.endpoints.s3;
+    if endpoint.is_empty() {
+        ConditionFact::new(
+            true,
+            reasons::BUCKET_VERIFIED,
+            format!("bucket {bucket} of account {owner} lies in {real}"),
+        )
+    } else {
+        ConditionFact::new(
+            true,
+            reasons::BUCKET_VERIFIED_CUSTOM_ENDPOINT,
+            format!(
+                "bucket {bucket} of account {owner} lies in {real}: so says {endpoint}, which is not AWS"
+            ),
+        )
+    }
+}
+
+fn misplaced(spec: &RegionSpec, real: &str) -> Option<(&'static str, String)> {
+    let (bucket, home) = (&spec.backup.bucket, &spec.cloud_region);
+    let (said, jurisdiction) = (&spec.backup.cloud_region, spec.jurisdiction);
+    if real == home {
+        return Some((
+            reasons::BUCKET_IN_OWN_REGION,
+            format!(
+                "bucket {bucket} lies in {real}, which is spec.cloudRegion ({home}): one disaster would take data and \
+                 backups; name a bucket of another region of {jurisdiction} in spec.backup.bucket"
+            ),
+        ));
+    }
+    let lies_under = Jurisdiction::of_cloud_region(real);
+    if lies_under != Some(jurisdiction) {
+        let other = lies_under.map_or("none that is known".to_owned(), |other| other.to_string());
+        return Some((
+            reasons::BUCKET_OUTSIDE_JURISDICTION,
+            format!(
+                "bucket {bucket} lies in {real}, jurisdiction {other}, but spec.jurisdiction is {jurisdiction}: name a bucket \
+                 in {jurisdiction} in spec.backup.bucket"
+            ),
+        ));
+    }
+    (real != said).then(|| {
+        (
+            reasons::BUCKET_REGION_DIFFERS,
+            format!(
+                "bucket {bucket} lies in {real}, but spec.backup.cloudRegion is {said}: correct the one or the other"
+            ),
+        )
+    })
+}
+
+/// Everything that makes a bucket unfit, each with its remedy.
+fn faults(spec: &RegionSpec, facts: &BucketFacts) -> Vec<String> {
+    let mut faults = Vec::new();
+    if !facts.versioned {
+        faults.push("versioning is not Enabled: enable it".to_owned());
+    }
+    if facts.default_encryption.is_none() {
+        faults.push("it has no default encryption: set one".to_owned());
+    }
+    if !facts.public_access_blocked {
+        faults.push("its public access block is not complete: turn all four settings on".to_owned());
+    }
+    if !facts.harmful_lifecycle_rules.is_empty() {
+        let prefix = &spec.backup.prefix;
+        faults.push(format!(
+            "lifecycle rules expire or move current objects under \"{prefix}\": remove {}",
+            facts.harmful_lifecycle_rules.join(", ")
+        ));
+    }
+    if facts
+        .default_lock
+        .as_deref()
+        .is_some_and(|mode| mode.eq_ignore_ascii_case("COMPLIANCE"))
+    {
+        faults.push(
+            "its default object lock is COMPLIANCE, which nobody can lift when an org's data must go: use GOVERNANCE or \
+             none"
+                .to_owned(),
+        );
+    }
+    if !facts.replication_targets.is_empty() {
+        faults.push(format!(
+            "it replicates to {}, where nobody checks the jurisdiction: remove the rules",
+            facts.replication_targets.join(", ")
+        ));
+    }
+    faults
+}
+
+/// What is recorded while a service does not answer: the verdict that stands, or that there is none.
+pub fn unanswered(standing: Option<ConditionFact>, why: &str) -> ConditionFact {
+    match standing {
+        Some(standing) if standing.status != Truth::Unknown => standing,
+        _ => ConditionFact::new(
+            Truth::Unknown,
+            reasons::RETRYING,
+            format!("the backup location has not been verified yet; tried again: {why}"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controllers::region::fixtures::spec;
+
+    fn facts() -> BucketFacts {
+        BucketFacts {
+            cloud_region: "eu-central-1".to_owned(),
+            versioned: true,
+            default_encryption: Some("aws:kms".to_owned()),
+            public_access_blocked: true,
+            harmful_lifecycle_rules: Vec::new(),
+            default_lock: None,
+            replication_targets: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_bucket_elsewhere_is_refused_and_both_places_are_named() {
+        for (real, reason, names) in [
+            (
+                "eu-west-1",
+                reasons::BUCKET_IN_OWN_REGION,
+                ["eu-west-1", "spec.cloudRegion"],
+            ),
+            (
+                "us-east-1",
+                reasons::BUCKET_OUTSIDE_JURISDICTION,
+                ["jurisdiction US", "is EU"],
+            ),
+            (
+                "eu-west-2",
+                reasons::BUCKET_OUTSIDE_JURISDICTION,
+                ["eu-west-2", "none that is known"],
+            ),
+            (
+                "eu-north-1",
+                reasons::BUCKET_REGION_DIFFERS,
+                ["eu-north-1", "spec.backup.cloudRegion is eu-central-1"],
+            ),
+        ] {
+            let found = judge(
+                &spec(),
+                &BucketFacts {
+                    cloud_region: real.to_owned(),
+                    ..facts()
+                },
+            );
+            assert_eq!((found.status, found.reason.as_str()), (Truth::False, reason));
+            for name in names {
+                assert!(found.message.contains(name), "{}", found.message);
+            }
+        }
+    }
+
+    #[test]
+    fn everything_that_makes_a_bucket_unfit_is_said_at_once() {
+        let found = judge(
+            &spec(),
+            &BucketFacts {
+                versioned: false,
+                default_encryption: None,
+                public_access_blocked: false,
+                harmful_lifecycle_rules: vec!["tidy".to_owned()],
+                default_lock: Some("COMPLIANCE".to_owned()),
+                replication_targets: vec!["arn:aws:s3:::elsewhere".to_owned()],
+                ..facts()
+            },
+        );
+        assert_eq!(found.reason, reasons::BUCKET_NOT_SAFE);
+        for part in [
+            "versioning",
+            "default encryption",
+            "public access block",
+            "tidy",
+            "COMPLIANCE",
+            "elsewhere",
+        ] {
+            assert!(found.message.contains(part), "{}", found.message);
+        }
+        let governed = BucketFacts {
+            default_lock: Some("GOVERNANCE".to_owned()),
+            ..facts()
+        };
+        assert_eq!(judge(&spec(), &governed).status, Truth::True);
+    }
+
+    #[test]
+    fn a_custom_endpoint_is_said_where_it_verified() {
+        let mut spec = spec();
+        assert_eq!(judge(&spec, &facts()).reason, reasons::BUCKET_VERIFIED);
+        spec.backup.endpoints.s3 = "https://s3.example".to_owned();
+        let found = judge(&spec, &facts());
+        assert_eq!(found.status, Truth::True);
+        assert_eq!(found.reason, reasons::BUCKET_VERIFIED_CUSTOM_ENDPOINT);
+        assert!(found.message.contains("https://s3.example"));
+    }
+
+    #[test]
+    fn silence_changes_no_verdict_and_makes_none() {
+        let good = judge(&spec(), &facts());
+        assert_eq!(unanswered(Some(good.clone()), "timeout"), good);
+        let none = unanswered(None, "timeout");
+        assert_eq!(none.status, Truth::Unknown);
+        assert!(none.message.contains("timeout"));
+    }
+}

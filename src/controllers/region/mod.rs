@@ -1,0 +1,288 @@
+//! The Region controller: counts nodes, zones and orgs, looks at the storage class, and asks S3 and KMS whether the
+//! backup location is what the spec says.
+//!
+//! Ready = nodes, storage class and backup location are as specified. Too few zones are a condition of their own: orgs
+//! keep running. The backup location is asked for when the spec changed, once a day, and after a growing pause where it
+//! was not in order. While a service does not answer, what was found before stands.
+
+#[cfg(test)]
+pub(crate) mod fixtures;
+pub mod location;
+pub mod place;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use super::{
+    Driver, Failure, Next,
+    changes::Change,
+    conditions::{ConditionFact, Conditions, Truth, find},
+    context::Context,
+};
+use crate::{
+    adapters::kube::{events::Severity, index::Index},
+    api::{
+        conditions::{reasons, types},
+        region::{Region, RegionStatus},
+        trayorg::TrayOrg,
+    },
+    telemetry::metrics::InRegion,
+};
+use location::Verdict;
+use place::Nodes;
+
+/// How long a backup location that is in order is taken for so.
+const RECHECK: Duration = Duration::from_hours(24);
+/// First and longest pause before a location that was not in order is asked for again.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(15), Duration::from_hours(1));
+
+/// How long all questions about a location may take.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// The Region controller.
+#[derive(Default)]
+pub struct RegionDriver {
+    /// By name of the Region. In memory: after a start every location is asked for once.
+    verified: Mutex<HashMap<String, Verification>>,
+}
+
+/// When a location was asked for, and what came of it.
+#[derive(Clone, Debug)]
+struct Verification {
+    uid: Option<String>,
+    generation: Option<i64>,
+    at: Timestamp,
+    verdict: Verdict,
+    /// Times in a row that it was not in order.
+    failures: u32,
+}
+
+impl Verification {
+    fn good(&self) -> bool {
+        matches!(&self.verdict, Verdict::Found(fact) if fact.status == Truth::True)
+    }
+
+    /// How long what was found holds.
+    fn holds_for(&self) -> Duration {
+        if self.good() {
+            return RECHECK;
+        }
+        let (first, longest) = PAUSES;
+        let factor = 2_u32.saturating_pow(self.failures.saturating_sub(1).min(16));
+        first.saturating_mul(factor).min(longest)
+    }
+
+    /// How long it still holds at `now`; none where it does not.
+    fn left(&self, region: &Region, now: Timestamp) -> Option<Duration> {
+        if self.uid != region.uid() || self.generation != region.metadata.generation {
+            return None;
+        }
+        let age = Duration::try_from(now.duration_since(self.at).max(SignedDuration::ZERO)).ok()?;
+        self.holds_for().checked_sub(age).filter(|left| !left.is_zero())
+    }
+}
+
+#[async_trait::async_trait]
+impl Driver for RegionDriver {
+    fn name(&self) -> &'static str {
+        "region"
+    }
+
+    fn concerns(&self, change: &Change, index: &Index) -> Vec<String> {
+        let named = |wanted: &dyn Fn(&Region) -> bool| {
+            let regions = index.regions.all();
+            regions
+                .iter()
+                .filter(|r| wanted(r))
+                .map(|r| r.name_any())
+                .collect()
+        };
+        match change {
+            Change::Region(name) => vec![name.clone()],
+            Change::Node { regions, .. } => named(&|r| regions.contains(&r.spec.cloud_region)),
+            Change::StorageClass(class) => named(&|r| r.spec.storage.storage_class_name == *class),
+            // The number of orgs: of one that is gone nobody knows any more where it was.
+            Change::Org(org) => match index.orgs.get(org) {
+                Some(org) => placed_in(&org).map(str::to_owned).into_iter().collect(),
+                None => index.regions.names(),
+            },
+            _ => Vec::new(),
+        }
+    }
+
+    fn keys(&self, index: &Index) -> Vec<String> {
+        index.regions.names()
+    }
+
+    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Failure> {
+        let Some(region) = ctx.index.regions.get(key) else {
+            self.verifications().remove(key);
+            return Ok(Next::OnChange);
+        };
+        let now = ctx.now();
+        let verification = self.verification(ctx, &region, now).await;
+        let status = status(&ctx.index, &region, &verification, now);
+        let placed = i64::from(status.orgs.unwrap_or_default());
+        let labels = InRegion {
+            region: key.to_owned(),
+        };
+        ctx.metrics.orgs.get_or_create(&labels).set(placed);
+        let old = region.status.as_ref();
+        if ctx.cluster.write_status(&*region, old, &status).await? {
+            announce(ctx, &region, old, &status).await;
+        }
+        let pause = verification.left(&region, now).unwrap_or(PAUSES.0);
+        match &verification.verdict {
+            Verdict::Unanswered(why) => Err(Failure::wait(reasons::RETRYING, why.clone(), pause)),
+            Verdict::Found(fact) if fact.status != Truth::True => Err(Failure::wait(
+                reasons::BUCKET_NOT_SAFE,
+                fact.message.clone(),
+                pause,
+            )),
+            Verdict::Found(_) => Ok(Next::After(pause)),
+        }
+    }
+}
+
+impl RegionDriver {
+    fn verifications(&self) -> std::sync::MutexGuard<'_, HashMap<String, Verification>> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was found out about the backup location: asked for now, if what was found before does not hold any more.
+    async fn verification(&self, ctx: &Context, region: &Region, now: Timestamp) -> Verification {
+        let name = region.name_any();
+        let before = self.verifications().get(&name).cloned();
+        if let Some(before) = &before
+            && before.left(region, now).is_some()
+        {
+            return before.clone();
+        }
+        // A service that hangs must not keep the rest of the status back.
+        let asking = location::verify(&region.spec, &*ctx.regions);
+        let verdict = tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| {
+            Verdict::Unanswered(format!(
+                "S3 and KMS did not answer within {} s",
+                PATIENCE.as_secs()
+            ))
+        });
+        let same_spec =
+            before.filter(|b| b.uid == region.uid() && b.generation == region.metadata.generation);
+        let mut verification = Verification {
+            uid: region.uid(),
+            generation: region.metadata.generation,
+            at: now,
+            verdict,
+            failures: same_spec.map_or(0, |before| before.failures),
+        };
+        verification.failures = if verification.good() {
+            0
+        } else {
+            verification.failures.saturating_add(1)
+        };
+        self.verifications().insert(name, verification.clone());
+        verification
+    }
+}
+
+/// The Region an org is placed in.
+fn placed_in(org: &TrayOrg) -> Option<&str> {
+    Some(org.status.as_ref()?.region.as_ref()?.name.as_str())
+}
+
+/// Pure: what the status should be.
+fn status(index: &Index, region: &Region, verification: &Verification, now: Timestamp) -> RegionStatus {
+    let (spec, generation) = (&region.spec, region.metadata.generation);
+    let recorded = region
+        .status
+        .as_ref()
+        .map_or(&[][..], |status| &status.conditions);
+    let nodes = Nodes::count(spec, &index.nodes.of(&spec.cloud_region));
+    let class = index
+        .storage_classes
+        .get(&(String::new(), spec.storage.storage_class_name.clone()));
+    let located = match &verification.verdict {
+        Verdict::Found(fact) => fact.clone(),
+        Verdict::Unanswered(why) => {
+            // What was found for this very spec stands.
+            let standing = find(recorded, types::BACKUP_LOCATION_VERIFIED)
+                .filter(|recorded| recorded.observed_generation == generation)
+                .map(ConditionFact::of);
+            location::unanswered(standing, why)
+        }
+    };
+    let available = nodes.available(spec);
+    let storage = place::storage_fault(spec, class.as_deref());
+
+    let mut conditions = Conditions::new(recorded, generation, now);
+    ready(&mut conditions, &available, storage.as_ref(), &located);
+    conditions
+        .set(types::NODES_AVAILABLE, &available)
+        .set(types::ZONES_AVAILABLE, &nodes.zones_available(spec))
+        .set(types::BACKUP_LOCATION_VERIFIED, &located);
+    let name = region.name_any();
+    let placed = index
+        .orgs
+        .all()
+        .iter()
+        .filter(|org| placed_in(org) == Some(&name))
+        .count();
+    RegionStatus {
+        observed_generation: generation,
+        orgs: Some(i32::try_from(placed).unwrap_or(i32::MAX)),
+        nodes: Some(nodes.ready),
+        zones: nodes.zones,
+        conditions: conditions.build(),
+    }
+}
+
+/// Sets Ready, and Stalled or Reconciling where it is not.
+fn ready(
+    conditions: &mut Conditions<'_>,
+    nodes: &ConditionFact,
+    storage: Option<&ConditionFact>,
+    located: &ConditionFact,
+) {
+    // What a person must mend comes first: nodes may come by themselves.
+    if let Some(fault) = storage {
+        conditions.stalled(&fault.reason, &fault.message);
+    } else if located.status == Truth::False {
+        conditions.stalled(&located.reason, &located.message);
+    } else if located.status == Truth::Unknown {
+        conditions.set(types::READY, located);
+        conditions.reconciling(&located.reason, &located.message);
+    } else if nodes.status == Truth::True {
+        let message = "nodes, storage class and backup location are as specified";
+        conditions.set(
+            types::READY,
+            &ConditionFact::new(true, reasons::AS_SPECIFIED, message),
+        );
+    } else {
+        conditions.set(types::READY, nodes);
+    }
+}
+
+/// Tells people what changed of readiness.
+async fn announce(ctx: &Context, region: &Region, old: Option<&RegionStatus>, new: &RegionStatus) {
+    let before = old.and_then(|status| find(&status.conditions, types::READY));
+    let Some(ready) = find(&new.conditions, types::READY) else {
+        return;
+    };
+    if before.is_some_and(|before| before.status == ready.status && before.reason == ready.reason) {
+        return;
+    }
+    let severity = if ready.status == "True" {
+        Severity::Normal
+    } else {
+        Severity::Warning
+    };
+    ctx.events
+        .publish(region, severity, &ready.reason, "Verify", ready.message.clone())
+        .await;
+}
