@@ -43,7 +43,7 @@ use crate::{
 
 /// The controller of backups. Keys are names of TrayOrgs.
 #[derive(Default)]
-pub struct Backup {
+pub struct BackupDriver {
     keys: Keys,
     hooks: HookTasks,
     issued: Issued,
@@ -61,7 +61,7 @@ struct Found {
 }
 
 #[async_trait::async_trait]
-impl Driver for Backup {
+impl Driver for BackupDriver {
     fn name(&self) -> &'static str {
         "backup"
     }
@@ -144,7 +144,7 @@ impl Driver for Backup {
     }
 }
 
-impl Backup {
+impl BackupDriver {
     async fn open<'a>(
         &'a self,
         ctx: &'a Arc<Context>,

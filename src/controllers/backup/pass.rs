@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Backup, subject::Subject, trouble::Trouble};
+use super::{BackupDriver, subject::Subject, trouble::Trouble};
 use crate::{
     adapters::{
         kube::{
@@ -35,7 +35,7 @@ pub struct Pass<'a> {
     /// What every controller has.
     pub ctx: &'a Arc<Context>,
     /// What outlives the pass.
-    pub backup: &'a Backup,
+    pub backup: &'a BackupDriver,
     /// The org.
     pub subject: &'a Subject,
     /// Bucket, KMS and STS.
