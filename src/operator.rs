@@ -124,7 +124,7 @@ pub async fn control(
     drivers: Vec<Arc<dyn Driver>>,
     ctx: Arc<Context>,
     readiness: Arc<Readiness>,
-    ends: watch::Receiver<bool>,
+    mut ends: watch::Receiver<bool>,
 ) {
     // Subscribed before anything is known, so that no change is lost.
     let queues: Vec<_> = drivers
@@ -133,7 +133,10 @@ pub async fn control(
         .collect();
     // Kept until the end: dropping them stops the watches.
     let watches = watches::start(&ctx, &readiness);
-    readiness.wait().await;
+    tokio::select! {
+        () = readiness.wait() => {}
+        _ = ends.wait_for(|ends| *ends) => return,
+    }
     info!(
         orgs = ctx.index.orgs.names().len(),
         regions = ctx.index.regions.names().len(),

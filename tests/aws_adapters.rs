@@ -3,6 +3,8 @@
 
 mod support;
 
+#[path = "aws_adapters/blobs.rs"]
+mod blobs;
 #[path = "aws_adapters/keys.rs"]
 mod keys;
 #[path = "aws_adapters/objects.rs"]

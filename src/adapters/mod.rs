@@ -3,11 +3,13 @@
 pub mod aws_client;
 pub mod aws_error;
 pub mod aws_regions;
+pub mod blob_store;
 pub mod clock;
 pub mod kms;
 pub mod kube;
 pub mod ledger_store;
 pub mod memory;
+pub mod mover_credentials;
 pub mod s3;
 pub mod s3_bucket;
 mod s3_rules;

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    aws_client::Patience,
+    aws_client::{AwsClients, Patience},
     aws_error::{Attempt, code, status},
 };
 use crate::{
@@ -57,7 +57,13 @@ enum Progress {
 }
 
 impl S3Bucket {
-    /// The bucket of `location`.
+    /// The bucket of `location`, with the rights of `clients`.
+    pub fn connect(clients: &AwsClients, location: &BucketLocation) -> Result<Self, RemoteError> {
+        let client = Client::from_conf(clients.s3(location)?.build());
+        Ok(Self::new(client, location.clone(), clients.patience()))
+    }
+
+    /// The bucket of `location`, by a client of one's own.
     pub fn new(client: Client, location: BucketLocation, patience: Patience) -> Self {
         Self {
             client,

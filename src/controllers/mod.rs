@@ -46,6 +46,17 @@ pub trait Driver: Send + Sync + 'static {
     /// Every key there is: looked at once after a start.
     fn keys(&self, index: &Index) -> Vec<String>;
 
+    /// The org that a key is about, for the log.
+    fn org(&self, _index: &Index, _key: &str) -> Option<String> {
+        None
+    }
+
+    /// The Region that a key is about, for the log.
+    fn region(&self, index: &Index, key: &str) -> Option<String> {
+        let org = index.orgs.get(&self.org(index, key)?)?;
+        Some(org.spec.region_ref.name.clone())
+    }
+
     /// Brings the object of that key nearer to what it should be.
     async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Failure>;
 }

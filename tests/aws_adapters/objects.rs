@@ -58,8 +58,7 @@ async fn a_list_has_every_page_in_key_order() {
     let aws = stand_in().await;
     let place = aws.place("us");
     let (operator, location) = (aws.operator().await, aws.location(place, ""));
-    let client = aws_sdk_s3::Client::from_conf(operator.s3(&location).unwrap().build());
-    let bucket = S3Bucket::new(client, location, operator.patience()).with_page_size(5);
+    let bucket = S3Bucket::connect(&operator, &location).unwrap().with_page_size(5);
     let org = org("22222222-2222-4222-8222-222222222222");
     let names: Vec<String> = (0..23)
         .map(|seq| bucket_layout::ledger_entry("", &org, seq))

@@ -18,26 +18,26 @@ use tray_operator::{
     ports::{Clock as _, KeyService, ObjectStore, PutOutcome, RemoteError, SessionIssuer, mover::MasterKeys},
 };
 
-use crate::support::aws::{IMPATIENT, StandIn, stand_in};
+use crate::support::aws::{StandIn, stand_in};
 
 /// An org with a key, a wrapped master key and a ledger entry, as the operator leaves it before the first mover.
-struct Org {
-    aws: &'static StandIn,
-    location: BucketLocation,
-    id: OrgId,
-    key: KmsKeyArn,
+pub struct Org {
+    pub aws: &'static StandIn,
+    pub location: BucketLocation,
+    pub id: OrgId,
+    pub key: KmsKeyArn,
     wrapped: bytes::Bytes,
 }
 
 fn run() -> RunId {
     "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap()
 }
-fn volume() -> PartId {
+pub fn volume() -> PartId {
     "data-db-0".parse().unwrap()
 }
 
 impl Org {
-    async fn new(id: &str) -> Self {
+    pub async fn new(id: &str) -> Self {
         let aws = stand_in().await;
         let place = aws.place("eu");
         let location = aws.location(place, "");
@@ -72,16 +72,19 @@ impl Org {
         }
     }
 
-    async fn session(&self, scope: &SessionScope) -> Mover {
+    /// Credentials for a piece of work.
+    pub async fn issue(&self, scope: &SessionScope) -> SessionCredentials {
         let policy = session_policy(scope, &self.location, &self.id, &self.key).unwrap();
         let issuer = StsSessions::new(&self.aws.operator().await, &self.location).unwrap();
-        let lifetime = Duration::from_secs(3600);
         let role = &self.aws.mover_role_arn;
-        let session = issuer
-            .assume(role, "acme/data-db-0", &policy, lifetime)
+        issuer
+            .assume(role, "acme/data-db-0", &policy, Duration::from_hours(1))
             .await
-            .unwrap();
-        Mover::new(self, &session)
+            .unwrap()
+    }
+
+    async fn session(&self, scope: &SessionScope) -> Mover {
+        Mover::new(self, &self.issue(scope).await)
     }
 
     fn repository(&self, name: &str) -> String {
@@ -101,9 +104,8 @@ struct Mover {
 impl Mover {
     fn new(org: &Org, session: &SessionCredentials) -> Self {
         let clients = org.aws.session(session);
-        let client = aws_sdk_s3::Client::from_conf(clients.s3(&org.location).unwrap().build());
         Self {
-            bucket: S3Bucket::new(client, org.location.clone(), IMPATIENT),
+            bucket: S3Bucket::connect(&clients, &org.location).unwrap(),
             keys: KmsKeys::new(&clients, &org.location).unwrap(),
         }
     }
@@ -130,7 +132,7 @@ fn refused<T: std::fmt::Debug>(what: &str, result: Result<T, RemoteError>) {
     );
 }
 
-fn snapshot() -> SessionScope {
+pub fn snapshot() -> SessionScope {
     SessionScope::SnapshotVolume {
         run_id: run(),
         volume: volume(),
@@ -429,7 +431,7 @@ async fn a_session_ends_when_it_says_and_a_role_that_cannot_be_assumed_is_named(
     let policy = session_policy(&snapshot(), &org.location, &org.id, &org.key).unwrap();
     let operator = org.aws.operator().await;
     let issuer = StsSessions::new(&operator, &org.location).unwrap();
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     let session = issuer
         .assume(&org.aws.mover_role_arn, "s", &policy, hour)
         .await

@@ -100,11 +100,15 @@ impl Index {
         let mut marked = Vec::new();
         for (id, _) in vault.list(FileKind::Index)? {
             let file: IndexFile = vault.read(FileKind::Index, id)?;
-            file.packs.iter().for_each(|pack| index.add(pack, wanted));
+            for pack in &file.packs {
+                index.add(pack, wanted);
+            }
             marked.extend(file.packs_to_delete);
         }
         // Stable sort: what was added first wins.
-        marked.iter().for_each(|pack| index.add(pack, wanted));
+        for pack in &marked {
+            index.add(pack, wanted);
+        }
         index.trees.sort_by_key(|(id, _)| *id);
         index.trees.dedup_by_key(|(id, _)| *id);
         index.data.sort_by_key(|(id, _)| *id);
