@@ -18,8 +18,8 @@ use crate::{
     },
     config::{RunArgs, Settings},
     controllers::{
-        Driver, backup_facts::BackupFacts, changes::Changes, context::Context, malformed::MalformedObjects,
-        org::OrgDriver, region::RegionDriver, run, watches,
+        Driver, backup::BackupDriver, backup_facts::BackupFacts, changes::Changes, context::Context,
+        malformed::MalformedObjects, org::OrgDriver, region::RegionDriver, run, watches,
     },
     ports::{Clock, RegionPorts},
     telemetry::{logs, metrics::Metrics, readiness::Readiness, server},
@@ -45,6 +45,7 @@ fn drivers() -> Vec<Arc<dyn Driver>> {
         Arc::new(MalformedObjects::default()),
         Arc::new(RegionDriver::default()),
         Arc::new(OrgDriver::default()),
+        Arc::new(BackupDriver::default()),
     ]
 }
 

@@ -4,6 +4,7 @@
 //! only if it differs. [`run::run`] hands it one key at a time, never the same key twice at once, and looks again
 //! when [`Driver::concerns`] says that a change concerns a key, when [`Next`] says so, or after a [`Failure`].
 
+pub mod backup;
 pub mod backup_facts;
 pub mod changes;
 pub mod conditions;
