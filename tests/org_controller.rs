@@ -12,7 +12,7 @@ use kube::{
 use serde_json::{Value, json};
 use support::{
     api_server::{self, api_of, eventually},
-    operator::{self, conditions, play_kubernetes},
+    installed::{self, conditions, play_kubernetes},
 };
 use tray_operator::controllers::{Driver, malformed::MalformedObjects, org::OrgDriver};
 
@@ -25,7 +25,7 @@ fn drivers() -> Vec<Arc<dyn Driver>> {
 
 /// A cluster with Region `eu`, ready, and the policies that orgs name; the operator runs.
 async fn world() -> Client {
-    operator::shared(drivers).await;
+    installed::shared(drivers).await;
     let client = api_server::shared().await.client().await;
     region(&client, "eu", "eu-west-1").await;
     for (kind, spec) in [
