@@ -136,8 +136,15 @@ impl S3Blobs {
     fn read(&self, name: &str, range: Option<Range<u64>>) -> Result<Bytes, BlobError> {
         let key = self.key(name);
         self.wait(|bucket| async move {
-            let found = bucket.read(&key, range).await?;
-            found.ok_or_else(|| RemoteError::NotFound(bucket.uri(&key)))
+            let absent = || RemoteError::NotFound(bucket.uri(&key));
+            match bucket.read(&key, range).await {
+                // Who may not list the whole bucket is told of an absent object that it is denied. A list tells the two apart.
+                Err(RemoteError::Denied(text)) => match bucket.list_after(&key, "").await {
+                    Ok(listed) if listed.iter().all(|object| object.key != key) => Err(absent()),
+                    _ => Err(RemoteError::Denied(text)),
+                },
+                found => found?.ok_or_else(absent),
+            }
         })
     }
 }
