@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check lint docs dependencies advisories generated test prepare cluster-up cluster-down install generate
+.PHONY: help check lint docs dependencies unused advisories generated test prepare cluster-up cluster-down install generate
 
 # Programs and images that are built once, outside the checkout.
 CACHE := $(or $(TRAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tray-operator)
@@ -15,17 +15,20 @@ E2E := cargo build --quiet --workspace --locked --bin tray-e2e && $(TARGET)/debu
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-check: lint generated ## Format, build of every target, generated files current
+check: lint dependencies advisories docs generated ## Format, lints, dependencies, documentation, generated files
 
 lint:
 	cargo fmt --all --check
 	cargo check --workspace --all-targets --locked
 
 docs:
-	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --locked --no-deps --document-private-items
+	# The private items are documented too, so links to them lead somewhere.
+	RUSTDOCFLAGS='--deny warnings --allow rustdoc::private_intra_doc_links' cargo doc --workspace --locked --no-deps --document-private-items
 
-dependencies: $(DENY) $(MACHETE)
+dependencies: $(DENY)
 	$(DENY) --locked check bans licenses sources
+
+unused: $(MACHETE)
 	$(MACHETE) --skip-target-dir
 
 advisories: $(DENY)

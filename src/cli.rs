@@ -4,7 +4,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{api::crds, config::RunArgs, operator};
+use crate::{
+    api::crds,
+    config::{MoverArgs, RunArgs},
+    mover_process, operator,
+};
 
 /// Kubernetes operator for orgs of an integration platform in segregated regions.
 #[derive(Debug, Parser)]
@@ -20,6 +24,15 @@ enum Command {
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
+    /// The data plane: run as Jobs by the operator.
+    #[command(subcommand)]
+    Mover(MoverCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum MoverCommand {
+    /// Do what the mounted task says.
+    Run(MoverArgs),
 }
 
 impl Cli {
@@ -28,6 +41,7 @@ impl Cli {
         let result = match self.command {
             Command::Run(args) => operator::run(*args),
             Command::Crds => print_crds(),
+            Command::Mover(MoverCommand::Run(args)) => return mover_process::run(args),
         };
         match result {
             Ok(()) => ExitCode::SUCCESS,

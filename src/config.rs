@@ -43,6 +43,17 @@ fn unique_identity() -> String {
     format!("tray-operator-{}", uuid::Uuid::new_v4())
 }
 
+/// Flags of `tray-operator mover run`. All else is in the mover's Secret.
+#[derive(Clone, Debug, clap::Args)]
+pub struct MoverArgs {
+    /// What to log: a level, or directives such as `tray_operator=debug`.
+    #[arg(long, env = "TRAY_LOG", default_value = "info")]
+    pub log: String,
+    /// UID of the pod: the name of the part record.
+    #[arg(long, env = "POD_UID")]
+    pub pod_uid: String,
+}
+
 /// Why the flags cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

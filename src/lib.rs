@@ -14,6 +14,7 @@ pub mod config;
 pub mod controllers;
 pub mod domain;
 pub mod mover;
+pub mod mover_process;
 pub mod operator;
 pub mod ports;
 pub mod resources;

@@ -18,8 +18,8 @@ use crate::{
     },
     config::{RunArgs, Settings},
     controllers::{
-        Driver, backup_facts::BackupFacts, changes::Changes, context::Context, malformed::MalformedObjects,
-        org::OrgDriver, region::RegionDriver, run, watches,
+        Driver, backup::BackupDriver, backup_facts::BackupFacts, changes::Changes, context::Context,
+        malformed::MalformedObjects, org::OrgDriver, region::RegionDriver, run, watches,
     },
     ports::{Clock, RegionPorts},
     telemetry::{logs, metrics::Metrics, readiness::Readiness, server},
@@ -45,6 +45,7 @@ fn drivers() -> Vec<Arc<dyn Driver>> {
         Arc::new(MalformedObjects::default()),
         Arc::new(RegionDriver::default()),
         Arc::new(OrgDriver::default()),
+        Arc::new(BackupDriver::default()),
     ]
 }
 
@@ -123,7 +124,7 @@ pub async fn control(
     drivers: Vec<Arc<dyn Driver>>,
     ctx: Arc<Context>,
     readiness: Arc<Readiness>,
-    ends: watch::Receiver<bool>,
+    mut ends: watch::Receiver<bool>,
 ) {
     // Subscribed before anything is known, so that no change is lost.
     let queues: Vec<_> = drivers
@@ -132,7 +133,10 @@ pub async fn control(
         .collect();
     // Kept until the end: dropping them stops the watches.
     let watches = watches::start(&ctx, &readiness);
-    readiness.wait().await;
+    tokio::select! {
+        () = readiness.wait() => {}
+        _ = ends.wait_for(|ends| *ends) => return,
+    }
     info!(
         orgs = ctx.index.orgs.names().len(),
         regions = ctx.index.regions.names().len(),

@@ -125,7 +125,7 @@ fn start(inside: &Inside) -> Result<()> {
     let facts = facts_path(inside.dir);
     wait::until(
         "the AWS stand-in did not answer",
-        Duration::from_secs(60),
+        Duration::from_mins(1),
         &inside.dir.log(name),
         || Ok(facts.exists().then_some(())),
     )

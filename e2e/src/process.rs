@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// A program and its arguments, not yet started.
 #[derive(Debug, Clone)]
 pub struct Program {
-    program: OsString,
+    path: OsString,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     directory: Option<std::path::PathBuf>,
@@ -22,7 +22,7 @@ impl Program {
     /// `program` is a path, or a name that is looked up in `PATH`.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Self {
-            program: program.as_ref().to_owned(),
+            path: program.as_ref().to_owned(),
             args: Vec::new(),
             env: Vec::new(),
             directory: None,
@@ -79,11 +79,11 @@ impl Program {
     #[must_use]
     pub fn behind(mut self, wrapper: Self) -> Self {
         let mut args = wrapper.args;
-        args.push(self.program);
+        args.push(self.path);
         args.append(&mut self.args);
         self.env.extend(wrapper.env);
         Self {
-            program: wrapper.program,
+            path: wrapper.path,
             args,
             ..self
         }
@@ -169,7 +169,7 @@ impl Program {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(&self.path);
         command
             .args(&self.args)
             .envs(self.env.iter().map(|(name, value)| (name, value)));
@@ -189,7 +189,7 @@ impl Program {
 
 impl std::fmt::Display for Program {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.program.display())?;
+        write!(f, "{}", self.path.display())?;
         self.args
             .iter()
             .try_for_each(|arg| write!(f, " {}", arg.display()))

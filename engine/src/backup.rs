@@ -69,10 +69,12 @@ fn library(backend: &Arc<StoreBackend>, work_dir: Option<&Path>) -> Result<Repos
 /// Makes an empty repository.
 pub(crate) fn init(store: Arc<dyn BlobStore>, key: &RepositoryKey) -> Result<(), EngineError> {
     let backend = Arc::new(StoreBackend::new(store));
-    let made = library(&backend, None).map_err(internal).and_then(|repo| {
-        repo.init(&credentials(key)?, &KeyOptions::default(), &config())
-            .map_err(internal)
-    });
+    let made = library(&backend, None)
+        .map_err(|e| internal(&e))
+        .and_then(|repo| {
+            repo.init(&credentials(key)?, &KeyOptions::default(), &config())
+                .map_err(|e| internal(&e))
+        });
     backend
         .fault()
         .map_or(Ok(()), |error| Err(EngineError::Store(error)))?;
@@ -115,7 +117,7 @@ pub(crate) fn run(
             &backend,
             &credentials(key)?,
             work_dir,
-            source,
+            &source,
             request,
             parent.as_ref(),
         )
@@ -157,7 +159,7 @@ fn archive(
     backend: &Arc<StoreBackend>,
     credentials: &Credentials,
     work_dir: &Path,
-    source: Source,
+    source: &Source,
     request: &BackupRequest,
     parent: Option<&SnapshotId>,
 ) -> Result<SnapshotFile, EngineError> {
@@ -174,8 +176,8 @@ fn archive(
     };
     let opened = library(backend, Some(work_dir)).and_then(|repo| repo.open(credentials)?.to_indexed_ids());
     opened
-        .and_then(|repo| repo.archive(&options, &source, snapshot, &[PathBuf::from("/")]))
-        .map_err(internal)
+        .and_then(|repo| repo.archive(&options, source, snapshot, &[PathBuf::from("/")]))
+        .map_err(|e| internal(&e))
 }
 
 /// The library leaves out what fails on the way and goes on. All of that is in the journal; this is the proof.
@@ -224,6 +226,6 @@ where
     })
 }
 
-fn internal(error: Box<RusticError>) -> EngineError {
+fn internal(error: &RusticError) -> EngineError {
     EngineError::Internal(error.display_log())
 }

@@ -35,7 +35,9 @@ impl ContentDigest {
         self.field(&size.to_le_bytes());
         self.field(&detail);
         self.0.update((content.len() as u64).to_le_bytes());
-        content.iter().for_each(|id| self.0.update(id.0));
+        for id in content {
+            self.0.update(id.0);
+        }
     }
 
     /// 64 hex digits.

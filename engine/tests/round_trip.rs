@@ -1,5 +1,10 @@
 //! What is copied comes back as it was.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy knows test functions, not what they call"
+)]
+
 mod support;
 
 use std::{
@@ -285,4 +290,25 @@ fn an_unknown_snapshot_is_named() {
     );
     world.repository.forget(&[id]).unwrap();
     assert!(Path::new(&target).exists());
+}
+
+#[test]
+fn an_unchanged_copy_asks_the_store_for_little() {
+    let mut world = World::new();
+    for number in 0..300 {
+        world.write(&format!("{number}/file"), format!("content {number}"));
+    }
+    world.backup(0);
+    // As in a new pod: nothing cached.
+    fs::remove_dir_all(world.volume().with_file_name("work")).unwrap();
+    world.reopen();
+    world.store.calls.lock().unwrap().clear();
+    let taken = world.backup(1);
+    let calls = std::mem::take(&mut *world.store.calls.lock().unwrap());
+    assert!(calls.len() <= 16, "{} calls: {calls:#?}", calls.len());
+    world.reopen();
+    world.store.calls.lock().unwrap().clear();
+    world.repository.verify(&taken.snapshot, &NoProgress).unwrap();
+    let calls = std::mem::take(&mut *world.store.calls.lock().unwrap());
+    assert!(calls.len() <= 16, "{} calls: {calls:#?}", calls.len());
 }

@@ -68,6 +68,15 @@ impl S3Blobs {
     }
 }
 
+/// S3 says 403 instead of 404 to a caller who may list under a prefix only, as movers do. Where the key's own listing is
+/// allowed and empty, nothing is there; else `denied` is what it says.
+async fn absent(bucket: &S3Bucket, key: &str, denied: RemoteError) -> Result<Option<Bytes>, RemoteError> {
+    match bucket.list_after(key, "").await {
+        Ok(listed) if listed.iter().all(|object| object.key != key) => Ok(None),
+        _ => Err(denied),
+    }
+}
+
 /// The engine knows no "unusable": a person has to act on it as on a refusal.
 fn blob_error(error: RemoteError) -> BlobError {
     match error {
@@ -136,15 +145,11 @@ impl S3Blobs {
     fn read(&self, name: &str, range: Option<Range<u64>>) -> Result<Bytes, BlobError> {
         let key = self.key(name);
         self.wait(|bucket| async move {
-            let absent = || RemoteError::NotFound(bucket.uri(&key));
-            match bucket.read(&key, range).await {
-                // Who may not list the whole bucket is told of an absent object that it is denied. A list tells the two apart.
-                Err(RemoteError::Denied(text)) => match bucket.list_after(&key, "").await {
-                    Ok(listed) if listed.iter().all(|object| object.key != key) => Err(absent()),
-                    _ => Err(RemoteError::Denied(text)),
-                },
-                found => found?.ok_or_else(absent),
-            }
+            let found = match bucket.read(&key, range).await {
+                Err(denied @ RemoteError::Denied(_)) => absent(&bucket, &key, denied).await?,
+                found => found?,
+            };
+            found.ok_or_else(|| RemoteError::NotFound(bucket.uri(&key)))
         })
     }
 }

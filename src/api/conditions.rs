@@ -157,6 +157,14 @@ pub mod reasons {
     pub const KEY_UNUSABLE: &str = "KeyUnusable";
     /// The bucket refused or did not answer.
     pub const BUCKET_UNAVAILABLE: &str = "BucketUnavailable";
+    /// The org's ledger in the bucket cannot be believed; nothing is decided on it.
+    pub const LEDGER_INVALID: &str = "LedgerInvalid";
+    /// The Region names no role that movers could assume.
+    pub const MOVER_ROLE_MISSING: &str = "MoverRoleMissing";
+    /// Waits for its turn.
+    pub const WAITING: &str = "Waiting";
+    /// Nothing is removed: clocks disagree, or the plan would take too much.
+    pub const PRUNING_STOPPED: &str = "PruningStopped";
     /// The run took longer than it may.
     pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
     /// There is no such org.

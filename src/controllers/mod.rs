@@ -4,6 +4,7 @@
 //! only if it differs. [`run::run`] hands it one key at a time, never the same key twice at once, and looks again
 //! when [`Driver::concerns`] says that a change concerns a key, when [`Next`] says so, or after a [`Failure`].
 
+pub mod backup;
 pub mod backup_facts;
 pub mod changes;
 pub mod conditions;
@@ -44,6 +45,17 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Every key there is: looked at once after a start.
     fn keys(&self, index: &Index) -> Vec<String>;
+
+    /// The org that a key is about, for the log.
+    fn org(&self, _index: &Index, _key: &str) -> Option<String> {
+        None
+    }
+
+    /// The Region that a key is about, for the log.
+    fn region(&self, index: &Index, key: &str) -> Option<String> {
+        let org = index.orgs.get(&self.org(index, key)?)?;
+        Some(org.spec.region_ref.name.clone())
+    }
 
     /// Brings the object of that key nearer to what it should be.
     async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Failure>;

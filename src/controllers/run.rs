@@ -48,7 +48,8 @@ pub async fn run(
         while working.try_join_next().is_some() {}
         let (driver, ctx, queue) = (driver.clone(), ctx.clone(), queue.clone());
         working.spawn(async move {
-            let span = info_span!("reconcile", controller = driver.name(), key);
+            let (org, region) = (driver.org(&ctx.index, &key), driver.region(&ctx.index, &key));
+            let span = info_span!("reconcile", controller = driver.name(), key, org, region);
             one(&*driver, &ctx, &queue, &key).instrument(span).await;
             drop(slot);
         });

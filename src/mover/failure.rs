@@ -42,6 +42,7 @@ impl Failure {
     }
 
     /// The same, put under another reason: what failed while proving a copy is a failed proof.
+    #[must_use]
     pub fn under(self, reason: FailureReason) -> Self {
         match self.reason {
             // These say who did not answer, which is no proof of anything.
@@ -76,10 +77,9 @@ impl From<EngineError> for Failure {
             EngineError::NoRepository(_)
             | EngineError::WrongKey(_)
             | EngineError::NoSnapshot(_)
-            | EngineError::Corrupt(_) => FailureReason::RepositoryFailed,
-            EngineError::Mismatch(_) | EngineError::Refused(_) | EngineError::Local { .. } => {
-                FailureReason::TargetFailed
-            }
+            | EngineError::Corrupt(_)
+            | EngineError::Refused(_) => FailureReason::RepositoryFailed,
+            EngineError::Mismatch(_) | EngineError::Local { .. } => FailureReason::TargetFailed,
             EngineError::Internal(_) => FailureReason::Internal,
         };
         Self {

@@ -6,7 +6,6 @@
 
 pub mod archive;
 pub mod failure;
-mod fill;
 pub mod keys;
 mod objects;
 pub mod outcome;

@@ -3,11 +3,10 @@
 use std::{path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
-use tray_engine::{BackupReport, BackupRequest, SnapshotId};
+use tray_engine::{BackupReport, BackupRequest, EngineError, SnapshotId};
 
 use super::{
     failure::Failure,
-    fill,
     progress::Phase,
     session::{Session, blocking},
 };
@@ -66,21 +65,11 @@ pub async fn snapshot(session: &Session, part: VolumePart) -> Result<MoverOutcom
 }
 
 async fn copy(session: &Session, part: &VolumePart) -> Result<BackupReport, Failure> {
-    let root = session.places.volume.clone();
-    if fill::is_half_filled(&root) {
-        return Err(Failure::permanent(
-            FailureReason::SourceUnreadable,
-            format!(
-                "{} is there: a restore was filling this volume and has not ended; restore it again",
-                root.join(fill::STAGING).display()
-            ),
-        ));
-    }
     let key = session.master_key().await?.repository(&part.part);
     let (engine, store) = (Arc::clone(&session.ports.engine), session.repository(&part.part));
     let cache = session.places.cache.clone();
     let request = BackupRequest {
-        root,
+        root: session.places.volume.clone(),
         paths: part.paths.iter().map(PathBuf::from).collect(),
         time: part.consistency_point,
         run_id: part.run.to_string(),
@@ -115,7 +104,8 @@ async fn verify(session: &Session, volume: &PartId, snapshot: SnapshotId) -> Res
     Ok(())
 }
 
-/// Fills the volume from a repository snapshot, which has to hold what the manifest says.
+/// Fills the empty volume from a repository snapshot, which has to hold what the manifest says. A try that was killed is
+/// begun again by the next: the engine knows what it left.
 pub async fn restore(
     session: &Session,
     volume: &PartId,
@@ -135,20 +125,17 @@ pub async fn restore(
     let report = blocking(move || {
         let mut repository = engine.open(store, &key, &cache)?;
         drop(key);
-        let staging = fill::begin(&target)?;
-        let report = repository.restore(&snapshot, &staging, &*counter)?;
-        if report.content_digest != expected {
-            return Err(Failure::permanent(
-                FailureReason::TargetFailed,
-                format!(
-                    "what was restored has the digest {}, but the manifest says {expected}: the volume is left with it in {}",
-                    report.content_digest,
-                    staging.display()
-                ),
-            ));
+        let report = repository.restore(&snapshot, &target, &*counter).map_err(of_target)?;
+        if report.content_digest == expected {
+            return Ok(report);
         }
-        fill::finish(&target)?;
-        Ok(report)
+        Err(Failure::permanent(
+            FailureReason::TargetFailed,
+            format!(
+                "what was restored has the digest {}, but the manifest says {expected}: the repository is not the run's",
+                report.content_digest
+            ),
+        ))
     })
     .await?;
     for warning in &report.warnings {
@@ -161,4 +148,12 @@ pub async fn restore(
         bytes: report.bytes,
         seconds: u64::try_from(seconds).unwrap_or_default(),
     })
+}
+
+/// What the engine refuses of a restore is its target: a volume that is not empty.
+fn of_target(error: EngineError) -> Failure {
+    match error {
+        EngineError::Refused(_) => Failure::from(error).under(FailureReason::TargetFailed),
+        other => other.into(),
+    }
 }

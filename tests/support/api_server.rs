@@ -118,12 +118,17 @@ impl ApiServer {
         self.client_as(None, &[]).await
     }
 
+    /// How the cluster's administrator reaches it.
+    pub async fn config(&self) -> Config {
+        let options = KubeConfigOptions::default();
+        Config::from_custom_kubeconfig(self.kubeconfig.clone(), &options)
+            .await
+            .unwrap()
+    }
+
     /// A client of `user` in `groups`, by impersonation.
     pub async fn client_as(&self, user: Option<&str>, groups: &[&str]) -> Client {
-        let options = KubeConfigOptions::default();
-        let mut config = Config::from_custom_kubeconfig(self.kubeconfig.clone(), &options)
-            .await
-            .unwrap();
+        let mut config = self.config().await;
         config.auth_info.impersonate = user.map(str::to_owned);
         config.auth_info.impersonate_groups =
             (!groups.is_empty()).then(|| groups.iter().map(|&group| group.to_owned()).collect());

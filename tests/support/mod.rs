@@ -4,4 +4,5 @@
 pub mod api_server;
 pub mod aws;
 pub mod chart;
+pub mod operator;
 pub mod tools;

@@ -43,7 +43,7 @@ pub fn await_nodes(inside: &Inside) -> Result<()> {
     let list = kubectl(inside).args(["get", "nodes", "--output=json"]);
     wait::until(
         "the nodes did not become Ready",
-        Duration::from_secs(60),
+        Duration::from_mins(1),
         &inside.dir.logs(),
         || {
             let ready = ready_nodes(&list.run()?)?;

@@ -67,7 +67,7 @@ pub fn start_api(inside: &Inside) -> Result<()> {
     let ready = kubectl(inside).args(["get", "--raw=/readyz"]);
     wait::until(
         "the API server did not become ready",
-        Duration::from_secs(60),
+        Duration::from_mins(1),
         &inside.dir.log("kube-apiserver"),
         || Ok(ready.output()?.status.success().then_some(())),
     )

@@ -59,10 +59,10 @@ impl<'a> Trees<'a> {
             let name = node.name().into_owned();
             let bytes = name.as_bytes();
             if matches!(bytes, b"" | b"." | b"..") || bytes.contains(&b'/') || bytes.contains(&0) {
-                return Err(corrupt(format!("{name:?} is no file name")));
+                return Err(corrupt(format!("{} is no file name", name.display())));
             }
             if last.as_ref().is_some_and(|last| *last >= name) {
-                return Err(corrupt(format!("{name:?} is out of order")));
+                return Err(corrupt(format!("{} is out of order", name.display())));
             }
             last = Some(name);
         }

@@ -107,9 +107,9 @@ impl Plan {
         let changed: BTreeMap<_, _> = self.changed.iter().map(|(id, file)| (*id, file)).collect();
         let mut missing: HashSet<Blob> = inventory.used.clone();
         for (_, blobs) in &self.repack {
-            blobs.iter().for_each(|blob| {
+            for blob in blobs {
                 missing.remove(&(blob.kind, blob.id));
-            });
+            }
         }
         for (id, file) in &inventory.indexes {
             let file = changed.get(id).copied().unwrap_or(file);
@@ -120,9 +120,9 @@ impl Plan {
                         pack.id
                     )));
                 }
-                pack.blobs.iter().for_each(|blob| {
+                for blob in &pack.blobs {
                     missing.remove(&(blob.kind, blob.id));
-                });
+                }
             }
         }
         match missing.iter().next() {
@@ -243,7 +243,7 @@ fn choose_moves(
     let mut candidates: Vec<_> = weighed.values().filter(partly).filter(old).collect();
     // Share of the unused, descending, without division.
     candidates.sort_by_key(|w| std::cmp::Reverse(w.unused_bytes * 10_000 / (w.unused_bytes + w.used_bytes)));
-    let mut moves = HashSet::new();
+    let mut chosen = HashSet::new();
     let mut moved = 0;
     for candidate in candidates {
         if unused * 100 <= used * TOLERATED_UNUSED_PERCENT || moved + candidate.used_bytes > LARGEST_MOVE {
@@ -251,9 +251,9 @@ fn choose_moves(
         }
         unused -= candidate.unused_bytes;
         moved += candidate.used_bytes;
-        moves.insert(candidate.pack.id);
+        chosen.insert(candidate.pack.id);
     }
-    moves
+    chosen
 }
 
 /// The file after the plan; `None` where it stays as it is. `placed` holds the packs that earlier files list.
@@ -287,11 +287,12 @@ fn rewrite(
             pack.time = Some(now);
             is_changed = true;
         }
-        if is_marked {
-            new.packs_to_delete.push(pack)
+        let list = if is_marked {
+            &mut new.packs_to_delete
         } else {
-            new.packs.push(pack)
-        }
+            &mut new.packs
+        };
+        list.push(pack);
     }
     is_changed.then_some(new)
 }

@@ -104,10 +104,8 @@ impl Fill<'_> {
         };
         match &node.node_type {
             NodeType::File => return self.file(path, node),
-            // Its folder's, until Leave.
-            NodeType::Dir => return Ok(()),
-            // A program makes its sockets anew.
-            NodeType::Socket => return Ok(()),
+            // Folders are made on entering; a program makes its sockets anew.
+            NodeType::Dir | NodeType::Socket => return Ok(()),
             link @ NodeType::Symlink { .. } => symlink(link.to_link(), &at).map_err(|e| local(&at, e))?,
             NodeType::Fifo => special(FileType::Fifo, 0)?,
             NodeType::Dev { device } => special(FileType::BlockDevice, *device)?,

@@ -8,7 +8,7 @@ mod fill;
 mod settle;
 mod target;
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use crate::{
     EngineError, Progress, RestoreReport, SnapshotId,
@@ -91,9 +91,9 @@ impl Warnings {
     }
 }
 
-pub(crate) fn local(path: &Path, error: impl ToString) -> EngineError {
+pub(crate) fn local(path: &Path, error: impl Into<io::Error>) -> EngineError {
     EngineError::Local {
         path: path.to_owned(),
-        why: error.to_string(),
+        why: error.into().to_string(),
     }
 }

@@ -186,7 +186,7 @@ impl Read for FileReader {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, io::Write};
+    use std::{fs, io::Write, path::Path};
 
     use super::*;
 
@@ -232,9 +232,7 @@ mod tests {
             .set_len(1)
             .unwrap();
         read(listed).unwrap_err();
-        assert!(
-            matches!(journal.fault(), Some(EngineError::Changed { path, .. }) if path == PathBuf::from("f"))
-        );
+        assert!(matches!(journal.fault(), Some(EngineError::Changed { path, .. }) if path == Path::new("f")));
     }
 
     #[test]

@@ -1,5 +1,13 @@
-//! What the tests of the engine share. Not every test file uses all of it.
-#![allow(dead_code)]
+//! What the tests of the engine share.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy knows test functions, not what they call"
+)]
+#![allow(
+    clippy::unnecessary_debug_formatting,
+    reason = "names that are no text must stay different"
+)]
 
 use std::{
     fs,
@@ -20,9 +28,13 @@ use tray_engine::{
 
 pub const KEY: [u8; 64] = [9; 64];
 
-/// A time that tests count from.
+/// Hours that a pack is left alone after it was written, and that it stays marked.
+pub const KEEP_PACK: i64 = 72;
+pub const KEEP_DELETE: i64 = 23;
+
+/// A time that tests count from: later than the machine's, which the library writes into packs.
 pub fn time(hours: i64) -> Timestamp {
-    let start: Timestamp = "2026-03-01T00:00:00Z".parse().unwrap();
+    let start: Timestamp = "2100-03-01T00:00:00Z".parse().unwrap();
     start + jiff::SignedDuration::from_hours(hours)
 }
 
@@ -97,6 +109,21 @@ impl World {
         self.repository.restore(id, target, &NoProgress)
     }
 
+    /// Restores a snapshot into a new folder and says what is there.
+    pub fn restored(&mut self, id: &SnapshotId) -> Vec<String> {
+        let target = self.target(&format!("restored-{}", self.store.calls.lock().unwrap().len()));
+        self.restore(id, &target).unwrap();
+        describe(&target)
+    }
+
+    pub fn prune(&mut self, hours: i64) -> Result<tray_engine::PruneReport, EngineError> {
+        self.repository.prune(&tray_engine::PruneRequest {
+            now: time(hours),
+            keep_pack: jiff::SignedDuration::from_hours(KEEP_PACK),
+            keep_delete: jiff::SignedDuration::from_hours(KEEP_DELETE),
+        })
+    }
+
     pub fn packs(&self) -> Vec<BlobInfo> {
         self.store.list("data/").unwrap()
     }
@@ -163,7 +190,7 @@ pub struct FaultyStore {
     /// What listings say of when a blob was taken, in hours of [`time`].
     pub clock: AtomicI64,
     taken: Mutex<std::collections::BTreeMap<String, i64>>,
-    /// Calls in order: `put data/ab/…`.
+    /// Calls in order: `write:put data/ab/…`, `get config`.
     pub calls: Mutex<Vec<String>>,
 }
 
@@ -182,12 +209,18 @@ impl FaultyStore {
         *self.fault.lock().unwrap() = Some((call.to_owned(), after, error));
     }
 
+    /// Fails every write and removal after the first `after`, like a process that was killed there.
+    pub fn fail_writes(&self, after: u64) {
+        self.fail("write:", after, BlobError::Unavailable("killed".to_owned()));
+    }
+
     pub fn heal(&self) {
         *self.fault.lock().unwrap() = None;
     }
 
     fn call(&self, kind: &str, name: &str) -> Result<(), BlobError> {
-        let call = format!("{kind} {name}");
+        let is_write = matches!(kind, "put" | "delete");
+        let call = format!("{}{kind} {name}", if is_write { "write:" } else { "" });
         self.calls.lock().unwrap().push(call.clone());
         let mut fault = self.fault.lock().unwrap();
         match &mut *fault {

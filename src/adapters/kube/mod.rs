@@ -11,6 +11,7 @@ pub mod index;
 pub mod leader;
 pub mod mover_jobs;
 pub mod namespace_objects;
+pub mod own_objects;
 pub mod release;
 pub mod repository_lock;
 pub mod status;

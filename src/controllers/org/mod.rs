@@ -64,6 +64,10 @@ impl Driver for OrgDriver {
         index.orgs.names()
     }
 
+    fn org(&self, _: &Index, key: &str) -> Option<String> {
+        Some(key.to_owned())
+    }
+
     async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Failure> {
         let now = ctx.now();
         let Some(org) = ctx.index.orgs.get(key) else {

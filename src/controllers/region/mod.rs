@@ -120,6 +120,10 @@ impl Driver for RegionDriver {
         index.regions.names()
     }
 
+    fn region(&self, _: &Index, key: &str) -> Option<String> {
+        Some(key.to_owned())
+    }
+
     async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Failure> {
         let Some(region) = ctx.index.regions.get(key) else {
             self.verifications().remove(key);

@@ -20,8 +20,6 @@ use crate::domain::manifest::PartRecord;
 pub struct PlainEngine {
     /// Fails a copy as if this file could not be read.
     pub unreadable: Arc<Mutex<Option<String>>>,
-    /// Ends a restore after so many files, as a mover that is killed does.
-    pub killed_after: Arc<Mutex<Option<usize>>>,
     /// What pruning was asked for.
     pub pruned: Arc<Mutex<Vec<PruneRequest>>>,
 }
@@ -165,13 +163,11 @@ impl Repository for Plain {
         target: &Path,
         _: &dyn Progress,
     ) -> Result<RestoreReport, EngineError> {
-        assert_eq!(fs::read_dir(target).unwrap().count(), 0, "the target is empty");
+        if fs::read_dir(target).unwrap().next().is_some() {
+            return Err(EngineError::Refused(format!("{} is not empty", target.display())));
+        }
         let stored = self.stored(snapshot)?;
-        let killed_after = *self.engine.killed_after.lock().unwrap();
-        for (done, (name, bytes)) in stored.files.iter().enumerate() {
-            if killed_after == Some(done) {
-                return Err(EngineError::Store(BlobError::Unavailable(name.clone())));
-            }
+        for (name, bytes) in &stored.files {
             let path = target.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, bytes).unwrap();

@@ -182,29 +182,6 @@ async fn a_mover_that_died_before_its_record_is_followed_by_one_that_finishes() 
 }
 
 #[tokio::test]
-async fn a_restore_that_was_killed_is_begun_again() {
-    let world = world();
-    let record = copied(&world).await;
-    let snapshot_id = record.repository_snapshot.unwrap();
-    world.fresh_volume();
-    *world.engine.killed_after.lock().unwrap() = Some(0);
-    let action = restore(&snapshot_id, &record.content_digest);
-    perform(world.session("pod-2", action.clone())).await.unwrap_err();
-    // Nobody takes what is there for data.
-    let failure = perform(world.session("pod-3", snapshot(&[]))).await.unwrap_err();
-    assert!(
-        failure.permanent && failure.message.contains("restore"),
-        "{failure}"
-    );
-    *world.engine.killed_after.lock().unwrap() = None;
-    perform(world.session("pod-4", action)).await.unwrap();
-    assert_eq!(
-        fs::read_to_string(world.volume().join("backup/base")).unwrap(),
-        "whole"
-    );
-}
-
-#[tokio::test]
 async fn a_volume_that_is_not_empty_is_not_filled() {
     let world = world();
     let record = copied(&world).await;
@@ -231,7 +208,6 @@ async fn what_is_restored_has_to_be_what_the_manifest_says() {
         failure.permanent && failure.message.contains(&record.content_digest),
         "{failure}"
     );
-    assert!(!world.volume().join("backup").exists());
 }
 
 #[tokio::test]

@@ -66,6 +66,17 @@ pub fn role_bindings(placement: &Placement, owners: &[Owner]) -> Vec<DesiredChil
         .collect()
 }
 
+/// The mover of a restore's objects to what it creates. Bound only while the restore runs.
+pub fn restore_binding(placement: &Placement) -> DesiredChild {
+    let mover = account(names::MOVER_SERVICE_ACCOUNT, &placement.namespace);
+    role_binding(
+        placement,
+        "tray-restore",
+        names::CLUSTER_ROLE_ORG_RESTORE,
+        &[mover],
+    )
+}
+
 fn role_binding(placement: &Placement, name: &str, role: &str, subjects: &[Value]) -> DesiredChild {
     let body = json!({
         "metadata": {"labels": placement.labels()},

@@ -1,0 +1,55 @@
+//! Makes and deletes objects of our own kinds. The answers go into the index at once.
+
+use std::fmt::Debug;
+
+use kube::{
+    ResourceExt,
+    api::{Api, DeleteParams, PostParams, Preconditions},
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{apply::Cluster, index::OwnKind};
+use crate::domain::names;
+
+impl Cluster {
+    /// Makes `object`. One of that name that is there already is left alone: names say what an object is of.
+    pub async fn create_own<K>(&self, object: &K) -> Result<(), kube::Error>
+    where
+        K: OwnKind + Serialize + DeserializeOwned + Debug,
+    {
+        let params = PostParams {
+            field_manager: Some(names::OPERATOR.to_owned()),
+            ..PostParams::default()
+        };
+        let api: Api<K> = Api::all(self.client.clone());
+        match api.create(&params, object).await {
+            Ok(created) => {
+                K::objects(&self.index).put(created);
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes `object`, if it is still the one of that UID.
+    pub async fn delete_own<K>(&self, object: &K) -> Result<(), kube::Error>
+    where
+        K: OwnKind + DeserializeOwned + Debug,
+    {
+        let uid = object.uid();
+        let preconditions = Preconditions {
+            uid: uid.clone(),
+            resource_version: None,
+        };
+        let params = DeleteParams::default().preconditions(preconditions);
+        let api: Api<K> = Api::all(self.client.clone());
+        match api.delete(&object.name_any(), &params).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+            Err(error) => return Err(error),
+        }
+        K::objects(&self.index).remove(&object.name_any(), uid.as_deref());
+        Ok(())
+    }
+}

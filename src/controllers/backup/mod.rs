@@ -1,0 +1,360 @@
+//! Backups of an org: its ledger and key, its snapshot runs, restores and pruning, and what its status says of them.
+//!
+//! All of an org's work is one key, so that at most one thing is done to its repositories at a time and every entry of
+//! its ledger is decided on what the entry before left. A pass reads: restore, else the open run, else what waits, else
+//! what is due, else what may go.
+
+mod facts;
+mod issued;
+mod keys;
+mod pass;
+mod prune;
+mod restore;
+mod run;
+mod scheduling;
+mod subject;
+mod trouble;
+mod view;
+mod wishes;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use self::{
+    issued::Issued, keys::Keys, pass::Pass, prune::Sweep, restore::status::waiting, run::Drive,
+    run::hooks::HookTasks, subject::Subject, trouble::Trouble, view::Phases,
+};
+use super::{Driver, Failure, Next, changes::Change, context::Context};
+use crate::{
+    adapters::kube::{index::Index, mover_jobs::Phase},
+    api::{
+        conditions::reasons,
+        orgrestore::OrgRestore,
+        orgsnapshot::{OrgSnapshot, SnapshotPhase},
+    },
+    domain::{
+        schedule::Due,
+        volume_facts::{Loss, losses},
+    },
+    resources::child::ChildKind,
+};
+
+/// The controller of backups. Keys are names of TrayOrgs.
+#[derive(Default)]
+pub struct BackupDriver {
+    keys: Keys,
+    hooks: HookTasks,
+    issued: Issued,
+}
+
+/// What a pass found, for the org's status.
+#[derive(Default)]
+struct Found {
+    losses: Vec<Loss>,
+    next_due: Option<Timestamp>,
+    /// Look again then.
+    at: Vec<Timestamp>,
+    /// Look again after that.
+    after: Vec<Duration>,
+}
+
+#[async_trait::async_trait]
+impl Driver for BackupDriver {
+    fn name(&self) -> &'static str {
+        "backup"
+    }
+
+    fn concerns(&self, change: &Change, index: &Index) -> Vec<String> {
+        match change {
+            Change::Org(org)
+            | Change::Snapshot { org, .. }
+            | Change::Restore { org, .. }
+            | Change::Mover { org, .. } => {
+                vec![org.clone()]
+            }
+            // A claim that comes or goes, a workload that becomes available.
+            Change::Child { org, id } => match id.kind {
+                ChildKind::PersistentVolumeClaim | ChildKind::StatefulSet | ChildKind::Deployment => {
+                    vec![org.clone()]
+                }
+                _ => Vec::new(),
+            },
+            // A restore waits for the last pod to go; a run for the last mover of another.
+            Change::Pod { org, .. } => {
+                let restoring = index
+                    .restores
+                    .of_org(org)
+                    .iter()
+                    .any(|restore| !restore::has_ended(restore));
+                if restoring { vec![org.clone()] } else { Vec::new() }
+            }
+            Change::Region(name) => orgs_that(index, |org| org.spec.region_ref.name == *name),
+            Change::RetentionPolicy(name) => {
+                orgs_that(index, |org| org.spec.retention_policy_ref.name == *name)
+            }
+            Change::BackupSchedule(name) => {
+                orgs_that(index, |org| org.spec.backup_schedule_ref.name == *name)
+            }
+            Change::Node { .. }
+            | Change::StorageClass(_)
+            | Change::BackupFacts(_)
+            | Change::Malformed { .. } => Vec::new(),
+        }
+    }
+
+    fn keys(&self, index: &Index) -> Vec<String> {
+        index.orgs.names()
+    }
+
+    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Failure> {
+        let now = ctx.now();
+        let Some(subject) = Subject::find(&ctx.index, key) else {
+            return without_org(ctx, key, now).await;
+        };
+        let services = ctx.regions.services(&subject.location).map_err(|error| {
+            Trouble::remote(reasons::BUCKET_UNAVAILABLE, "reach the backup location", &error)
+        });
+        let opened = match services {
+            Ok(services) => self.open(ctx, &subject, services, now).await,
+            Err(trouble) => Err(trouble),
+        };
+        let pass = match opened {
+            Ok(pass) => pass,
+            Err(trouble) => {
+                ctx.backup_facts
+                    .set_view(subject.org_id(), facts::unread(&subject, &trouble, now));
+                return Err(trouble.into_failure());
+            }
+        };
+        let mut found = Found::default();
+        let result = work(&pass, &mut found).await;
+        let trouble = result.as_ref().err();
+        let read = facts::Read {
+            state: &pass.state(),
+            next_due: found.next_due,
+            losses: &found.losses,
+        };
+        let (view, changes_at) = facts::view(&subject, &read, trouble, now);
+        ctx.backup_facts.set_view(subject.org_id(), view);
+        result.map_err(Trouble::into_failure)?;
+        found.at.extend(changes_at);
+        Ok(found.next(now))
+    }
+}
+
+impl BackupDriver {
+    async fn open<'a>(
+        &'a self,
+        ctx: &'a Arc<Context>,
+        subject: &'a Subject,
+        services: crate::ports::RegionServices,
+        now: Timestamp,
+    ) -> Result<Pass<'a>, Trouble> {
+        let ledger = self
+            .keys
+            .ledger(subject, &services.store, &ctx.cluster_uid, now)
+            .await?;
+        let key = self.keys.key(subject, &services, &ledger, now).await?;
+        Ok(Pass {
+            ctx,
+            backup: self,
+            subject,
+            services,
+            ledger,
+            key,
+            now,
+        })
+    }
+}
+
+/// One look at an org whose ledger is open.
+async fn work(pass: &Pass<'_>, found: &mut Found) -> Result<(), Trouble> {
+    found.losses = losses(&pass.state(), &pass.subject.claims(&pass.ctx.index));
+    wishes::carry_out(pass, &found.losses).await?;
+    found.losses = losses(&pass.state(), &pass.subject.claims(&pass.ctx.index));
+    pass.ctx
+        .backup_facts
+        .set_lost(pass.subject.org_id(), wishes::messages(&found.losses));
+
+    let mut phases = Phases::new();
+    let result = advance(pass, found, &mut phases).await;
+    // What is known is shown, whatever went wrong.
+    let shown = view::sync(pass, &phases).await;
+    result.and(shown)
+}
+
+/// Does the one thing that is next for the org.
+async fn advance(pass: &Pass<'_>, found: &mut Found, phases: &mut Phases) -> Result<(), Trouble> {
+    let restores = pass.ctx.index.restores.of_org(pass.subject.name());
+    let restore = restore::under_way(&restores);
+    if !restore
+        .as_ref()
+        .is_some_and(|restore| restore::has_begun(restore))
+    {
+        pass.ctx.backup_facts.set_restoring(pass.subject.org_id(), None);
+    }
+    if let Drive::Open(after) = open_run(pass, found, restore.as_deref(), phases).await? {
+        found.after.push(after);
+        return Ok(());
+    }
+    if let Some(restore) = restore {
+        found.after.push(restore::drive(pass, &restore).await?);
+        return Ok(());
+    }
+    remove_leftovers(pass).await?;
+    if !found.losses.is_empty() {
+        return Ok(());
+    }
+    if let Some(after) = next_run(pass, found, phases).await? {
+        found.after.push(after);
+        return Ok(());
+    }
+    prune::retain(pass).await?;
+    found.at.extend(prune::next(pass));
+    match prune::sweep(pass).await? {
+        Sweep::Running(after) => found.after.push(after),
+        Sweep::Idle(at) => found.at.extend(at),
+    }
+    Ok(())
+}
+
+/// Drives the run that the ledger has as open, if there is one.
+async fn open_run(
+    pass: &Pass<'_>,
+    found: &Found,
+    restore: Option<&OrgRestore>,
+    phases: &mut Phases,
+) -> Result<Drive, Trouble> {
+    let state = pass.state();
+    let Some((run_id, run)) = state.open_runs().next() else {
+        return Ok(Drive::Ended);
+    };
+    let restore = restore.map(ResourceExt::name_any);
+    let drive = run::drive(pass, run_id, run, &found.losses, restore.as_deref()).await?;
+    let jobs = pass.ctx.index.jobs.of(pass.subject.name());
+    let movers = jobs
+        .iter()
+        .filter(|job| job.owner.as_deref() == Some(run.plan.snapshot_name.as_str()));
+    let copied = movers.clone().filter(|job| job.phase == Phase::Succeeded).count();
+    let (phase, message) = if movers.count() == 0 {
+        (
+            SnapshotPhase::Hooks,
+            "hooks of the org's workloads run".to_owned(),
+        )
+    } else {
+        (
+            SnapshotPhase::Copying,
+            format!(
+                "{copied} of {} parts are copied and verified",
+                run.plan.parts.len()
+            ),
+        )
+    };
+    phases.insert(run.plan.snapshot_name.clone(), (phase, message));
+    Ok(drive)
+}
+
+/// Begins the run that waits, or makes the one that is due. Returns when to look again if one began.
+async fn next_run(
+    pass: &Pass<'_>,
+    found: &mut Found,
+    phases: &mut Phases,
+) -> Result<Option<Duration>, Trouble> {
+    let due = scheduling::next(pass)?;
+    if let Due::At(at) = due {
+        found.next_due = Some(at);
+        found.at.push(at);
+    }
+    let mut waiting = pending(pass);
+    if waiting.is_empty() && matches!(due, Due::Now { .. }) {
+        scheduling::schedule(pass).await?;
+        waiting = pending(pass);
+    }
+    let Some(snapshot) = waiting.first() else {
+        return Ok(None);
+    };
+    let Some(run_id) = run::run_id_of(snapshot) else {
+        return Ok(None);
+    };
+    if run::begin(pass, snapshot, &run_id).await? {
+        return Ok(Some(Duration::ZERO));
+    }
+    let message = "waits for the org's claims, and for the movers of an earlier run to be gone".to_owned();
+    phases.insert(snapshot.name_any(), (SnapshotPhase::Pending, message));
+    Ok(Some(Duration::from_secs(5)))
+}
+
+/// OrgSnapshots that ask for a run, the oldest first.
+fn pending(pass: &Pass<'_>) -> Vec<Arc<OrgSnapshot>> {
+    let state = pass.state();
+    let mut pending = pass.ctx.index.snapshots.of_org(pass.subject.name());
+    pending.retain(|snapshot| {
+        run::is_wanted(snapshot) && run::run_id_of(snapshot).is_some_and(|id| !state.runs.contains_key(&id))
+    });
+    pending.sort_by_key(|snapshot| (snapshot.creation_timestamp(), snapshot.name_any()));
+    pending
+}
+
+/// Movers of runs and restores that have ended: the operator died before it removed them.
+async fn remove_leftovers(pass: &Pass<'_>) -> Result<(), Trouble> {
+    let jobs = pass.jobs(pass.subject.namespace());
+    for job in pass.ctx.index.jobs.of(pass.subject.name()) {
+        if job.namespace == pass.subject.namespace() {
+            jobs.remove(&job.name).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Snapshots and restores of an org that is not there, or not placed, say so.
+async fn without_org(ctx: &Arc<Context>, org: &str, now: Timestamp) -> Result<Next, Failure> {
+    let (reason, message) = if ctx.index.orgs.get(org).is_some() {
+        (
+            reasons::ORG_NOT_PLACED,
+            format!("TrayOrg {org} is not placed in a Region that is ready: see its conditions"),
+        )
+    } else {
+        (
+            reasons::ORG_MISSING,
+            format!("spec.orgRef.name: there is no TrayOrg {org}"),
+        )
+    };
+    for snapshot in ctx.index.snapshots.of_org(org) {
+        let status = view::status_without_org(&snapshot, reason, &message, now);
+        ctx.cluster
+            .write_status(&*snapshot, snapshot.status.as_ref(), &status)
+            .await?;
+    }
+    for restore in ctx.index.restores.of_org(org) {
+        if !restore::has_ended(&restore) {
+            let status = waiting(&restore, reason, &message, true, now);
+            ctx.cluster
+                .write_status(&*restore, restore.status.as_ref(), &status)
+                .await?;
+        }
+    }
+    Ok(Next::OnChange)
+}
+
+impl Found {
+    fn next(&self, now: Timestamp) -> Next {
+        let times = self.at.iter().map(|at| scheduling::until(*at, now));
+        let soonest = times.chain(self.after.iter().copied()).min();
+        soonest.map_or(Next::OnChange, Next::After)
+    }
+}
+
+fn orgs_that(index: &Index, concerned: impl Fn(&crate::api::trayorg::TrayOrg) -> bool) -> Vec<String> {
+    let orgs: BTreeMap<String, _> = index
+        .orgs
+        .all()
+        .into_iter()
+        .map(|org| (org.name_any(), org))
+        .collect();
+    orgs.into_iter()
+        .filter(|(_, org)| concerned(org))
+        .map(|(name, _)| name)
+        .collect()
+}

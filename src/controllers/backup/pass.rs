@@ -1,0 +1,229 @@
+//! One look at one org: what its steps share.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{BackupDriver, subject::Subject, trouble::Trouble};
+use crate::{
+    adapters::{
+        kube::{
+            mover_jobs::{MoverJobs, MoverState, Phase},
+            repository_lock::{Lock, RepositoryLocks},
+        },
+        ledger_store::Ledger,
+    },
+    api::conditions::reasons,
+    controllers::context::Context,
+    domain::{
+        ids::{KmsKeyArn, PartId, RunId},
+        ledger::LedgerState,
+        mover_lifetime::{CREDENTIALS_LIFETIME, renew_at},
+        mover_task::{Action, MoverOutcome, MoverTask, SessionCredentials},
+        session_policy::{SessionScope, session_policy},
+        snapshot_run::MoverProgress,
+    },
+    ports::RegionServices,
+    resources::mover_job::{Mover, MoverVolume},
+};
+
+/// The longest name that STS takes for a session.
+const LONGEST_SESSION_NAME: usize = 64;
+
+/// One look at one org.
+pub struct Pass<'a> {
+    /// What every controller has.
+    pub ctx: &'a Arc<Context>,
+    /// What outlives the pass.
+    pub backup: &'a BackupDriver,
+    /// The org.
+    pub subject: &'a Subject,
+    /// Bucket, KMS and STS.
+    pub services: RegionServices,
+    /// Its ledger, claimed.
+    pub ledger: Ledger,
+    /// Its key.
+    pub key: KmsKeyArn,
+    /// The time of this pass.
+    pub now: Timestamp,
+}
+
+/// A mover to start.
+pub struct Work {
+    /// Name of Job and Secret.
+    pub name: String,
+    /// The org's namespace, or the operator's.
+    pub namespace: String,
+    /// OrgSnapshot, OrgRestore, or what prunes.
+    pub owner: String,
+    /// The run.
+    pub run_id: Option<RunId>,
+    /// The part.
+    pub part: Option<PartId>,
+    /// What it mounts.
+    pub volume: Option<MoverVolume>,
+    /// Whether it talks to the Kubernetes API.
+    pub kubernetes_api: bool,
+    /// When the part's hook began.
+    pub consistency_point: Option<Timestamp>,
+    /// How long it may take.
+    pub deadline: Duration,
+    /// What it does.
+    pub action: Action,
+    /// What it may do.
+    pub scope: SessionScope,
+}
+
+impl Pass<'_> {
+    /// What the ledger says now.
+    pub fn state(&self) -> Arc<LedgerState> {
+        self.ledger.state()
+    }
+
+    /// The movers in a namespace.
+    pub fn jobs(&self, namespace: &str) -> MoverJobs {
+        MoverJobs::new(self.ctx.client.clone(), namespace)
+    }
+
+    /// Credentials for one piece of work.
+    async fn credentials(&self, scope: &SessionScope, name: &str) -> Result<SessionCredentials, Trouble> {
+        let Some(role) = &self.subject.region.spec.backup.mover_role_arn else {
+            let region = &self.subject.placement.region.name;
+            let message =
+                format!("Region {region} has no spec.backup.moverRoleArn: set the role that movers assume");
+            return Err(Trouble::new(reasons::MOVER_ROLE_MISSING, message));
+        };
+        let policy = session_policy(scope, &self.subject.location, self.subject.org_id(), &self.key)?;
+        let session: String = name.chars().take(LONGEST_SESSION_NAME).collect();
+        let issued = self
+            .services
+            .sessions
+            .assume(role, &session, &policy, CREDENTIALS_LIFETIME)
+            .await;
+        issued.map_err(|error| {
+            Trouble::remote(
+                reasons::BUCKET_UNAVAILABLE,
+                &format!("assume {role} for {name}"),
+                &error,
+            )
+        })
+    }
+
+    /// Starts a mover; one that was started already goes on.
+    pub async fn start(&self, work: Work) -> Result<(), Trouble> {
+        let credentials = self.credentials(&work.scope, &work.name).await?;
+        let settings = &self.ctx.settings;
+        let mover = Mover {
+            name: work.name,
+            namespace: work.namespace,
+            org_name: self.subject.name().to_owned(),
+            org_id: self.subject.org_id().clone(),
+            owner: work.owner,
+            run_id: work.run_id,
+            part: work.part,
+            cloud_region: self.subject.placement.region.cloud_region.clone(),
+            image: settings.mover_image.clone(),
+            image_pull_policy: settings.mover_image_pull_policy.clone(),
+            volume: work.volume,
+            kubernetes_api: work.kubernetes_api,
+            consistency_point: work.consistency_point,
+            deadline_seconds: i64::try_from(work.deadline.as_secs()).unwrap_or(i64::MAX),
+        };
+        let task = MoverTask {
+            org_id: self.subject.org_id().clone(),
+            location: self.subject.location.clone(),
+            kms_key_arn: self.key.clone(),
+            action: work.action,
+        };
+        let jobs = self.jobs(&mover.namespace);
+        jobs.start(&mover, &task, &credentials, settings.ca_bundle.as_deref())
+            .await?;
+        self.backup.issued.set(&mover.namespace, &mover.name, self.now);
+        Ok(())
+    }
+
+    /// Gives a running mover new credentials when half of the old ones' life is over. Returns when that is next.
+    pub async fn renew(
+        &self,
+        namespace: &str,
+        name: &str,
+        scope: &SessionScope,
+    ) -> Result<Duration, Trouble> {
+        // Unknown after a start of the operator: then at once.
+        let due = self
+            .backup
+            .issued
+            .get(namespace, name)
+            .map(renew_at)
+            .filter(|due| *due > self.now);
+        let due = match due {
+            Some(due) => due,
+            None => {
+                let credentials = self.credentials(scope, name).await?;
+                self.jobs(namespace).renew(name, &credentials).await?;
+                self.backup.issued.set(namespace, name, self.now);
+                renew_at(self.now)
+            }
+        };
+        Ok(Duration::try_from(due.duration_since(self.now)).unwrap_or_default())
+    }
+
+    /// How far a mover is, from its Job; none = there is no Job.
+    pub async fn progress(
+        &self,
+        namespace: &str,
+        job: Option<&MoverState>,
+    ) -> Result<MoverProgress, Trouble> {
+        let Some(job) = job else {
+            return Ok(MoverProgress::Absent);
+        };
+        Ok(match job.phase {
+            Phase::Suspended => MoverProgress::Suspended,
+            Phase::Running => MoverProgress::Running,
+            Phase::Succeeded => MoverProgress::Succeeded,
+            Phase::Failed => MoverProgress::Failed(self.why(namespace, job).await?),
+        })
+    }
+
+    /// Why a mover failed: its own last words, else Kubernetes'.
+    async fn why(&self, namespace: &str, job: &MoverState) -> Result<String, Trouble> {
+        Ok(match self.jobs(namespace).outcome(&job.name).await? {
+            Some(MoverOutcome::Failed { reason, message }) => format!("{reason:?}: {message}"),
+            _ => job
+                .failure
+                .clone()
+                .unwrap_or_else(|| "it ended without a word".to_owned()),
+        })
+    }
+
+    /// Locks the org's repositories for `holder`. A holder none of whose movers exist any more has ended: one process
+    /// works on an org at a time, and it gives the lock back before it begins something else.
+    pub async fn lock(&self, holder: &str) -> Result<(), Trouble> {
+        let locks = RepositoryLocks::new(self.ctx.client.clone());
+        let org = self.subject.org_id();
+        let mut lock = locks.lock(org, holder, None).await?;
+        if let Lock::HeldBy(other) = &lock
+            && !self.subject.has_mover_pods(&self.ctx.index)
+        {
+            let other = other.clone();
+            lock = locks.lock(org, holder, Some(&other)).await?;
+        }
+        match lock {
+            Lock::Held => Ok(()),
+            Lock::HeldBy(other) => {
+                let message = format!("the org's repositories are in use by {other}");
+                Err(Trouble {
+                    reason: reasons::ORG_BUSY,
+                    message,
+                    transient: true,
+                })
+            }
+        }
+    }
+
+    /// Gives the lock back.
+    pub async fn unlock(&self, holder: &str) -> Result<(), Trouble> {
+        let locks = RepositoryLocks::new(self.ctx.client.clone());
+        Ok(locks.release(self.subject.org_id(), holder).await?)
+    }
+}

@@ -1,0 +1,454 @@
+//! Restores in place: the org's workloads stop, fresh claims are filled from a run, objects are put back, and the
+//! workloads start.
+//!
+//! Nothing here writes a workload or makes a claim: the TrayOrg controller does, since the board of backup facts tells
+//! it that a restore is under way.
+
+mod choice;
+pub mod status;
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+use tracing::{info, warn};
+
+use super::{
+    pass::{Pass, Work},
+    run::mounted,
+    subject::holder,
+    trouble::Trouble,
+};
+use crate::{
+    adapters::kube::{
+        events::Severity,
+        mover_jobs::{MoverState, Phase},
+    },
+    api::{
+        conditions::reasons,
+        orgrestore::{OrgRestore, OrgRestoreStatus, RestorePart, RestorePartState, RestorePhase},
+    },
+    domain::{
+        ids::{PartId, RunId},
+        ledger::{Event, FilledClaim, RunEnd},
+        manifest::{Manifest, ManifestPart, PartSource},
+        mover_lifetime::RESTORE_DEADLINE,
+        mover_task::{Action, MoverOutcome},
+        restore_run::{ClaimProgress, MoverProgress, Observed, PartProgress, Step, next_step},
+        session_policy::SessionScope,
+    },
+    resources::{
+        mover_job::{Access, restore_job_name},
+        org::access::restore_binding,
+    },
+    telemetry::metrics,
+};
+
+/// How often a restore is looked at, besides every change of what it waits for.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// The restore of the org that has not ended: the oldest one.
+pub fn under_way(restores: &[Arc<OrgRestore>]) -> Option<Arc<OrgRestore>> {
+    let open = restores
+        .iter()
+        .filter(|restore| !has_ended(restore) && restore.metadata.deletion_timestamp.is_none());
+    open.min_by_key(|restore| (restore.creation_timestamp(), restore.name_any()))
+        .cloned()
+}
+
+/// Whether it has come to its end.
+pub fn has_ended(restore: &OrgRestore) -> bool {
+    let phase = restore.status.as_ref().and_then(|status| status.phase);
+    matches!(phase, Some(RestorePhase::Succeeded | RestorePhase::Failed))
+}
+
+/// Whether its run is pinned: from here the org's workloads are at 0 until it has ended.
+pub fn has_begun(restore: &OrgRestore) -> bool {
+    let status = restore.status.as_ref();
+    status.is_some_and(|status| status.run_id.is_some()) && !has_ended(restore)
+}
+
+/// The restore in the words of the ledger: its name may be used again, its UID never is.
+fn ledger_name(restore: &OrgRestore) -> String {
+    format!("{} ({})", restore.name_any(), restore.uid().unwrap_or_default())
+}
+
+/// Brings a restore nearer to its end. Returns when to look again.
+pub async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Trouble> {
+    let begun = restore.status.as_ref().filter(|status| status.run_id.is_some());
+    let Some(recorded) = begun else {
+        return resolve(pass, restore).await;
+    };
+    let run_id: Option<RunId> = recorded.run_id.as_deref().and_then(|id| id.parse().ok());
+    let state = pass.state();
+    let manifest = run_id
+        .as_ref()
+        .and_then(|id| state.runs.get(id))
+        .and_then(|run| run.manifest());
+    let Some(manifest) = manifest else {
+        let why = "the run in its status is not in the org's ledger: the status was edited by hand";
+        return end(
+            pass,
+            restore,
+            recorded,
+            Err((reasons::RUN_NOT_FOUND, why.to_owned())),
+        )
+        .await;
+    };
+    pass.lock(&holder("OrgRestore", &restore.name_any())).await?;
+    pass.ctx
+        .backup_facts
+        .set_restoring(pass.subject.org_id(), Some(restore.name_any()));
+
+    let jobs = pass
+        .jobs(pass.subject.namespace())
+        .of(&restore.name_any())
+        .await?;
+    let observed = observe(pass, restore, recorded, manifest, &jobs).await?;
+    let step = next_step(&observed);
+    let mut status = status::progress(pass, restore, recorded, &observed, &step, &jobs).await?;
+    let next = match step {
+        Step::Resolve | Step::WaitUntilDrained | Step::WaitForClaims(_) | Step::WaitForWorkloads => LOOK,
+        Step::RemoveClaims(claims) => {
+            for claim in claims {
+                pass.ctx.cluster.remove(&pass.subject.claim_id(&claim)).await?;
+            }
+            LOOK
+        }
+        Step::StartMovers(parts) => {
+            for part in manifest
+                .parts
+                .iter()
+                .filter(|part| parts.contains(&part.planned.part))
+            {
+                if let Err(trouble) = start(pass, restore, manifest, part).await {
+                    if trouble.transient {
+                        return Err(trouble);
+                    }
+                    return end(pass, restore, &status, Err((trouble.reason, trouble.message))).await;
+                }
+            }
+            LOOK
+        }
+        Step::WaitForMovers => renew(pass, restore, manifest, &jobs).await?,
+        Step::RecordFilled => {
+            record_filled(pass, restore, manifest).await?;
+            pass.ctx.backup_facts.set_restoring(pass.subject.org_id(), None);
+            LOOK
+        }
+        Step::Succeed => return end(pass, restore, &status, Ok(())).await,
+        Step::Fail(why) => return end(pass, restore, &status, Err((reasons::MOVER_FAILED, why))).await,
+    };
+    status.observed_generation = restore.metadata.generation;
+    pass.ctx
+        .cluster
+        .write_status(restore, restore.status.as_ref(), &status)
+        .await?;
+    Ok(next)
+}
+
+/// Pins the run, and the claims that are there now.
+async fn resolve(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Trouble> {
+    let state = pass.state();
+    let (run_id, run) = match choice::resolve(&state, &restore.spec.snapshot) {
+        Ok(found) => found,
+        Err(refusal) => {
+            let status = restore.status.clone().unwrap_or_default();
+            return end(
+                pass,
+                restore,
+                &status,
+                Err((refusal.reason(), refusal.to_string())),
+            )
+            .await;
+        }
+    };
+    let Some(manifest) = run.restorable() else {
+        return Ok(LOOK);
+    };
+    pass.lock(&holder("OrgRestore", &restore.name_any())).await?;
+    let digest = match &run.end {
+        Some(RunEnd::Committed { manifest_digest, .. }) => Some(manifest_digest.clone()),
+        _ => None,
+    };
+    let part = |part: &ManifestPart| {
+        let claim = pass.subject.claim(&pass.ctx.index, &part.planned.part);
+        RestorePart {
+            part: part.planned.part.to_string(),
+            state: RestorePartState::Pending,
+            replaced_claim_uid: claim.map(|claim| claim.identity.uid.clone()),
+            items: None,
+            bytes: None,
+            seconds: None,
+        }
+    };
+    let parts = manifest.parts.iter().map(part).collect();
+    let status = status::resolved(restore, run_id, digest, manifest.bytes(), parts, pass.now);
+    pass.ctx
+        .cluster
+        .write_status(restore, restore.status.as_ref(), &status)
+        .await?;
+    info!(restore = restore.name_any(), run = %run_id, "restore begins");
+    // The answer to the write is in the index: the next look goes on from it.
+    Ok(Duration::ZERO)
+}
+
+async fn observe(
+    pass: &Pass<'_>,
+    restore: &OrgRestore,
+    recorded: &OrgRestoreStatus,
+    manifest: &Manifest,
+    jobs: &[MoverState],
+) -> Result<Observed, Trouble> {
+    let mut parts = Vec::new();
+    for part in &manifest.parts {
+        let id = &part.planned.part;
+        let name = job_name_of(restore, id);
+        let job = jobs.iter().find(|job| job.name == name);
+        let claim = matches!(part.planned.source, PartSource::Volume { .. }).then(|| ClaimProgress {
+            replaced_uid: recorded
+                .parts
+                .iter()
+                .find(|known| known.part == id.as_str())
+                .and_then(|known| known.replaced_claim_uid.clone()),
+            present_uid: pass
+                .subject
+                .claim(&pass.ctx.index, id)
+                .map(|claim| claim.identity.uid.clone()),
+        });
+        let mover = match unrestorable(pass, part) {
+            Some(why) => MoverProgress::Failed(why),
+            None => pass.progress(pass.subject.namespace(), job).await?,
+        };
+        parts.push(PartProgress {
+            part: id.clone(),
+            claim,
+            mover,
+        });
+    }
+    Ok(Observed {
+        resolved: true,
+        workload_pods: pass.subject.workload_pods(&pass.ctx.index).len(),
+        parts,
+        filled: pass.state().filled.contains_key(&ledger_name(restore)),
+        workloads_available: pass.subject.is_available(&pass.ctx.index),
+    })
+}
+
+/// Why a part has nowhere to go.
+fn unrestorable(pass: &Pass<'_>, part: &ManifestPart) -> Option<String> {
+    let PartSource::Volume { workload, .. } = &part.planned.source else {
+        return None;
+    };
+    let id = &part.planned.part;
+    pass.subject.workload_of(id).is_none().then(|| {
+        format!("the org has no volume {id} any more: give workload {workload} its volume and replicas back, then make a new OrgRestore")
+    })
+}
+
+fn job_name_of(restore: &OrgRestore, part: &PartId) -> String {
+    restore_job_name(&restore.uid().unwrap_or_default(), part)
+}
+
+async fn start(
+    pass: &Pass<'_>,
+    restore: &OrgRestore,
+    manifest: &Manifest,
+    part: &ManifestPart,
+) -> Result<(), Trouble> {
+    let run_id = manifest.run_id.clone();
+    let id = part.planned.part.clone();
+    let content_digest = part.record.content_digest.clone();
+    let (action, volume) = match &part.planned.source {
+        PartSource::Objects {} => {
+            pass.ctx
+                .cluster
+                .ensure(&restore_binding(&pass.subject.placement))
+                .await?;
+            let namespace = pass.subject.namespace().to_owned();
+            (
+                Action::RestoreObjects {
+                    run_id: run_id.clone(),
+                    namespace,
+                    content_digest,
+                },
+                None,
+            )
+        }
+        PartSource::Volume { workload, .. } => {
+            let repository_snapshot = part.record.repository_snapshot.clone().unwrap_or_default();
+            let action = Action::RestoreVolume {
+                run_id: run_id.clone(),
+                part: id.clone(),
+                repository_snapshot,
+                content_digest,
+            };
+            (action, Some(mounted(pass, &id, workload, Access::ReadWrite)?))
+        }
+    };
+    let work = Work {
+        name: job_name_of(restore, &id),
+        namespace: pass.subject.namespace().to_owned(),
+        owner: restore.name_any(),
+        scope: scope(&run_id, part),
+        run_id: Some(run_id),
+        part: Some(id),
+        kubernetes_api: volume.is_none(),
+        volume,
+        consistency_point: None,
+        deadline: RESTORE_DEADLINE,
+        action,
+    };
+    pass.start(work).await
+}
+
+fn scope(run_id: &RunId, part: &ManifestPart) -> SessionScope {
+    match part.planned.source {
+        PartSource::Objects {} => SessionScope::RestoreObjects {
+            run_id: run_id.clone(),
+        },
+        PartSource::Volume { .. } => SessionScope::RestoreVolume {
+            volume: part.planned.part.clone(),
+        },
+    }
+}
+
+async fn renew(
+    pass: &Pass<'_>,
+    restore: &OrgRestore,
+    manifest: &Manifest,
+    jobs: &[MoverState],
+) -> Result<Duration, Trouble> {
+    let mut next = LOOK;
+    for part in &manifest.parts {
+        let name = job_name_of(restore, &part.planned.part);
+        if jobs
+            .iter()
+            .any(|job| job.name == name && job.phase == Phase::Running)
+        {
+            let due = pass
+                .renew(pass.subject.namespace(), &name, &scope(&manifest.run_id, part))
+                .await?;
+            next = next.min(due);
+        }
+    }
+    Ok(next)
+}
+
+/// From here the fresh claims hold the data of their volumes.
+async fn record_filled(pass: &Pass<'_>, restore: &OrgRestore, manifest: &Manifest) -> Result<(), Trouble> {
+    let volumes = manifest
+        .parts
+        .iter()
+        .filter(|part| matches!(part.planned.source, PartSource::Volume { .. }));
+    let claims: Vec<FilledClaim> = volumes
+        .filter_map(|part| {
+            let claim = pass.subject.claim(&pass.ctx.index, &part.planned.part)?;
+            Some(FilledClaim {
+                volume: part.planned.part.clone(),
+                claim_uid: claim.identity.uid.clone(),
+            })
+        })
+        .collect();
+    let name = ledger_name(restore);
+    let decided = pass.ledger.append_decided(pass.now, |state| {
+        (!state.filled.contains_key(&name)).then(|| Event::Filled {
+            restore: name.clone(),
+            run_id: manifest.run_id.clone(),
+            claims: claims.clone(),
+        })
+    });
+    decided.await?;
+    Ok(())
+}
+
+/// Writes the end into the ledger, then into the status, then removes what the restore needed.
+async fn end(
+    pass: &Pass<'_>,
+    restore: &OrgRestore,
+    recorded: &OrgRestoreStatus,
+    result: Result<(), (&'static str, String)>,
+) -> Result<Duration, Trouble> {
+    let status = status::ended(restore, recorded, &result, pass.now);
+    let run_id: Option<RunId> = recorded.run_id.as_deref().and_then(|id| id.parse().ok());
+    if let Some(run_id) = run_id {
+        let name = ledger_name(restore);
+        let event = Event::Restored {
+            restore: name.clone(),
+            run_id,
+            succeeded: result.is_ok(),
+            seconds: status.seconds.unwrap_or_default().unsigned_abs(),
+            bytes: status.bytes.unwrap_or_default().unsigned_abs(),
+        };
+        let decided = pass.ledger.append_decided(pass.now, |state| {
+            let known = state.restores.iter().any(|known| known.restore == name);
+            (!known && state.runs.contains_key(run_of(&event)?)).then(|| event.clone())
+        });
+        decided.await?;
+    }
+    if let Err((reason, why)) = &result {
+        warn!(restore = restore.name_any(), why, "restore failed");
+        let note = format!("OrgRestore {} failed: {why}", restore.name_any());
+        pass.ctx
+            .events
+            .publish(&*pass.subject.org, Severity::Warning, reason, "Restore", note)
+            .await;
+    }
+    let outcome = if result.is_ok() { "good" } else { "failed" };
+    clean_up(pass, restore).await?;
+    pass.ctx.backup_facts.set_restoring(pass.subject.org_id(), None);
+    pass.ctx
+        .metrics
+        .runs
+        .get_or_create(&metrics::Run {
+            kind: "restore",
+            result: outcome,
+        })
+        .inc();
+    pass.ctx
+        .cluster
+        .write_status(restore, restore.status.as_ref(), &status)
+        .await?;
+    Ok(Duration::ZERO)
+}
+
+fn run_of(event: &Event) -> Option<&RunId> {
+    match event {
+        Event::Restored { run_id, .. } => Some(run_id),
+        _ => None,
+    }
+}
+
+async fn clean_up(pass: &Pass<'_>, restore: &OrgRestore) -> Result<(), Trouble> {
+    let jobs = pass.jobs(pass.subject.namespace());
+    for job in jobs.of(&restore.name_any()).await? {
+        jobs.remove(&job.name).await?;
+        pass.backup.issued.forget(pass.subject.namespace(), &job.name);
+    }
+    pass.ctx
+        .cluster
+        .remove(&restore_binding(&pass.subject.placement).id)
+        .await?;
+    pass.unlock(&holder("OrgRestore", &restore.name_any())).await
+}
+
+/// What the mover of a part said at its end: items and bytes.
+async fn said(pass: &Pass<'_>, job: &MoverState) -> Result<Option<(i64, i64, i64)>, Trouble> {
+    let outcome = pass.jobs(pass.subject.namespace()).outcome(&job.name).await?;
+    Ok(match outcome {
+        Some(MoverOutcome::RestoredVolume {
+            files,
+            bytes,
+            seconds,
+        }) => Some((files as i64, bytes as i64, seconds as i64)),
+        Some(MoverOutcome::RestoredObjects {
+            created, unchanged, ..
+        }) => Some(((created + unchanged) as i64, 0, 0)),
+        _ => None,
+    })
+}
+
+/// From the first moment to now.
+fn elapsed(status: &OrgRestoreStatus, now: Timestamp) -> Option<SignedDuration> {
+    Some(now.duration_since(status.started_at.as_ref()?.0))
+}

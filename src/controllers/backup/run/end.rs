@@ -1,0 +1,244 @@
+//! How a run ends: its manifest is committed, or the reason is.
+
+use tracing::{info, warn};
+
+use super::hooks::{post_hooks, run_post};
+use crate::{
+    adapters::kube::{events::Severity, mover_jobs::MoverState},
+    api::conditions::reasons,
+    controllers::backup::{pass::Pass, subject::holder, trouble::Trouble},
+    domain::{
+        bucket_layout,
+        ids::{PartId, RunId},
+        ledger::Event,
+        manifest::{PartRecord, PartSource, RunPlan, Verdict},
+        run_plan::{self, CopiedPart, RunFacts},
+        volume_facts::suspicions,
+    },
+    ports::RemoteError,
+    resources::mover_job::snapshot_job_name,
+    telemetry::metrics,
+};
+
+/// Commits a run all of whose parts were copied and verified.
+pub async fn commit(
+    pass: &Pass<'_>,
+    run_id: &RunId,
+    plan: &RunPlan,
+    jobs: &[MoverState],
+) -> Result<(), Trouble> {
+    release_workloads(pass, plan).await;
+    let mut copied = Vec::new();
+    for planned in &plan.parts {
+        let name = snapshot_job_name(run_id, &planned.part);
+        let hook_started_at = jobs
+            .iter()
+            .find(|job| job.name == name)
+            .and_then(|job| job.consistency_point);
+        let Some((pod_uid, record)) = record(pass, run_id, &planned.part).await? else {
+            let why = format!(
+                "part {} ended well but left no verified record in the bucket",
+                planned.part
+            );
+            return abort(pass, run_id, plan, jobs, &why).await;
+        };
+        copied.push(CopiedPart {
+            record,
+            pod_uid,
+            hook_started_at,
+        });
+    }
+    let parts: Vec<_> = plan
+        .parts
+        .iter()
+        .cloned()
+        .zip(copied.iter().map(|copied| copied.record.clone()))
+        .collect();
+    let suspicions = suspicions(&pass.state(), &parts);
+    let manifest = match run_plan::manifest(plan, &facts(pass).await?, &copied, suspicions) {
+        Ok(manifest) => manifest,
+        Err(incomplete) => return abort(pass, run_id, plan, jobs, &incomplete.to_string()).await,
+    };
+    let verdict = manifest.verdict;
+    let reasons = manifest.suspicions.join("; ");
+    let event = Event::RunCommitted {
+        manifest: Box::new(manifest),
+    };
+    append_end(pass, run_id, event).await?;
+    info!(run = %run_id, ?verdict, "run committed");
+    let result = match verdict {
+        Verdict::Good => "good",
+        Verdict::Suspicious => "suspicious",
+    };
+    if verdict == Verdict::Suspicious {
+        let note = format!(
+            "Run {run_id} does not count until a person has looked at it: {reasons}. If this is as it should be, annotate the TrayOrg: platform.tray.ai/accept-run={run_id}"
+        );
+        tell(pass, reasons::LAST_RUN_SUSPICIOUS, note).await;
+    }
+    clean_up(pass, run_id, plan, jobs, result).await
+}
+
+/// Ends a run without a result. Its movers are stopped first, so that none writes into a run that has ended.
+pub async fn abort(
+    pass: &Pass<'_>,
+    run_id: &RunId,
+    plan: &RunPlan,
+    jobs: &[MoverState],
+    why: &str,
+) -> Result<(), Trouble> {
+    release_workloads(pass, plan).await;
+    remove_movers(pass, jobs).await?;
+    let event = Event::RunAborted {
+        run_id: run_id.clone(),
+        why: why.to_owned(),
+    };
+    append_end(pass, run_id, event).await?;
+    warn!(run = %run_id, why, "run aborted");
+    tell(
+        pass,
+        reasons::LAST_RUN_FAILED,
+        format!("Run {run_id} (OrgSnapshot {}) failed: {why}", plan.snapshot_name),
+    )
+    .await;
+    clean_up(pass, run_id, plan, jobs, "failed").await
+}
+
+/// The first end of a run wins.
+async fn append_end(pass: &Pass<'_>, run_id: &RunId, event: Event) -> Result<(), Trouble> {
+    let decided = pass.ledger.append_decided(pass.now, |state| {
+        state
+            .runs
+            .get(run_id)
+            .is_some_and(|run| run.end.is_none())
+            .then(|| event.clone())
+    });
+    decided.await?;
+    Ok(())
+}
+
+/// Runs the `post` hooks. They run at every end of a run, and again where the operator died just after: they must bear it.
+async fn release_workloads(pass: &Pass<'_>, plan: &RunPlan) {
+    let volumes: Vec<PartId> = plan
+        .parts
+        .iter()
+        .filter(|planned| matches!(planned.source, PartSource::Volume { .. }))
+        .map(|planned| planned.part.clone())
+        .collect();
+    let hooks = post_hooks(pass.subject, pass.ctx, &volumes);
+    for error in run_post(&pass.ctx.client, &hooks).await {
+        warn!(%error, "a post hook failed");
+        tell(
+            pass,
+            reasons::HOOK_FAILED,
+            format!("OrgSnapshot {}: {error}", plan.snapshot_name),
+        )
+        .await;
+    }
+}
+
+/// The newest verified record of a part, with the UID of the pod that wrote it.
+async fn record(
+    pass: &Pass<'_>,
+    run_id: &RunId,
+    part: &PartId,
+) -> Result<Option<(String, PartRecord)>, Trouble> {
+    let prefix =
+        bucket_layout::part_records(&pass.subject.location.prefix, pass.subject.org_id(), run_id, part);
+    let unreadable = |error: &RemoteError| {
+        let action = format!(
+            "read the records of part {part} under {prefix} in bucket {}",
+            pass.subject.location.bucket
+        );
+        Trouble::remote(reasons::BUCKET_UNAVAILABLE, &action, error)
+    };
+    let mut newest: Option<(String, PartRecord)> = None;
+    for object in pass
+        .services
+        .store
+        .list(&prefix)
+        .await
+        .map_err(|error| unreadable(&error))?
+    {
+        let pod = object
+            .key
+            .strip_prefix(&prefix)
+            .and_then(|name| name.strip_suffix(".json"));
+        let body = pass
+            .services
+            .store
+            .get(&object.key)
+            .await
+            .map_err(|error| unreadable(&error))?;
+        let record = body.and_then(|body| serde_json::from_slice::<PartRecord>(&body).ok());
+        if let (Some(pod), Some(record)) = (pod, record.filter(|record| record.verified))
+            && newest
+                .as_ref()
+                .is_none_or(|(_, known)| known.finished_at < record.finished_at)
+        {
+            newest = Some((pod.to_owned(), record));
+        }
+    }
+    Ok(newest)
+}
+
+async fn facts(pass: &Pass<'_>) -> Result<RunFacts, Trouble> {
+    let location = &pass.subject.location;
+    let bucket = pass
+        .services
+        .store
+        .facts(&location.prefix)
+        .await
+        .map_err(|error| {
+            Trouble::remote(
+                reasons::BUCKET_UNAVAILABLE,
+                &format!("ask S3 where bucket {} lies", location.bucket),
+                &error,
+            )
+        })?;
+    Ok(RunFacts {
+        org_id: pass.subject.org_id().clone(),
+        cluster_uid: pass.ctx.cluster_uid.clone(),
+        kms_key_arn: pass.key.clone(),
+        bucket: location.bucket.clone(),
+        bucket_cloud_region: bucket.cloud_region,
+        prefix: location.prefix.clone(),
+        operator_version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
+
+async fn remove_movers(pass: &Pass<'_>, jobs: &[MoverState]) -> Result<(), Trouble> {
+    let movers = pass.jobs(pass.subject.namespace());
+    for job in jobs {
+        movers.remove(&job.name).await?;
+        pass.backup.issued.forget(pass.subject.namespace(), &job.name);
+    }
+    Ok(())
+}
+
+async fn clean_up(
+    pass: &Pass<'_>,
+    run_id: &RunId,
+    plan: &RunPlan,
+    jobs: &[MoverState],
+    result: &'static str,
+) -> Result<(), Trouble> {
+    pass.ctx
+        .metrics
+        .runs
+        .get_or_create(&metrics::Run {
+            kind: "snapshot",
+            result,
+        })
+        .inc();
+    pass.backup.hooks.forget(run_id);
+    remove_movers(pass, jobs).await?;
+    pass.unlock(&holder("OrgSnapshot", &plan.snapshot_name)).await
+}
+
+async fn tell(pass: &Pass<'_>, reason: &str, note: String) {
+    pass.ctx
+        .events
+        .publish(&*pass.subject.org, Severity::Warning, reason, "Snapshot", note)
+        .await;
+}

@@ -1,0 +1,358 @@
+//! Snapshot runs: planned into the ledger, carried out by movers, committed or aborted.
+
+mod end;
+pub mod hooks;
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use kube::ResourceExt;
+
+use super::{
+    pass::{Pass, Work},
+    subject::holder,
+    trouble::Trouble,
+};
+use crate::{
+    adapters::kube::mover_jobs::{MoverState, Phase},
+    api::{
+        conditions::reasons,
+        orgsnapshot::{OrgSnapshot, Origin},
+    },
+    controllers::changes::Change,
+    domain::{
+        ids::{PartId, RunId},
+        ledger::{Event, Run},
+        manifest::{Consistency, PartSource, PlannedPart, RunPlan},
+        mover_lifetime::RUN_DEADLINE,
+        mover_task::Action,
+        run_plan::{self, VolumeFacts},
+        session_policy::SessionScope,
+        snapshot_run::{Observed, PartProgress, Step, next_step},
+        volume_facts::Loss,
+    },
+    resources::{
+        mover_job::{Access, MoverVolume, snapshot_job_name},
+        org::claim,
+    },
+};
+
+/// How often a run is looked at while its movers work, besides every change of their Jobs.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Whether an OrgSnapshot asks for a run that is not in the ledger.
+pub fn is_wanted(snapshot: &OrgSnapshot) -> bool {
+    snapshot.spec.origin != Origin::Discovered && snapshot.metadata.deletion_timestamp.is_none()
+}
+
+/// The run of an OrgSnapshot: given, or computed from its slot (else its creation) and UID.
+pub fn run_id_of(snapshot: &OrgSnapshot) -> Option<RunId> {
+    if let Some(given) = &snapshot.spec.run_id {
+        return given.parse().ok();
+    }
+    let created = snapshot.creation_timestamp()?.0;
+    let at = snapshot.spec.slot.as_ref().map_or(created, |slot| slot.0);
+    Some(RunId::of(at, &snapshot.uid()?))
+}
+
+/// Writes the plan of a run into the ledger. Returns false where a volume has no claim yet, or movers of an earlier run
+/// still exist.
+pub async fn begin(pass: &Pass<'_>, snapshot: &OrgSnapshot, run_id: &RunId) -> Result<bool, Trouble> {
+    let Some(volumes) = volumes(pass) else {
+        return Ok(false);
+    };
+    if pass.subject.has_mover_pods(&pass.ctx.index) {
+        return Ok(false);
+    }
+    let name = snapshot.name_any();
+    pass.lock(&holder("OrgSnapshot", &name)).await?;
+    let slot = snapshot.spec.slot.as_ref().map(|slot| slot.0);
+    let plan = run_plan::plan(run_id.clone(), &name, slot, &volumes);
+    let decided = pass.ledger.append_decided(pass.now, |state| {
+        let free = state.open_runs().next().is_none() && !state.runs.contains_key(run_id);
+        free.then(|| Event::RunPlanned { plan: plan.clone() })
+    });
+    decided.await?;
+    Ok(true)
+}
+
+/// Every volume of the org; none while one of them has no claim.
+fn volumes(pass: &Pass<'_>) -> Option<Vec<VolumeFacts>> {
+    let index = &pass.ctx.index;
+    let mut volumes = Vec::new();
+    for workload in &pass.subject.workloads {
+        for name in claim::claim_names(workload) {
+            let claim: PartId = name.parse().ok()?;
+            let backup = workload.backup.as_ref();
+            volumes.push(VolumeFacts {
+                claim_uid: pass.subject.claim(index, &claim)?.identity.uid.clone(),
+                workload: workload.name.clone(),
+                excluded: backup.is_some_and(|backup| backup.exclude),
+                paths: backup.map(|backup| backup.paths.clone()).unwrap_or_default(),
+                has_hooks: backup.is_some_and(|backup| backup.pre.is_some()),
+                mounted: pass.subject.pod_with(index, &claim).is_some(),
+                claim,
+            });
+        }
+    }
+    Some(volumes)
+}
+
+/// What became of a look at an open run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Drive {
+    /// It goes on; look again after that.
+    Open(Duration),
+    /// It has ended, well or not.
+    Ended,
+}
+
+/// Brings an open run nearer to its end.
+pub async fn drive(
+    pass: &Pass<'_>,
+    run_id: &RunId,
+    run: &Run,
+    losses: &[Loss],
+    restore: Option<&str>,
+) -> Result<Drive, Trouble> {
+    let plan = &run.plan;
+    let jobs = pass
+        .jobs(pass.subject.namespace())
+        .of(&plan.snapshot_name)
+        .await?;
+    let job_of = |part: &PartId| {
+        let name = snapshot_job_name(run_id, part);
+        jobs.iter().find(|job| job.name == name)
+    };
+    let mut parts = Vec::new();
+    for planned in &plan.parts {
+        parts.push(PartProgress {
+            part: planned.part.clone(),
+            needs_hook: planned.consistency == Consistency::Hooks,
+            mover: pass
+                .progress(pass.subject.namespace(), job_of(&planned.part))
+                .await?,
+        });
+    }
+    let observed = Observed {
+        parts,
+        pre: pass.backup.hooks.progress(run_id),
+        must_end: must_end(pass, run_id, run, losses, restore),
+    };
+    match next_step(&observed) {
+        Step::RunPreHooks(claims) => {
+            begin_hooks(pass, run_id, plan, &claims);
+            Ok(Drive::Open(LOOK))
+        }
+        Step::WaitForHooks => Ok(Drive::Open(LOOK)),
+        Step::StartMovers(parts) => {
+            for planned in plan.parts.iter().filter(|planned| parts.contains(&planned.part)) {
+                start(pass, run_id, plan, planned, job_of(&planned.part)).await?;
+            }
+            Ok(Drive::Open(LOOK))
+        }
+        Step::WaitForMovers => renew(pass, run_id, plan, &jobs).await.map(Drive::Open),
+        Step::Commit => end::commit(pass, run_id, plan, &jobs)
+            .await
+            .map(|()| Drive::Ended),
+        Step::Abort(why) => end::abort(pass, run_id, plan, &jobs, &why)
+            .await
+            .map(|()| Drive::Ended),
+    }
+}
+
+/// Why an open run must not go on.
+fn must_end(
+    pass: &Pass<'_>,
+    run_id: &RunId,
+    run: &Run,
+    losses: &[Loss],
+    restore: Option<&str>,
+) -> Option<String> {
+    if let Some(loss) = losses.first() {
+        return Some(format!(
+            "volume {} lost its data while the run was open",
+            loss.volume
+        ));
+    }
+    if let Some(restore) = restore {
+        return Some(format!("OrgRestore {restore} was asked for"));
+    }
+    let snapshot = pass.ctx.index.snapshots.get(&run.plan.snapshot_name);
+    if snapshot.is_none_or(|snapshot| run_id_of(&snapshot).as_ref() != Some(run_id) || !is_wanted(&snapshot))
+    {
+        return Some(format!(
+            "OrgSnapshot {} was deleted while the run was open",
+            run.plan.snapshot_name
+        ));
+    }
+    let limit = SignedDuration::try_from(RUN_DEADLINE).unwrap_or(SignedDuration::MAX);
+    if pass.now.duration_since(run.planned_at) > limit {
+        return Some(format!("it took longer than {} h", RUN_DEADLINE.as_secs() / 3600));
+    }
+    run.plan.parts.iter().find_map(|planned| replaced(pass, planned))
+}
+
+/// Why a part's volume is not what was planned.
+fn replaced(pass: &Pass<'_>, planned: &PlannedPart) -> Option<String> {
+    let PartSource::Volume { claim_uid, .. } = &planned.source else {
+        return None;
+    };
+    let index = &pass.ctx.index;
+    let present = pass.subject.claim(index, &planned.part);
+    if present.is_none_or(|claim| claim.identity.uid != *claim_uid) {
+        return Some(format!(
+            "claim {} was replaced while the run was open",
+            planned.part
+        ));
+    }
+    let pod = pass.subject.pod_with(index, &planned.part)?;
+    let at_rest = planned.consistency == Consistency::AtRest;
+    at_rest.then(|| {
+        format!(
+            "pod {} mounted volume {} while it was copied as being at rest",
+            pod.name, planned.part
+        )
+    })
+}
+
+fn begin_hooks(pass: &Pass<'_>, run_id: &RunId, plan: &RunPlan, claims: &[PartId]) {
+    let ended = Change::Snapshot {
+        name: plan.snapshot_name.clone(),
+        org: pass.subject.name().to_owned(),
+    };
+    match hooks::pre_hooks(pass.subject, pass.ctx, claims) {
+        Ok(hooks) => pass.backup.hooks.begin(pass.ctx, run_id, hooks, ended),
+        Err(why) => {
+            pass.backup.hooks.fail(run_id, why);
+            pass.ctx.changes.publish(&ended);
+        }
+    }
+}
+
+/// Starts the mover of one part.
+async fn start(
+    pass: &Pass<'_>,
+    run_id: &RunId,
+    plan: &RunPlan,
+    planned: &PlannedPart,
+    job: Option<&MoverState>,
+) -> Result<(), Trouble> {
+    // What stands on the Job was recorded when its hook had just run; this process may know nothing of it.
+    let recorded = job.and_then(|job| job.consistency_point);
+    let point = recorded.or_else(|| pass.backup.hooks.point(run_id, &planned.part));
+    let (part, run) = (planned.part.clone(), run_id.clone());
+    let (action, volume) = match &planned.source {
+        PartSource::Objects {} => {
+            let namespace = pass.subject.namespace().to_owned();
+            (
+                Action::SnapshotObjects {
+                    run_id: run,
+                    part,
+                    namespace,
+                },
+                None,
+            )
+        }
+        PartSource::Volume { workload, paths, .. } => {
+            repository(pass, &planned.part).await?;
+            let (paths, consistency) = (paths.clone(), planned.consistency);
+            let consistency_point = point.unwrap_or(pass.now);
+            let volume = mounted(pass, &planned.part, workload, Access::ReadOnly)?;
+            let action = Action::SnapshotVolume {
+                run_id: run,
+                part,
+                paths,
+                consistency,
+                consistency_point,
+            };
+            (action, Some(volume))
+        }
+    };
+    let work = Work {
+        name: snapshot_job_name(run_id, &planned.part),
+        namespace: pass.subject.namespace().to_owned(),
+        owner: plan.snapshot_name.clone(),
+        run_id: Some(run_id.clone()),
+        part: Some(planned.part.clone()),
+        kubernetes_api: volume.is_none(),
+        volume,
+        consistency_point: point,
+        deadline: RUN_DEADLINE,
+        scope: scope(run_id, planned),
+        action,
+    };
+    pass.start(work).await
+}
+
+/// Writes down that a volume has a repository, before a mover makes it: the pruner looks at what is written down.
+async fn repository(pass: &Pass<'_>, volume: &PartId) -> Result<(), Trouble> {
+    let decided = pass.ledger.append_decided(pass.now, |state| {
+        (!state.repositories.contains(volume)).then(|| Event::RepoInit {
+            volume: volume.clone(),
+        })
+    });
+    decided.await?;
+    Ok(())
+}
+
+/// How a mover mounts a claim: as its workload does.
+pub fn mounted(
+    pass: &Pass<'_>,
+    claim: &PartId,
+    workload: &str,
+    access: Access,
+) -> Result<MoverVolume, Trouble> {
+    let known = pass
+        .subject
+        .workload(workload)
+        .and_then(|workload| Some((workload, workload.run_as_user?)));
+    let Some((workload, run_as_user)) = known else {
+        let message = format!("volume {claim} belongs to workload {workload}, which the org no longer runs");
+        return Err(Trouble::new(reasons::MOVER_FAILED, message));
+    };
+    let pod = pass.subject.pod_with(&pass.ctx.index, claim);
+    Ok(MoverVolume {
+        claim: claim.clone(),
+        access,
+        node: pod.and_then(|pod| pod.node.clone()),
+        run_as_user,
+        // Where a workload names no group, its files belong to the group of the same number as its user.
+        run_as_group: workload.run_as_group.unwrap_or(run_as_user),
+        fs_group: workload.fs_group,
+    })
+}
+
+fn scope(run_id: &RunId, planned: &PlannedPart) -> SessionScope {
+    let run_id = run_id.clone();
+    match planned.source {
+        PartSource::Objects {} => SessionScope::SnapshotObjects { run_id },
+        PartSource::Volume { .. } => SessionScope::SnapshotVolume {
+            run_id,
+            volume: planned.part.clone(),
+        },
+    }
+}
+
+/// Renews what running movers need. Returns when to look again.
+async fn renew(
+    pass: &Pass<'_>,
+    run_id: &RunId,
+    plan: &RunPlan,
+    jobs: &[MoverState],
+) -> Result<Duration, Trouble> {
+    let mut next = LOOK;
+    for planned in &plan.parts {
+        let name = snapshot_job_name(run_id, &planned.part);
+        if jobs
+            .iter()
+            .any(|job| job.name == name && job.phase == Phase::Running)
+        {
+            let due = pass
+                .renew(pass.subject.namespace(), &name, &scope(run_id, planned))
+                .await?;
+            next = next.min(due);
+        }
+    }
+    Ok(next)
+}

@@ -1,0 +1,226 @@
+//! The org that a pass is about: what is known of it without asking anybody.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::{
+    adapters::kube::{
+        child::{ChildFact, Observed},
+        facts::PodFact,
+        index::Index,
+    },
+    api::{
+        backup_schedule::BackupSchedule,
+        region::{BackupLocation, Region},
+        retention_policy::RetentionPolicy,
+        trayorg::TrayOrg,
+        workload::Workload,
+    },
+    domain::{
+        ids::{KmsKeyArn, OrgId, PartId},
+        mover_task::{self, BucketLocation},
+        names,
+        volume_facts::PresentClaim,
+    },
+    resources::{
+        child::{ChildId, ChildKind},
+        org::{Placement, claim, effective},
+    },
+};
+
+/// An org that is placed, in a Region that is there.
+pub struct Subject {
+    /// The TrayOrg.
+    pub org: Arc<TrayOrg>,
+    /// Where it is.
+    pub placement: Placement,
+    /// Its Region.
+    pub region: Arc<Region>,
+    /// Its RetentionPolicy, if it is there.
+    pub policy: Option<Arc<RetentionPolicy>>,
+    /// Its BackupSchedule, if it is there.
+    pub schedule: Option<Arc<BackupSchedule>>,
+    /// Its bucket.
+    pub location: BucketLocation,
+    /// The Region's key for ledgers.
+    pub ledger_key: KmsKeyArn,
+    /// What it runs.
+    pub workloads: Vec<Workload>,
+}
+
+impl Subject {
+    /// The org of that name; none while it is not placed, its Region is not there or is another one by now, or it is
+    /// going. The TrayOrg controller says so in its status.
+    pub fn find(index: &Index, name: &str) -> Option<Self> {
+        let org = index.orgs.get(name)?;
+        if org.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        let status = org.status.as_ref()?;
+        let pinned = status.region.clone()?;
+        let org_id: OrgId = status.org_id.as_deref()?.parse().ok()?;
+        let region = index
+            .regions
+            .get(&pinned.name)
+            .filter(|r| r.spec.cloud_region == pinned.cloud_region)?;
+        let backup = &region.spec.backup;
+        let mut placement = Placement::new(name, org_id, pinned);
+        placement.namespace = status.namespace.clone()?;
+        Some(Self {
+            location: location(backup),
+            ledger_key: backup.kms.ledger_key_arn.parse().ok()?,
+            workloads: effective::workloads(&org.spec, &region.spec).ok()?.workloads,
+            policy: index.policies.get(&org.spec.retention_policy_ref.name),
+            schedule: index.schedules.get(&org.spec.backup_schedule_ref.name),
+            placement,
+            region,
+            org,
+        })
+    }
+
+    /// Name of the TrayOrg.
+    pub fn name(&self) -> &str {
+        &self.placement.org
+    }
+
+    /// Its id.
+    pub fn org_id(&self) -> &OrgId {
+        &self.placement.org_id
+    }
+
+    /// Its namespace.
+    pub fn namespace(&self) -> &str {
+        &self.placement.namespace
+    }
+
+    /// When it was placed, as near as the cluster remembers: from here its RPO counts.
+    pub fn placed_at(&self) -> Timestamp {
+        self.org
+            .creation_timestamp()
+            .map_or(Timestamp::UNIX_EPOCH, |created| created.0)
+    }
+
+    /// The workload of that name.
+    pub fn workload(&self, name: &str) -> Option<&Workload> {
+        self.workloads.iter().find(|workload| workload.name == name)
+    }
+
+    /// The workload that a claim belongs to.
+    pub fn workload_of(&self, claim: &PartId) -> Option<&Workload> {
+        self.workloads.iter().find(|workload| {
+            claim::claim_names(workload)
+                .iter()
+                .any(|name| name == claim.as_str())
+        })
+    }
+
+    /// Which child a claim is.
+    pub fn claim_id(&self, claim: &PartId) -> ChildId {
+        ChildId {
+            kind: ChildKind::PersistentVolumeClaim,
+            namespace: self.namespace().to_owned(),
+            name: claim.to_string(),
+        }
+    }
+
+    /// The claim of that name, if it is there.
+    pub fn claim(&self, index: &Index, claim: &PartId) -> Option<Arc<ChildFact>> {
+        index.children.get(&self.claim_id(claim))
+    }
+
+    /// Every claim that is there.
+    pub fn claims(&self, index: &Index) -> Vec<PresentClaim> {
+        let children = index.children.of(self.name());
+        let claims = children.iter().filter(|child| {
+            child.id.kind == ChildKind::PersistentVolumeClaim && child.id.namespace == self.namespace()
+        });
+        claims
+            .filter_map(|claim| {
+                Some(PresentClaim {
+                    volume: claim.id.name.parse().ok()?,
+                    uid: claim.identity.uid.clone(),
+                })
+            })
+            .collect()
+    }
+
+    /// The pods of its workloads that still exist.
+    pub fn workload_pods(&self, index: &Index) -> Vec<Arc<PodFact>> {
+        let mut pods = index.pods.of(self.name());
+        pods.retain(|pod| !pod.mover && pod.namespace == self.namespace() && !ended(pod));
+        pods
+    }
+
+    /// A pod that has the claim mounted, or is about to.
+    pub fn pod_with(&self, index: &Index, claim: &PartId) -> Option<Arc<PodFact>> {
+        let pods = self.workload_pods(index);
+        pods.into_iter()
+            .find(|pod| pod.claims.iter().any(|name| name == claim.as_str()))
+    }
+
+    /// Whether a pod of one of its movers still exists, in its own namespace or the operator's.
+    pub fn has_mover_pods(&self, index: &Index) -> bool {
+        index
+            .pods
+            .of(self.name())
+            .iter()
+            .any(|pod| pod.mover && !ended(pod))
+    }
+
+    /// Whether all workloads that should run have all their replicas available.
+    pub fn is_available(&self, index: &Index) -> bool {
+        let available = |workload: &Workload| {
+            let wanted = i64::from(claim::declared_replicas(workload));
+            let fact = [ChildKind::Deployment, ChildKind::StatefulSet]
+                .into_iter()
+                .find_map(|kind| {
+                    let namespace = self.namespace().to_owned();
+                    index.children.get(&ChildId {
+                        kind,
+                        namespace,
+                        name: workload.name.clone(),
+                    })
+                });
+            fact.is_some_and(|child| match &child.observed {
+                Observed::Workload(fact) => fact.rolled_out() && fact.available >= wanted,
+                _ => false,
+            })
+        };
+        self.workloads.iter().all(available)
+    }
+}
+
+/// It runs no more and holds no volume: of a mover only the record is left.
+fn ended(pod: &PodFact) -> bool {
+    matches!(pod.phase.as_str(), "Succeeded" | "Failed")
+}
+
+/// The bucket of a Region's backups.
+pub fn location(backup: &BackupLocation) -> BucketLocation {
+    BucketLocation {
+        bucket: backup.bucket.clone(),
+        bucket_owner: backup.bucket_owner.clone(),
+        cloud_region: backup.cloud_region.clone(),
+        prefix: backup.prefix.clone(),
+        endpoints: mover_task::Endpoints {
+            s3: backup.endpoints.s3.clone(),
+            kms: backup.endpoints.kms.clone(),
+            sts: backup.endpoints.sts.clone(),
+        },
+    }
+}
+
+/// The holder of an org's repositories in the words of the lock: `<kind>/<name>`.
+pub fn holder(kind: &str, name: &str) -> String {
+    format!("{kind}/{name}")
+}
+
+/// Label value of the movers that prune for an org.
+pub fn prune_owner(org: &str) -> String {
+    format!("{org}.prune")
+}
+
+/// Name of the namespace that pruning runs in.
+pub const PRUNE_NAMESPACE: &str = names::SYSTEM_NAMESPACE;

@@ -1,0 +1,170 @@
+//! What a person decides by an annotation of the TrayOrg: a run that looked wrong is right, a lost volume may be forgotten.
+
+use kube::ResourceExt;
+
+use super::{pass::Pass, trouble::Trouble};
+use crate::{
+    adapters::kube::events::Severity,
+    domain::{
+        ids::{PartId, RunId},
+        ledger::{Event, LedgerState},
+        names,
+        volume_facts::Loss,
+    },
+};
+
+/// Carries out both annotations and takes them away, so that each is done once.
+pub async fn carry_out(pass: &Pass<'_>, losses: &[Loss]) -> Result<(), Trouble> {
+    let annotation = |name: &str| pass.subject.org.annotations().get(name).cloned();
+    if let Some(value) = annotation(names::ANNOTATION_ACCEPT_RUN) {
+        let event = accepted_run(&pass.state(), &value);
+        decide(pass, names::ANNOTATION_ACCEPT_RUN, event).await?;
+    }
+    if let Some(value) = annotation(names::ANNOTATION_ACCEPT_DATA_LOSS) {
+        decide(
+            pass,
+            names::ANNOTATION_ACCEPT_DATA_LOSS,
+            accepted_loss(losses, &value),
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+fn accepted_run(state: &LedgerState, value: &str) -> Result<Event, String> {
+    let suspicious = state
+        .runs
+        .iter()
+        .filter(|(_, run)| run.is_suspicious())
+        .map(|(id, _)| id);
+    let found = suspicious
+        .clone()
+        .find(|id| value.parse::<RunId>().is_ok_and(|wanted| wanted == **id));
+    found
+        .map(|id| Event::RunAccepted { run_id: id.clone() })
+        .ok_or_else(|| {
+            let known: Vec<&str> = suspicious.map(RunId::as_str).collect();
+            format!(
+                "{value} is no Suspicious run of this org; those are: {}",
+                listed(&known)
+            )
+        })
+}
+
+fn accepted_loss(losses: &[Loss], value: &str) -> Result<Event, String> {
+    let found = losses.iter().find(|loss| loss.volume.as_str() == value);
+    let known: Vec<&str> = losses.iter().map(|loss| loss.volume.as_str()).collect();
+    let loss = found.ok_or_else(|| {
+        format!(
+            "{value} has not lost its data; volumes that have: {}",
+            listed(&known)
+        )
+    })?;
+    // An empty uid: whatever claim there will be starts anew.
+    let claim_uid = loss.present_uid.clone().unwrap_or_default();
+    Ok(Event::LossAccepted {
+        volume: loss.volume.clone(),
+        claim_uid,
+    })
+}
+
+fn listed(names: &[&str]) -> String {
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+async fn decide(pass: &Pass<'_>, annotation: &str, event: Result<Event, String>) -> Result<(), Trouble> {
+    match event {
+        Ok(event) => {
+            pass.ledger.append(event, pass.now).await?;
+        }
+        Err(why) => {
+            let note = format!("annotation {annotation}: {why}");
+            pass.ctx
+                .events
+                .publish(
+                    &*pass.subject.org,
+                    Severity::Warning,
+                    "AnnotationRefused",
+                    "Accept",
+                    note,
+                )
+                .await;
+        }
+    }
+    pass.ctx
+        .cluster
+        .set_annotation(&*pass.subject.org, annotation, None)
+        .await?;
+    Ok(())
+}
+
+/// The volumes with a message each, for the TrayOrg's condition DataLost.
+pub fn messages(losses: &[Loss]) -> std::collections::BTreeMap<String, String> {
+    losses
+        .iter()
+        .map(|loss| (loss.volume.to_string(), message(&loss.volume, loss)))
+        .collect()
+}
+
+fn message(volume: &PartId, loss: &Loss) -> String {
+    let what = match &loss.present_uid {
+        Some(present) => format!(
+            "claim {volume} ({}) held data and was replaced by {present}",
+            loss.lost_uid
+        ),
+        None => format!("claim {volume} ({}) held data and is gone", loss.lost_uid),
+    };
+    format!(
+        "{what}: its workload stays at 0 replicas, nothing is copied or pruned, until an OrgRestore succeeds or a person accepts the loss (annotate the TrayOrg: {}={volume})",
+        names::ANNOTATION_ACCEPT_DATA_LOSS
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ledger::testing::Story;
+
+    #[test]
+    fn only_a_suspicious_run_can_be_accepted() {
+        let mut story = Story::new();
+        let good = story.good("2026-01-01T00:00:00Z", 60);
+        let suspicious = story.suspicious("2026-01-02T00:00:00Z", 60);
+        assert_eq!(
+            accepted_run(&story.state, suspicious.as_str()),
+            Ok(Event::RunAccepted {
+                run_id: suspicious.clone()
+            })
+        );
+        let refused = accepted_run(&story.state, good.as_str()).unwrap_err();
+        assert!(refused.contains(suspicious.as_str()), "{refused}");
+        assert!(accepted_run(&story.state, "all of them").is_err());
+    }
+
+    #[test]
+    fn only_a_lost_volume_can_be_given_up() {
+        let loss = Loss {
+            volume: "data-db-0".parse().unwrap(),
+            lost_uid: "old".into(),
+            present_uid: Some("new".into()),
+        };
+        let accepted = accepted_loss(std::slice::from_ref(&loss), "data-db-0");
+        assert_eq!(
+            accepted,
+            Ok(Event::LossAccepted {
+                volume: loss.volume.clone(),
+                claim_uid: "new".into()
+            })
+        );
+        assert!(
+            accepted_loss(&[loss], "data-web-0")
+                .unwrap_err()
+                .ends_with("data-db-0")
+        );
+        assert!(accepted_loss(&[], "data-web-0").unwrap_err().ends_with("none"));
+    }
+}

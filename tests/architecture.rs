@@ -1,0 +1,320 @@
+//! Holds who may use whom (the crate's documentation says it), and that no right of the chart is a wildcard.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Who may use whom, by top-level module.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("api", &["domain"]),
+    ("resources", &["api", "domain"]),
+    ("ports", &["domain"]),
+    ("config", &[]),
+    ("telemetry", &[]),
+    ("adapters", &["ports", "api", "domain", "resources", "telemetry"]),
+    (
+        "controllers",
+        &[
+            "api",
+            "domain",
+            "resources",
+            "ports",
+            "config",
+            "telemetry",
+            "adapters",
+        ],
+    ),
+    ("mover", &["ports", "domain", "telemetry"]),
+];
+
+/// Modules that put everything together: they use all, and nothing but they uses them.
+const PUT_TOGETHER: &[&str] = &["lib", "main", "cli", "operator", "mover_process"];
+
+/// What a module must not name, wherever in a file: crates and types that belong to a layer below.
+const MUST_NOT_NAME: &[(&str, &[&str])] = &[
+    (
+        "domain",
+        &[
+            "kube::",
+            "k8s_openapi",
+            "aws_",
+            "tokio",
+            "tracing",
+            "async ",
+            "Timestamp::now",
+            "Zoned::now",
+        ],
+    ),
+    ("api", &["aws_", "tokio", "kube::Client", "kube::Api"]),
+    ("resources", &["aws_", "tokio", "kube::Client", "kube::Api"]),
+    ("ports", &["kube::", "k8s_openapi", "aws_"]),
+    (
+        "controllers",
+        &[
+            "aws_sdk",
+            "kube::Api",
+            "kube::api::Api",
+            "Api::all",
+            "Api::namespaced",
+            "adapters::s3",
+        ],
+    ),
+    ("mover", &["aws_sdk", "kube::Client", "kube::Api"]),
+];
+
+struct Source {
+    path: PathBuf,
+    /// First module under the crate's root.
+    layer: String,
+    text: String,
+}
+
+impl Source {
+    /// Lines of code with their numbers, without comments.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.text
+            .lines()
+            .enumerate()
+            .map(|(number, line)| (number + 1, line))
+            .filter(|(_, line)| !line.trim_start().starts_with("//"))
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|e| e == extension) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The files of `src`, cut at their unit tests, which may use what they like. Files that hold only tests are left out.
+fn sources() -> Vec<Source> {
+    let src = root().join("src");
+    files(&src, "rs")
+        .into_iter()
+        .filter(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let in_tests = path.components().any(|part| part.as_os_str() == "tests");
+            !in_tests && name != "tests.rs" && name != "fixtures.rs"
+        })
+        .map(|path| {
+            let inside = path.strip_prefix(&src).unwrap();
+            let first = inside.components().next().unwrap().as_os_str().to_str().unwrap();
+            let layer = first.trim_end_matches(".rs").to_owned();
+            let text = fs::read_to_string(&path).unwrap();
+            let text = match text.find("#[cfg(test)]\nmod tests {") {
+                Some(tests) => text[..tests].to_owned(),
+                None => text,
+            };
+            Source { path, layer, text }
+        })
+        .collect()
+}
+
+/// The top-level modules that a text names as `crate::x` or in `use crate::{x::…, y::…}`.
+fn named(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("crate::") {
+        // `tray_crate::` is another word.
+        if text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
+            continue;
+        }
+        let rest = &text[at + "crate::".len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            let mut depth = 0_i32;
+            let mut word = String::new();
+            let mut at_start = true;
+            for c in group.chars() {
+                match c {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => at_start = true,
+                    c if depth == 0 && at_start && (c.is_alphanumeric() || c == '_') => word.push(c),
+                    _ if depth == 0 && at_start && !word.is_empty() => {
+                        found.push(std::mem::take(&mut word));
+                        at_start = false;
+                    }
+                    _ => {}
+                }
+            }
+            found.extend((!word.is_empty()).then_some(word));
+        } else {
+            let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_'));
+            found.push(rest[..end.unwrap_or(rest.len())].to_owned());
+        }
+    }
+    found
+}
+
+fn code(source: &Source) -> String {
+    source
+        .code()
+        .fold(String::new(), |all, (_, line)| all + line + "\n")
+}
+
+#[test]
+fn names_are_found_in_every_form_of_use() {
+    assert_eq!(named("use crate::domain::ids;"), ["domain"]);
+    assert_eq!(
+        named("use crate::{\n    api::{a, b},\n    domain::names,\n    ports,\n};"),
+        ["api", "domain", "ports"]
+    );
+    assert_eq!(named("let x = crate::ports::f();"), ["ports"]);
+}
+
+#[test]
+fn layers_use_only_what_lies_below_them() {
+    let rules: BTreeMap<_, _> = MAY_USE.iter().copied().collect();
+    let mut broken = Vec::new();
+    for source in sources() {
+        let Some(may) = rules.get(source.layer.as_str()) else {
+            continue;
+        };
+        for used in named(&code(&source)) {
+            let known = rules.contains_key(used.as_str()) || PUT_TOGETHER.contains(&used.as_str());
+            if known && used != source.layer && !may.contains(&used.as_str()) {
+                broken.push(format!("{} uses {used}", source.path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn every_module_has_a_rule() {
+    let rules: Vec<_> = MAY_USE.iter().map(|(layer, _)| *layer).collect();
+    for source in sources() {
+        let put_together = PUT_TOGETHER.contains(&source.layer.as_str());
+        assert!(
+            put_together || rules.contains(&source.layer.as_str()),
+            "{} is of no layer",
+            source.path.display()
+        );
+    }
+}
+
+#[test]
+fn no_layer_names_what_belongs_to_another() {
+    let rules: BTreeMap<_, _> = MUST_NOT_NAME.iter().copied().collect();
+    let mut broken = Vec::new();
+    for source in sources() {
+        for (number, line) in source.code() {
+            for word in rules.get(source.layer.as_str()).copied().unwrap_or_default() {
+                if line.contains(word) {
+                    broken.push(format!("{}:{number} names {word:?}", source.path.display()));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn controllers_use_the_kubernetes_adapters_alone() {
+    let mut broken = Vec::new();
+    for source in sources().iter().filter(|source| source.layer == "controllers") {
+        let code = code(source);
+        for (at, _) in code.match_indices("adapters::") {
+            let rest = &code[at + "adapters::".len()..];
+            if !rest.starts_with("kube") && !rest.starts_with("ledger_store") && !rest.starts_with('{') {
+                broken.push(format!(
+                    "{}: {}",
+                    source.path.display(),
+                    rest.lines().next().unwrap_or_default()
+                ));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn the_clock_and_the_environment_are_closed_to_all_but_two_files() {
+    let lints = fs::read_to_string(root().join("clippy.toml")).unwrap();
+    for method in [
+        "jiff::Timestamp::now",
+        "jiff::Zoned::now",
+        "std::time::SystemTime::now",
+        "std::env::var",
+        "std::env::var_os",
+    ] {
+        assert!(
+            lints.contains(&format!("\"{method}\"")),
+            "clippy.toml lets {method} in"
+        );
+    }
+    for source in sources() {
+        let path = source
+            .path
+            .strip_prefix(root())
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
+        for (number, line) in source.code() {
+            let clock = line.contains("Timestamp::now") || line.contains("SystemTime::now");
+            assert!(
+                !clock || path == "src/adapters/clock.rs",
+                "{path}:{number} reads the clock"
+            );
+            let environment = line.contains("env::var") || line.contains("env = \"");
+            assert!(
+                !environment || path == "src/config.rs",
+                "{path}:{number} reads the environment"
+            );
+        }
+    }
+}
+
+#[test]
+fn no_right_of_the_chart_is_a_wildcard() {
+    let templates = root().join("charts/tray-operator/templates");
+    let mut rules = 0;
+    for path in files(&templates, "yaml") {
+        let text = fs::read_to_string(&path).unwrap();
+        if !text.contains("kind: ClusterRole\n") && !text.contains("kind: Role\n") {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim_start_matches([' ', '-']);
+            if line.starts_with("verbs:") {
+                rules += 1;
+            }
+            let right = [
+                "apiGroups",
+                "resources",
+                "resourceNames",
+                "verbs",
+                "nonResourceURLs",
+            ]
+            .iter()
+            .any(|field| line.starts_with(&format!("{field}:")));
+            let item = line.trim_matches(['"', '\'']) == "*";
+            assert!(
+                !item && !(right && line.contains('*')),
+                "{}:{} grants a wildcard: name what is needed",
+                path.display(),
+                number + 1
+            );
+        }
+    }
+    assert!(
+        rules > 10,
+        "only {rules} rules were found: is the chart elsewhere?"
+    );
+}

@@ -1,0 +1,291 @@
+//! Children on a real API server: made, left alone, put back, taken over, refused; and what each costs in requests.
+
+use std::sync::Arc;
+
+use crate::support::{
+    api_server::{self, eventually},
+    operator::Operator,
+};
+use k8s_openapi::api::{core::v1::Namespace, networking::v1::NetworkPolicy};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use tray_operator::{
+    adapters::kube::{
+        apply::{Applied, ApplyError},
+        index::Index,
+    },
+    controllers::{Driver, Failure, Next, changes::Change, context::Context},
+    resources::child::{ChildKind, DesiredChild},
+};
+
+const ORG_ID: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
+
+fn labels(org: &str) -> Value {
+    json!({
+        "app.kubernetes.io/managed-by": "tray-operator",
+        "platform.tray.ai/org": org,
+        "platform.tray.ai/org-id": ORG_ID,
+    })
+}
+
+fn namespace(org: &str) -> DesiredChild {
+    DesiredChild::new(
+        ChildKind::Namespace,
+        "",
+        format!("org-{org}"),
+        json!({"metadata": {"labels": labels(org)}}),
+    )
+}
+
+fn policy(org: &str) -> DesiredChild {
+    DesiredChild::new(
+        ChildKind::NetworkPolicy,
+        format!("org-{org}"),
+        "tray-default-deny",
+        json!({
+            "metadata": {"labels": labels(org)},
+            "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": null, "egress": null},
+        }),
+    )
+}
+
+fn deployment(org: &str, replicas: i32) -> DesiredChild {
+    let pods = json!({"app": "web"});
+    DesiredChild::new(
+        ChildKind::Deployment,
+        format!("org-{org}"),
+        "web",
+        json!({
+            "metadata": {"labels": labels(org)},
+            "spec": {
+                "replicas": replicas,
+                "paused": null,
+                "selector": {"matchLabels": pods},
+                "template": {
+                    "metadata": {"labels": pods},
+                    "spec": {
+                        "nodeSelector": {"topology.kubernetes.io/region": "eu-west-1"},
+                        "containers": [{
+                            "name": "web", "image": "web:1",
+                            "resources": {"requests": {"memory": "1024Mi", "cpu": "0.5"}},
+                        }],
+                    },
+                },
+            },
+        }),
+    )
+}
+
+fn service(org: &str) -> DesiredChild {
+    DesiredChild::new(
+        ChildKind::Service,
+        format!("org-{org}"),
+        "web",
+        json!({
+            "metadata": {"labels": labels(org)},
+            "spec": {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 8080, "targetPort": "http"}]},
+        }),
+    )
+}
+
+fn all(org: &str) -> Vec<DesiredChild> {
+    vec![namespace(org), policy(org), service(org), deployment(org, 2)]
+}
+
+/// Keeps these children as they should be: the smallest controller there is.
+struct Keeper {
+    org: String,
+    children: Vec<DesiredChild>,
+}
+
+#[async_trait::async_trait]
+impl Driver for Keeper {
+    fn name(&self) -> &'static str {
+        "keeper"
+    }
+    fn concerns(&self, change: &Change, _: &Index) -> Vec<String> {
+        match change {
+            Change::Child { org, .. } if *org == self.org => vec![org.clone()],
+            _ => Vec::new(),
+        }
+    }
+    fn keys(&self, _: &Index) -> Vec<String> {
+        vec![self.org.clone()]
+    }
+    async fn reconcile(&self, ctx: &Arc<Context>, _: &str) -> Result<Next, Failure> {
+        for child in &self.children {
+            ctx.cluster
+                .ensure(child)
+                .await
+                .map_err(|error| Failure::retry(error.to_string()))?;
+        }
+        Ok(Next::OnChange)
+    }
+}
+
+fn keeper(org: &str) -> Vec<Arc<dyn Driver>> {
+    vec![Arc::new(Keeper {
+        org: org.to_owned(),
+        children: all(org),
+    })]
+}
+
+#[tokio::test]
+async fn a_child_costs_one_request_and_nothing_more_while_it_is_as_it_should_be() {
+    let operator = Operator::new().await;
+    for child in all("once") {
+        assert_eq!(
+            operator.ctx.cluster.ensure(&child).await.unwrap(),
+            Applied::Created
+        );
+    }
+    let written = [
+        "create deployments 1",
+        "create namespaces 1",
+        "create networkpolicies 1",
+        "create services 1",
+    ];
+    assert_eq!(operator.writes(), written);
+    for child in all("once") {
+        assert_eq!(
+            operator.ctx.cluster.ensure(&child).await.unwrap(),
+            Applied::Unchanged
+        );
+    }
+    assert_eq!(operator.writes(), written);
+
+    let more = deployment("once", 3);
+    assert_eq!(
+        operator.ctx.cluster.ensure(&more).await.unwrap(),
+        Applied::Changed
+    );
+    assert_eq!(
+        operator.ctx.cluster.ensure(&more).await.unwrap(),
+        Applied::Unchanged
+    );
+    assert!(operator.requests(&["get", "list"]).is_empty());
+}
+
+#[tokio::test]
+async fn a_start_on_what_is_there_writes_nothing() {
+    let before = Operator::new().await;
+    for child in all("restart") {
+        before.ctx.cluster.ensure(&child).await.unwrap();
+    }
+    let operator = Operator::new().await;
+    let running = operator.start(keeper("restart")).await;
+    let settled = eventually(async || {
+        let text = operator.ctx.metrics.render().unwrap();
+        text.contains("tray_reconciles_total{controller=\"keeper\"}")
+            .then_some(())
+    });
+    assert!(settled.await.is_some());
+    running.stop().await;
+    assert_eq!(operator.writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_somebody_edits_or_deletes_is_put_back() {
+    let operator = Operator::new().await;
+    let running = operator.start(keeper("repair")).await;
+    let client = api_server::shared().await.client().await;
+    let policies: Api<NetworkPolicy> = Api::namespaced(client.clone(), "org-repair");
+    let there = eventually(async || policies.get("tray-default-deny").await.ok()).await;
+    let uid = there.expect("the policy is made").uid();
+
+    // An opening, put in beside what is wanted.
+    let opening = json!({"spec": {"egress": [{}]}});
+    let patched = policies
+        .patch(
+            "tray-default-deny",
+            &PatchParams::default(),
+            &Patch::Merge(opening),
+        )
+        .await
+        .unwrap();
+    assert_eq!(patched.spec.unwrap().egress.map(|rules| rules.len()), Some(1));
+    let closed = eventually(async || {
+        let policy = policies.get("tray-default-deny").await.ok()?;
+        policy
+            .spec?
+            .egress
+            .is_none_or(|rules| rules.is_empty())
+            .then_some(())
+    });
+    assert!(closed.await.is_some(), "the opening stays");
+
+    // Without its label no watch shows it any more.
+    let label = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null}}});
+    policies
+        .patch("tray-default-deny", &PatchParams::default(), &Patch::Merge(label))
+        .await
+        .unwrap();
+    let labelled = eventually(async || {
+        let policy = policies.get("tray-default-deny").await.ok()?;
+        policy
+            .labels()
+            .contains_key("app.kubernetes.io/managed-by")
+            .then_some(policy)
+    });
+    assert_eq!(labelled.await.expect("the label stays away").uid(), uid);
+
+    policies
+        .delete("tray-default-deny", &DeleteParams::default())
+        .await
+        .unwrap();
+    let again = eventually(async || {
+        let policy = policies.get("tray-default-deny").await.ok()?;
+        (policy.uid() != uid).then_some(())
+    });
+    assert!(again.await.is_some(), "the policy stays away");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_namespace_of_somebody_else_is_refused_and_left_alone() {
+    let operator = Operator::new().await;
+    let client = api_server::shared().await.client().await;
+    let namespaces: Api<Namespace> = Api::all(client);
+    let theirs: Namespace = serde_json::from_value(json!({"metadata": {"name": "org-taken"}})).unwrap();
+    namespaces.create(&PostParams::default(), &theirs).await.unwrap();
+
+    let refused = operator.ctx.cluster.ensure(&namespace("taken")).await;
+    assert!(
+        matches!(&refused, Err(ApplyError::Foreign(id)) if id.name == "org-taken"),
+        "{refused:?}"
+    );
+    let left = namespaces.get("org-taken").await.unwrap();
+    assert!(!left.labels().contains_key("platform.tray.ai/org"));
+}
+
+#[tokio::test]
+async fn what_the_server_refuses_names_the_child_and_the_field() {
+    let operator = Operator::new().await;
+    operator.ctx.cluster.ensure(&namespace("refused")).await.unwrap();
+    let mut child = deployment("refused", 2);
+    child.body["spec"]["selector"]["matchLabels"]["app"] = "another".into();
+    let error = operator.ctx.cluster.ensure(&child).await.unwrap_err();
+    assert!(matches!(error, ApplyError::Refused { .. }), "{error}");
+    let text = error.to_string();
+    for part in ["Deployment org-refused/web", "spec.template.metadata.labels"] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_child_that_is_no_longer_wanted_is_removed() {
+    let operator = Operator::new().await;
+    for child in [namespace("less"), service("less")] {
+        operator.ctx.cluster.ensure(&child).await.unwrap();
+    }
+    let gone = service("less").id;
+    operator.ctx.cluster.remove(&gone).await.unwrap();
+    let client = api_server::shared().await.client().await;
+    let services: Api<k8s_openapi::api::core::v1::Service> = Api::namespaced(client, "org-less");
+    assert!(services.get_opt("web").await.unwrap().is_none());
+    // The index has not heard of it: success all the same.
+    operator.ctx.cluster.remove(&gone).await.unwrap();
+}

@@ -1,0 +1,144 @@
+//! The operator's own parts on an API server that a test started, with AWS in memory. Its requests are counted.
+
+use std::sync::Arc;
+
+use kube::{Client, client::ClientBuilder};
+use tokio::{sync::watch, task::JoinHandle};
+use tray_operator::{
+    adapters::{
+        clock::SystemClock,
+        kube::{apply::Cluster, events::Events, index::Index},
+        memory::{MemoryKeys, MemorySessions, MemoryStore},
+    },
+    config::Settings,
+    controllers::{Driver, backup_facts::BackupFacts, changes::Changes, context::Context},
+    operator,
+    ports::{BucketLocation, RegionPorts, RegionServices, RemoteError},
+    telemetry::{metrics::Metrics, readiness::Readiness, requests::CountRequests},
+};
+
+use super::api_server;
+
+/// The services of every backup location: the same ones, in memory.
+#[derive(Default)]
+pub struct MemoryRegions {
+    pub store: Arc<MemoryStore>,
+    pub keys: Arc<MemoryKeys>,
+    pub sessions: Arc<MemorySessions>,
+}
+
+impl RegionPorts for MemoryRegions {
+    fn services(&self, _: &BucketLocation) -> Result<RegionServices, RemoteError> {
+        Ok(RegionServices {
+            store: self.store.clone(),
+            keys: self.keys.clone(),
+            sessions: self.sessions.clone(),
+        })
+    }
+}
+
+/// The operator of one test.
+pub struct Operator {
+    pub ctx: Arc<Context>,
+    pub regions: Arc<MemoryRegions>,
+    readiness: Arc<Readiness>,
+}
+
+/// Controllers at work; they end with it.
+pub struct Running {
+    end: watch::Sender<bool>,
+    controllers: JoinHandle<()>,
+}
+
+impl Operator {
+    /// With the CRDs in place and nothing at work yet.
+    pub async fn new() -> Self {
+        let server = api_server::shared().await;
+        let metrics = Arc::new(Metrics::default());
+        let client: Client = ClientBuilder::try_from(server.config().await)
+            .unwrap()
+            .with_layer(&CountRequests(metrics.clone()))
+            .build();
+        for crd in tray_operator::api::crds::all_crds() {
+            api_server::apply(&server.client().await, &serde_json::to_value(crd).unwrap()).await;
+        }
+        let index = Arc::new(Index::default());
+        let changes = Arc::new(Changes::new(index.clone()));
+        let regions = Arc::new(MemoryRegions::default());
+        let ctx = Arc::new(Context {
+            cluster: Cluster::new(client.clone(), index.clone()),
+            events: Events::new(client.clone(), "test"),
+            backup_facts: BackupFacts::new(changes.clone()),
+            index,
+            client,
+            clock: Arc::new(SystemClock),
+            regions: regions.clone(),
+            settings: Settings {
+                concurrency: 4,
+                api_server_ports: vec![443],
+                mover_image: "tray.example/operator:dev".to_owned(),
+                mover_image_pull_policy: None,
+                ca_bundle: None,
+            },
+            cluster_uid: "cluster".to_owned(),
+            changes,
+            metrics,
+        });
+        Self {
+            ctx,
+            regions,
+            readiness: Arc::default(),
+        }
+    }
+
+    /// Starts the watches and these drivers.
+    pub async fn start(&self, drivers: Vec<Arc<dyn Driver>>) -> Running {
+        let (end, ends) = watch::channel(false);
+        let controllers = operator::control(drivers, self.ctx.clone(), self.readiness.clone(), ends);
+        let controllers = tokio::spawn(controllers);
+        // What is waited for is only known once the controllers have begun.
+        let ready = api_server::eventually(async || {
+            let known = !self.ctx.index.children.keys().is_empty() || self.readiness.missing().is_empty();
+            known.then_some(())
+        });
+        assert!(
+            ready.await.is_some(),
+            "waiting for {:?}",
+            self.readiness.missing()
+        );
+        Running { end, controllers }
+    }
+
+    /// Requests so far that change something, as `verb resource` with their number.
+    pub fn writes(&self) -> Vec<String> {
+        self.requests(&["create", "update", "patch", "delete"])
+    }
+
+    /// Requests so far with one of these verbs, as `verb resource number`.
+    pub fn requests(&self, verbs: &[&str]) -> Vec<String> {
+        let text = self.ctx.metrics.render().unwrap();
+        let of = |line: &str, label: &str| {
+            let (_, rest) = line.split_once(&format!("{label}=\"")).unwrap();
+            rest.split_once('"').unwrap().0.to_owned()
+        };
+        let mut found: Vec<String> = text
+            .lines()
+            .filter(|line| line.starts_with("tray_api_requests_total"))
+            .filter(|line| verbs.contains(&of(line, "verb").as_str()))
+            .map(|line| {
+                let number = line.rsplit_once(' ').unwrap().1;
+                format!("{} {} {number}", of(line, "verb"), of(line, "resource"))
+            })
+            .collect();
+        found.sort();
+        found
+    }
+}
+
+impl Running {
+    /// Ends the controllers in order.
+    pub async fn stop(self) {
+        self.end.send(true).unwrap();
+        self.controllers.await.unwrap();
+    }
+}
