@@ -4,6 +4,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "clippy knows test functions, not what they call"
 )]
 

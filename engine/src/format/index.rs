@@ -69,7 +69,7 @@ impl Place {
     }
 }
 
-/// All index files as one table: 56 bytes a blob.
+/// All index files as one table: 48 bytes a blob.
 #[derive(Default)]
 pub(crate) struct Index {
     pub packs: Vec<PackInfo>,
@@ -92,7 +92,19 @@ impl Index {
 
     /// As [`Self::load`], of folders alone: they are few.
     pub fn load_trees(vault: &Vault) -> Result<Self, EngineError> {
-        Self::load_where(vault, |blob| blob.kind == BlobKind::Tree)
+        Self::load_where(vault, is_tree)
+    }
+
+    /// Of the folders in index files that have been read already.
+    pub fn of_trees(files: &[(Id, IndexFile)]) -> Self {
+        let mut index = Self::default();
+        for pack in files.iter().flat_map(|(_, file)| &file.packs) {
+            index.add(pack, is_tree);
+        }
+        for pack in files.iter().flat_map(|(_, file)| &file.packs_to_delete) {
+            index.add(pack, is_tree);
+        }
+        index.sorted()
     }
 
     fn load_where(vault: &Vault, wanted: fn(&IndexBlob) -> bool) -> Result<Self, EngineError> {
@@ -105,15 +117,19 @@ impl Index {
             }
             marked.extend(file.packs_to_delete);
         }
-        // Stable sort: what was added first wins.
         for pack in &marked {
             index.add(pack, wanted);
         }
-        index.trees.sort_by_key(|(id, _)| *id);
-        index.trees.dedup_by_key(|(id, _)| *id);
-        index.data.sort_by_key(|(id, _)| *id);
-        index.data.dedup_by_key(|(id, _)| *id);
-        Ok(index)
+        Ok(index.sorted())
+    }
+
+    fn sorted(mut self) -> Self {
+        // Stable sort: what was added first wins.
+        for table in [&mut self.trees, &mut self.data] {
+            table.sort_by_key(|(id, _)| *id);
+            table.dedup_by_key(|(id, _)| *id);
+        }
+        self
     }
 
     pub fn find(&self, kind: BlobKind, id: Id) -> Option<Place> {
@@ -156,4 +172,8 @@ impl Index {
             }
         }
     }
+}
+
+fn is_tree(blob: &IndexBlob) -> bool {
+    blob.kind == BlobKind::Tree
 }

@@ -74,7 +74,7 @@ fn take_inventory(vault: &Vault) -> Result<Inventory, EngineError> {
     for (id, _) in vault.list(FileKind::Index)? {
         indexes.push((id, vault.read(FileKind::Index, id)?));
     }
-    let index = Index::load_trees(vault)?;
+    let index = Index::of_trees(&indexes);
     let mut used = HashSet::new();
     let mut trees = Trees::new(vault, &index);
     for (_, snapshot) in SnapshotRecord::read_all(vault)? {
