@@ -5,6 +5,8 @@ mod support;
 
 #[path = "aws_adapters/blobs.rs"]
 mod blobs;
+#[path = "aws_adapters/faults.rs"]
+mod faults;
 #[path = "aws_adapters/keys.rs"]
 mod keys;
 #[path = "aws_adapters/objects.rs"]

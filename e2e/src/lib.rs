@@ -21,6 +21,7 @@ pub mod process;
 pub mod progress;
 pub mod tools;
 pub mod topology;
+pub mod verdict;
 pub mod wait;
 
 pub use cluster::{Cluster, Lifetime};

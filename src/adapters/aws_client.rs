@@ -77,9 +77,9 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// For a body of `bytes`.
+    /// For a body of `bytes`, with all that is done to get it.
     pub fn body(&self, bytes: u64) -> Duration {
-        self.idle + Duration::from_secs(bytes / self.slowest.max(1))
+        self.idle * self.tries + Duration::from_secs(bytes / self.slowest.max(1))
     }
 
     fn timeouts(&self) -> TimeoutConfig {

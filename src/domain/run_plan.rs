@@ -78,6 +78,9 @@ pub fn plan(run_id: RunId, snapshot_name: &str, slot: Option<Timestamp>, volumes
 }
 
 /// The id of the objects part.
+///
+/// # Panics
+/// Never: a test holds the constant valid.
 pub fn objects_part() -> PartId {
     #[allow(clippy::expect_used, reason = "a constant that a test holds valid")]
     names::OBJECTS_PART.parse().expect("a DNS label")

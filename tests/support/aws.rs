@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -232,8 +232,11 @@ impl StandIn {
         )
     }
 
-    /// The stand-in's folder.
-    pub fn folder(&self) -> &Path {
-        self.requests_log.parent().unwrap()
+    /// The first `times` requests of `method` whose path contains `path` go wrong, as `e2e/aws/standin/faults.py` says.
+    pub fn inject(&self, name: &str, method: &str, path: &str, times: u32, what: &serde_json::Value) {
+        let folder = self.requests_log.parent().unwrap().join("faults");
+        fs::create_dir_all(&folder).unwrap();
+        let rule = serde_json::json!({"method": method, "path": path, "times": times, "do": what});
+        fs::write(folder.join(format!("{name}.json")), rule.to_string()).unwrap();
     }
 }

@@ -7,6 +7,7 @@
 - `envelopes`      real KMS ciphertexts: AES-256-GCM with the encryption context as associated data
 - `sse_kms`        SSE-KMS needs a usable key and the caller's own right to it
 - `buckets`        `ExpectedBucketOwner`, and 403 instead of 404 for callers who may not list
+- `faults`         requests that go wrong on demand
 - `sessions`       session policies and lifetimes of web identity sessions
 
 `tls` makes the certificates, `set_up` the account: buckets, keys, roles and the test administrator.

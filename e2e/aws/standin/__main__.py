@@ -49,11 +49,11 @@ def configure(port: int) -> None:
 def patched_application(requests_log: pathlib.Path):
     from ministack.app import app
 
-    from . import audit, authorization, buckets, envelopes, sessions, sse_kms
+    from . import audit, authorization, buckets, envelopes, faults, sessions, sse_kms
 
     for module in (audit, authorization, envelopes, sse_kms, buckets, sessions):
         module.install()
-    return audit.logged(app, requests_log)
+    return faults.injected(audit.logged(app, requests_log), requests_log.with_name("faults"))
 
 
 async def serve(application, listener: socket.socket, certificate: pathlib.Path, key: pathlib.Path,

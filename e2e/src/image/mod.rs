@@ -81,6 +81,11 @@ pub fn ensure(cache: &Cache, tools: &Toolbox, progress: Progress) -> Result<Vec<
     .collect()
 }
 
+/// The root file system of [`POSTGRES`], as a tar file in the cache.
+pub fn postgres_root(cache: &Cache, progress: Progress) -> Result<PathBuf> {
+    debian::POSTGRES.ensure(cache, progress)
+}
+
 /// The operator's image around `binary`, as an archive in the cache. A changed binary makes another archive.
 pub fn operator(cache: &Cache, binary: &Path, progress: Progress) -> Result<PathBuf> {
     let base = debian::OPERATOR_BASE.ensure(cache, progress)?;

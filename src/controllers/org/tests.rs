@@ -142,6 +142,7 @@ fn now() -> Timestamp {
 fn reason_of(status: &TrayOrgStatus, type_: &str) -> Option<(String, String)> {
     find(&status.conditions, type_).map(|c| (c.status.clone(), c.reason.clone()))
 }
+#[expect(clippy::unnecessary_wraps, reason = "what `reason_of` is compared with")]
 fn said(value: &str, reason: &str) -> Option<(String, String)> {
     Some((value.to_owned(), reason.to_owned()))
 }
