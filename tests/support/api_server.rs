@@ -184,6 +184,10 @@ pub async fn eventually<T>(attempt: impl AsyncFn() -> Option<T>) -> Option<T> {
 }
 
 /// Starts a program in `folder`, which is made and belongs to it. Its output goes to `log` there.
+#[allow(
+    clippy::zombie_processes,
+    reason = "it ends with its standard input, when this process does"
+)]
 fn keep_running(name: &str, folder: &Path, args: &[&str]) {
     fs::create_dir_all(folder).unwrap();
     let log = File::create(folder.join("log")).unwrap();
