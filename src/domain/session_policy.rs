@@ -103,7 +103,11 @@ pub fn session_policy(
     }
     if !rights.list.is_empty() {
         let condition = json!({"StringLike": {"s3:prefix": one_or_many(&rights.list)}});
-        statements.push(allow("s3:ListBucket", &[bucket.clone()], Some(condition)));
+        statements.push(allow(
+            "s3:ListBucket",
+            std::slice::from_ref(&bucket),
+            Some(condition),
+        ));
     }
     if !rights.delete.is_empty() {
         statements.push(allow("s3:DeleteObject", &objects(&rights.delete), None));
