@@ -15,7 +15,7 @@ E2E := cargo build --quiet --workspace --locked --bin tray-e2e && $(TARGET)/debu
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-check: lint dependencies advisories docs generated ## Format, lints, dependencies, documentation, generated files
+check: lint dependencies unused advisories docs generated ## Format, lints, dependencies, documentation, generated files
 
 lint:
 	cargo fmt --all --check

@@ -49,7 +49,7 @@ async fn told_to_stop() {
         // Then the kubelet kills it after its grace period, which is as safe.
         Err(error) => {
             tracing::warn!("SIGTERM cannot be heard: {error}");
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -1,5 +1,11 @@
 //! The local cluster comes and goes without a trace, and refuses where it cannot run.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy knows test functions, not what they call"
+)]
+
 mod support;
 
 use std::io::{BufRead as _, BufReader};

@@ -3,6 +3,11 @@
 //!
 //! The copy is the movers' engine's, in two halves, so that the CHECKPOINT falls between them each time.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy knows test functions, not what they call"
+)]
+
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, chown},

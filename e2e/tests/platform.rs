@@ -1,5 +1,11 @@
 //! What runs on the local cluster: nodes in three regions, volumes that stay, guarded kubelets, counted requests.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy knows test functions, not what they call"
+)]
+
 mod support;
 
 use std::io::Write as _;

@@ -111,22 +111,22 @@ async fn write_status(
         "TrayOrg" => {
             cluster
                 .write_status_of_malformed::<TrayOrg>(malformed, &status)
-                .await?
+                .await?;
         }
         "Region" => {
             cluster
                 .write_status_of_malformed::<Region>(malformed, &status)
-                .await?
+                .await?;
         }
         "OrgSnapshot" => {
             cluster
                 .write_status_of_malformed::<OrgSnapshot>(malformed, &status)
-                .await?
+                .await?;
         }
         "OrgRestore" => {
             cluster
                 .write_status_of_malformed::<OrgRestore>(malformed, &status)
-                .await?
+                .await?;
         }
         // The other kinds have no status.
         _ => {}

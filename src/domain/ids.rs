@@ -90,7 +90,7 @@ fn is_dns_label(value: &str) -> bool {
 impl KmsKeyArn {
     /// The AWS region the key lies in.
     pub fn cloud_region(&self) -> &str {
-        self.0.splitn(6, ':').nth(3).unwrap_or_default()
+        self.0.split(':').nth(3).unwrap_or_default()
     }
 }
 

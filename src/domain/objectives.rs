@@ -79,7 +79,7 @@ pub fn rto(ledger: &LedgerState, objective: SignedDuration) -> Rto {
         };
     };
     let newest = ledger.newest_good().and_then(|(_, run)| run.manifest());
-    let bytes = newest.map_or(restore.bytes, |manifest| manifest.bytes());
+    let bytes = newest.map_or(restore.bytes, super::manifest::Manifest::bytes);
     let growth = if restore.bytes == 0 {
         1.0
     } else {

@@ -306,7 +306,7 @@ mod tests {
         let objects = copied("objects", 1, None);
         let part: PartId = "data-db-0".parse().unwrap();
         assert_eq!(
-            manifest(&plan, &facts(), &[objects.clone()], vec![]),
+            manifest(&plan, &facts(), std::slice::from_ref(&objects), vec![]),
             Err(IncompleteRun::Missing(part.clone()))
         );
         let mut other = copied("data-db-0", 1, None);

@@ -141,7 +141,7 @@ mod tests {
             Step::RunPreHooks(_) => observed.pre = HookProgress::Running,
             Step::WaitForHooks => observed.pre = HookProgress::Succeeded,
             Step::StartMovers(parts) => {
-                find(observed, |part| part.part == parts[0]).mover = MoverProgress::Running
+                find(observed, |part| part.part == parts[0]).mover = MoverProgress::Running;
             }
             Step::WaitForMovers => {
                 find(observed, |part| part.mover == MoverProgress::Running).mover = MoverProgress::Succeeded;

@@ -10,5 +10,6 @@
 pub mod api_server;
 pub mod aws;
 pub mod chart;
+pub mod installed;
 pub mod operator;
 pub mod tools;

@@ -156,14 +156,13 @@ impl Pass<'_> {
             .get(namespace, name)
             .map(renew_at)
             .filter(|due| *due > self.now);
-        let due = match due {
-            Some(due) => due,
-            None => {
-                let credentials = self.credentials(scope, name).await?;
-                self.jobs(namespace).renew(name, &credentials).await?;
-                self.backup.issued.set(namespace, name, self.now);
-                renew_at(self.now)
-            }
+        let due = if let Some(due) = due {
+            due
+        } else {
+            let credentials = self.credentials(scope, name).await?;
+            self.jobs(namespace).renew(name, &credentials).await?;
+            self.backup.issued.set(namespace, name, self.now);
+            renew_at(self.now)
         };
         Ok(Duration::try_from(due.duration_since(self.now)).unwrap_or_default())
     }
