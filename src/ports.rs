@@ -60,7 +60,7 @@ pub struct Listed {
     pub last_modified: Timestamp,
 }
 
-/// What S3 says of a bucket.
+/// What S3 says of a bucket. Of one that lies in another region than it was asked for in only that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BucketFacts {
     /// The region it really lies in.
@@ -77,6 +77,21 @@ pub struct BucketFacts {
     pub default_lock: Option<String>,
     /// Buckets it replicates to.
     pub replication_targets: Vec<String>,
+}
+
+impl BucketFacts {
+    /// It lies in another region than it was asked for in: nothing else is known, and nothing good is taken for granted.
+    pub fn elsewhere(cloud_region: String) -> Self {
+        Self {
+            cloud_region,
+            versioned: false,
+            default_encryption: None,
+            public_access_blocked: false,
+            harmful_lifecycle_rules: Vec::new(),
+            default_lock: None,
+            replication_targets: Vec::new(),
+        }
+    }
 }
 
 /// One bucket of one region, with the operator's own rights.

@@ -7,8 +7,12 @@ use std::{fs, io::Write, path::Path, process::Command};
 use serde_json::Value;
 use support::{api_server, chart};
 use tray_operator::api::{
-    backup_schedule::BackupSchedule, crds, region::Region, retention_policy::RetentionPolicy,
-    trayorg::TrayOrg, workload::Workload,
+    backup_schedule::BackupSchedule,
+    crds,
+    region::{Endpoints, Region},
+    retention_policy::RetentionPolicy,
+    trayorg::TrayOrg,
+    workload::Workload,
 };
 
 const FILES: [&str; 5] = [
@@ -79,7 +83,7 @@ fn every_region_runs_the_same_and_is_backed_up_elsewhere() {
         assert_ne!(region.spec.backup.cloud_region, region.spec.cloud_region);
         assert_eq!(
             region.spec.backup.endpoints,
-            Default::default(),
+            Endpoints::default(),
             "examples go to AWS"
         );
     }

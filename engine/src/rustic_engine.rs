@@ -121,9 +121,10 @@ impl Repository for OpenRepository {
 
     fn forget(&mut self, snapshots: &[SnapshotId]) -> Result<(), EngineError> {
         for snapshot in snapshots {
-            self.vault
-                .store
-                .delete(&format!("{}{snapshot}", FileKind::Snapshot.prefix()))?;
+            // The proof goes last: without its snapshot it says nothing, and pruning sweeps it.
+            for kind in [FileKind::Snapshot, FileKind::Proof] {
+                self.vault.store.delete(&format!("{}{snapshot}", kind.prefix()))?;
+            }
         }
         Ok(())
     }

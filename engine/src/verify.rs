@@ -10,6 +10,9 @@ use crate::{
     },
 };
 
+/// Content of the file that says that a snapshot was proven; its name says which.
+const PROOF: &str = "proven\n";
+
 /// See [`crate::Repository::verify`].
 pub(crate) fn run(
     vault: &Vault,
@@ -19,18 +22,9 @@ pub(crate) fn run(
     let snapshot = SnapshotRecord::read(vault, id)?;
     let index = Index::load(vault)?;
     let used = packs_of(vault, &index, snapshot.tree, Some(progress))?;
-    // Packs of the parent were proven when it was taken. One that is gone leaves all of them to be proven again.
-    let known = match snapshot.parent {
-        Some(parent)
-            if vault
-                .list(FileKind::Snapshot)?
-                .iter()
-                .any(|(id, _)| *id == parent) =>
-        {
-            let parent: SnapshotRecord = vault.read(FileKind::Snapshot, parent)?;
-            packs_of(vault, &index, parent.tree, None)?
-        }
-        _ => BTreeSet::new(),
+    let known = match last_proven(vault, id)? {
+        Some(proven) => packs_of(vault, &index, proven.tree, None)?,
+        None => BTreeSet::new(),
     };
     let sizes: BTreeMap<Id, u64> = vault
         .list(FileKind::Pack)?
@@ -68,7 +62,24 @@ pub(crate) fn run(
         report.packs += 1;
         report.bytes += size;
     }
+    vault
+        .store
+        .put_if_absent(&format!("{}{id}", FileKind::Proof.prefix()), PROOF.into())?;
     Ok(report)
+}
+
+/// The newest other snapshot that was proven: what it uses need not be proven again.
+///
+/// Not simply the parent: a mover that was killed before it came to the proof leaves a snapshot, too.
+fn last_proven(vault: &Vault, id: &SnapshotId) -> Result<Option<SnapshotRecord>, EngineError> {
+    let proven: BTreeSet<Id> = vault
+        .list(FileKind::Proof)?
+        .into_iter()
+        .map(|(id, _)| id)
+        .collect();
+    let snapshots = SnapshotRecord::read_all(vault)?.into_iter().rev();
+    let mut others = snapshots.filter(|(info, _)| info.id != *id);
+    Ok(others.find_map(|(info, record)| proven.contains(&Id::parse(info.id.as_str())?).then_some(record)))
 }
 
 /// Numbers of the packs that a tree's folders and files lie in. Every folder is read; every file's blobs are in the

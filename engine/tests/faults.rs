@@ -178,6 +178,26 @@ fn flip_last_byte_of_list(pack: &Path) {
 }
 
 #[test]
+fn what_was_copied_but_never_proven_is_not_taken_on_trust() {
+    for is_proven in [true, false] {
+        let mut world = World::new();
+        world.write("a", noise(1, 2_000_000));
+        let first = world.backup(0).snapshot;
+        if is_proven {
+            world.repository.verify(&first, &NoProgress).unwrap();
+        }
+        flip_last_byte_of_list(&largest_pack(&world));
+        let second = world.backup(1).snapshot;
+        let proven = world.repository.verify(&second, &NoProgress);
+        assert_eq!(proven.is_ok(), is_proven, "{proven:?}");
+        // A failed proof is none.
+        assert_eq!(world.repository.verify(&second, &NoProgress).is_ok(), is_proven);
+        world.repository.forget(&[first, second]).unwrap();
+        assert_eq!(world.store.list("proven/").unwrap(), []);
+    }
+}
+
+#[test]
 fn a_flipped_byte_of_content_is_found_by_restore() {
     let mut world = World::new();
     world.write("a", noise(1, 2_000_000));

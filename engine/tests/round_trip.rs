@@ -105,6 +105,14 @@ fn a_second_copy_adds_what_changed_and_reads_nothing_else() {
     world.write("a", noise(1, 8 << 20));
     world.write("b", noise(2, 1 << 20));
     let first = world.backup(0);
+    assert!(
+        world
+            .repository
+            .verify(&first.snapshot, &NoProgress)
+            .unwrap()
+            .packs
+            > 0
+    );
     let unchanged = world.backup(1);
     assert_eq!(unchanged.content_digest, first.content_digest);
     assert!(unchanged.bytes_added < 10_000, "{unchanged:?}");

@@ -59,6 +59,12 @@ impl S3Store {
             Ok(answer) => return self.region_of(answer.bucket_region()).await,
             Err(error) => error,
         };
+        let elsewhere = bucket_region(&error).filter(|region| *region != location.cloud_region);
+        if let Some(region) = elsewhere
+            && (300..=400).contains(&status(&error))
+        {
+            return Ok(region.to_owned());
+        }
         match status(&error) {
             404 => Err(RemoteError::NotFound(format!(
                 "{uri}: there is no such bucket: create it in {} or name another",
@@ -67,7 +73,6 @@ impl S3Store {
             403 => {
                 // Only the owner condition tells the two apart, and S3 answers both alike.
                 let of_other = head.send().await.is_ok();
-                let elsewhere = bucket_region(&error).filter(|region| *region != location.cloud_region);
                 Err(RemoteError::Denied(match (of_other, elsewhere) {
                     (true, _) => format!(
                         "{uri} does not belong to account {}: name its real owner, or a bucket of that account",
@@ -175,6 +180,10 @@ impl ObjectStore for S3Store {
 
     async fn facts(&self, prefix: &str) -> Result<BucketFacts, RemoteError> {
         let cloud_region = self.region().await?;
+        if cloud_region != self.bucket.location().cloud_region {
+            // Asked in another region S3 answers nothing else, and where it lies decides already.
+            return Ok(BucketFacts::elsewhere(cloud_region));
+        }
         let (versioning, encryption, access, lifecycle, lock, replication) = tokio::join!(
             question!(self, "s3:GetBucketVersioning", "", get_bucket_versioning),
             question!(

@@ -15,6 +15,7 @@ pub mod org;
 pub mod queue;
 pub mod region;
 pub mod run;
+pub mod tally;
 pub mod watches;
 
 use std::{sync::Arc, time::Duration};

@@ -17,7 +17,7 @@ use tokio::{
 /// First pause after a failure; doubled at each further one.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// Longest pause after failures.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Keys that wait.
 #[derive(Default)]

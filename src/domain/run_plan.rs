@@ -78,9 +78,6 @@ pub fn plan(run_id: RunId, snapshot_name: &str, slot: Option<Timestamp>, volumes
 }
 
 /// The id of the objects part.
-///
-/// # Panics
-/// Never: a test holds the constant valid.
 pub fn objects_part() -> PartId {
     #[allow(clippy::expect_used, reason = "a constant that a test holds valid")]
     names::OBJECTS_PART.parse().expect("a DNS label")
@@ -309,7 +306,7 @@ mod tests {
         let objects = copied("objects", 1, None);
         let part: PartId = "data-db-0".parse().unwrap();
         assert_eq!(
-            manifest(&plan, &facts(), &[objects.clone()], vec![]),
+            manifest(&plan, &facts(), std::slice::from_ref(&objects), vec![]),
             Err(IncompleteRun::Missing(part.clone()))
         );
         let mut other = copied("data-db-0", 1, None);

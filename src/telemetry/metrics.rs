@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Mutex, PoisonError, atomic::AtomicU64},
+    sync::{Mutex, PoisonError},
 };
 
 use prometheus_client::{
@@ -40,12 +40,12 @@ pub struct ApiRequest {
     pub code: u16,
 }
 
-/// Labels of a run that ended: a snapshot, restore or pruning.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+/// Labels of a run that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Run {
-    /// snapshot, restore or prune.
+    /// snapshot or restore.
     pub kind: &'static str,
-    /// good, suspicious, failed ….
+    /// good, suspicious or failed.
     pub result: &'static str,
 }
 
@@ -73,8 +73,11 @@ pub struct Metrics {
     pub runs: Family<Run, Counter>,
     /// Orgs placed in a Region.
     pub orgs: Family<InRegion, Gauge>,
-    /// Age of the oldest newest-good consistency point of any org in a Region.
-    pub oldest_copy: Family<InRegion, Gauge<f64, AtomicU64>>,
+    /// Consistency point of the newest good copy of that org in a Region whose newest is the oldest. Its age is the
+    /// scraper's to compute: an age would have to be written all the time.
+    pub oldest_copy: Family<InRegion, Gauge>,
+    /// Orgs placed in a Region of which there is no good copy.
+    pub without_copy: Family<InRegion, Gauge>,
     /// 1 while this process leads.
     pub leading: Gauge,
 }
@@ -97,6 +100,7 @@ impl Default for Metrics {
             runs: Family::default(),
             orgs: Family::default(),
             oldest_copy: Family::default(),
+            without_copy: Family::default(),
             leading: Gauge::default(),
         };
         metrics.register();
@@ -125,17 +129,18 @@ impl Metrics {
             "Requests to the API server",
             self.api_requests.clone(),
         );
-        registry.register(
-            "runs",
-            "Snapshots, restores and prunings that ended",
-            self.runs.clone(),
-        );
+        registry.register("runs", "Snapshots and restores that ended", self.runs.clone());
         registry.register("orgs", "Orgs placed in a Region", self.orgs.clone());
         registry.register_with_unit(
-            "oldest_copy_age",
-            "Age of the newest good copy of the org of a Region that has the oldest one",
+            "oldest_copy_timestamp",
+            "Consistency point of the newest good copy of the org of a Region that has the oldest one",
             Unit::Seconds,
             self.oldest_copy.clone(),
+        );
+        registry.register(
+            "orgs_without_copy",
+            "Orgs placed in a Region of which there is no good copy",
+            self.without_copy.clone(),
         );
         registry.register("leading", "1 while this process leads", self.leading.clone());
     }

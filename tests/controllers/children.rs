@@ -289,3 +289,37 @@ async fn a_child_that_is_no_longer_wanted_is_removed() {
     // The index has not heard of it: success all the same.
     operator.ctx.cluster.remove(&gone).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_limit_that_is_no_longer_wanted_goes() {
+    let operator = Operator::new().await;
+    operator.ctx.cluster.ensure(&namespace("limits")).await.unwrap();
+    let quota = |hard: Value| {
+        let body = json!({"metadata": {"labels": labels("limits")}, "spec": {"hard": hard}});
+        DesiredChild::new(ChildKind::ResourceQuota, "org-limits", "tray-compute", body)
+    };
+    let (both, one) = (
+        quota(json!({"pods": "5", "limits.cpu": "1000m"})),
+        quota(json!({"pods": "5"})),
+    );
+    assert_eq!(
+        operator.ctx.cluster.ensure(&both).await.unwrap(),
+        Applied::Created
+    );
+    assert_eq!(
+        operator.ctx.cluster.ensure(&both).await.unwrap(),
+        Applied::Unchanged
+    );
+    assert_eq!(operator.ctx.cluster.ensure(&one).await.unwrap(), Applied::Changed);
+    let client = api_server::shared().await.client().await;
+    let quotas: Api<k8s_openapi::api::core::v1::ResourceQuota> = Api::namespaced(client, "org-limits");
+    let hard = quotas
+        .get("tray-compute")
+        .await
+        .unwrap()
+        .spec
+        .unwrap()
+        .hard
+        .unwrap();
+    assert_eq!(hard.into_keys().collect::<Vec<_>>(), ["pods"]);
+}

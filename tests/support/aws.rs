@@ -93,6 +93,10 @@ pub async fn stand_in() -> &'static StandIn {
     STAND_IN.get_or_init(start).await
 }
 
+#[allow(
+    clippy::zombie_processes,
+    reason = "it ends with its standard input, when this process does"
+)]
 async fn start() -> StandIn {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let source: PathBuf = [env!("CARGO_MANIFEST_DIR"), "e2e", "aws"].iter().collect();

@@ -22,6 +22,8 @@ pub(crate) enum FileKind {
     Snapshot,
     Index,
     Pack,
+    /// Ours, and unknown to others: the snapshot of this id was proven.
+    Proof,
 }
 
 impl FileKind {
@@ -30,6 +32,7 @@ impl FileKind {
             Self::Snapshot => "snapshots/",
             Self::Index => "index/",
             Self::Pack => "data/",
+            Self::Proof => "proven/",
         }
     }
 

@@ -11,8 +11,6 @@ use crate::{EngineError, SnapshotId, SnapshotInfo};
 pub(crate) struct SnapshotRecord {
     pub time: Timestamp,
     pub tree: Id,
-    #[serde(default)]
-    pub parent: Option<Id>,
     /// The run's id.
     #[serde(default)]
     pub label: String,

@@ -61,7 +61,24 @@ pub(crate) fn run(vault: &Vault, request: &PruneRequest) -> Result<PruneReport, 
         report.packs_deleted += 1;
         report.bytes_freed += size;
     }
+    sweep_proofs(vault)?;
     Ok(report)
+}
+
+/// Removes proofs whose snapshot is gone: a crash between the two removals leaves one.
+fn sweep_proofs(vault: &Vault) -> Result<(), EngineError> {
+    let proofs = vault.list(FileKind::Proof)?;
+    let snapshots: HashSet<Id> = vault
+        .list(FileKind::Snapshot)?
+        .into_iter()
+        .map(|(id, _)| id)
+        .collect();
+    for (id, proof) in proofs {
+        if !snapshots.contains(&id) {
+            vault.store.delete(&proof.name)?;
+        }
+    }
+    Ok(())
 }
 
 fn take_inventory(vault: &Vault) -> Result<Inventory, EngineError> {

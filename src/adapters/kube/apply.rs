@@ -189,23 +189,32 @@ impl Cluster {
         uid: &str,
         live: Option<&Value>,
     ) -> Result<Applied, ApplyError> {
-        let id = &wanted.id;
+        let answer = self.patch(&wanted.id, patch(body, live, uid), uid).await?;
+        // Where it was not known what the child holds, it is known now: what has no place in it is taken away.
+        let held = live
+            .is_none()
+            .then(|| ChildFact::of(wanted.id.kind, &answer).body)
+            .flatten();
+        let answer = match held.filter(|held| difference(&substance(body), held).is_some()) {
+            Some(held) => self.patch(&wanted.id, patch(body, Some(&held), uid), uid).await?,
+            None => answer,
+        };
+        self.learn(&wanted.id, &answer, body, wanted_digest);
+        Ok(Applied::Changed)
+    }
+
+    async fn patch(&self, id: &ChildId, patch: Value, uid: &str) -> Result<DynamicObject, ApplyError> {
         let params = PatchParams {
             field_manager: Some(names::OPERATOR.to_owned()),
             ..PatchParams::default()
         };
-        let patch = Patch::Merge(patch(body, live, uid));
-        match self.api(id).patch(&id.name, &params, &patch).await {
-            Ok(live) => {
-                self.learn(id, &live, body, wanted_digest);
-                Ok(Applied::Changed)
-            }
+        match self.api(id).patch(&id.name, &params, &Patch::Merge(patch)).await {
             // Gone, or another object of that name: the watch will tell, and the next pass makes it.
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
                 self.index.children.remove(id, Some(uid));
                 Err(failed(id, kube::Error::Api(status)))
             }
-            Err(error) => Err(failed(id, error)),
+            answer => answer.map_err(|error| failed(id, error)),
         }
     }
 

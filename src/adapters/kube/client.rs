@@ -1,11 +1,14 @@
 //! Connects to the API server.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, Config, ResourceExt, client::ClientBuilder};
 
 use crate::telemetry::{metrics::Metrics, requests::CountRequests};
+
+/// How long a connection may take to come about: an API server that is away is asked again soon.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -20,9 +23,10 @@ pub enum Error {
 
 /// A client whose requests are counted: by KUBECONFIG, or as the pod's service account.
 pub async fn connect(metrics: Arc<Metrics>) -> Result<Client, Error> {
-    let config = Config::infer()
+    let mut config = Config::infer()
         .await
         .map_err(|error| Error::Configuration(Box::new(error)))?;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
     let builder = ClientBuilder::try_from(config).map_err(|error| Error::Unreachable(Box::new(error)))?;
     Ok(builder.with_layer(&CountRequests(metrics)).build())
 }

@@ -83,12 +83,9 @@ fn bucket_refused(error: RemoteError) -> Verdict {
             reasons::BUCKET_ACCESS_DENIED,
             format!("spec.backup.bucket, spec.backup.bucketOwner: {why}"),
         ),
-        // What S3 refuses without forbidding it is a bucket that is asked for in another region than its own.
-        RemoteError::Unusable(why) => found(
-            reasons::BUCKET_REGION_DIFFERS,
-            format!("spec.backup.cloudRegion: {why}"),
-        ),
-        RemoteError::Corrupt(why) => found(reasons::BUCKET_NOT_SAFE, format!("spec.backup.bucket: {why}")),
+        RemoteError::Unusable(why) | RemoteError::Corrupt(why) => {
+            found(reasons::BUCKET_NOT_SAFE, format!("spec.backup.bucket: {why}"))
+        }
     }
 }
 

@@ -132,11 +132,7 @@ impl Driver for RegionDriver {
         let now = ctx.now();
         let verification = self.verification(ctx, &region, now).await;
         let status = status(&ctx.index, &region, &verification, now);
-        let placed = i64::from(status.orgs.unwrap_or_default());
-        let labels = InRegion {
-            region: key.to_owned(),
-        };
-        ctx.metrics.orgs.get_or_create(&labels).set(placed);
+        measure(ctx, key);
         let old = region.status.as_ref();
         if ctx.cluster.write_status(&*region, old, &status).await? {
             announce(ctx, &region, old, &status).await;
@@ -198,6 +194,37 @@ impl RegionDriver {
 /// The Region an org is placed in.
 fn placed_in(org: &TrayOrg) -> Option<&str> {
     Some(org.status.as_ref()?.region.as_ref()?.name.as_str())
+}
+
+/// Shows the Region's orgs and the oldest of their newest copies.
+fn measure(ctx: &Context, region: &str) {
+    let all = ctx.index.orgs.all();
+    let placed: Vec<_> = all.iter().filter(|org| placed_in(org) == Some(region)).collect();
+    let copies: Vec<_> = placed.iter().filter_map(|org| newest_copy(org)).collect();
+    let labels = InRegion {
+        region: region.to_owned(),
+    };
+    let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+    let metrics = &ctx.metrics;
+    metrics.orgs.get_or_create(&labels).set(count(placed.len()));
+    metrics
+        .without_copy
+        .get_or_create(&labels)
+        .set(count(placed.len() - copies.len()));
+    match copies.iter().min() {
+        Some(oldest) => {
+            metrics.oldest_copy.get_or_create(&labels).set(oldest.as_second());
+        }
+        None => {
+            metrics.oldest_copy.remove(&labels);
+        }
+    }
+}
+
+/// Consistency point of an org's newest good copy.
+fn newest_copy(org: &TrayOrg) -> Option<Timestamp> {
+    let backup = org.status.as_ref()?.backup.as_ref()?;
+    Some(backup.consistency_point.as_ref()?.0)
 }
 
 /// Pure: what the status should be.

@@ -12,9 +12,6 @@ use crate::domain::{
 };
 
 /// The org of all stories.
-///
-/// # Panics
-/// Never: it is a UUID.
 pub fn org() -> OrgId {
     "7c9e6679-7425-40de-944b-e07fc1f90ae7".parse().unwrap()
 }

@@ -50,6 +50,7 @@ impl ArchiveWriter {
 
     /// With another bound than [`LARGEST_ARCHIVE`].
     #[cfg(test)]
+    #[must_use]
     pub fn with_largest(mut self, largest: usize) -> Self {
         self.largest = largest;
         self

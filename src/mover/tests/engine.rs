@@ -99,8 +99,7 @@ impl Plain {
             body => body?,
         };
         let damaged = || EngineError::Corrupt(format!("snapshot {snapshot}"));
-        use sha2::Digest;
-        if hex::encode(sha2::Sha256::digest(&body)) != snapshot.as_str() {
+        if hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&body)) != snapshot.as_str() {
             return Err(damaged());
         }
         serde_json::from_slice(&body).map_err(|_| damaged())
