@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check lint docs dependencies unused advisories generated test prepare cluster-up cluster-down install generate
+.PHONY: help check lint docs dependencies unused advisories generated test prepare cluster-up cluster-down install bench generate
 
 # Programs and images that are built once, outside the checkout.
 CACHE := $(or $(TRAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tray-operator)
@@ -55,6 +55,9 @@ cluster-down: ## Stop it; nothing of it stays
 
 install: ## Build the operator and install it on the local cluster with Helm
 	$(E2E) install
+
+bench: cluster-up install ## Measure what an org costs on the local cluster: seconds, requests, memory
+	$(E2E) bench
 
 generate: ## Write crds/ and the chart's copies from the code
 	cargo test --workspace --locked --test api_crds -- --ignored regenerate
