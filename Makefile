@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check lint docs dependencies unused advisories generated test prepare cluster-up cluster-down install bench generate
+.PHONY: help check lint docs dependencies unused advisories generated test prepare cluster-up cluster-down install bench bench-engine bench-orgs generate
 
 # Programs and images that are built once, outside the checkout.
 CACHE := $(or $(TRAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tray-operator)
@@ -44,6 +44,13 @@ generated:
 test: prepare ## All tests: unit, API server, AWS stand-in, end to end on the local cluster (Linux, root)
 	cargo test --workspace --locked
 
+bench: bench-engine bench-orgs ## Measure: the engine on one gibibyte, and what an org costs on the local cluster
+
+bench-engine:
+	cargo build --quiet --workspace --locked --example measure
+	rm -rf $(TARGET)/bench/engine && mkdir -p $(TARGET)/bench/engine
+	$(TARGET)/debug/examples/measure $(TARGET)/bench/engine
+
 prepare: ## Build what tests and the local cluster start, once (about 10 minutes)
 	$(E2E) cluster prepare
 
@@ -56,7 +63,7 @@ cluster-down: ## Stop it; nothing of it stays
 install: ## Build the operator and install it on the local cluster with Helm
 	$(E2E) install
 
-bench: cluster-up install ## Measure what an org costs on the local cluster: seconds, requests, memory
+bench-orgs: cluster-up install
 	$(E2E) bench
 
 generate: ## Write crds/ and the chart's copies from the code

@@ -1,5 +1,11 @@
 //! The S3, KMS and STS adapters against the AWS stand-in: over TLS, with real signatures, IAM and session policies, as the
 //! roles that `docs/aws` describes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -96,6 +96,33 @@ pub fn requests_log(dir: &ClusterDir) -> PathBuf {
     dir.aws().join("requests.jsonl")
 }
 
+/// What was asked with a root key after the set-up, `<principal> <service>:<action>` each: nothing, unless somebody other
+/// than the set-up holds one. Whoever asks first with an identity of their own ends the set-up.
+pub fn root_requests(dir: &ClusterDir) -> Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Request {
+        principal: String,
+        service: String,
+        action: String,
+    }
+    let path = requests_log(dir);
+    let (mut set_up, mut found) = (true, Vec::new());
+    for line in files::read(&path)?.lines() {
+        let Request {
+            principal,
+            service,
+            action,
+        } = serde_json::from_str(line).map_err(Error::unexpected(path.display().to_string()))?;
+        if !principal.ends_with(":root") {
+            // A web identity is anonymous until it has its session.
+            set_up &= principal == "anonymous" && service != "sts";
+        } else if !set_up {
+            found.push(format!("{principal} {service}:{action}"));
+        }
+    }
+    Ok(found)
+}
+
 fn facts_path(dir: &ClusterDir) -> PathBuf {
     dir.aws().join("facts.json")
 }
@@ -163,6 +190,34 @@ mod tests {
         let facts = Facts::read(&dir).unwrap();
         assert_eq!(facts.endpoint, endpoint());
         assert_eq!(facts.places["eu"].bucket_region, "eu-central-1");
+    }
+
+    #[test]
+    fn root_keys_are_for_the_set_up_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = ClusterDir::new(folder.path());
+        let line = |principal: &str, action: &str| {
+            let (service, action) = action.split_once(':').unwrap();
+            format!(
+                r#"{{"principal": "{principal}", "service": "{service}", "action": "{action}", "status": 200}}"#
+            )
+        };
+        let mut lines = vec![
+            line("arn:aws:iam::1:root", "iam:CreateRole"),
+            line("anonymous", ":"),
+            line("arn:aws:iam::2:root", "s3:CreateBucket"),
+            line("anonymous", "sts:AssumeRoleWithWebIdentity"),
+            line("arn:aws:sts::1:assumed-role/tray-operator/s", "s3:PutObject"),
+        ];
+        files::write(&requests_log(&dir), lines.join("\n")).unwrap();
+        assert_eq!(root_requests(&dir).unwrap(), Vec::<String>::new());
+
+        lines.push(line("arn:aws:iam::1:root", "s3:DeleteObject"));
+        files::write(&requests_log(&dir), lines.join("\n")).unwrap();
+        assert_eq!(
+            root_requests(&dir).unwrap(),
+            ["arn:aws:iam::1:root s3:DeleteObject"]
+        );
     }
 
     #[test]

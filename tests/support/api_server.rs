@@ -128,11 +128,16 @@ impl ApiServer {
 
     /// A client of `user` in `groups`, by impersonation.
     pub async fn client_as(&self, user: Option<&str>, groups: &[&str]) -> Client {
+        Client::try_from(self.config_as(user, groups).await).unwrap()
+    }
+
+    /// How a client of `user` in `groups` reaches the server, by impersonation.
+    pub async fn config_as(&self, user: Option<&str>, groups: &[&str]) -> Config {
         let mut config = self.config().await;
         config.auth_info.impersonate = user.map(str::to_owned);
         config.auth_info.impersonate_groups =
             (!groups.is_empty()).then(|| groups.iter().map(|&group| group.to_owned()).collect());
-        Client::try_from(config).unwrap()
+        config
     }
 }
 

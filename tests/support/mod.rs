@@ -1,8 +1,15 @@
 //! What tests against a real API server share.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 pub mod api_server;
 pub mod aws;
 pub mod chart;
+pub mod installed;
 pub mod operator;
 pub mod tools;

@@ -7,10 +7,25 @@ use crate::{
     adapters::kube::index::Index,
     api::{
         conditions::{reasons, types},
+        region::Region,
         trayorg::TrayOrg,
     },
     controllers::{changes::Change, conditions::find},
 };
+
+/// What orgs go by of a Region: its UID, the generation of its spec, and what its condition Ready says.
+pub type RegionMark = (Option<String>, Option<i64>, Option<(String, String)>);
+
+/// What orgs go by of a Region.
+pub fn region_mark(region: &Region) -> RegionMark {
+    let conditions = region
+        .status
+        .as_ref()
+        .map(|status| status.conditions.as_slice())
+        .unwrap_or_default();
+    let ready = find(conditions, types::READY).map(|ready| (ready.status.clone(), ready.message.clone()));
+    (region.metadata.uid.clone(), region.metadata.generation, ready)
+}
 
 /// Names of the orgs that `change` concerns.
 pub fn concerns(change: &Change, index: &Index) -> Vec<String> {

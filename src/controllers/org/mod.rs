@@ -41,13 +41,16 @@ mod validate;
 mod tests;
 
 /// How long a status waits for what is merely on its way, so that it is written once.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Reconciles TrayOrgs; keys are their names.
 #[derive(Default)]
 pub struct OrgDriver {
     /// Since when an org has been on its way without its status saying so.
     on_their_way: Mutex<HashMap<String, Timestamp>>,
+    /// What orgs go by of each Region, as last seen. A Region's status counts its orgs: without this, every new org would
+    /// have all others of its Region looked at.
+    regions: Mutex<HashMap<String, concerns::RegionMark>>,
 }
 
 #[async_trait::async_trait]
@@ -57,7 +60,10 @@ impl Driver for OrgDriver {
     }
 
     fn concerns(&self, change: &Change, index: &Index) -> Vec<String> {
-        concerns::concerns(change, index)
+        match change {
+            Change::Region(name) if !self.is_news(name, index) => Vec::new(),
+            change => concerns::concerns(change, index),
+        }
     }
 
     fn keys(&self, index: &Index) -> Vec<String> {
@@ -154,6 +160,22 @@ impl OrgDriver {
         PATIENCE.checked_sub(waited).filter(|rest| !rest.is_zero())
     }
 
+    /// Whether a Region is another for its orgs than it was.
+    fn is_news(&self, name: &str, index: &Index) -> bool {
+        let mark = index
+            .regions
+            .get(name)
+            .map(|region| concerns::region_mark(&region));
+        let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        match mark {
+            Some(mark) => regions.insert(name.to_owned(), mark.clone()) != Some(mark),
+            None => {
+                regions.remove(name);
+                true
+            }
+        }
+    }
+
     fn forget(&self, name: &str) {
         self.on_their_way
             .lock()
@@ -197,7 +219,7 @@ async fn tell(ctx: &Context, observed: &Observed, status: &TrayOrgStatus) {
 impl From<Obstacle> for Failure {
     fn from(obstacle: Obstacle) -> Self {
         if obstacle.passing {
-            Self::wait(obstacle.reason, obstacle.message, Duration::from_secs(60))
+            Self::wait(obstacle.reason, obstacle.message, Duration::from_mins(1))
         } else {
             Self::stall(obstacle.reason, obstacle.message)
         }

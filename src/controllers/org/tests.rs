@@ -7,6 +7,7 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use super::{
+    OrgDriver,
     concerns::concerns,
     observe::{Observed, observe},
     situation,
@@ -20,6 +21,7 @@ use crate::{
         trayorg::{BackupStatus, TrayOrg, TrayOrgStatus},
     },
     controllers::{
+        Driver,
         backup_facts::{BackupFacts, BackupView},
         changes::{Change, Changes},
         conditions::{ConditionFact, Truth, find, is_true},
@@ -519,4 +521,31 @@ fn orgs_are_looked_at_again_when_what_they_name_changes() {
     ] {
         assert_eq!(concerns(&change, &world.index), concerned, "{change:?}");
     }
+}
+
+#[test]
+fn a_region_that_only_counts_its_orgs_is_no_news() {
+    let mut world = World::placed();
+    world.observed();
+    let driver = OrgDriver::default();
+    let concerned = || driver.concerns(&Change::Region("eu".into()), &world.index);
+    assert_eq!(concerned(), ["acme"]);
+    assert_eq!(concerned(), Vec::<String>::new());
+    world.region["status"]["orgs"] = 5.into();
+    world.observed();
+    assert_eq!(
+        driver.concerns(&Change::Region("eu".into()), &world.index),
+        Vec::<String>::new()
+    );
+    world.region["metadata"]["generation"] = 4.into();
+    world.observed();
+    assert_eq!(
+        driver.concerns(&Change::Region("eu".into()), &world.index),
+        ["acme"]
+    );
+    world.index.regions.remove("eu", None);
+    assert_eq!(
+        driver.concerns(&Change::Region("eu".into()), &world.index),
+        ["acme"]
+    );
 }

@@ -29,14 +29,14 @@ pub fn namespace(placement: &Placement, region: &RegionSpec) -> DesiredChild {
     }
     // Its org is back.
     labels.insert(names::LABEL_RETAINED.into(), Value::Null);
-    child(placement, labels)
+    child(placement, &labels)
 }
 
 /// The namespace of an org that is gone: everything in it stays, and says so.
 pub fn retained(placement: &Placement) -> DesiredChild {
     let mut labels = pinned_labels(placement);
     labels.insert(names::LABEL_RETAINED.into(), "true".into());
-    child(placement, labels)
+    child(placement, &labels)
 }
 
 fn pinned_labels(placement: &Placement) -> Map<String, Value> {
@@ -51,7 +51,7 @@ fn pinned_labels(placement: &Placement) -> Map<String, Value> {
     labels
 }
 
-fn child(placement: &Placement, labels: Map<String, Value>) -> DesiredChild {
+fn child(placement: &Placement, labels: &Map<String, Value>) -> DesiredChild {
     let body = json!({"metadata": {"labels": labels}});
     DesiredChild::new(ChildKind::Namespace, "", placement.namespace.clone(), body)
 }

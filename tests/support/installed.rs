@@ -1,0 +1,170 @@
+//! The operator's controllers, running in this process against the API server of the tests, with the rights and under
+//! the policies of the chart. No kubelet and no controller of Kubernetes runs there: tests play their part.
+
+use std::{collections::BTreeMap, sync::Arc, thread};
+
+use kube::{
+    Api, Client,
+    api::{DynamicObject, ListParams, Patch, PatchParams},
+    client::ClientBuilder,
+};
+use serde_json::{Value, json};
+use tokio::sync::{OnceCell, watch};
+use tray_operator::{
+    adapters::clock::SystemClock,
+    adapters::kube::{apply::Cluster, client::cluster_uid, events::Events, index::Index},
+    api::crds,
+    config::Settings,
+    controllers::{Driver, backup_facts::BackupFacts, changes::Changes, context::Context},
+    operator::control,
+    telemetry::{metrics::Metrics, requests::CountRequests},
+};
+
+use super::{
+    api_server::{self, ApiServer},
+    chart,
+    operator::MemoryRegions,
+};
+
+/// Whom the policies exempt.
+pub const OPERATOR: &str = "system:serviceaccount:tray-system:tray-operator";
+/// Groups of that account.
+const GROUPS: [&str; 3] = [
+    "system:serviceaccounts",
+    "system:serviceaccounts:tray-system",
+    "system:authenticated",
+];
+
+/// A running operator.
+pub struct Operator {
+    /// What its controllers share.
+    pub ctx: Arc<Context>,
+}
+
+/// Installs the chart but its Deployment.
+async fn install(client: &Client) {
+    for crd in crds::all_crds() {
+        api_server::apply(client, &serde_json::to_value(crd).unwrap()).await;
+    }
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tray-system"}});
+    api_server::apply(client, &namespace).await;
+    for object in chart::render(&[]).unwrap() {
+        if !matches!(
+            object["kind"].as_str(),
+            Some("Deployment" | "CustomResourceDefinition")
+        ) {
+            api_server::apply(client, &object).await;
+        }
+    }
+}
+
+/// The one operator of this test process, with these drivers; the first caller starts it.
+pub async fn shared(drivers: fn() -> Vec<Arc<dyn Driver>>) -> &'static Operator {
+    static OPERATOR: OnceCell<Operator> = OnceCell::const_new();
+    OPERATOR.get_or_init(|| start(drivers)).await
+}
+
+async fn start(drivers: fn() -> Vec<Arc<dyn Driver>>) -> Operator {
+    let server = api_server::shared().await;
+    install(&server.client().await).await;
+    let (tell, told) = tokio::sync::oneshot::channel();
+    // On a runtime of its own: that of a test ends with the test.
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let ctx = context(server).await;
+            let _ = tell.send(ctx.clone());
+            let (_end, ends) = watch::channel(false);
+            control(drivers(), ctx, Arc::default(), ends).await;
+        });
+    });
+    Operator {
+        ctx: told.await.unwrap(),
+    }
+}
+
+async fn context(server: &ApiServer) -> Arc<Context> {
+    let metrics = Arc::new(Metrics::default());
+    let config = server.config_as(Some(OPERATOR), &GROUPS).await;
+    let client = ClientBuilder::try_from(config)
+        .unwrap()
+        .with_layer(&CountRequests(metrics.clone()))
+        .build();
+    let index = Arc::<Index>::default();
+    let changes = Arc::new(Changes::new(index.clone()));
+    Arc::new(Context {
+        cluster: Cluster::new(client.clone(), index.clone()),
+        events: Events::new(client.clone(), "test"),
+        backup_facts: BackupFacts::new(changes.clone()),
+        index,
+        cluster_uid: cluster_uid(&client).await.unwrap(),
+        client,
+        clock: Arc::new(SystemClock),
+        regions: Arc::new(MemoryRegions::default()),
+        settings: Settings {
+            concurrency: 4,
+            api_server_ports: vec![443, 6443],
+            mover_image: "operator:test".into(),
+            mover_image_pull_policy: None,
+            ca_bundle: None,
+        },
+        changes,
+        metrics,
+    })
+}
+
+impl Operator {
+    /// Requests of the operator so far, but for watches and the lists that begin them.
+    pub fn requests(&self) -> u64 {
+        let text = self.ctx.metrics.render().unwrap();
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("tray_api_requests_total{"));
+        let counted =
+            lines.filter(|line| !line.contains("verb=\"watch\"") && !line.contains("verb=\"list\""));
+        counted
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+            .sum()
+    }
+}
+
+/// The controllers of Kubernetes, as far as orgs wait for them: every workload of `namespace` gets what it asks for.
+pub async fn play_kubernetes(client: &Client, namespace: &str) {
+    for kind in ["StatefulSet", "Deployment"] {
+        let shape = json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"namespace": namespace}});
+        let api: Api<DynamicObject> = api_server::api_of(client, &shape).await.unwrap();
+        for workload in api.list(&ListParams::default()).await.unwrap() {
+            let replicas = &workload.data["spec"]["replicas"];
+            let wanted = json!({
+                "observedGeneration": workload.metadata.generation, "replicas": replicas, "updatedReplicas": replicas,
+                "readyReplicas": replicas, "availableReplicas": replicas,
+            });
+            let name = workload.metadata.name.clone().unwrap();
+            if wanted.as_object().unwrap().iter().any(|(key, value)| {
+                let found = &workload.data["status"][key];
+                found != value && !(found.is_null() && *value == json!(0))
+            }) {
+                let patch = Patch::Merge(json!({"status": wanted}));
+                // Changed or gone meanwhile: the next round sees it.
+                let _ = api.patch_status(&name, &PatchParams::default(), &patch).await;
+            }
+        }
+    }
+}
+
+/// The conditions of an object as type → (status, reason, message).
+pub fn conditions(object: &Value) -> BTreeMap<String, (String, String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let list = object["status"]["conditions"].as_array().into_iter().flatten();
+    list.map(|c| {
+        (
+            text(&c["type"]),
+            (text(&c["status"]), text(&c["reason"]), text(&c["message"])),
+        )
+    })
+    .collect()
+}
