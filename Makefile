@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check lint docs dependencies unused advisories generated test prepare cluster-up cluster-down install generate
+.PHONY: help check lint docs dependencies unused advisories generated test bench prepare cluster-up cluster-down install generate
 
 # Programs and images that are built once, outside the checkout.
 CACHE := $(or $(TRAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tray-operator)
@@ -43,6 +43,11 @@ generated:
 
 test: prepare ## All tests: unit, API server, AWS stand-in, end to end on the local cluster (Linux, root)
 	cargo test --workspace --locked
+
+bench: ## Measure the engine on one gibibyte, beside plain tools
+	cargo build --quiet --workspace --locked --example measure
+	rm -rf $(TARGET)/bench/engine && mkdir -p $(TARGET)/bench/engine
+	$(TARGET)/debug/examples/measure $(TARGET)/bench/engine
 
 prepare: ## Build what tests and the local cluster start, once (about 10 minutes)
 	$(E2E) cluster prepare

@@ -1,5 +1,10 @@
 //! The rights of the objects movers, in the chart, are those that the table of archived kinds needs: no more, no less.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy knows test functions, not what they call"
+)]
+
 mod support;
 
 use std::collections::BTreeSet;

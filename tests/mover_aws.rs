@@ -1,6 +1,12 @@
 //! Movers as processes against the AWS stand-in: real files in, session credentials that allow one part and nothing else,
 //! and what the bucket holds at the end.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy knows test functions, not what they call"
+)]
+
 mod support;
 
 use std::{fs, future, path::Path, process::ExitCode, sync::Arc, time::Duration};

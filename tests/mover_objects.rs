@@ -1,5 +1,11 @@
 //! The objects part on a real API server, with the rights that the chart gives and no others: archived, lost, put back.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy knows test functions, not what they call"
+)]
+
 mod support;
 
 use std::{path::Path, sync::Arc};
