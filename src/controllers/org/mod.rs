@@ -166,12 +166,11 @@ impl OrgDriver {
             .get(name)
             .map(|region| concerns::region_mark(&region));
         let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
-        match mark {
-            Some(mark) => regions.insert(name.to_owned(), mark.clone()) != Some(mark),
-            None => {
-                regions.remove(name);
-                true
-            }
+        if let Some(mark) = mark {
+            regions.insert(name.to_owned(), mark.clone()) != Some(mark)
+        } else {
+            regions.remove(name);
+            true
         }
     }
 
