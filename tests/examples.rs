@@ -1,4 +1,8 @@
 //! The manifests in `examples/`: each is read as the type it is, keeps the rules, and is what the documentation says.
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy knows test functions, not what they call"
+)]
 
 mod support;
 
