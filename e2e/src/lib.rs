@@ -7,6 +7,7 @@ pub mod audit;
 pub mod aws;
 pub mod cgroups;
 pub mod cluster;
+pub mod demo;
 pub mod error;
 pub mod files;
 pub mod host;

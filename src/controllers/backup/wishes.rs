@@ -6,7 +6,7 @@ use super::{pass::Pass, trouble::Trouble};
 use crate::{
     adapters::kube::events::Severity,
     domain::{
-        ids::{PartId, RunId},
+        ids::RunId,
         ledger::{Event, LedgerState},
         names,
         volume_facts::Loss,
