@@ -26,11 +26,7 @@ const WEB_MEBIBYTES: u32 = 64;
 
 /// Runs the demo on a running cluster, and writes `target/demo/result.json`.
 pub fn run(cluster: &Cluster, progress: Progress) -> Result<()> {
-    let mut clock = Steps {
-        progress,
-        began: Instant::now(),
-        seconds: BTreeMap::new(),
-    };
+    let mut clock = Steps::start(progress);
     let kube = Kube::of(cluster);
 
     install::install(cluster, progress)?;
@@ -215,6 +211,15 @@ pub struct Steps {
 }
 
 impl Steps {
+    /// The first step begins.
+    pub fn start(progress: Progress) -> Self {
+        Self {
+            progress,
+            began: Instant::now(),
+            seconds: BTreeMap::new(),
+        }
+    }
+
     /// The present step has ended.
     pub fn done(&mut self, name: &str, text: &str) {
         self.seconds
