@@ -27,6 +27,8 @@ pub enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// With the operator installed: make orgs and print what they cost: seconds, requests, memory.
+    Bench(Place),
     /// What the harness starts itself as, inside namespaces.
     #[command(subcommand, hide = true)]
     Internal(InternalCommand),

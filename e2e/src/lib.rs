@@ -5,10 +5,12 @@
 
 pub mod audit;
 pub mod aws;
+pub mod bench;
 pub mod cgroups;
 pub mod cluster;
 pub mod demo;
 pub mod error;
+pub mod examples;
 pub mod files;
 pub mod host;
 pub mod image;
