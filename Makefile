@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check lint docs dependencies unused advisories generated test bench prepare cluster-up cluster-down install generate
+.PHONY: help check lint docs dependencies unused advisories generated test prepare cluster-up cluster-down install bench bench-engine bench-orgs generate
 
 # Programs and images that are built once, outside the checkout.
 CACHE := $(or $(TRAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tray-operator)
@@ -44,7 +44,9 @@ generated:
 test: prepare ## All tests: unit, API server, AWS stand-in, end to end on the local cluster (Linux, root)
 	cargo test --workspace --locked
 
-bench: ## Measure the engine on one gibibyte, beside plain tools
+bench: bench-engine bench-orgs ## Measure: the engine on one gibibyte, and what an org costs on the local cluster
+
+bench-engine:
 	cargo build --quiet --workspace --locked --example measure
 	rm -rf $(TARGET)/bench/engine && mkdir -p $(TARGET)/bench/engine
 	$(TARGET)/debug/examples/measure $(TARGET)/bench/engine
@@ -60,6 +62,9 @@ cluster-down: ## Stop it; nothing of it stays
 
 install: ## Build the operator and install it on the local cluster with Helm
 	$(E2E) install
+
+bench-orgs: cluster-up install
+	$(E2E) bench
 
 generate: ## Write crds/ and the chart's copies from the code
 	cargo test --workspace --locked --test api_crds -- --ignored regenerate

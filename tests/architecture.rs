@@ -1,5 +1,12 @@
 //! Holds who may use whom (the crate's documentation says it), and that no right of the chart is a wildcard.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "clippy knows test functions, not what they call"
+)]
+
 use std::{
     collections::BTreeMap,
     fs,

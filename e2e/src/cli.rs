@@ -19,6 +19,8 @@ pub enum Command {
     Cluster(ClusterCommand),
     /// Build the operator and its image, load it on all nodes and install the chart with Helm.
     Install(Place),
+    /// With the operator installed: make orgs and print what they cost: seconds, requests, memory.
+    Bench(Place),
     /// What the harness starts itself as, inside namespaces.
     #[command(subcommand, hide = true)]
     Internal(InternalCommand),

@@ -5,9 +5,11 @@
 
 pub mod audit;
 pub mod aws;
+pub mod bench;
 pub mod cgroups;
 pub mod cluster;
 pub mod error;
+pub mod examples;
 pub mod files;
 pub mod host;
 pub mod image;

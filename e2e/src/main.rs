@@ -9,7 +9,7 @@ use tray_e2e::audit::{AuditLog, Mark};
 use tray_e2e::error::{Error, Result};
 use tray_e2e::inside::{init, supervise};
 use tray_e2e::tools::Toolbox;
-use tray_e2e::{Cache, Cluster, ClusterDir, Lifetime, Program, Progress, cluster, image, install};
+use tray_e2e::{Cache, Cluster, ClusterDir, Lifetime, Program, Progress, bench, cluster, image, install};
 
 use crate::cli::{Cli, ClusterCommand, Command, InternalCommand, Place};
 
@@ -19,6 +19,10 @@ fn main() -> ExitCode {
         Command::Install(place) => place
             .open()
             .and_then(|cluster| install::install(&cluster, Progress::start())),
+        Command::Bench(place) => place
+            .open()
+            .and_then(|cluster| bench::run(&cluster, Progress::start()))
+            .map(|figures| print!("{figures}")),
         Command::Internal(command) => run_internal(command),
     };
     result.map_or_else(

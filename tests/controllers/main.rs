@@ -1,6 +1,14 @@
 //! The frame of the controllers and the Region controller, on a real API server.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "clippy knows test functions, not what they call"
+)]
+
 mod children;
+mod election;
 mod malformed;
 mod regions;
 #[path = "../support/mod.rs"]

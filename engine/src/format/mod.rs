@@ -8,6 +8,7 @@ mod files;
 mod id;
 mod index;
 mod pack;
+mod runs;
 mod snapshot;
 mod trees;
 
@@ -16,5 +17,6 @@ pub(crate) use files::{CONFIG, FileKind, Vault};
 pub(crate) use id::Id;
 pub(crate) use index::{BlobKind, Index, IndexBlob, IndexFile, IndexPack, Place};
 pub(crate) use pack::{PackBuilder, open_blob, read_header};
+pub(crate) use runs::{Extent, runs};
 pub(crate) use snapshot::SnapshotRecord;
 pub(crate) use trees::{Step, Trees, content_of, subtree_of};

@@ -4,7 +4,9 @@ use jiff::Timestamp;
 
 use crate::{
     EngineError,
-    format::{BlobKind, FileKind, Id, IndexBlob, IndexPack, PackBuilder, Place, Vault, open_blob},
+    format::{
+        BlobKind, Extent, FileKind, Id, IndexBlob, IndexPack, PackBuilder, Place, Vault, open_blob, runs,
+    },
 };
 
 /// New packs are written once they are this long.
@@ -25,24 +27,48 @@ pub(super) fn run(
         let mut builder = PackBuilder::default();
         for (pack, blobs) in packs {
             let name = FileKind::Pack.name(*pack);
-            for blob in blobs.iter().filter(|blob| blob.kind == kind) {
-                let end = u64::from(blob.offset) + u64::from(blob.length);
-                let sealed = vault.store.get_range(&name, u64::from(blob.offset)..end)?;
-                let place = Place {
-                    pack: 0,
-                    offset: blob.offset,
-                    length: blob.length,
-                    uncompressed_length: blob.uncompressed_length.unwrap_or(0),
+            let mut blobs: Vec<_> = blobs.iter().filter(|blob| blob.kind == kind).copied().collect();
+            blobs.sort_by_key(|blob| blob.offset);
+            for run in runs(&blobs, extent) {
+                let (Some(first), Some(last)) = (run.first(), run.last()) else {
+                    continue;
                 };
-                open_blob(&vault.cipher, blob.id, place, &sealed)
-                    .map_err(|error| EngineError::Corrupt(format!("{name}: {error}; nothing was pruned")))?;
-                builder.add(*blob, &sealed);
-                if builder.len() >= limit {
-                    written.extend(std::mem::take(&mut builder).write(vault, now)?);
+                let start = u64::from(first.offset);
+                let fetched = vault.store.get_range(&name, start..extent(last).end())?;
+                for blob in run {
+                    let from = (u64::from(blob.offset) - start) as usize;
+                    let sealed = fetched.get(from..from + blob.length as usize);
+                    let sealed =
+                        sealed.ok_or_else(|| EngineError::Corrupt(format!("{name} is cut short")))?;
+                    prove(vault, &name, blob, sealed)?;
+                    builder.add(*blob, sealed);
+                    if builder.len() >= limit {
+                        written.extend(std::mem::take(&mut builder).write(vault, now)?);
+                    }
                 }
             }
         }
         written.extend(builder.write(vault, now)?);
     }
     Ok(written)
+}
+
+fn extent(blob: &IndexBlob) -> Extent {
+    Extent {
+        pack: 0,
+        offset: blob.offset,
+        length: blob.length,
+    }
+}
+
+fn prove(vault: &Vault, name: &str, blob: &IndexBlob, sealed: &[u8]) -> Result<(), EngineError> {
+    let place = Place {
+        pack: 0,
+        offset: blob.offset,
+        length: blob.length,
+        uncompressed_length: blob.uncompressed_length.unwrap_or(0),
+    };
+    open_blob(&vault.cipher, blob.id, place, sealed)
+        .map(drop)
+        .map_err(|error| EngineError::Corrupt(format!("{name}: {error}; nothing was pruned")))
 }

@@ -17,18 +17,14 @@ use rustix::fs::{CWD, FileType, Mode};
 use super::{Warnings, local, settle};
 use crate::{
     BlobError, EngineError, Progress,
-    format::{BlobKind, FileKind, Id, Index, Place, Step, Trees, Vault, content_of, open_blob},
+    format::{BlobKind, Extent, FileKind, Id, Index, Place, Step, Trees, Vault, content_of, open_blob, runs},
 };
 
 /// Plain bytes of a batch: enough that neighbours in a pack are fetched together.
 const BATCH_BYTES: u64 = 64 << 20;
 /// Files of a batch, each of which is open.
 const BATCH_FILES: usize = 256;
-/// Longest piece of a pack that is fetched at once. Each thread holds one.
-const RUN_BYTES: u64 = 8 << 20;
-/// Bytes between two wanted blobs that are cheaper to fetch than a second request.
-const GAP_BYTES: u64 = 128 << 10;
-/// Threads that fetch, open and write.
+/// Threads that fetch, open and write; each holds one run of blobs.
 const THREADS: usize = 4;
 
 /// Writes everything below the folder `tree` into `target`; folders get their attributes later.
@@ -69,6 +65,15 @@ struct Wanted {
     id: Id,
     place: Place,
     to: Vec<(usize, u64)>,
+}
+
+impl Wanted {
+    fn extent(&self) -> Extent {
+        let Place {
+            pack, offset, length, ..
+        } = self.place;
+        Extent { pack, offset, length }
+    }
 }
 
 struct OpenFile {
@@ -206,7 +211,7 @@ impl Fill<'_> {
     fn write_blobs(&mut self) -> Result<(), EngineError> {
         let blobs: Vec<Wanted> = std::mem::take(&mut self.batch.blobs).into_values().collect();
         self.batch.bytes = 0;
-        let runs = runs(&blobs);
+        let runs = runs(&blobs, Wanted::extent);
         let next = AtomicUsize::new(0);
         let failed = Mutex::new(None);
         let has_failed = || failed.lock().unwrap_or_else(PoisonError::into_inner).is_some();
@@ -268,27 +273,4 @@ impl Fill<'_> {
         }
         Ok(())
     }
-}
-
-/// Cuts a list in the order of packs and offsets into pieces to fetch at once.
-fn runs(blobs: &[Wanted]) -> Vec<&[Wanted]> {
-    let mut runs = Vec::new();
-    let mut start = 0;
-    for at in 1..=blobs.len() {
-        let together = match (blobs.get(start), blobs.get(at - 1), blobs.get(at)) {
-            (Some(first), Some(last), Some(next)) => {
-                let end = u64::from(last.place.offset) + u64::from(last.place.length);
-                let next_end = u64::from(next.place.offset) + u64::from(next.place.length);
-                next.place.pack == first.place.pack
-                    && u64::from(next.place.offset) <= end + GAP_BYTES
-                    && next_end - u64::from(first.place.offset) <= RUN_BYTES
-            }
-            _ => false,
-        };
-        if !together {
-            runs.extend(blobs.get(start..at).filter(|run| !run.is_empty()));
-            start = at;
-        }
-    }
-    runs
 }

@@ -11,8 +11,19 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::names;
 
-/// Maps that the server adds nothing to.
-const WHOLE_MAPS: &[&str] = &["nodeSelector", "hard", "matchLabels", "podSelector"];
+/// Maps that the server adds nothing to: selectors, quotas, and the resources of containers (those of pods it does add
+/// to, but pods are not children).
+const WHOLE_MAPS: &[&str] = &[
+    "nodeSelector",
+    "selector",
+    "podSelector",
+    "namespaceSelector",
+    "matchLabels",
+    "hard",
+    "resources",
+    "limits",
+    "requests",
+];
 /// Fields under which texts are quantities: the server writes `1024Mi` as `1Gi`.
 const QUANTITIES: &[&str] = &[
     "hard",
@@ -87,7 +98,11 @@ fn differs<'a>(wanted: &'a Value, live: &Value, path: &mut Vec<&'a str>) -> Opti
             if wanted.len() != live.len() {
                 return here(path);
             }
-            wanted.iter().zip(live).find_map(|(w, l)| differs(w, l, path))
+            // An item is no map of that name: the items of a LimitRange's `limits` get defaults.
+            path.push("[]");
+            let found = wanted.iter().zip(live).find_map(|(w, l)| differs(w, l, path));
+            path.pop();
+            found
         }
         (wanted, live) if wanted == live => None,
         (wanted, live) if is_quantity(path) && same_quantity(wanted, live) => None,
@@ -289,6 +304,27 @@ mod tests {
             patch(&wanted, Some(&live), "u"),
             json!({"metadata": {"uid": "u"}, "spec": {"nodeSelector": {"region": "eu", "disk": null}}})
         );
+    }
+
+    #[test]
+    fn defaults_of_a_limit_range_are_no_drift() {
+        let wanted = json!({"spec": {"limits": [{"type": "Container", "max": {"cpu": "2"}}]}});
+        let live = json!({"spec": {"limits": [{"type": "Container", "max": {"cpu": "2"}, "default": {"cpu": "2"}}]}});
+        assert_eq!(difference(&wanted, &live), None);
+    }
+
+    #[test]
+    fn a_limit_that_somebody_added_to_a_container_is_drift() {
+        let container = |resources: Value| json!({"containers": [{"name": "a", "resources": resources}]});
+        let wanted = container(json!({"requests": {"cpu": "100m"}}));
+        let with_default = container(json!({"requests": {"cpu": "0.1"}}));
+        assert_eq!(difference(&wanted, &with_default), None);
+        for added in [
+            json!({"requests": {"cpu": "100m"}, "limits": {"cpu": "1"}}),
+            json!({"requests": {"cpu": "100m", "memory": "1Gi"}}),
+        ] {
+            assert!(difference(&wanted, &container(added)).is_some());
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{pass::Pass, trouble::Trouble};
 use crate::{
     adapters::kube::events::Severity,
     domain::{
-        ids::{PartId, RunId},
+        ids::RunId,
         ledger::{Event, LedgerState},
         names,
         volume_facts::Loss,
@@ -106,22 +106,18 @@ async fn decide(pass: &Pass<'_>, annotation: &str, event: Result<Event, String>)
 pub fn messages(losses: &[Loss]) -> std::collections::BTreeMap<String, String> {
     losses
         .iter()
-        .map(|loss| (loss.volume.to_string(), message(&loss.volume, loss)))
+        .map(|loss| (loss.volume.to_string(), message(loss)))
         .collect()
 }
 
-fn message(volume: &PartId, loss: &Loss) -> String {
-    let what = match &loss.present_uid {
+fn message(loss: &Loss) -> String {
+    match &loss.present_uid {
         Some(present) => format!(
-            "claim {volume} ({}) held data and was replaced by {present}",
+            "its claim {} held data and was replaced by {present}",
             loss.lost_uid
         ),
-        None => format!("claim {volume} ({}) held data and is gone", loss.lost_uid),
-    };
-    format!(
-        "{what}: its workload stays at 0 replicas, nothing is copied or pruned, until an OrgRestore succeeds or a person accepts the loss (annotate the TrayOrg: {}={volume})",
-        names::ANNOTATION_ACCEPT_DATA_LOSS
-    )
+        None => format!("its claim {} held data and is gone", loss.lost_uid),
+    }
 }
 
 #[cfg(test)]

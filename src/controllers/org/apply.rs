@@ -96,16 +96,24 @@ fn is_immutable(id: &ChildId, message: &str) -> bool {
     id.kind == ChildKind::StatefulSet && message.contains("updates to statefulset spec for fields other than")
 }
 
+/// What the status says of an error; one of the way to the API server is nobody's obstacle but tried again.
 fn obstacle(error: &ApplyError) -> Result<Obstacle, Failure> {
-    let reason = match error {
-        ApplyError::Foreign(_) => reasons::NAMESPACE_TAKEN,
-        ApplyError::Refused { .. } => reasons::APPLY_REFUSED,
-        ApplyError::Failed { .. } => return Err(Failure::retry(error.to_string())),
+    let (reason, passing) = match error {
+        ApplyError::Foreign(_) => (reasons::NAMESPACE_TAKEN, false),
+        ApplyError::Refused { .. } => (reasons::APPLY_REFUSED, false),
+        // A quota, a policy, or a right that was not granted yet: the object is good, and may be let in later.
+        ApplyError::Failed { source, .. } => match &**source {
+            kube::Error::Api(status) if status.code == 403 && status.message.contains("exceeded quota") => {
+                (reasons::QUOTA_EXCEEDED, true)
+            }
+            kube::Error::Api(status) if status.code == 403 => (reasons::APPLY_REFUSED, true),
+            _ => return Err(Failure::retry(error.to_string())),
+        },
     };
     Ok(Obstacle {
         reason,
         message: error.to_string(),
-        passing: false,
+        passing,
     })
 }
 
@@ -151,4 +159,71 @@ pub fn running(observed: &[Arc<crate::adapters::kube::child::ChildFact>]) -> Vec
             ChildKind::PodDisruptionBudget,
         ]),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim() -> ChildId {
+        ChildId {
+            kind: ChildKind::PersistentVolumeClaim,
+            namespace: "n".into(),
+            name: "data-db-0".into(),
+        }
+    }
+    fn failed(code: u16, message: &str) -> ApplyError {
+        let status = kube::core::Status {
+            code,
+            message: message.into(),
+            ..kube::core::Status::default()
+        };
+        ApplyError::Failed {
+            id: claim(),
+            source: Box::new(kube::Error::Api(Box::new(status))),
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_and_an_api_server_that_is_away_is_asked_again() {
+        for (error, reason, passing) in [
+            (
+                failed(403, "exceeded quota: tray-objects"),
+                reasons::QUOTA_EXCEEDED,
+                true,
+            ),
+            (failed(403, "no"), reasons::APPLY_REFUSED, true),
+            (
+                ApplyError::Refused {
+                    id: claim(),
+                    message: "no".into(),
+                },
+                reasons::APPLY_REFUSED,
+                false,
+            ),
+            (ApplyError::Foreign(claim()), reasons::NAMESPACE_TAKEN, false),
+        ] {
+            let told = obstacle(&error).unwrap();
+            assert_eq!((told.reason, told.passing), (reason, passing), "{error}");
+            assert!(told.message.contains("data-db-0"), "{}", told.message);
+        }
+        assert!(matches!(
+            obstacle(&failed(500, "away")),
+            Err(Failure::Retry { .. })
+        ));
+    }
+
+    #[test]
+    fn claims_quotas_accounts_and_others_bindings_are_never_removed() {
+        let id = |kind, name: &str| ChildId {
+            kind,
+            namespace: "n".into(),
+            name: name.into(),
+        };
+        assert!(!is_removable(&claim()));
+        assert!(!is_removable(&id(ChildKind::Namespace, "n")));
+        assert!(!is_removable(&id(ChildKind::RoleBinding, "tray-restore")));
+        assert!(is_removable(&id(ChildKind::RoleBinding, "tray-viewers")));
+        assert!(is_removable(&id(ChildKind::StatefulSet, "db")));
+    }
 }

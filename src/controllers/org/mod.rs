@@ -24,7 +24,7 @@ use crate::{
         conditions::{reasons, types},
         trayorg::TrayOrgStatus,
     },
-    controllers::conditions::{ConditionFact, find},
+    controllers::conditions::find,
     domain::names,
 };
 
@@ -42,6 +42,9 @@ mod tests;
 
 /// How long a status waits for what is merely on its way, so that it is written once.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// When an obstacle that goes away by itself is looked at again, even if nothing changes.
+const LATER: Duration = Duration::from_secs(15);
 
 /// Reconciles TrayOrgs; keys are their names.
 #[derive(Default)]
@@ -109,12 +112,8 @@ async fn carry_out(ctx: &Context, observed: &Observed, valid: &Valid) -> Result<
     ctx.cluster.set_finalizer(org, names::FINALIZER_ORG, true).await?;
     let refused = apply::apply(ctx, observed, valid, &valid.region.spec).await?;
     let children = ctx.index.children.of(&org.name_any());
-    let workloads = if valid.suspended {
-        let message = "nothing runs while spec.lifecycle.state is Suspended";
-        ConditionFact::new(false, reasons::SUSPENDED, message)
-    } else {
-        health::workloads(&valid.effective.workloads, &children, &observed.pods)
-    };
+    let workloads = situation::why_stopped(&situation::of(observed, valid))
+        .unwrap_or_else(|| health::workloads(&valid.effective.workloads, &children, &observed.pods));
     Ok(Findings {
         residency: health::residency(&observed.pods, &valid.placement.region),
         workloads,
@@ -167,12 +166,11 @@ impl OrgDriver {
             .get(name)
             .map(|region| concerns::region_mark(&region));
         let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
-        match mark {
-            Some(mark) => regions.insert(name.to_owned(), mark.clone()) != Some(mark),
-            None => {
-                regions.remove(name);
-                true
-            }
+        if let Some(mark) = mark {
+            regions.insert(name.to_owned(), mark.clone()) != Some(mark)
+        } else {
+            regions.remove(name);
+            true
         }
     }
 
@@ -219,7 +217,7 @@ async fn tell(ctx: &Context, observed: &Observed, status: &TrayOrgStatus) {
 impl From<Obstacle> for Failure {
     fn from(obstacle: Obstacle) -> Self {
         if obstacle.passing {
-            Self::wait(obstacle.reason, obstacle.message, Duration::from_mins(1))
+            Self::wait(obstacle.reason, obstacle.message, LATER)
         } else {
             Self::stall(obstacle.reason, obstacle.message)
         }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::{observe::Observed, validate::Valid};
 use crate::{
     adapters::kube::child::Observed as Seen,
-    api::conditions::types,
-    controllers::conditions::is_true,
+    api::conditions::{reasons, types},
+    controllers::conditions::{ConditionFact, is_true},
     domain::replicas::Situation,
     resources::{child::ChildKind, org::claim},
 };
@@ -23,6 +23,27 @@ pub fn of(observed: &Observed, valid: &Valid) -> Situation {
         restoring: observed.facts.restoring.is_some(),
         lost_claims,
     }
+}
+
+/// Why workloads that are meant to run do not; none where nothing keeps them.
+pub fn why_stopped(situation: &Situation) -> Option<ConditionFact> {
+    let (reason, message) = if situation.suspended {
+        let message = "nothing runs while spec.lifecycle.state is Suspended";
+        (reasons::SUSPENDED, message.to_owned())
+    } else if situation.restoring {
+        let message = "nothing runs until the restore has filled the volumes";
+        (reasons::RESTORING, message.to_owned())
+    } else if situation.lost_claims.is_empty() {
+        return None;
+    } else {
+        let claims: Vec<&str> = situation.lost_claims.iter().map(String::as_str).collect();
+        let message = format!(
+            "the workloads of {} are stopped: their data is lost",
+            claims.join(", ")
+        );
+        (reasons::VOLUME_REPLACED, message)
+    };
+    Some(ConditionFact::new(false, reason, message))
 }
 
 fn lost_is_recorded(observed: &Observed) -> bool {

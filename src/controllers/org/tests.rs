@@ -429,7 +429,12 @@ fn lost_data_stops_its_workload_and_asks_for_a_person() {
     world.facts.set_lost(&ID.parse().unwrap(), lost);
     let situation = situation::of(&world.observed(), &world.valid());
     assert_eq!(situation.lost_claims.iter().collect::<Vec<_>>(), ["data-db-0"]);
-    let told = world.status(&fact(true, "AsSpecified"));
+    let stopped = situation::why_stopped(&situation).unwrap();
+    assert!(
+        stopped.status == Truth::False && stopped.message.contains("data-db-0"),
+        "{stopped:?}"
+    );
+    let told = world.status(&stopped);
     assert_eq!(reason_of(&told, types::STALLED), said("True", "VolumeReplaced"));
     let message = &find(&told.conditions, types::DATA_LOST).unwrap().message;
     assert!(

@@ -144,6 +144,7 @@ mod tests {
     use super::*;
     use crate::resources::org::fixtures;
 
+    #[expect(clippy::unnecessary_wraps, reason = "what the fields of a quota are")]
     fn quantity(text: &str) -> Option<Quantity> {
         Some(Quantity(text.to_owned()))
     }

@@ -96,9 +96,11 @@ pub async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Tr
         .await;
     };
     pass.lock(&holder("OrgRestore", &restore.name_any())).await?;
+    // Once the claims are filled the workloads may start: that is what is waited for from then on.
+    let filled = state.filled.contains_key(&ledger_name(restore));
     pass.ctx
         .backup_facts
-        .set_restoring(pass.subject.org_id(), Some(restore.name_any()));
+        .set_restoring(pass.subject.org_id(), (!filled).then(|| restore.name_any()));
 
     let jobs = pass
         .jobs(pass.subject.namespace())
@@ -133,8 +135,8 @@ pub async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Tr
         Step::WaitForMovers => renew(pass, restore, manifest, &jobs).await?,
         Step::RecordFilled => {
             record_filled(pass, restore, manifest).await?;
-            pass.ctx.backup_facts.set_restoring(pass.subject.org_id(), None);
-            LOOK
+            // The next look finds that nothing is lost any more, which lets the workloads start.
+            Duration::ZERO
         }
         Step::Succeed => return end(pass, restore, &status, Ok(())).await,
         Step::Fail(why) => return end(pass, restore, &status, Err((reasons::MOVER_FAILED, why))).await,

@@ -1,0 +1,114 @@
+//! The manifests of `examples/` on the local cluster: what they leave to their reader is filled in from the stand-in's facts.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::aws::{Facts, Place};
+use crate::cluster::Cluster;
+use crate::error::{Error, Result};
+use crate::paths::workspace;
+use crate::wait;
+
+/// The orgs of `examples/orgs/`, by file name.
+pub const ORGS: [&str; 3] = ["acme-eu", "globex-us", "initech-apac"];
+
+/// Applies the policies and the Regions, and waits until every Region is Ready.
+pub fn apply_platform(cluster: &Cluster) -> Result<()> {
+    apply(cluster, &read(cluster, "policies.yaml")?)?;
+    let facts = Facts::read(cluster.dir())?;
+    let mut regions = read(cluster, "regions.yaml")?;
+    for region in &mut regions {
+        let name = region["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let place = facts.places.get(&name).ok_or_else(|| Error::Unexpected {
+            what: "examples/regions.yaml".into(),
+            detail: format!("the stand-in has no place for the Region {name}"),
+        })?;
+        fill_in(region, place, &facts);
+    }
+    apply(cluster, &regions)?;
+    await_ready(cluster, "region", None, Duration::from_secs(60))
+}
+
+/// The TrayOrg of `examples/orgs/<file>.yaml`.
+pub fn org(cluster: &Cluster, file: &str) -> Result<Value> {
+    let found = read(cluster, &format!("orgs/{file}.yaml"))?;
+    let org = found.into_iter().find(|object| object["kind"] == "TrayOrg");
+    org.ok_or_else(|| Error::Unexpected {
+        what: format!("examples/orgs/{file}.yaml"),
+        detail: "it holds no TrayOrg".into(),
+    })
+}
+
+/// Applies objects as a person would.
+pub fn apply(cluster: &Cluster, objects: &[Value]) -> Result<()> {
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+    let apply = cluster.kubectl(["apply", "--filename=-"]);
+    apply.input(list.to_string()).run().map(drop)
+}
+
+/// Waits until the object `name` of `kind`, or all of them, is Ready for what its spec says now.
+pub fn await_ready(cluster: &Cluster, kind: &str, name: Option<&str>, deadline: Duration) -> Result<()> {
+    let get = cluster.kubectl(["get", kind, "--output=json"]).args(name);
+    let what = format!("{kind} {} did not become Ready", name.unwrap_or("(all)"));
+    wait::until(&what, deadline, &cluster.dir().logs(), || {
+        let answer: Value = serde_json::from_str(&get.run()?).map_err(Error::unexpected("kubectl get"))?;
+        let ready = match answer["items"].as_array() {
+            Some(items) => !items.is_empty() && items.iter().all(is_ready),
+            None => is_ready(&answer),
+        };
+        Ok(ready.then_some(()))
+    })
+}
+
+fn is_ready(object: &Value) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    object["status"]["observedGeneration"] == object["metadata"]["generation"]
+        && conditions.is_some_and(|conditions| {
+            conditions
+                .iter()
+                .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+        })
+}
+
+/// Reads one file of `examples/`. kubectl does it, so that the manifests are read as they will be.
+fn read(cluster: &Cluster, file: &str) -> Result<Vec<Value>> {
+    let path = workspace().join("examples").join(file);
+    let text = cluster
+        .kubectl(["create", "--dry-run=client", "--output=json"])
+        .flag("filename", &path)
+        .run()?;
+    let objects = serde_json::Deserializer::from_str(&text).into_iter();
+    objects
+        .collect::<Result<_, _>>()
+        .map_err(Error::unexpected(path.display().to_string()))
+}
+
+fn fill_in(region: &mut Value, place: &Place, facts: &Facts) {
+    let backup = &mut region["spec"]["backup"];
+    backup["bucket"] = json!(place.bucket);
+    backup["bucketOwner"] = json!(place.bucket_owner);
+    backup["cloudRegion"] = json!(place.bucket_region);
+    backup["kms"]["ledgerKeyArn"] = json!(place.ledger_key_arn);
+    backup["moverRoleArn"] = json!(facts.mover_role_arn);
+    let endpoint = &facts.endpoint;
+    backup["endpoints"] = json!({"s3": endpoint, "kms": endpoint, "sts": endpoint});
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_ready_only_for_the_spec_that_was_looked_at() {
+        let object = |observed: i64, status: &str| {
+            json!({"metadata": {"generation": 2}, "status": {
+                "observedGeneration": observed,
+                "conditions": [{"type": "Placed", "status": "True"}, {"type": "Ready", "status": status}],
+            }})
+        };
+        assert!(is_ready(&object(2, "True")));
+        assert!(!is_ready(&object(1, "True")) && !is_ready(&object(2, "False")));
+        assert!(!is_ready(&json!({"metadata": {"generation": 2}})));
+    }
+}
