@@ -7,12 +7,13 @@ use sha2::Sha256;
 use tray_engine::RepositoryKey;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::domain::ids::{KmsKeyArn, PartId, RunId};
+use crate::domain::{
+    ids::{KmsKeyArn, PartId, RunId},
+    session_policy::MASTER_KEY_PURPOSE,
+};
 
 /// Bytes of a master key.
 pub const MASTER_KEY_BYTES: usize = 64;
-/// What a wrapped master key says its purpose is, in its object and in the KMS context.
-pub const MASTER_KEY_PURPOSE: &str = "master-key";
 /// Version of the wrapped key's object that this code reads.
 const FORMAT_VERSION: u32 = 1;
 

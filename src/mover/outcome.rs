@@ -6,11 +6,17 @@ use crate::domain::mover_task::MoverOutcome;
 
 /// What the kubelet keeps of a termination message.
 const LARGEST: usize = 4096;
+/// Entries of a list that could fit at the very most: a longer one is cut to this before it is measured.
+const MOST: usize = 256;
 
 /// The outcome as JSON that fits. Lists lose their end, which a last line says; a long message loses its end.
 pub fn encode(outcome: &MoverOutcome) -> String {
     let mut outcome = outcome.clone();
     let mut dropped = 0;
+    if let Some(list) = list(&mut outcome) {
+        dropped = list.len().saturating_sub(MOST);
+        list.truncate(MOST);
+    }
     loop {
         let text = serde_json::to_string(&with_note(&outcome, dropped)).unwrap_or_default();
         if text.len() <= LARGEST || !shorten(&mut outcome) {
@@ -88,7 +94,7 @@ mod tests {
             unreachable!("it was this outcome")
         };
         assert!(refused.len() > 50);
-        let more: usize = 500 - (refused.len() - 1);
+        let more: usize = 50_000 - (refused.len() - 1);
         assert!(refused.last().unwrap().contains(&format!("and {more} more")));
     }
 
