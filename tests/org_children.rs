@@ -2,6 +2,8 @@
 //! changes or removes is put back without a word about the rest.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
     reason = "clippy knows test functions, not what they call"
 )]
 

@@ -2,6 +2,8 @@
 //! play kubelet and Kubernetes' controllers.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
     reason = "clippy knows test functions, not what they call"
 )]
 
