@@ -27,7 +27,7 @@ fn an_org_is_placed_copied_lost_and_restored() {
     let cluster = support::start();
     let kube = Kube::of(&cluster);
     install::install(&cluster, Progress::start()).unwrap();
-    orgs::apply_examples(&kube, cluster.dir()).unwrap();
+    orgs::apply_examples(&cluster).unwrap();
     for org in &ORGS {
         org.await_ready(&kube).unwrap();
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use self::database::{Commits, Database};
 use self::kube::Kube;
 use self::orgs::{ORGS, Org};
-use self::report::{Report, RestoreReport, SnapshotReport};
+use self::report::{Report, RestoreReport};
 use crate::error::{Error, Result};
 use crate::paths::workspace;
 use crate::{Cluster, Progress, aws, files, install};
@@ -26,110 +26,24 @@ const WEB_MEBIBYTES: u32 = 64;
 
 /// Runs the demo on a running cluster, and writes `target/demo/result.json`.
 pub fn run(cluster: &Cluster, progress: Progress) -> Result<()> {
-    let mut clock = Steps::start(progress);
     let kube = Kube::of(cluster);
+    let mut steps = Steps::start(progress);
+    let mut report = Report::default();
 
     install::install(cluster, progress)?;
-    clock.done("install", "the operator is installed");
-    orgs::apply_examples(&kube, cluster.dir())?;
-    for org in &ORGS {
-        org.await_ready(&kube)?;
-    }
-    clock.done("orgs", "three orgs are Ready");
-
-    let mut report = Report::default();
-    for org in &ORGS {
-        let found = org.report(&kube)?;
-        for pod in &found.pods {
-            println!(
-                "  {:8} {:8} on {} in {}",
-                org.name, pod.name, pod.node, pod.node_region
-            );
-        }
-        report.orgs.push(found);
-    }
-    report.refusal = orgs::try_wrong_region(&kube, &ORGS[0])?;
-    println!("  refused: {}", report.refusal);
-    clock.done("refusal", "a pod in the wrong region was refused");
-
-    let first: Vec<SnapshotReport> = ORGS
-        .iter()
-        .map(|org| org.first_snapshot(&kube))
-        .collect::<Result<_>>()?;
-    for org in &ORGS {
-        org.database(&kube).fill()?;
-        org.fill_web(&kube, WEB_MEBIBYTES)?;
-        org.make_foreign_objects(&kube)?;
-    }
-    clock.done("fill", "databases and web volumes are filled");
-
-    let mut logs = Vec::new();
-    let mut commits: BTreeMap<&str, Commits> = BTreeMap::new();
-    for (round, name) in [(1, "first"), (2, "second")] {
-        let mut writers = Vec::new();
-        for org in &ORGS {
-            if round == 2 {
-                org.database(&kube).change()?;
-            }
-            writers.push((
-                org,
-                org.database(&kube)
-                    .start_writer(&cluster.dir().log(&format!("writer-{}", org.name)))?,
-            ));
-        }
-        for org in &ORGS {
-            org.ask_snapshot(&kube, &format!("{}-{name}", org.name))?;
-        }
-        for org in &ORGS {
-            let snapshot = org.await_snapshot(&kube, &format!("{}-{name}", org.name))?;
-            println!(
-                "  {:8} read {:>6.1} MiB, added {:>6.1} MiB in {} s, in {}",
-                org.name,
-                mebibytes(snapshot.bytes_read),
-                mebibytes(snapshot.bytes_added),
-                snapshot.seconds,
-                snapshot.bucket_region
-            );
-            logs.push((org.name, snapshot));
-        }
-        for (org, writer) in writers {
-            commits.entry(org.name).or_default().append(writer.stop()?);
-        }
-        clock.done(
-            &format!("snapshot-{round}"),
-            "every org has a snapshot, taken under a writer",
-        );
-    }
-    for (org, first) in report.orgs.iter_mut().zip(first) {
-        org.snapshots.push(first);
-        let of_org = logs
-            .iter()
-            .filter(|(name, _)| *name == org.name)
-            .map(|(_, snapshot)| snapshot.clone());
-        org.snapshots.extend(of_org);
-    }
-
-    let victim = ORGS
-        .iter()
-        .find(|org| org.name == VICTIM)
-        .ok_or_else(|| unexpected("the orgs", "none to restore"))?;
-    let acknowledged = commits.remove(VICTIM).unwrap_or_default();
-    let restore = lose_and_restore(&kube, victim, &acknowledged, &mut clock)?;
-    if let Some(org) = report.orgs.iter_mut().find(|org| org.name == VICTIM) {
-        org.restore = Some(restore);
-    }
-
-    let by_root = aws::root_requests(cluster.dir())?;
-    if !by_root.is_empty() {
-        return Err(unexpected(
-            "the AWS stand-in's log",
-            &format!("a root key was used: {}", by_root.join(", ")),
-        ));
-    }
+    steps.done("install", "the operator is installed");
+    place(cluster, &kube, &mut report, &mut steps)?;
+    fill(&kube, &mut report, &mut steps)?;
+    let commits = copy_under_writers(cluster, &kube, &mut report, &mut steps)?;
     for (org, found) in ORGS.iter().zip(&mut report.orgs) {
+        if org.name == VICTIM {
+            found.restore = Some(lose_and_restore(&kube, org, &commits, &mut steps)?);
+        }
         org.verdicts(&kube, found)?;
     }
-    report.seconds = clock.seconds;
+    refuse_root_keys(cluster)?;
+
+    report.seconds = steps.seconds;
     let folder = workspace().join("target/demo");
     files::make_dir(&folder)?;
     report.write(&folder.join("result.json"))?;
@@ -139,6 +53,104 @@ pub fn run(cluster: &Cluster, progress: Progress) -> Result<()> {
         folder.join("result.json").display()
     ));
     Ok(())
+}
+
+/// Three orgs in three regions, and a pod that is tried elsewhere.
+fn place(cluster: &Cluster, kube: &Kube, report: &mut Report, steps: &mut Steps) -> Result<()> {
+    orgs::apply_examples(cluster)?;
+    for org in &ORGS {
+        org.await_ready(kube)?;
+    }
+    steps.done("orgs", "three orgs are Ready");
+    for org in &ORGS {
+        let found = org.report(kube)?;
+        for pod in &found.pods {
+            println!(
+                "  {:8} {:8} on {} in {}",
+                org.name, pod.name, pod.node, pod.node_region
+            );
+        }
+        report.orgs.push(found);
+    }
+    report.refusal = orgs::try_wrong_region(kube, &ORGS[0])?;
+    println!("  {}", report.refusal);
+    steps.done("refusal", "a pod in the wrong region was refused");
+    Ok(())
+}
+
+/// Data in every volume, and objects that the operator never made. Before it, the snapshot that each org gets by itself.
+fn fill(kube: &Kube, report: &mut Report, steps: &mut Steps) -> Result<()> {
+    for (org, found) in ORGS.iter().zip(&mut report.orgs) {
+        found.snapshots.push(org.first_snapshot(kube)?);
+    }
+    steps.done("first-snapshot", "every org has its first snapshot");
+    for org in &ORGS {
+        org.database(kube).fill()?;
+        org.fill_web(kube, WEB_MEBIBYTES)?;
+        org.make_foreign_objects(kube)?;
+    }
+    steps.done("fill", "databases and web volumes are filled");
+    Ok(())
+}
+
+/// Two snapshots of every org while a writer commits rows; between them one row in a hundred changes. Returns what the
+/// writer of [`VICTIM`] committed when.
+fn copy_under_writers(
+    cluster: &Cluster,
+    kube: &Kube,
+    report: &mut Report,
+    steps: &mut Steps,
+) -> Result<Commits> {
+    let mut commits = Commits::default();
+    for round in ["first", "second"] {
+        let mut writers = Vec::new();
+        for org in &ORGS {
+            let database = org.database(kube);
+            if round == "second" {
+                database.change()?;
+            }
+            let log = cluster.dir().log(&format!("writer-{}", org.name));
+            writers.push((org.name, database.start_writer(&log)?));
+        }
+        for org in &ORGS {
+            org.ask_snapshot(kube, &format!("{}-{round}", org.name))?;
+        }
+        for (org, found) in ORGS.iter().zip(&mut report.orgs) {
+            let snapshot = org.await_snapshot(kube, &format!("{}-{round}", org.name))?;
+            println!(
+                "  {:8} read {:>6.1} MiB, added {:>6.1} MiB in {} s, in {} under {}",
+                org.name,
+                mebibytes(snapshot.bytes_read),
+                mebibytes(snapshot.bytes_added),
+                snapshot.seconds,
+                snapshot.bucket_region,
+                snapshot.kms_key_arn
+            );
+            found.snapshots.push(snapshot);
+        }
+        for (name, writer) in writers {
+            let written = writer.stop()?;
+            if name == VICTIM {
+                commits.append(written);
+            }
+        }
+        let step = format!("{round}-snapshot-under-a-writer");
+        steps.done(
+            &step,
+            &format!("the {round} snapshot under a writer is committed for every org"),
+        );
+    }
+    Ok(commits)
+}
+
+/// After the set-up nothing was asked with a root key.
+fn refuse_root_keys(cluster: &Cluster) -> Result<()> {
+    let by_root = aws::root_requests(cluster.dir())?;
+    if by_root.is_empty() {
+        return Ok(());
+    }
+    let detail = format!("a root key was used: {}", by_root.join(", "));
+    Err(unexpected("the AWS stand-in's log", &detail))
 }
 
 /// Destroys the volumes of an org, restores the newest good run, and compares.

@@ -8,10 +8,9 @@ use super::database::Database;
 use super::kube::{Kube, condition};
 use super::report::{OrgReport, PodReport, SnapshotReport};
 use super::{PATIENCE, unexpected};
-use crate::aws;
+use crate::cluster::Cluster;
 use crate::error::{Error, Result};
-use crate::files;
-use crate::paths::{ClusterDir, workspace};
+use crate::examples;
 
 /// An org of the examples.
 #[derive(Debug, Clone, Copy)]
@@ -49,44 +48,13 @@ pub const ORGS: [Org; 3] = [
 ];
 
 /// Applies the examples as they are, but for what only a platform team knows: keys and endpoints.
-pub fn apply_examples(kube: &Kube, dir: &ClusterDir) -> Result<()> {
-    let examples = workspace().join("examples");
-    kube.apply(&regions(
-        &files::read(&examples.join("regions.yaml"))?,
-        &aws::Facts::read(dir)?,
-    ))?;
-    kube.apply(&files::read(&examples.join("policies.yaml"))?)?;
-    for org in &ORGS {
-        kube.apply(&files::read(
-            &examples.join("orgs").join(format!("{}.yaml", org.file)),
-        )?)?;
-    }
-    Ok(())
-}
-
-/// The regions with the stand-in's keys, role and endpoints.
-fn regions(example: &str, facts: &aws::Facts) -> String {
-    let endpoint = &facts.endpoint;
-    let line = |line: &str| {
-        let indent = &line[..line.len() - line.trim_start().len()];
-        if let Some(key) = line.trim_start().strip_prefix("ledgerKeyArn: ") {
-            let cloud_region = key.split(':').nth(3).unwrap_or_default();
-            let place = facts
-                .places
-                .values()
-                .find(|place| place.bucket_region == cloud_region);
-            return place.map_or(line.to_owned(), |place| {
-                format!("{indent}ledgerKeyArn: {}", place.ledger_key_arn)
-            });
-        }
-        if line.trim_start().starts_with("moverRoleArn: ") {
-            let role = &facts.mover_role_arn;
-            let endpoints = format!("{{s3: '{endpoint}', kms: '{endpoint}', sts: '{endpoint}'}}");
-            return format!("{indent}moverRoleArn: {role}\n{indent}endpoints: {endpoints}");
-        }
-        line.to_owned()
-    };
-    example.lines().map(line).collect::<Vec<_>>().join("\n")
+pub fn apply_examples(cluster: &Cluster) -> Result<()> {
+    examples::apply_platform(cluster)?;
+    let orgs: Vec<Value> = ORGS
+        .iter()
+        .map(|org| examples::org(cluster, org.file))
+        .collect::<Result<_>>()?;
+    examples::apply(cluster, &orgs)
 }
 
 /// Tries a pod of `org` in a region that is not the org's; returns what the API server said.
@@ -325,25 +293,4 @@ fn text(value: &Value) -> String {
 
 fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_example_region_gets_the_keys_and_endpoints_of_the_stand_in() {
-        let facts: aws::Facts = serde_json::from_value(json!({
-            "endpoint": "https://s", "account": "1", "operatorRoleArn": "o", "moverRoleArn": "m",
-            "admin": {"accessKeyId": "a", "secretAccessKey": "s"},
-            "places": {"eu": {"cloudRegion": "eu-west-1", "bucket": "b", "bucketRegion": "eu-central-1", "bucketOwner": "1", "ledgerKeyArn": "K"}},
-        }))
-        .unwrap();
-        let example =
-            "    kms:\n      ledgerKeyArn: arn:aws:kms:eu-central-1:1:key/0\n    moverRoleArn: arn:x\n";
-        assert_eq!(
-            regions(example, &facts),
-            "    kms:\n      ledgerKeyArn: K\n    moverRoleArn: m\n    endpoints: {s3: 'https://s', kms: 'https://s', sts: 'https://s'}"
-        );
-    }
 }

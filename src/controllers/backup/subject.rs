@@ -12,15 +12,13 @@ use crate::{
         index::Index,
     },
     api::{
-        backup_schedule::BackupSchedule,
-        region::{BackupLocation, Region},
-        retention_policy::RetentionPolicy,
-        trayorg::TrayOrg,
+        backup_schedule::BackupSchedule, region::Region, retention_policy::RetentionPolicy, trayorg::TrayOrg,
         workload::Workload,
     },
+    controllers::region::location::bucket_location,
     domain::{
         ids::{KmsKeyArn, OrgId, PartId},
-        mover_task::{self, BucketLocation},
+        mover_task::BucketLocation,
         names,
         volume_facts::PresentClaim,
     },
@@ -69,7 +67,7 @@ impl Subject {
         let mut placement = Placement::new(name, org_id, pinned);
         placement.namespace = status.namespace.clone()?;
         Some(Self {
-            location: location(backup),
+            location: bucket_location(backup),
             ledger_key: backup.kms.ledger_key_arn.parse().ok()?,
             workloads: effective::workloads(&org.spec, &region.spec).ok()?.workloads,
             policy: index.policies.get(&org.spec.retention_policy_ref.name),
@@ -195,21 +193,6 @@ impl Subject {
 /// It runs no more and holds no volume: of a mover only the record is left.
 fn ended(pod: &PodFact) -> bool {
     matches!(pod.phase.as_str(), "Succeeded" | "Failed")
-}
-
-/// The bucket of a Region's backups.
-pub fn location(backup: &BackupLocation) -> BucketLocation {
-    BucketLocation {
-        bucket: backup.bucket.clone(),
-        bucket_owner: backup.bucket_owner.clone(),
-        cloud_region: backup.cloud_region.clone(),
-        prefix: backup.prefix.clone(),
-        endpoints: mover_task::Endpoints {
-            s3: backup.endpoints.s3.clone(),
-            kms: backup.endpoints.kms.clone(),
-            sts: backup.endpoints.sts.clone(),
-        },
-    }
 }
 
 /// The holder of an org's repositories in the words of the lock: `<kind>/<name>`.
