@@ -22,7 +22,7 @@ check: lint dependencies unused advisories docs generated ## Format, lints, depe
 
 lint:
 	cargo fmt --all --check
-	cargo check --workspace --all-targets --locked
+	cargo clippy --workspace --all-targets --locked -- --deny warnings
 
 docs:
 	# The private items are documented too, so links to them lead somewhere.

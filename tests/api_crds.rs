@@ -1,5 +1,10 @@
 //! The CRDs in the repository are those of the code, and their schemas are complete.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy knows test functions, not what they call"
+)]
+
 use std::{fs, path::Path};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
