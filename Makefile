@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check lint docs dependencies unused advisories generated test prepare cluster-up cluster-down install bench bench-engine bench-orgs generate
+.PHONY: help demo check lint docs dependencies unused advisories generated test prepare cluster-up cluster-down install bench bench-engine bench-orgs generate
 
 # Programs and images that are built once, outside the checkout.
 CACHE := $(or $(TRAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tray-operator)
@@ -14,6 +14,9 @@ E2E := cargo build --quiet --workspace --locked --bin tray-e2e && $(TARGET)/debu
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: ## The main job end to end on a local cluster (Linux, root); KEEP=1 leaves it running
+	$(E2E) demo $(if $(KEEP),--keep)
 
 check: lint dependencies unused advisories docs generated ## Format, lints, dependencies, documentation, generated files
 

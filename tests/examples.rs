@@ -1,4 +1,10 @@
 //! The manifests in `examples/`: each is read as the type it is, keeps the rules, and is what the documentation says.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "clippy knows test functions, not what they call"
+)]
 
 mod support;
 

@@ -1,5 +1,11 @@
 //! An org's children on a real API server: it takes every one, gives each back as it was rendered, and what somebody
 //! changes or removes is put back without a word about the rest.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "clippy knows test functions, not what they call"
+)]
 
 mod support;
 

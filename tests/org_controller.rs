@@ -1,5 +1,11 @@
 //! The TrayOrg controller on a real API server, with the operator's own rights and under the chart's policies. The tests
 //! play kubelet and Kubernetes' controllers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "clippy knows test functions, not what they call"
+)]
 
 mod support;
 

@@ -1,4 +1,10 @@
 //! How much the operator asks of the API server for one org: alone in its process, since requests are counted.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "clippy knows test functions, not what they call"
+)]
 
 mod support;
 

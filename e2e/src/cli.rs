@@ -19,6 +19,14 @@ pub enum Command {
     Cluster(ClusterCommand),
     /// Build the operator and its image, load it on all nodes and install the chart with Helm.
     Install(Place),
+    /// The main job from end to end on a cluster of its own: three orgs, snapshots under a writer, a loss, a restore.
+    Demo {
+        #[command(flatten)]
+        place: Place,
+        /// Leave everything running at the end.
+        #[arg(long)]
+        keep: bool,
+    },
     /// With the operator installed: make orgs and print what they cost: seconds, requests, memory.
     Bench(Place),
     /// What the harness starts itself as, inside namespaces.

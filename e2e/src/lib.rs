@@ -8,6 +8,7 @@ pub mod aws;
 pub mod bench;
 pub mod cgroups;
 pub mod cluster;
+pub mod demo;
 pub mod error;
 pub mod examples;
 pub mod files;

@@ -9,7 +9,9 @@ use tray_e2e::audit::{AuditLog, Mark};
 use tray_e2e::error::{Error, Result};
 use tray_e2e::inside::{init, supervise};
 use tray_e2e::tools::Toolbox;
-use tray_e2e::{Cache, Cluster, ClusterDir, Lifetime, Program, Progress, bench, cluster, image, install};
+use tray_e2e::{
+    Cache, Cluster, ClusterDir, Lifetime, Program, Progress, bench, cluster, demo, image, install,
+};
 
 use crate::cli::{Cli, ClusterCommand, Command, InternalCommand, Place};
 
@@ -19,6 +21,7 @@ fn main() -> ExitCode {
         Command::Install(place) => place
             .open()
             .and_then(|cluster| install::install(&cluster, Progress::start())),
+        Command::Demo { place, keep } => run_demo(&place, keep),
         Command::Bench(place) => place
             .open()
             .and_then(|cluster| bench::run(&cluster, Progress::start()))
@@ -90,6 +93,26 @@ fn run_cluster(command: ClusterCommand) -> Result<()> {
         }
         ClusterCommand::LoadImage { place, archive } => place.open()?.load_image(&archive),
     }
+}
+
+fn run_demo(place: &Place, keep: bool) -> Result<()> {
+    let (dir, cache) = place.resolve()?;
+    let progress = Progress::start();
+    let lifetime = if keep { Lifetime::Detached } else { Lifetime::Bound };
+    Cluster::down(&dir)?;
+    let cluster = Cluster::up(&dir, &cache, lifetime, progress)?;
+    demo::run(&cluster, progress)?;
+    if keep {
+        println!("everything is left running; to look around:");
+        println!("  export KUBECONFIG={}", cluster.dir().kubeconfig().display());
+        println!(
+            "  export PATH={}:$PATH",
+            cluster.tools().folder_of("kubectl").display()
+        );
+        println!("  kubectl get trayorgs,orgsnapshots,orgrestores,regions");
+        println!("  make cluster-down   # when you are done");
+    }
+    Ok(())
 }
 
 fn run_internal(command: InternalCommand) -> Result<()> {

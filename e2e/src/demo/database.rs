@@ -28,13 +28,33 @@ pub struct Database {
 impl Database {
     /// In that pod.
     pub fn new(kube: &Kube, namespace: &str, pod: &str) -> Self {
-        Self { kube: kube.clone(), namespace: namespace.to_owned(), pod: pod.to_owned() }
+        Self {
+            kube: kube.clone(),
+            namespace: namespace.to_owned(),
+            pod: pod.to_owned(),
+        }
     }
 
     /// Runs SQL and returns bare values.
     pub fn query(&self, sql: &str) -> Result<String> {
-        let command = ["psql", "-U", "postgres", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql];
-        Ok(self.kube.exec(&self.namespace, &self.pod, &command)?.trim().to_owned())
+        let command = [
+            "psql",
+            "-U",
+            "postgres",
+            "-X",
+            "-q",
+            "-A",
+            "-t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-c",
+            sql,
+        ];
+        Ok(self
+            .kube
+            .exec(&self.namespace, &self.pod, &command)?
+            .trim()
+            .to_owned())
     }
 
     /// Makes the tables and [`WORKFLOW_RUNS`] rows that look like real ones.
@@ -70,9 +90,10 @@ impl Database {
             "select count(*) || ' ' || md5(coalesce(string_agg(n || '@' || at::text, ',' order by n), ''))
              from heartbeat where n <= {upto}"
         ))?;
-        let (count, checksum) = answer
-            .split_once(' ')
-            .ok_or_else(|| Error::Unexpected { what: "the heartbeat query".to_owned(), detail: answer.clone() })?;
+        let (count, checksum) = answer.split_once(' ').ok_or_else(|| Error::Unexpected {
+            what: "the heartbeat query".to_owned(),
+            detail: answer.clone(),
+        })?;
         Ok((number(count)?, checksum.to_owned()))
     }
 
@@ -104,7 +125,20 @@ impl Database {
     pub fn start_writer(&self, log: &std::path::Path) -> Result<Writer> {
         let first = self.highest_heartbeat()?.0 + 1;
         let program = self.kube.program(&[
-            "exec", "-i", "-n", &self.namespace, &self.pod, "--", "psql", "-U", "postgres", "-X", "-q", "-A", "-t", "-v",
+            "exec",
+            "-i",
+            "-n",
+            &self.namespace,
+            &self.pod,
+            "--",
+            "psql",
+            "-U",
+            "postgres",
+            "-X",
+            "-q",
+            "-A",
+            "-t",
+            "-v",
             "ON_ERROR_STOP=1",
         ]);
         Writer::start(program.spawn_piped(log)?, first)
@@ -112,7 +146,8 @@ impl Database {
 }
 
 fn number(text: &str) -> Result<u64> {
-    text.parse().map_err(Error::unexpected(format!("the number {text:?}")))
+    text.parse()
+        .map_err(Error::unexpected(format!("the number {text:?}")))
 }
 
 /// A row whose commit was acknowledged.
@@ -132,7 +167,10 @@ pub struct Writer {
 impl Writer {
     fn start(mut psql: Child, first: u64) -> Result<Self> {
         let (Some(mut input), Some(output)) = (psql.stdin.take(), psql.stdout.take()) else {
-            return Err(Error::Unexpected { what: "psql".to_owned(), detail: "it has no pipes".to_owned() });
+            return Err(Error::Unexpected {
+                what: "psql".to_owned(),
+                detail: "it has no pipes".to_owned(),
+            });
         };
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(Mutex::new(Vec::new()));
@@ -148,7 +186,10 @@ impl Writer {
                 writeln!(input, "insert into heartbeat (n) values ({n}) returning n;").map_err(failed)?;
                 match lines.next() {
                     Some(Ok(answer)) if answer.trim() == n.to_string() => {
-                        #[expect(clippy::disallowed_methods, reason = "the moment of an acknowledgement is the fact itself")]
+                        #[expect(
+                            clippy::disallowed_methods,
+                            reason = "the moment of an acknowledgement is the fact itself"
+                        )]
                         let at = SystemTime::now();
                         if let Ok(mut rows) = committed.lock() {
                             rows.push(Acknowledged { n, at });
@@ -163,7 +204,11 @@ impl Writer {
             psql.wait().map_err(failed)?;
             Ok(())
         });
-        Ok(Self { stop, acknowledged, thread: Some(thread) })
+        Ok(Self {
+            stop,
+            acknowledged,
+            thread: Some(thread),
+        })
     }
 
     /// Ends it and returns the record of its commits.
@@ -175,7 +220,11 @@ impl Writer {
                 detail: "its thread ended badly".to_owned(),
             })??;
         }
-        let rows = self.acknowledged.lock().map(|rows| rows.clone()).unwrap_or_default();
+        let rows = self
+            .acknowledged
+            .lock()
+            .map(|rows| rows.clone())
+            .unwrap_or_default();
         Ok(Commits(rows))
     }
 }
@@ -192,7 +241,12 @@ impl Commits {
 
     /// The highest row that was acknowledged before `at`; 0 for none.
     pub fn before(&self, at: SystemTime) -> u64 {
-        self.0.iter().filter(|row| row.at < at).map(|row| row.n).max().unwrap_or_default()
+        self.0
+            .iter()
+            .filter(|row| row.at < at)
+            .map(|row| row.n)
+            .max()
+            .unwrap_or_default()
     }
 
     /// The highest row that was acknowledged; 0 for none.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
+    Cluster,
     error::{Error, Result},
     paths::ClusterDir,
     process::Program,
@@ -24,6 +25,11 @@ impl Kube {
         Self { kubectl, dir }
     }
 
+    /// As the administrator of `cluster`.
+    pub fn of(cluster: &Cluster) -> Self {
+        Self::new(cluster.kubectl::<&str>([]), cluster.dir().clone())
+    }
+
     /// Runs it and returns what it printed.
     pub fn run(&self, args: &[&str]) -> Result<String> {
         self.kubectl.clone().args(args).run()
@@ -36,25 +42,44 @@ impl Kube {
 
     /// Applies manifests.
     pub fn apply(&self, manifests: &str) -> Result<String> {
-        self.kubectl.clone().args(["apply", "--server-side", "--force-conflicts", "-f", "-"]).input(manifests).run()
+        self.kubectl
+            .clone()
+            .args(["apply", "--server-side", "--force-conflicts", "-f", "-"])
+            .input(manifests)
+            .run()
     }
 
     /// Creates one object and returns it.
     pub fn create(&self, object: &Value) -> Result<Value> {
-        let text = self.kubectl.clone().args(["create", "-o", "json", "-f", "-"]).input(object.to_string()).run()?;
+        let text = self
+            .kubectl
+            .clone()
+            .args(["create", "-o", "json", "-f", "-"])
+            .input(object.to_string())
+            .run()?;
         parse("kubectl create", &text)
     }
 
     /// An object or a list, as JSON.
     pub fn get(&self, args: &[&str]) -> Result<Value> {
-        let text = self.kubectl.clone().arg("get").args(args).args(["-o", "json"]).run()?;
+        let text = self
+            .kubectl
+            .clone()
+            .arg("get")
+            .args(args)
+            .args(["-o", "json"])
+            .run()?;
         parse("kubectl get", &text)
     }
 
     /// The items of a list.
     pub fn list(&self, args: &[&str]) -> Result<Vec<Value>> {
         let mut list = self.get(args)?;
-        Ok(list.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default())
+        Ok(list
+            .get_mut("items")
+            .and_then(Value::as_array_mut)
+            .map(std::mem::take)
+            .unwrap_or_default())
     }
 
     /// Awaits a condition of an object; `what` says what did not happen otherwise.
@@ -73,7 +98,11 @@ impl Kube {
 
     /// Runs a command in a pod.
     pub fn exec(&self, namespace: &str, pod: &str, command: &[&str]) -> Result<String> {
-        self.kubectl.clone().args(["exec", "-n", namespace, pod, "--"]).args(command).run()
+        self.kubectl
+            .clone()
+            .args(["exec", "-n", namespace, pod, "--"])
+            .args(command)
+            .run()
     }
 }
 

@@ -52,7 +52,7 @@ pub struct PodReport {
 }
 
 /// A run.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SnapshotReport {
     /// OrgSnapshot.
@@ -113,7 +113,9 @@ impl Report {
                 node_regions.join(", "),
                 org.snapshots.len().to_string(),
                 org.rpo.clone(),
-                org.restore.as_ref().map_or_else(|| "-".to_owned(), |restore| restore.seconds.to_string()),
+                org.restore
+                    .as_ref()
+                    .map_or_else(|| "-".to_owned(), |restore| restore.seconds.to_string()),
                 org.rto.clone(),
             ]
         }));
@@ -121,7 +123,10 @@ impl Report {
             .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or_default())
             .collect();
         rows.iter().fold(String::new(), |mut table, row| {
-            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+            let cells = row
+                .iter()
+                .zip(&widths)
+                .map(|(cell, width)| format!("{cell:width$}"));
             let line = cells.collect::<Vec<_>>().join("  ");
             // Writing to a String cannot fail.
             let _ = writeln!(table, "  {}", line.trim_end());
@@ -136,13 +141,21 @@ mod tests {
 
     #[test]
     fn the_table_has_a_line_an_org_and_names_every_region_its_pods_run_in() {
-        let pod = |region: &str| PodReport { name: "p".into(), node: "n".into(), node_region: region.into() };
+        let pod = |region: &str| PodReport {
+            name: "p".into(),
+            node: "n".into(),
+            node_region: region.into(),
+        };
         let org = OrgReport {
             name: "acme".into(),
             pods: vec![pod("eu-west-1"), pod("eu-west-1"), pod("us-west-2")],
             ..OrgReport::default()
         };
-        let table = Report { orgs: vec![org], ..Report::default() }.table();
+        let table = Report {
+            orgs: vec![org],
+            ..Report::default()
+        }
+        .table();
         assert_eq!(table.lines().count(), 2);
         assert!(table.contains("eu-west-1, us-west-2"), "{table}");
     }

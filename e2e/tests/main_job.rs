@@ -1,0 +1,233 @@
+//! The main job on the real cluster: place, refuse, repair, snapshot under a writer, lose, restore; and what must never
+//! happen on the way.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy knows test functions, not what they call"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tray_e2e::demo::database::Commits;
+use tray_e2e::demo::kube::Kube;
+use tray_e2e::demo::orgs::{self, ORGS, Org};
+use tray_e2e::demo::{Steps, lose_and_restore};
+use tray_e2e::{Cluster, Progress, aws, install};
+
+const ACME: Org = ORGS[0];
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// One scenario after the other on one cluster: each needs the org as the one before left it.
+#[test]
+fn an_org_is_placed_copied_lost_and_restored() {
+    let cluster = support::start();
+    let kube = Kube::of(&cluster);
+    install::install(&cluster, Progress::start()).unwrap();
+    orgs::apply_examples(&kube, cluster.dir()).unwrap();
+    for org in &ORGS {
+        org.await_ready(&kube).unwrap();
+    }
+    every_pod_runs_in_its_region(&kube);
+    a_pod_elsewhere_is_refused(&kube);
+    an_edited_child_is_put_back(&kube);
+    let commits = a_snapshot_under_a_writer(&cluster, &kube);
+    the_operator_dies_in_the_middle_of_a_run(&kube);
+    the_same_runs_are_shown_after_all_snapshots_were_deleted(&kube);
+    a_lost_volume_is_restored(&kube, &commits);
+    assert_eq!(aws::root_requests(cluster.dir()).unwrap(), Vec::<String>::new());
+}
+
+fn every_pod_runs_in_its_region(kube: &Kube) {
+    for org in &ORGS {
+        let report = org.report(kube).unwrap();
+        assert_eq!(report.pods.len(), 2);
+        for pod in &report.pods {
+            assert_eq!(pod.node_region, report.cloud_region, "{}", pod.name);
+        }
+    }
+}
+
+fn a_pod_elsewhere_is_refused(kube: &Kube) {
+    let refusal = orgs::try_wrong_region(kube, &ACME).unwrap();
+    assert!(
+        refusal.contains("spec.nodeSelector must hold topology.kubernetes.io/region: 'eu-west-1'"),
+        "{refusal}"
+    );
+}
+
+fn an_edited_child_is_put_back(kube: &Kube) {
+    let namespace = ACME.namespace;
+    kube.run(&["scale", "statefulset/web", "--replicas=0", "-n", namespace])
+        .unwrap();
+    kube.run(&["delete", "service", "db", "-n", namespace]).unwrap();
+    kube.wait(
+        "web was not scaled back",
+        PATIENCE,
+        &["statefulset", "web", "-n", namespace],
+        |set| (set["spec"]["replicas"] == 1 && set["status"]["availableReplicas"] == 1).then_some(()),
+    )
+    .unwrap();
+    kube.wait(
+        "the Service was not made again",
+        PATIENCE,
+        &["service", "db", "-n", namespace],
+        |_| Some(()),
+    )
+    .unwrap();
+    ACME.await_ready(kube).unwrap();
+}
+
+fn a_snapshot_under_a_writer(cluster: &Cluster, kube: &Kube) -> Commits {
+    ACME.first_snapshot(kube).unwrap();
+    let database = ACME.database(kube);
+    database.fill().unwrap();
+    ACME.fill_web(kube, 4).unwrap();
+    ACME.make_foreign_objects(kube).unwrap();
+    let writer = database.start_writer(&cluster.dir().log("writer")).unwrap();
+    ACME.ask_snapshot(kube, "acme-written").unwrap();
+    let first = ACME.await_snapshot(kube, "acme-written").unwrap();
+    ACME.ask_snapshot(kube, "acme-again").unwrap();
+    let second = ACME.await_snapshot(kube, "acme-again").unwrap();
+    let commits = writer.stop().unwrap();
+    assert!(first.files > 100 && first.objects >= 2, "{first:?}");
+    assert_eq!(first.bucket_region, "eu-central-1");
+    assert!(
+        second.bytes_added < first.bytes_added / 2,
+        "{first:?} then {second:?}"
+    );
+    commits
+}
+
+/// Nothing twice, nothing lost: the run goes on where it was, or is a run that failed and says why.
+fn the_operator_dies_in_the_middle_of_a_run(kube: &Kube) {
+    ACME.ask_snapshot(kube, "acme-survives").unwrap();
+    // Before anybody looked at it, while hooks run or movers start, and while they copy or the run is committed.
+    for reached in [
+        &["Pending"][..],
+        &["Hooks", "Copying"],
+        &["Copying", "Committing"],
+    ] {
+        let phase = kube
+            .wait(
+                "the run stood still",
+                PATIENCE,
+                &["orgsnapshot", "acme-survives"],
+                |object| {
+                    let phase = object["status"]["phase"].as_str().unwrap_or("Pending");
+                    let ended = matches!(phase, "Committed" | "Failed");
+                    (ended || reached.contains(&phase)).then(|| phase.to_owned())
+                },
+            )
+            .unwrap();
+        if reached.contains(&phase.as_str()) {
+            kill_operator(kube);
+        }
+    }
+    ACME.await_snapshot(kube, "acme-survives").unwrap();
+    let jobs = kube.list(&["jobs", "-n", ACME.namespace]).unwrap();
+    let left: Vec<&Value> = jobs.iter().filter(|job| job["status"]["active"] == 1).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// Kills both pods of the operator at once and awaits their successors.
+fn kill_operator(kube: &Kube) {
+    let pods = ["-n", "tray-system", "-l", "app.kubernetes.io/name=tray-operator"];
+    kube.run(&[&["delete", "pods", "--force", "--grace-period=0"][..], &pods].concat())
+        .unwrap();
+    kube.run(&[
+        "rollout",
+        "status",
+        "deployment/tray-operator",
+        "-n",
+        "tray-system",
+        "--timeout=60s",
+    ])
+    .unwrap();
+}
+
+fn shown(kube: &Kube) -> Vec<(String, Value)> {
+    let mut shown: Vec<(String, Value)> = kube
+        .list(&["orgsnapshots"])
+        .unwrap()
+        .into_iter()
+        .map(|object| {
+            let status = &object["status"];
+            let of = |field: &str| status[field].clone();
+            (
+                object["spec"]["orgRef"]["name"].as_str().unwrap().to_owned(),
+                json!([
+                    of("runId"),
+                    of("phase"),
+                    of("verdict"),
+                    of("manifestDigest"),
+                    of("consistencyPoint")
+                ]),
+            )
+        })
+        .collect();
+    shown.sort_by_key(|(org, status)| (org.clone(), status.to_string()));
+    shown
+}
+
+fn the_same_runs_are_shown_after_all_snapshots_were_deleted(kube: &Kube) {
+    for org in &ORGS {
+        org.first_snapshot(kube).unwrap();
+    }
+    let before = shown(kube);
+    kube.run(&[
+        "scale",
+        "deployment/tray-operator",
+        "--replicas=0",
+        "-n",
+        "tray-system",
+    ])
+    .unwrap();
+    kube.run(&[
+        "wait",
+        "--for=delete",
+        "pod",
+        "-l",
+        "app.kubernetes.io/name=tray-operator",
+        "-n",
+        "tray-system",
+        "--timeout=90s",
+    ])
+    .unwrap();
+    kube.run(&["delete", "orgsnapshots", "--all"]).unwrap();
+    kube.run(&[
+        "scale",
+        "deployment/tray-operator",
+        "--replicas=1",
+        "-n",
+        "tray-system",
+    ])
+    .unwrap();
+    let mut after = Vec::new();
+    let same = kube.wait(
+        "the same runs are not shown again",
+        PATIENCE,
+        &["orgsnapshots"],
+        |_| {
+            after = shown(kube);
+            (after == before).then_some(())
+        },
+    );
+    assert!(same.is_ok(), "{before:#?}\nbecame\n{after:#?}");
+}
+
+fn a_lost_volume_is_restored(kube: &Kube, commits: &Commits) {
+    ACME.await_ready(kube).unwrap();
+    let mut steps = Steps::start(Progress::start());
+    let restore = lose_and_restore(kube, &ACME, commits, &mut steps).unwrap();
+    assert!(
+        restore.rows_before > 0,
+        "the writer committed nothing before the consistency point"
+    );
+    ACME.await_ready(kube).unwrap();
+    let org = kube.get(&["trayorg", ACME.name]).unwrap();
+    assert_eq!(org["status"]["backup"]["rto"]["verdict"], "Estimated");
+}
