@@ -84,7 +84,7 @@ mod tests {
             created: 1,
             updated: 0,
             unchanged: 0,
-            refused: (0..500)
+            refused: (0..50_000)
                 .map(|n| format!("secrets/s{n}: refused: \"why\""))
                 .collect(),
         };
