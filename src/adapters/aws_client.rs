@@ -346,10 +346,11 @@ mod tests {
     #[test]
     fn a_body_has_time_by_its_size() {
         let patience = Patience::default();
-        assert_eq!(patience.body(0), patience.idle);
+        let every_try_idle = patience.idle * patience.tries;
+        assert_eq!(patience.body(0), every_try_idle);
         assert_eq!(
-            patience.body(64 * 1024 * 100),
-            patience.idle + Duration::from_secs(100)
+            patience.body(patience.slowest * 100),
+            every_try_idle + Duration::from_secs(100)
         );
     }
 }

