@@ -1,4 +1,4 @@
-//! The frame of the controllers and the Region controller, on a real API server.
+//! The frame of the controllers, the Region and the backup controller, on a real API server.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,6 +7,7 @@
     reason = "clippy knows test functions, not what they call"
 )]
 
+mod backups;
 mod children;
 mod election;
 mod malformed;

@@ -1,0 +1,362 @@
+//! The backup controller on a real API server, with AWS in memory and movers that are only Jobs: the test says how each
+//! ends.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::{batch::v1::Job, coordination::v1::Lease, core::v1::Secret};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use tray_operator::{
+    adapters::ledger_store::{Ledger, LedgerStore},
+    api::{orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, trayorg::TrayOrg},
+    controllers::backup::BackupDriver,
+    domain::{
+        bucket_layout,
+        ids::{OrgId, PartId, RunId},
+        ledger::{Event, RunEnd},
+        manifest::{FORMAT_VERSION, PartRecord},
+        run_plan::{self, CopiedPart, RunFacts},
+    },
+    ports::ObjectStore,
+};
+
+use crate::support::{
+    api_server::{self, eventually},
+    operator::Operator,
+};
+
+const LEDGER_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/ledger";
+
+/// An org without workloads, placed as the TrayOrg controller places one.
+struct Org {
+    name: &'static str,
+    id: OrgId,
+}
+
+impl Org {
+    async fn place(name: &'static str, id: &str) -> Self {
+        let client = api_server::shared().await.client().await;
+        let namespace = format!("org-{name}-{}", &id[..8]);
+        api_server::apply(
+            &client,
+            &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
+        )
+        .await;
+        api_server::apply(
+            &client,
+            &json!({
+                "apiVersion": "platform.tray.ai/v1alpha1", "kind": "TrayOrg", "metadata": {"name": name},
+                "spec": {"orgId": id, "plan": "Team", "regionRef": {"name": "backups"},
+                    "retentionPolicyRef": {"name": "backups"}, "backupScheduleRef": {"name": "backups"}},
+            }),
+        )
+        .await;
+        let status = json!({"status": {"orgId": id, "namespace": namespace,
+            "region": {"name": "backups", "jurisdiction": "EU", "cloudRegion": "eu-south-1"}}});
+        let orgs: Api<TrayOrg> = Api::all(client);
+        orgs.patch_status(name, &PatchParams::default(), &Patch::Merge(status))
+            .await
+            .unwrap();
+        Self {
+            name,
+            id: id.parse().unwrap(),
+        }
+    }
+
+    fn namespace(&self) -> String {
+        format!("org-{}-{}", self.name, &self.id.as_str()[..8])
+    }
+
+    async fn ask(&self, snapshot: &str) {
+        let client = api_server::shared().await.client().await;
+        api_server::apply(&client, &json!({
+            "apiVersion": "platform.tray.ai/v1alpha1", "kind": "OrgSnapshot", "metadata": {"name": snapshot},
+            "spec": {"orgRef": {"name": self.name}},
+        }))
+        .await;
+    }
+
+    async fn ledger(&self, operator: &Operator) -> Ledger {
+        let store: Arc<dyn ObjectStore> = operator.regions.store.clone();
+        let key = LEDGER_KEY.parse().unwrap();
+        LedgerStore::new()
+            .open(store, "", key, self.id.clone(), "cluster")
+            .await
+            .unwrap()
+    }
+}
+
+async fn platform() {
+    let client = api_server::shared().await.client().await;
+    let group = "platform.tray.ai/v1alpha1";
+    for object in [
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tray-system"}}),
+        json!({"apiVersion": group, "kind": "RetentionPolicy", "metadata": {"name": "backups"}, "spec": {}}),
+        // Suspended: the only runs are those that a test asks for.
+        json!({"apiVersion": group, "kind": "BackupSchedule", "metadata": {"name": "backups"},
+            "spec": {"schedule": "0 */12 * * *", "suspend": true}}),
+        json!({"apiVersion": group, "kind": "Region", "metadata": {"name": "backups"}, "spec": {
+            "jurisdiction": "EU", "cloudRegion": "eu-south-1", "minZones": 1, "zones": ["eu-south-1a"],
+            "storage": {"storageClassName": "org-encrypted"},
+            "backup": {"bucket": "tray-backups-eu", "bucketOwner": "111122223333", "cloudRegion": "eu-central-1",
+                "kms": {"ledgerKeyArn": LEDGER_KEY}, "moverRoleArn": "arn:aws:iam::111122223333:role/tray-mover"},
+        }}),
+    ] {
+        api_server::apply(&client, &object).await;
+    }
+}
+
+fn record(run_id: &RunId, part: &PartId, at: Timestamp) -> PartRecord {
+    PartRecord {
+        format_version: FORMAT_VERSION,
+        run_id: run_id.clone(),
+        part: part.clone(),
+        repository_snapshot: None,
+        files: 0,
+        objects: 3,
+        bytes: 300,
+        bytes_read: 300,
+        bytes_added: 100,
+        content_digest: "digest".into(),
+        started_at: at,
+        finished_at: at,
+        warnings: vec![],
+        verified: true,
+        engine_version: "engine".into(),
+    }
+}
+
+/// The one mover of `namespace`, once it was let run.
+async fn mover(namespace: &str) -> Job {
+    let jobs: Api<Job> = Api::namespaced(api_server::shared().await.client().await, namespace);
+    let started = eventually(async || {
+        let jobs = jobs.list(&ListParams::default()).await.ok()?.items;
+        jobs.into_iter()
+            .find(|job| job.spec.as_ref().and_then(|spec| spec.suspend) == Some(false))
+    });
+    started
+        .await
+        .unwrap_or_else(|| panic!("no mover was started in {namespace}"))
+}
+
+/// What a mover was told.
+async fn task(job: &Job) -> Value {
+    let secrets: Api<Secret> = Api::namespaced(
+        api_server::shared().await.client().await,
+        &job.namespace().unwrap(),
+    );
+    let secret = secrets.get(&job.name_any()).await.unwrap();
+    serde_json::from_slice(&secret.data.unwrap()["task.json"].0).unwrap()
+}
+
+/// Ends a mover, as the Job controller does when its pod has ended.
+async fn end(job: &Job, failure: Option<&str>) {
+    let jobs: Api<Job> = Api::namespaced(
+        api_server::shared().await.client().await,
+        &job.namespace().unwrap(),
+    );
+    let now = Timestamp::from_second(1_800_000_000).unwrap().to_string();
+    let conditions = |types: [&str; 2], message: &str| {
+        types.map(|type_| json!({"type": type_, "status": "True", "reason": "Ended", "message": message}))
+    };
+    let status = match failure {
+        None => json!({"startTime": now, "completionTime": now, "succeeded": 1,
+            "conditions": conditions(["SuccessCriteriaMet", "Complete"], "")}),
+        Some(why) => {
+            json!({"startTime": now, "failed": 1, "conditions": conditions(["FailureTarget", "Failed"], why)})
+        }
+    };
+    let patch = Patch::Merge(json!({"status": status}));
+    jobs.patch_status(&job.name_any(), &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+}
+
+async fn snapshot(name: &str, phase: &str) -> Value {
+    let snapshots: Api<OrgSnapshot> = Api::all(api_server::shared().await.client().await);
+    let reached = eventually(async || {
+        let snapshot = serde_json::to_value(snapshots.get(name).await.ok()?).ok()?;
+        (snapshot["status"]["phase"] == phase).then_some(snapshot)
+    });
+    reached
+        .await
+        .unwrap_or_else(|| panic!("OrgSnapshot {name} did not become {phase}"))
+}
+
+async fn nothing_is_left(org: &Org) {
+    let client = api_server::shared().await.client().await;
+    let jobs: Api<Job> = Api::namespaced(client.clone(), &org.namespace());
+    let leases: Api<Lease> = Api::namespaced(client, "tray-system");
+    let clean = eventually(async || {
+        let jobs = jobs.list(&ListParams::default()).await.ok()?.items;
+        let lease = leases.get(&format!("repositories-{}", org.id)).await.ok()?;
+        let holder = lease.spec?.holder_identity.unwrap_or_default();
+        let going = jobs.iter().all(|job| job.metadata.deletion_timestamp.is_some());
+        (going && holder.is_empty()).then_some(())
+    });
+    assert!(
+        clean.await.is_some(),
+        "movers or the lock of {} are left",
+        org.name
+    );
+}
+
+/// One operator for all scenarios: two of them would work on each other's orgs.
+#[tokio::test]
+async fn an_org_is_copied_pruned_and_told_about() {
+    let operator = Operator::new().await;
+    platform().await;
+    let aged = Org::place("aged", "11111111-1111-4111-8111-111111111111").await;
+    let fresh = Org::place("fresh", "22222222-2222-4222-8222-222222222222").await;
+    let pruned = seed(&operator, &aged).await;
+    let running = operator.start(vec![Arc::new(BackupDriver::default())]).await;
+
+    a_run_is_committed_when_its_mover_has_left_a_verified_record(&operator, &fresh).await;
+    a_mover_that_fails_ends_its_run_with_its_reason(&operator, &fresh).await;
+    a_run_that_is_not_there_cannot_be_restored(&fresh).await;
+    an_aged_run_is_pruned_and_its_archive_removed(&operator, &aged, &pruned).await;
+    running.stop().await;
+}
+
+async fn a_run_is_committed_when_its_mover_has_left_a_verified_record(operator: &Operator, org: &Org) {
+    org.ask("fresh-one").await;
+    let job = mover(&org.namespace()).await;
+    let task = task(&job).await;
+    assert_eq!(task["action"]["action"], "SnapshotObjects");
+    assert!(
+        task["kmsKeyArn"]
+            .as_str()
+            .unwrap()
+            .starts_with("arn:aws:kms:eu-central-1:"),
+        "{task}"
+    );
+    let run: RunId = task["action"]["runId"].as_str().unwrap().parse().unwrap();
+    let part = run_plan::objects_part();
+    let record = record(&run, &part, Timestamp::from_second(1_800_000_000).unwrap());
+    let key = bucket_layout::part_record("", &org.id, &run, &part, "pod-uid");
+    operator
+        .regions
+        .store
+        .overwrite(&key, Bytes::from(serde_json::to_vec(&record).unwrap()));
+    end(&job, None).await;
+
+    let shown = snapshot("fresh-one", "Committed").await;
+    let status = &shown["status"];
+    assert_eq!(status["verdict"], "Good");
+    assert_eq!(status["runId"], run.as_str());
+    assert_eq!(status["objects"], 3);
+    assert_eq!(status["bucketCloudRegion"], "eu-central-1");
+    nothing_is_left(org).await;
+}
+
+async fn a_mover_that_fails_ends_its_run_with_its_reason(operator: &Operator, org: &Org) {
+    org.ask("fresh-two").await;
+    end(&mover(&org.namespace()).await, Some("the disk is on fire")).await;
+    let shown = snapshot("fresh-two", "Failed").await;
+    let message = shown["status"]["conditions"][0]["message"].as_str().unwrap();
+    assert!(
+        message.contains("part objects") && message.contains("the disk is on fire"),
+        "{message}"
+    );
+    nothing_is_left(org).await;
+    let state = org.ledger(operator).await.state();
+    let committed = state
+        .runs
+        .values()
+        .filter(|run| matches!(run.end, Some(RunEnd::Committed { .. })));
+    assert_eq!((committed.count(), state.runs.len()), (1, 2));
+}
+
+async fn a_run_that_is_not_there_cannot_be_restored(org: &Org) {
+    let restores: Api<OrgRestore> = Api::all(api_server::shared().await.client().await);
+    let restore = serde_json::from_value(json!({
+        "apiVersion": "platform.tray.ai/v1alpha1", "kind": "OrgRestore", "metadata": {"name": "of-nothing"},
+        "spec": {"orgRef": {"name": org.name}, "snapshot": {"runId": "01ARZ3NDEKTSV4RRFFQ69G5FAV"}, "target": {"inPlace": true}},
+    }))
+    .unwrap();
+    restores.create(&PostParams::default(), &restore).await.unwrap();
+    let failed = eventually(async || {
+        let restore = serde_json::to_value(restores.get("of-nothing").await.ok()?).ok()?;
+        (restore["status"]["phase"] == "Failed").then_some(restore)
+    });
+    let conditions = failed.await.expect("the restore fails")["status"]["conditions"].clone();
+    assert_eq!(conditions[0]["reason"], "RunNotFound", "{conditions}");
+    assert!(
+        conditions[0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("01ARZ3NDEKTSV4RRFFQ69G5FAV"),
+        "{conditions}"
+    );
+}
+
+/// Four good runs, the first of them 15 days old, as an operator would have written them.
+async fn seed(operator: &Operator, org: &Org) -> RunId {
+    let ledger = org.ledger(operator).await;
+    let now = operator.ctx.now();
+    let volume: PartId = "data-db-0".parse().unwrap();
+    ledger.claim(now).await.unwrap();
+    ledger.append(Event::RepoInit { volume }, now).await.unwrap();
+    let mut oldest = None;
+    for hours in [15 * 24, 36, 24, 12] {
+        let at = now - SignedDuration::from_hours(hours);
+        let run_id = RunId::of(at, &hours.to_string());
+        let plan = run_plan::plan(run_id.clone(), &format!("aged-{hours}"), Some(at), &[]);
+        let part = run_plan::objects_part();
+        let copied = CopiedPart {
+            record: record(&run_id, &part, at),
+            pod_uid: "pod".into(),
+            hook_started_at: None,
+        };
+        let facts = RunFacts {
+            org_id: org.id.clone(),
+            cluster_uid: "cluster".into(),
+            kms_key_arn: "arn:aws:kms:eu-central-1:111122223333:key/org".parse().unwrap(),
+            bucket: "tray-backups-eu".into(),
+            bucket_cloud_region: "eu-central-1".into(),
+            prefix: String::new(),
+            operator_version: "0".into(),
+        };
+        let manifest = run_plan::manifest(&plan, &facts, &[copied], vec![]).unwrap();
+        ledger.append(Event::RunPlanned { plan }, at).await.unwrap();
+        ledger
+            .append(
+                Event::RunCommitted {
+                    manifest: Box::new(manifest),
+                },
+                at,
+            )
+            .await
+            .unwrap();
+        oldest.get_or_insert(run_id);
+    }
+    oldest.unwrap()
+}
+
+async fn an_aged_run_is_pruned_and_its_archive_removed(operator: &Operator, org: &Org, pruned: &RunId) {
+    let job = mover("tray-system").await;
+    let action = task(&job).await["action"].clone();
+    assert_eq!(action["removeArchives"], json!([pruned]));
+    assert_eq!(action["volumes"][0]["keepDeleteHours"], 23);
+    let state = org.ledger(operator).await.state();
+    let gone: Vec<&RunId> = state
+        .runs
+        .iter()
+        .filter(|(_, run)| run.pruned.is_some())
+        .map(|(id, _)| id)
+        .collect();
+    assert_eq!(gone, [pruned]);
+    // What is removed is in the ledger before anything is removed.
+    assert!(state.swept.is_empty());
+    end(&job, None).await;
+    let swept = eventually(async || {
+        let state = org.ledger(operator).await.state();
+        (!state.swept.is_empty()).then_some(())
+    });
+    assert!(swept.await.is_some(), "the sweep is not in the ledger");
+}
