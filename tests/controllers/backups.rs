@@ -111,15 +111,15 @@ async fn platform() {
     }
 }
 
-fn record(run_id: &RunId, part: &PartId, at: Timestamp) -> PartRecord {
+fn record(run_id: &RunId, part: &PartId, objects: u64, at: Timestamp) -> PartRecord {
     PartRecord {
         format_version: FORMAT_VERSION,
         run_id: run_id.clone(),
         part: part.clone(),
         repository_snapshot: None,
         files: 0,
-        objects: 3,
-        bytes: 300,
+        objects,
+        bytes: 100 * objects,
         bytes_read: 300,
         bytes_added: 100,
         content_digest: "digest".into(),
@@ -218,13 +218,15 @@ async fn an_org_is_copied_pruned_and_told_about() {
 
     a_run_is_committed_when_its_mover_has_left_a_verified_record(&operator, &fresh).await;
     a_mover_that_fails_ends_its_run_with_its_reason(&operator, &fresh).await;
+    a_run_that_shrank_counts_once_a_person_accepts_it(&operator, &fresh).await;
     a_run_that_is_not_there_cannot_be_restored(&fresh).await;
+    a_snapshot_of_no_org_says_so().await;
     an_aged_run_is_pruned_and_its_archive_removed(&operator, &aged, &pruned).await;
     running.stop().await;
 }
 
-async fn a_run_is_committed_when_its_mover_has_left_a_verified_record(operator: &Operator, org: &Org) {
-    org.ask("fresh-one").await;
+/// Lets the mover of the org's run leave a verified record of that many objects, and end well.
+async fn succeed(operator: &Operator, org: &Org, objects: u64) -> RunId {
     let job = mover(&org.namespace()).await;
     let task = task(&job).await;
     assert_eq!(task["action"]["action"], "SnapshotObjects");
@@ -237,14 +239,17 @@ async fn a_run_is_committed_when_its_mover_has_left_a_verified_record(operator: 
     );
     let run: RunId = task["action"]["runId"].as_str().unwrap().parse().unwrap();
     let part = run_plan::objects_part();
-    let record = record(&run, &part, Timestamp::from_second(1_800_000_000).unwrap());
+    let record = record(&run, &part, objects, operator.ctx.now());
     let key = bucket_layout::part_record("", &org.id, &run, &part, "pod-uid");
-    operator
-        .regions
-        .store
-        .overwrite(&key, Bytes::from(serde_json::to_vec(&record).unwrap()));
+    let body = Bytes::from(serde_json::to_vec(&record).unwrap());
+    operator.regions.store.overwrite(&key, body);
     end(&job, None).await;
+    run
+}
 
+async fn a_run_is_committed_when_its_mover_has_left_a_verified_record(operator: &Operator, org: &Org) {
+    org.ask("fresh-one").await;
+    let run = succeed(operator, org, 3).await;
     let shown = snapshot("fresh-one", "Committed").await;
     let status = &shown["status"];
     assert_eq!(status["verdict"], "Good");
@@ -252,6 +257,44 @@ async fn a_run_is_committed_when_its_mover_has_left_a_verified_record(operator: 
     assert_eq!(status["objects"], 3);
     assert_eq!(status["bucketCloudRegion"], "eu-central-1");
     nothing_is_left(org).await;
+}
+
+async fn a_run_that_shrank_counts_once_a_person_accepts_it(operator: &Operator, org: &Org) {
+    org.ask("fresh-three").await;
+    let run = succeed(operator, org, 1).await;
+    let shown = snapshot("fresh-three", "Committed").await;
+    assert_eq!(shown["status"]["verdict"], "Suspicious");
+    let message = shown["status"]["conditions"][0]["message"].as_str().unwrap();
+    assert!(
+        message.contains("holds 100 bytes, its last good copy held 300") && message.contains("accept-run"),
+        "{message}"
+    );
+    let orgs: Api<TrayOrg> = Api::all(api_server::shared().await.client().await);
+    let accept = json!({"metadata": {"annotations": {"platform.tray.ai/accept-run": run}}});
+    orgs.patch(org.name, &PatchParams::default(), &Patch::Merge(accept))
+        .await
+        .unwrap();
+    let accepted = eventually(async || {
+        let good = snapshot("fresh-three", "Committed").await["status"]["verdict"] == "Good";
+        let taken_away = orgs.get(org.name).await.ok()?.annotations().is_empty();
+        (good && taken_away).then_some(())
+    });
+    assert!(accepted.await.is_some(), "the run was not accepted");
+    nothing_is_left(org).await;
+}
+
+async fn a_snapshot_of_no_org_says_so() {
+    let nobody = Org {
+        name: "nobody",
+        id: "33333333-3333-4333-8333-333333333333".parse().unwrap(),
+    };
+    nobody.ask("of-nobody").await;
+    let shown = snapshot("of-nobody", "Pending").await;
+    let conditions = shown["status"]["conditions"].to_string();
+    assert!(
+        conditions.contains("there is no TrayOrg nobody") && conditions.contains("OrgMissing"),
+        "{conditions}"
+    );
 }
 
 async fn a_mover_that_fails_ends_its_run_with_its_reason(operator: &Operator, org: &Org) {
@@ -309,7 +352,7 @@ async fn seed(operator: &Operator, org: &Org) -> RunId {
         let plan = run_plan::plan(run_id.clone(), &format!("aged-{hours}"), Some(at), &[]);
         let part = run_plan::objects_part();
         let copied = CopiedPart {
-            record: record(&run_id, &part, at),
+            record: record(&run_id, &part, 3, at),
             pod_uid: "pod".into(),
             hook_started_at: None,
         };
