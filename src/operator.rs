@@ -19,7 +19,7 @@ use crate::{
     config::{RunArgs, Settings},
     controllers::{
         Driver, backup::BackupDriver, backup_facts::BackupFacts, changes::Changes, context::Context,
-        malformed::MalformedObjects, org::OrgDriver, region::RegionDriver, run, tally::Tally, watches,
+        malformed::MalformedObjects, org::OrgDriver, region::RegionDriver, run, watches,
     },
     ports::{Clock, RegionPorts},
     telemetry::{logs, metrics::Metrics, readiness::Readiness, server},
@@ -46,7 +46,6 @@ fn drivers() -> Vec<Arc<dyn Driver>> {
         Arc::new(RegionDriver::default()),
         Arc::new(OrgDriver::default()),
         Arc::new(BackupDriver::default()),
-        Arc::new(Tally::default()),
     ]
 }
 

@@ -15,7 +15,6 @@ pub mod org;
 pub mod queue;
 pub mod region;
 pub mod run;
-pub mod tally;
 pub mod watches;
 
 use std::{sync::Arc, time::Duration};
