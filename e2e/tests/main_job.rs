@@ -16,6 +16,7 @@ use tray_e2e::demo::database::Commits;
 use tray_e2e::demo::kube::Kube;
 use tray_e2e::demo::orgs::{self, ORGS, Org};
 use tray_e2e::demo::{Steps, lose_and_restore};
+use tray_e2e::paths::workspace;
 use tray_e2e::{Cluster, Progress, aws, install};
 
 const ACME: Org = ORGS[0];
@@ -26,6 +27,11 @@ const PATIENCE: Duration = Duration::from_secs(180);
 fn an_org_is_placed_copied_lost_and_restored() {
     let cluster = support::start();
     let kube = Kube::of(&cluster);
+    cluster
+        .helm(["lint", "--strict"])
+        .arg(workspace().join("charts/tray-operator"))
+        .run()
+        .unwrap();
     install::install(&cluster, Progress::start()).unwrap();
     orgs::apply_examples(&cluster).unwrap();
     for org in &ORGS {
