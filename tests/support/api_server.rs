@@ -25,11 +25,11 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 /// Token of the cluster's administrator. The server listens on loopback and lives as long as the test.
 const TOKEN: &str = "administrator-of-a-test";
 /// Runs a program in a folder until standard input ends, which it does with the process that holds the other end,
-/// however that ends; then removes the folder.
+/// however that ends; then removes the folder. Killed outright: an API server whose etcd went first never ends by itself.
 const KEEPER: &str = r#"folder=$1; shift
 "$@" & program=$!
 cat > /dev/null
-kill $program; wait $program
+kill -9 $program; wait $program
 rm -rf "$folder""#;
 
 /// A running API server.
