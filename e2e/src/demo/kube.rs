@@ -40,15 +40,6 @@ impl Kube {
         self.kubectl.clone().args(args)
     }
 
-    /// Applies manifests.
-    pub fn apply(&self, manifests: &str) -> Result<String> {
-        self.kubectl
-            .clone()
-            .args(["apply", "--server-side", "--force-conflicts", "-f", "-"])
-            .input(manifests)
-            .run()
-    }
-
     /// Creates one object and returns it.
     pub fn create(&self, object: &Value) -> Result<Value> {
         let text = self
