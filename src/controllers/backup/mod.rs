@@ -268,8 +268,10 @@ async fn next_run(
         found.at.push(at);
     }
     let mut waiting = pending(pass);
-    if waiting.is_empty() && matches!(due, Due::Now { .. }) {
-        scheduling::schedule(pass).await?;
+    if let Due::Now { slot } = due
+        && waiting.is_empty()
+    {
+        scheduling::schedule(pass, slot).await?;
         waiting = pending(pass);
     }
     let Some(snapshot) = waiting.first() else {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{pass::Pass, trouble::Trouble};
@@ -15,23 +15,20 @@ use crate::{
     domain::schedule::{Circumstances, Due, Schedule, due, snapshot_name},
 };
 
-/// When the next run is due; an OrgSnapshot is made for one that is due now.
-pub async fn schedule(pass: &Pass<'_>) -> Result<Due, Trouble> {
-    let due = next(pass)?;
-    if let Due::Now { slot } = due {
-        let spec = OrgSnapshotSpec {
-            org_ref: NameRef::new(pass.subject.name()),
-            origin: Origin::Schedule,
-            slot: Some(Time(slot)),
-            run_id: None,
-        };
-        let name = snapshot_name(pass.subject.name(), slot);
-        pass.ctx
-            .cluster
-            .create_own(&OrgSnapshot::new(&name, spec))
-            .await?;
-    }
-    Ok(due)
+/// Makes the OrgSnapshot of the run that is due at `slot`.
+pub async fn schedule(pass: &Pass<'_>, slot: Timestamp) -> Result<(), Trouble> {
+    let spec = OrgSnapshotSpec {
+        org_ref: NameRef::new(pass.subject.name()),
+        origin: Origin::Schedule,
+        slot: Some(Time(slot)),
+        run_id: None,
+    };
+    let name = snapshot_name(pass.subject.name(), slot);
+    pass.ctx
+        .cluster
+        .create_own(&OrgSnapshot::new(&name, spec))
+        .await?;
+    Ok(())
 }
 
 /// When the next run is due. Without a BackupSchedule none is: the org's status says that it is missing.
@@ -65,6 +62,6 @@ pub fn objective(hours: i32) -> SignedDuration {
 }
 
 /// How long until then, as a pause.
-pub fn until(at: jiff::Timestamp, now: jiff::Timestamp) -> Duration {
+pub fn until(at: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(now)).unwrap_or_default()
 }
