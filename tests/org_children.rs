@@ -31,7 +31,7 @@ use tray_operator::{
     domain::replicas::Situation,
     resources::{
         child::{ChildId, ChildKind, DesiredChild},
-        org::{Inputs, Placement, Surroundings, children, effective},
+        org::{Inputs, Placement, Surroundings, children, effective, quota},
     },
 };
 
@@ -66,6 +66,7 @@ fn rendered(name: &str) -> Vec<DesiredChild> {
         org: &org.spec,
         region: &region.spec,
         workloads: &workloads,
+        limits: &quota::limits(&org.spec, &region.spec),
         situation: &Situation::default(),
         surroundings: &Surroundings {
             api_server_ports: vec![443, 6443],

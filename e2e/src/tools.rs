@@ -13,7 +13,7 @@ use crate::paths::{Cache, workspace};
 use crate::process::Program;
 use crate::progress::Progress;
 
-/// One Go module and the programs built from it.
+/// One Go module and the programs built from it: the module's own, or those of what it requires.
 struct Tool {
     /// The folder under `e2e/tools/`.
     name: &'static str,
@@ -27,7 +27,7 @@ struct Tool {
     version_variables: &'static [&'static str],
 }
 
-const TOOLS: [Tool; 5] = [
+const TOOLS: [Tool; 6] = [
     Tool {
         name: "kubernetes",
         module: "k8s.io/kubernetes",
@@ -80,6 +80,14 @@ const TOOLS: [Tool; 5] = [
         module: "github.com/coredns/coredns",
         packages: &["github.com/coredns/coredns"],
         programs: &["coredns"],
+        version_variables: &[],
+    },
+    // No part of the cluster: tests ask it who may reach whom.
+    Tool {
+        name: "cyclonus",
+        module: "github.com/mattfenwick/cyclonus",
+        packages: &["tray.example/cluster/cyclonus"],
+        programs: &["reachability"],
         version_variables: &[],
     },
 ];
@@ -148,6 +156,10 @@ impl Tool {
         let mut hash = Sha256::new();
         for file in ["go.mod", "go.sum"] {
             hash.update(files::read(&source.join(file))?);
+        }
+        let own = source.join("main.go");
+        if own.exists() {
+            hash.update(files::read(&own)?);
         }
         hash.update(self.linker_flags(version));
         Ok(hex::encode(hash.finalize()))

@@ -18,10 +18,16 @@ pub mod types {
 
     /// TrayOrg: it has a namespace in its pinned region.
     pub const PLACED: &str = "Placed";
-    /// TrayOrg: every pod runs on a node of the pinned region. False makes Ready false.
+    /// TrayOrg: every pod and volume is in the pinned region, backups are where its Region says. False makes Ready false.
     pub const RESIDENCY_COMPLIANT: &str = "ResidencyCompliant";
     /// TrayOrg: all its workloads have their replicas available.
     pub const WORKLOADS_AVAILABLE: &str = "WorkloadsAvailable";
+    /// TrayOrg: the pods of each workload run in as many zones as they can. Never makes Ready false.
+    pub const ZONES_SPREAD: &str = "ZonesSpread";
+    /// TrayOrg: the API server has all network policies, quotas and the limit range as they are wanted.
+    pub const ISOLATION_ENFORCED: &str = "IsolationEnforced";
+    /// TrayOrg: what it uses fits what it is given. Never makes Ready false.
+    pub const QUOTA_SATISFIED: &str = "QuotaSatisfied";
     /// TrayOrg: the newest run is good and nothing hinders the next.
     pub const BACKUP_HEALTHY: &str = "BackupHealthy";
     /// TrayOrg: the newest good consistency point is within the RPO.
@@ -117,8 +123,20 @@ pub mod reasons {
 
     /// A pod runs outside the pinned region.
     pub const POD_OUTSIDE_REGION: &str = "PodOutsideRegion";
-    /// Every pod runs in the pinned region.
-    pub const ALL_PODS_IN_REGION: &str = "AllPodsInRegion";
+    /// A volume of the org lies outside the pinned region.
+    pub const VOLUME_OUTSIDE_REGION: &str = "VolumeOutsideRegion";
+    /// The backup location lies elsewhere than the Region says.
+    pub const BACKUP_OUTSIDE_REGION: &str = "BackupOutsideRegion";
+    /// Every pod and every volume is in the pinned region.
+    pub const ALL_IN_REGION: &str = "AllInRegion";
+    /// Pods run in as many zones as they can.
+    pub const SPREAD: &str = "Spread";
+    /// Pods run in fewer zones than they could.
+    pub const FEWER_ZONES: &str = "FewerZones";
+    /// The region has ready nodes in one zone only, or in none.
+    pub const ONE_ZONE: &str = "OneZone";
+    /// No workload should run more than one pod.
+    pub const NOTHING_TO_SPREAD: &str = "NothingToSpread";
     /// Replicas are not available yet.
     pub const ROLLING_OUT: &str = "RollingOut";
     /// An image cannot be pulled.
@@ -131,6 +149,12 @@ pub mod reasons {
     pub const UNSCHEDULABLE: &str = "Unschedulable";
     /// The quota has no room for a pod.
     pub const QUOTA_EXCEEDED: &str = "QuotaExceeded";
+    /// The org is given less than it uses.
+    pub const QUOTA_BELOW_USE: &str = "QuotaBelowUse";
+    /// The API server has what isolates the org.
+    pub const ACKNOWLEDGED: &str = "Acknowledged";
+    /// The API server has not everything that isolates the org, or not as it is wanted.
+    pub const NOT_ACKNOWLEDGED: &str = "NotAcknowledged";
     /// A claim that held data is gone or was replaced.
     pub const VOLUME_REPLACED: &str = "VolumeReplaced";
 
@@ -175,6 +199,8 @@ pub mod reasons {
     pub const ORG_BUSY: &str = "OrgBusy";
     /// The org's ledger holds no such run that could be restored.
     pub const RUN_NOT_FOUND: &str = "RunNotFound";
+    /// What was snapshotted in production would come into a Region that is none.
+    pub const PRODUCTION_DATA: &str = "ProductionData";
     /// The run was pruned.
     pub const RUN_PRUNED: &str = "RunPruned";
 }

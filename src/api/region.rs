@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{shared::Quota, trayorg::Plan, workload::Workload};
-use crate::domain::cloud_regions::Jurisdiction;
+use crate::domain::{cloud_regions::Jurisdiction, stage::Stage};
 
 /// Wanted state of a Region.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,7 @@ use crate::domain::cloud_regions::Jurisdiction;
         json_path = ".status.conditions[?(@.type=='Ready')].status"
     ),
     printcolumn(name = "Orgs", type_ = "integer", json_path = ".status.orgs"),
+    printcolumn(name = "Violations", type_ = "integer", json_path = ".status.violations"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Scheduling",
@@ -70,7 +71,8 @@ pub struct RegionSpec {
     /// AWS region whose nodes run the orgs: the value of the nodes' label `topology.kubernetes.io/region`. Never changes.
     #[schemars(length(min = 1, max = 32))]
     pub cloud_region: String,
-    /// Production demands more: a role for movers, and retention of at least 14 days. Never changes.
+    /// Production demands more: a role for movers, and retention of at least 14 days. What was snapshotted there is never
+    /// restored into a NonProduction region. Never changes.
     #[serde(default)]
     pub stage: Stage,
     /// Zones of the cloud region that orgs may use.
@@ -84,6 +86,10 @@ pub struct RegionSpec {
     /// Cordoned = no new orgs; those that are here stay.
     #[serde(default)]
     pub scheduling: Scheduling,
+    /// What happens to a pod that is found outside of the region: Alert = the org's status, an event and a metric say so;
+    /// Evict = the pod is deleted, too. Volumes are never touched.
+    #[serde(default)]
+    pub on_violation: OnViolation,
     /// Storage of the orgs' volumes.
     pub storage: Storage,
     /// Where snapshots go.
@@ -100,20 +106,20 @@ pub struct RegionSpec {
     pub workloads: Vec<Workload>,
 }
 
-/// How much a region is relied upon.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Stage {
-    #[default]
-    Production,
-    NonProduction,
-}
-
 /// Whether a region takes new orgs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Scheduling {
     #[default]
     Schedulable,
     Cordoned,
+}
+
+/// What happens to a pod that is found outside of its region.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnViolation {
+    #[default]
+    Alert,
+    Evict,
 }
 
 /// Storage of a region.
@@ -214,6 +220,9 @@ pub struct RegionStatus {
     /// Orgs placed here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orgs: Option<i32>,
+    /// Pods and volumes of its orgs that were found elsewhere, and 1 for a backup location that lies elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub violations: Option<i32>,
     /// Ready nodes of the cloud region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<i32>,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{
     cloud_regions::Jurisdiction,
     manifest::{Consistency, Verdict},
+    stage::Stage,
 };
 
 /// Names another object of a cluster-scoped kind.
@@ -85,6 +86,7 @@ macro_rules! text_schema {
 text_schema!(Jurisdiction, "Jurisdiction", ["US", "EU", "APAC"]);
 text_schema!(Consistency, "Consistency", ["Hooks", "AtRest", "Live"]);
 text_schema!(Verdict, "Verdict", ["Good", "Suspicious"]);
+text_schema!(Stage, "Stage", ["Production", "NonProduction"]);
 
 #[cfg(test)]
 mod tests {
@@ -100,5 +102,6 @@ mod tests {
         assert_listed(&Jurisdiction::ALL);
         assert_listed(&[Consistency::Hooks, Consistency::AtRest, Consistency::Live]);
         assert_listed(&[Verdict::Good, Verdict::Suspicious]);
+        assert_listed(&[Stage::Production, Stage::NonProduction]);
     }
 }

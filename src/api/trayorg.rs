@@ -300,6 +300,9 @@ pub struct TrayOrgStatus {
     /// Where the org was placed: pinned for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<PinnedRegion>,
+    /// Where the org's pods run, counted; absent while none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<PlacementStatus>,
     /// The org's snapshots, as the ledger has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupStatus>,
@@ -311,7 +314,7 @@ pub struct TrayOrgStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4000))]
     pub excluded_volumes: Vec<String>,
-    /// Ready, Placed, ResidencyCompliant, WorkloadsAvailable, BackupHealthy, RpoMet; Reconciling, Stalled and DataLost while true.
+    /// Ready, Placed, ResidencyCompliant, WorkloadsAvailable, ZonesSpread, IsolationEnforced, QuotaSatisfied, BackupHealthy, RpoMet; Reconciling, Stalled and DataLost while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 20))]
@@ -330,6 +333,47 @@ pub struct PinnedRegion {
     /// Its cloud region.
     #[schemars(length(max = 32))]
     pub cloud_region: String,
+}
+
+/// Where the org's pods run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlacementStatus {
+    /// Running pods of its workloads, by zone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["zone".into()]))]
+    #[schemars(length(max = 100))]
+    pub zones: Vec<ZonePods>,
+    /// Pods found outside of the pinned region; absent = none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods_outside: Option<i32>,
+    /// Volumes found outside of the pinned region; absent = none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volumes_outside: Option<i32>,
+}
+
+/// Running pods in a zone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct ZonePods {
+    /// The zone, as its nodes say; `unknown` where they do not.
+    #[schemars(length(max = 63))]
+    pub zone: String,
+    /// Pods in it.
+    pub pods: i32,
+    /// Its nodes with pods of the org: 50 at most, the first by name.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["node".into()]))]
+    #[schemars(length(max = 50))]
+    pub nodes: Vec<NodePods>,
+}
+
+/// Running pods on a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct NodePods {
+    /// The node.
+    #[schemars(length(max = 253))]
+    pub node: String,
+    /// Pods on it.
+    pub pods: i32,
 }
 
 /// The org's snapshots, as the ledger has them.

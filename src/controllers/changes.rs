@@ -22,12 +22,14 @@ pub enum Change {
     Restore { name: String, org: String },
     /// A child of an org, its substance or what its controller says of it.
     Child { org: String, id: ChildId },
-    /// A pod of an org.
+    /// A pod in an org's namespace, or one elsewhere that carries the org's label: [`Change::org_of_pod`].
     Pod {
-        org: String,
+        org: Option<String>,
         namespace: String,
         name: String,
     },
+    /// A PersistentVolume whose claim is in that namespace.
+    Volume { namespace: String, name: String },
     /// A mover's Job.
     Mover {
         org: String,
@@ -42,6 +44,22 @@ pub enum Change {
     Malformed { kind: String, name: String },
     /// What the backup controllers know of an org.
     BackupFacts(OrgId),
+}
+
+impl Change {
+    /// Whether every org of a Region may have to follow: they do so in turn.
+    fn concerns_many(&self) -> bool {
+        matches!(
+            self,
+            Self::Region(_) | Self::RetentionPolicy(_) | Self::BackupSchedule(_)
+        )
+    }
+
+    /// The org of a pod: its namespace's, whatever the pod says of itself; of one that works for an org elsewhere the
+    /// one that its label names.
+    pub fn org_of_pod(org: Option<&String>, namespace: &str, index: &Index) -> Option<String> {
+        index.org_of(namespace).or_else(|| org.cloned())
+    }
 }
 
 type Concerns = dyn Fn(&Change, &Index) -> Vec<String> + Send + Sync;
@@ -84,9 +102,32 @@ impl Changes {
     pub fn publish(&self, change: &Change) {
         let subscribers = self.subscribers.read().unwrap_or_else(PoisonError::into_inner);
         for subscriber in subscribers.iter() {
-            for key in (subscriber.concerns)(change, &self.index) {
-                subscriber.queue.now(key);
+            let keys = (subscriber.concerns)(change, &self.index);
+            if change.concerns_many() {
+                subscriber.queue.in_turn(keys);
+            } else {
+                keys.into_iter().for_each(|key| subscriber.queue.now(key));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn p1_a_hundred_orgs_do_not_follow_their_region_at_once() {
+        let changes = Changes::new(Arc::default());
+        let queue = Arc::new(Queue::default());
+        changes.subscribe(queue.clone(), |_, _| (0..100).map(|n| n.to_string()).collect());
+        let handed_out = || std::iter::from_fn(|| queue.next().now_or_never()).count();
+        changes.publish(&Change::Region("eu".into()));
+        // As many as turns went by meanwhile, of which a hundred take two seconds.
+        assert!((1..100).contains(&handed_out()));
+        changes.publish(&Change::StorageClass("of one".into()));
+        assert!(handed_out() > 0);
     }
 }

@@ -16,6 +16,8 @@ use tokio::{
 
 /// First pause after a failure; doubled at each further one.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+/// Pause between keys that take turns: 50 a second.
+const TURN: Duration = Duration::from_millis(20);
 /// Longest pause after failures.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
@@ -30,6 +32,8 @@ pub struct Queue {
 struct State {
     due: BTreeSet<(Instant, String)>,
     keys: HashMap<String, Entry>,
+    /// When the next key that takes turns may be handed out.
+    next_turn: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -52,6 +56,13 @@ impl Queue {
     /// Hands `key` out after `delay`, unless somebody wants it earlier.
     pub fn after(&self, key: String, delay: Duration) {
         self.at(key, Instant::now() + delay);
+    }
+
+    /// Hands `keys` out one after the other, [`TURN`] apart: for what concerns very many at once, which must not all
+    /// write at once.
+    pub fn in_turn(&self, keys: Vec<String>) {
+        self.state().in_turn(keys, Instant::now());
+        self.changed.notify_one();
     }
 
     fn at(&self, key: String, at: Instant) {
@@ -114,17 +125,28 @@ fn backoff(failures: u32) -> Duration {
 }
 
 impl State {
-    fn schedule(&mut self, key: String, at: Instant) {
+    /// Returns whether the key would have waited longer.
+    fn schedule(&mut self, key: String, at: Instant) -> bool {
         let entry = self.keys.entry(key.clone()).or_default();
         if let Some(due) = entry.due {
             if due <= at {
-                return;
+                return false;
             }
             self.due.remove(&(due, key.clone()));
         }
         entry.due = Some(at);
         if !entry.running {
             self.due.insert((at, key));
+        }
+        true
+    }
+
+    fn in_turn(&mut self, keys: Vec<String>, now: Instant) {
+        for key in keys {
+            let at = self.next_turn.map_or(now, |turn| turn.max(now));
+            if self.schedule(key, at) {
+                self.next_turn = Some(at + TURN);
+            }
         }
     }
 
@@ -240,6 +262,26 @@ mod tests {
         assert!(state.take(at(now)).is_ok());
         assert_eq!(state.failed("a", at(now)).as_secs(), 1);
         assert_eq!(backoff(40), LONGEST_BACKOFF);
+    }
+
+    #[test]
+    fn p1_what_concerns_a_hundred_keys_hands_out_fifty_a_second() {
+        let (mut state, at) = state();
+        let keys = |from: u32, to: u32| (from..to).map(|n| format!("org-{n:03}")).collect::<Vec<_>>();
+        let handed_out =
+            |state: &mut State, now: Instant| std::iter::from_fn(|| state.take(now).ok()).count();
+        state.in_turn(keys(0, 100), at(0));
+        assert_eq!(handed_out(&mut state, at(0)), 1);
+        assert_eq!(handed_out(&mut state, at(1)), 50);
+        // Another such change meanwhile waits for its turn, too; who waits already does not wait twice.
+        state.in_turn(keys(90, 150), at(1));
+        assert_eq!(handed_out(&mut state, at(2)), 49 + 1);
+        assert_eq!(handed_out(&mut state, at(3)), 49);
+        assert_eq!(state.take(at(100)), Err(None));
+        // One key is handed out at once, and so is what concerns one alone.
+        state.in_turn(keys(200, 201), at(200));
+        wait(&mut state, "alone", at(200));
+        assert_eq!(handed_out(&mut state, at(200)), 2);
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{Node, Pod},
+    core::v1::{Node, PersistentVolume, Pod},
     storage::v1::StorageClass,
 };
 use kube::{
@@ -20,7 +20,7 @@ use crate::{
     adapters::kube::{
         apply::api_resource,
         child::ChildFact,
-        facts::{JobFact, Key, NodeFact, PodFact, StorageClassFact},
+        facts::{JobFact, Key, NodeFact, PodFact, StorageClassFact, VolumeFact},
         index::{Malformed, OwnKind},
         table::{Put, Row, Table},
         watch::{Watched, follow},
@@ -55,7 +55,9 @@ pub fn start(ctx: &Arc<Context>, readiness: &Arc<Readiness>) -> JoinSet<()> {
     });
     facts::<NodeFact>(&mut watches, ctx, readiness, "");
     facts::<StorageClassFact>(&mut watches, ctx, readiness, "");
-    facts::<PodFact>(&mut watches, ctx, readiness, names::LABEL_ORG);
+    // All of them: a label that was taken off must not hide a pod.
+    facts::<PodFact>(&mut watches, ctx, readiness, "");
+    facts::<VolumeFact>(&mut watches, ctx, readiness, "");
     let movers = format!("{}={}", names::LABEL_COMPONENT, names::COMPONENT_MOVER);
     facts::<JobFact>(&mut watches, ctx, readiness, &movers);
     let ours = format!("{}={}", names::LABEL_MANAGED_BY, names::OPERATOR);
@@ -213,17 +215,23 @@ trait Fact: Row<Key = Key> + Clone + Send + std::marker::Sync + 'static {
         + Send
         + 'static;
     fn of(object: &Self::Object) -> Self;
+    /// Whether anybody asks for it.
+    fn is_kept(&self) -> bool;
     fn table(ctx: &Context) -> &Table<Self>;
     fn same(&self, other: &Self) -> bool;
     fn change(&self, before: Option<&Self>) -> Change;
 }
 
 macro_rules! fact {
-    ($type:ty, $object:ty, $table:ident, $change:expr) => {
+    ($type:ty, $object:ty, $table:ident, $kept:expr, $change:expr) => {
         impl Fact for $type {
             type Object = $object;
             fn of(object: &$object) -> Self {
                 <$type>::of(object)
+            }
+            fn is_kept(&self) -> bool {
+                let kept: fn(&$type) -> bool = $kept;
+                kept(self)
             }
             fn table(ctx: &Context) -> &Table<Self> {
                 &ctx.index.$table
@@ -238,7 +246,7 @@ macro_rules! fact {
         }
     };
 }
-fact!(NodeFact, Node, nodes, |node, before| {
+fact!(NodeFact, Node, nodes, |_| true, |node, before| {
     let regions: BTreeSet<String> = node
         .region
         .iter()
@@ -250,15 +258,35 @@ fact!(NodeFact, Node, nodes, |node, before| {
         regions: regions.into_iter().collect(),
     }
 });
-fact!(StorageClassFact, StorageClass, storage_classes, |class, _| {
-    Change::StorageClass(class.name.clone())
+fact!(
+    StorageClassFact,
+    StorageClass,
+    storage_classes,
+    |_| true,
+    |class, _| { Change::StorageClass(class.name.clone()) }
+);
+fact!(PodFact, Pod, pods, PodFact::concerns_an_org, |pod, _| {
+    Change::Pod {
+        org: pod.org.clone(),
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+    }
 });
-fact!(PodFact, Pod, pods, |pod, _| Change::Pod {
-    org: pod.org.clone().unwrap_or_default(),
-    namespace: pod.namespace.clone(),
-    name: pod.name.clone(),
-});
-fact!(JobFact, Job, jobs, |job, _| Change::Mover {
+fact!(
+    VolumeFact,
+    PersistentVolume,
+    volumes,
+    VolumeFact::concerns_an_org,
+    |volume, _| Change::Volume {
+        namespace: volume
+            .claim
+            .clone()
+            .map(|(namespace, _)| namespace)
+            .unwrap_or_default(),
+        name: volume.name.clone(),
+    }
+);
+fact!(JobFact, Job, jobs, |_| true, |job, _| Change::Mover {
     org: job.org.clone().unwrap_or_default(),
     owner: job.owner.clone().unwrap_or_default(),
     name: job.name.clone(),
@@ -287,6 +315,10 @@ impl<F: Fact> Watched for Facts<F> {
     fn put(&self, object: F::Object, _: bool) -> Key {
         let fact = F::of(&object);
         let key = fact.key();
+        if !fact.is_kept() {
+            self.vanish(&key);
+            return key;
+        }
         if let Put::Done(before) = F::table(&self.ctx).put(fact.clone())
             && before.as_deref().is_none_or(|before| !fact.same(before))
         {

@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ids::{KmsKeyArn, OrgId, PartId, RunId};
+use super::{
+    ids::{KmsKeyArn, OrgId, PartId, RunId},
+    stage::Stage,
+};
 
 /// Version of the manifest's own form.
 pub const FORMAT_VERSION: u32 = 1;
@@ -135,6 +138,9 @@ pub struct Manifest {
     pub cluster_uid: String,
     /// The run.
     pub run_id: RunId,
+    /// Stage of the Region that it ran in: where it may be restored.
+    #[serde(default)]
+    pub stage: Stage,
     /// Name of its OrgSnapshot.
     pub snapshot_name: String,
     /// The slot it was due at.

@@ -73,9 +73,17 @@ pub const CLUSTER_ROLE_ORG_ARCHIVE: &str = "tray-org-archive";
 /// ClusterRole (in the chart) of the objects part of a restore: creates the archived kinds; bound while it runs.
 pub const CLUSTER_ROLE_ORG_RESTORE: &str = "tray-org-restore";
 
+/// What the names of the orgs' namespaces begin with.
+const ORG_NAMESPACE_PREFIX: &str = "org-";
+
 /// Namespace of an org: `org-<name>-<first 8 of orgId>`.
 pub fn org_namespace(org_name: &str, org_id: &super::ids::OrgId) -> String {
-    format!("org-{org_name}-{}", &org_id.as_str()[..8])
+    format!("{ORG_NAMESPACE_PREFIX}{org_name}-{}", &org_id.as_str()[..8])
+}
+
+/// Whether a namespace may be an org's, by its name: what others name so costs a little memory, nothing else.
+pub fn may_be_of_an_org(namespace: &str) -> bool {
+    namespace.starts_with(ORG_NAMESPACE_PREFIX)
 }
 
 /// Name of the claim that a StatefulSet with one volume expects for its first replica: `data-<workload>-<ordinal>`.

@@ -10,6 +10,7 @@ use super::{
         Verdict,
     },
     names,
+    stage::Stage,
 };
 
 /// A volume of the org at the time of planning.
@@ -107,6 +108,8 @@ pub struct RunFacts {
     pub org_id: OrgId,
     /// The cluster.
     pub cluster_uid: String,
+    /// Stage of the Region.
+    pub stage: Stage,
     /// The org's key.
     pub kms_key_arn: KmsKeyArn,
     /// The bucket.
@@ -172,6 +175,7 @@ pub fn manifest(
         org_id: facts.org_id.clone(),
         cluster_uid: facts.cluster_uid.clone(),
         run_id: plan.run_id.clone(),
+        stage: facts.stage,
         snapshot_name: plan.snapshot_name.clone(),
         slot: plan.slot,
         plan_digest: plan_digest(plan).map_err(|error| IncompleteRun::Plan(error.to_string()))?,
@@ -241,6 +245,7 @@ mod tests {
         RunFacts {
             org_id: "7c9e6679-7425-40de-944b-e07fc1f90ae7".parse().unwrap(),
             cluster_uid: "c".into(),
+            stage: Stage::Production,
             kms_key_arn: "arn:aws:kms:eu-central-1:111122223333:key/k".parse().unwrap(),
             bucket: "b".into(),
             bucket_cloud_region: "eu-central-1".into(),

@@ -56,6 +56,15 @@ pub struct InRegion {
     pub region: String,
 }
 
+/// Labels of what was found outside of its Region.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Violation {
+    /// Name of the Region.
+    pub region: String,
+    /// pod, volume or backup.
+    pub kind: &'static str,
+}
+
 /// All metrics of the operator.
 pub struct Metrics {
     registry: Mutex<Registry>,
@@ -78,6 +87,8 @@ pub struct Metrics {
     pub oldest_copy: Family<InRegion, Gauge>,
     /// Orgs placed in a Region of which there is no good copy.
     pub without_copy: Family<InRegion, Gauge>,
+    /// What of a Region's orgs was found elsewhere.
+    pub violations: Family<Violation, Gauge>,
     /// 1 while this process leads.
     pub leading: Gauge,
 }
@@ -101,6 +112,7 @@ impl Default for Metrics {
             orgs: Family::default(),
             oldest_copy: Family::default(),
             without_copy: Family::default(),
+            violations: Family::default(),
             leading: Gauge::default(),
         };
         metrics.register();
@@ -141,6 +153,11 @@ impl Metrics {
             "orgs_without_copy",
             "Orgs placed in a Region of which there is no good copy",
             self.without_copy.clone(),
+        );
+        registry.register(
+            "residency_violations",
+            "Pods, volumes and backup locations found outside of their Region",
+            self.violations.clone(),
         );
         registry.register("leading", "1 while this process leads", self.leading.clone());
     }

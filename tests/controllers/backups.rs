@@ -21,6 +21,7 @@ use tray_operator::{
         ledger::{Event, RunEnd},
         manifest::{FORMAT_VERSION, PartRecord},
         run_plan::{self, CopiedPart, RunFacts},
+        stage::Stage,
     },
     ports::ObjectStore,
 };
@@ -359,6 +360,7 @@ async fn seed(operator: &Operator, org: &Org) -> RunId {
         let facts = RunFacts {
             org_id: org.id.clone(),
             cluster_uid: "cluster".into(),
+            stage: Stage::Production,
             kms_key_arn: "arn:aws:kms:eu-central-1:111122223333:key/org".parse().unwrap(),
             bucket: "tray-backups-eu".into(),
             bucket_cloud_region: "eu-central-1".into(),

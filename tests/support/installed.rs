@@ -39,6 +39,8 @@ const GROUPS: [&str; 3] = [
 pub struct Operator {
     /// What its controllers share.
     pub ctx: Arc<Context>,
+    /// Its AWS.
+    pub regions: Arc<MemoryRegions>,
 }
 
 /// Installs the chart but its Deployment.
@@ -68,6 +70,8 @@ async fn start(drivers: fn() -> Vec<Arc<dyn Driver>>) -> Operator {
     let server = api_server::shared().await;
     install(&server.client().await).await;
     let (tell, told) = tokio::sync::oneshot::channel();
+    let regions = Arc::new(MemoryRegions::default());
+    let aws = regions.clone();
     // On a runtime of its own: that of a test ends with the test.
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -76,7 +80,7 @@ async fn start(drivers: fn() -> Vec<Arc<dyn Driver>>) -> Operator {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let ctx = context(server).await;
+            let ctx = context(server, aws).await;
             let _ = tell.send(ctx.clone());
             let (_end, ends) = watch::channel(false);
             control(drivers(), ctx, Arc::default(), ends).await;
@@ -84,10 +88,11 @@ async fn start(drivers: fn() -> Vec<Arc<dyn Driver>>) -> Operator {
     });
     Operator {
         ctx: told.await.unwrap(),
+        regions,
     }
 }
 
-async fn context(server: &ApiServer) -> Arc<Context> {
+async fn context(server: &ApiServer, regions: Arc<MemoryRegions>) -> Arc<Context> {
     let metrics = Arc::new(Metrics::default());
     let config = server.config_as(Some(OPERATOR), &GROUPS).await;
     let client = ClientBuilder::try_from(config)
@@ -104,7 +109,7 @@ async fn context(server: &ApiServer) -> Arc<Context> {
         cluster_uid: cluster_uid(&client).await.unwrap(),
         client,
         clock: Arc::new(SystemClock),
-        regions: Arc::new(MemoryRegions::default()),
+        regions,
         settings: Settings {
             concurrency: 4,
             api_server_ports: vec![443, 6443],

@@ -12,4 +12,6 @@ pub mod aws;
 pub mod chart;
 pub mod installed;
 pub mod operator;
+pub mod orgs;
+pub mod reachability;
 pub mod tools;

@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     domain::names,
-    resources::child::{ChildId, ChildKind},
+    resources::{
+        child::{ChildId, ChildKind},
+        org::quota::{LIMITED, QuotaUse},
+    },
 };
 
 /// What is remembered of a child.
@@ -45,6 +48,8 @@ pub enum Observed {
     Workload(WorkloadFact),
     /// Of a claim.
     Claim(ClaimFact),
+    /// Of a quota: the limits that Kubernetes has counted.
+    Quota(Vec<QuotaUse>),
 }
 
 impl Observed {
@@ -201,6 +206,16 @@ fn observed(kind: ChildKind, metadata: &ObjectMeta, data: &Value) -> Observed {
             phase: status["phase"].as_str().unwrap_or("Pending").to_owned(),
             volume: spec["volumeName"].as_str().map(str::to_owned),
         }),
+        ChildKind::ResourceQuota => {
+            let counted = LIMITED.into_iter().filter_map(|resource| {
+                Some(QuotaUse {
+                    resource,
+                    hard: spec["hard"][resource].as_str()?.to_owned(),
+                    used: status["used"][resource].as_str()?.to_owned(),
+                })
+            });
+            Observed::Quota(counted.collect())
+        }
         _ => Observed::Nothing,
     }
 }
@@ -243,6 +258,24 @@ mod tests {
             };
             assert_eq!(fact.rolled_out(), rolled_out, "{available} of {replicas}");
         }
+    }
+
+    #[test]
+    fn of_a_quota_only_what_limits_an_org_is_kept() {
+        let object: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "tray-pods", "namespace": "n"},
+            "spec": {"hard": {"pods": "200", "requests.cpu": "16", "requests.memory": "32Gi"}},
+            "status": {"hard": {"pods": "200"}, "used": {"pods": "7", "requests.cpu": "1500m", "services": "3"}},
+        }))
+        .unwrap();
+        let of = |resource, hard: &str, used: &str| QuotaUse {
+            resource,
+            hard: hard.into(),
+            used: used.into(),
+        };
+        let wanted = vec![of("requests.cpu", "16", "1500m"), of("pods", "200", "7")];
+        let fact = ChildFact::of(ChildKind::ResourceQuota, &object);
+        assert_eq!(fact.observed, Observed::Quota(wanted));
     }
 
     #[test]

@@ -6,10 +6,9 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Map, Value, json};
 
-use crate::domain::names;
+use crate::domain::{names, quantity::milli};
 
 /// Maps that the server adds nothing to: selectors, quotas, and the resources of containers (those of pods it does add
 /// to, but pods are not children).
@@ -126,46 +125,9 @@ fn is_quantity(path: &[&str]) -> bool {
 fn same_quantity(one: &Value, other: &Value) -> bool {
     let amount = |value: &Value| {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        milli(&Quantity(text))
+        milli(&text)
     };
     amount(one).is_some_and(|one| amount(other) == Some(one))
-}
-
-/// A quantity in thousandths; none where it is no quantity, or finer than that.
-pub fn milli(quantity: &Quantity) -> Option<i128> {
-    let text = quantity.0.trim();
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && !".+-".contains(c))
-        .unwrap_or(text.len());
-    let (number, suffix) = text.split_at(digits);
-    let scale: i128 = match suffix {
-        "m" => 1,
-        "" => 1_000,
-        "k" => 1_000_000,
-        "M" => 1_000_000_000,
-        "G" => 1_000_000_000_000,
-        "T" => 1_000_000_000_000_000,
-        "P" => 1_000_000_000_000_000_000,
-        "Ki" => 1_000 << 10,
-        "Mi" => 1_000 << 20,
-        "Gi" => 1_000 << 30,
-        "Ti" => 1_000 << 40,
-        "Pi" => 1_000 << 50,
-        _ => return None,
-    };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let sign = if whole.starts_with('-') { -1 } else { 1 };
-    let whole: i128 = whole.trim_start_matches(['+', '-']).parse().ok()?;
-    let mut total = whole.checked_mul(scale)?;
-    if !fraction.is_empty() {
-        let divisor = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-        let part = fraction.parse::<i128>().ok()?.checked_mul(scale)?;
-        if part % divisor != 0 {
-            return None;
-        }
-        total = total.checked_add(part / divisor)?;
-    }
-    Some(sign * total)
 }
 
 /// `wanted` without its nulls: what is posted.
@@ -280,19 +242,6 @@ mod tests {
         assert_eq!(difference(&pod("1024Mi"), &pod("1Gi")), None);
         assert!(difference(&pod("1024Mi"), &pod("2Gi")).is_some());
         assert!(difference(&json!({"value": "1000m"}), &json!({"value": "1"})).is_some());
-        for (one, other) in [
-            ("0.5", "500m"),
-            ("1.5Gi", "1536Mi"),
-            ("1k", "1000"),
-            ("-1", "-1000m"),
-        ] {
-            assert_eq!(
-                milli(&Quantity(one.into())),
-                milli(&Quantity(other.into())),
-                "{one}"
-            );
-        }
-        assert_eq!(milli(&Quantity("banana".into())), None);
     }
 
     #[test]

@@ -9,12 +9,15 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     child::ChildFact,
-    facts::{Identity, JobFact, Key, NodeFact, PodFact, StorageClassFact},
+    facts::{Identity, JobFact, Key, NodeFact, PodFact, StorageClassFact, VolumeFact},
     table::{Put, Row, Table},
 };
-use crate::api::{
-    backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, region::Region,
-    retention_policy::RetentionPolicy, trayorg::TrayOrg,
+use crate::{
+    api::{
+        backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, region::Region,
+        retention_policy::RetentionPolicy, trayorg::TrayOrg,
+    },
+    resources::child::{ChildId, ChildKind},
 };
 
 /// An object of one of our kinds, without its managed fields.
@@ -188,8 +191,10 @@ pub struct Index {
     pub nodes: Table<NodeFact>,
     /// StorageClasses.
     pub storage_classes: Table<StorageClassFact>,
-    /// Pods with an org's label; grouped by org (TrayOrg name).
+    /// Pods in orgs' namespaces, and those elsewhere that carry an org's label; grouped by namespace.
     pub pods: Table<PodFact>,
+    /// PersistentVolumes of orgs; grouped by the namespace of their claim.
+    pub volumes: Table<VolumeFact>,
     /// Movers' Jobs; grouped by org.
     pub jobs: Table<JobFact>,
     /// Children; grouped by org.
@@ -204,6 +209,15 @@ impl Index {
     /// The node of that name.
     pub fn node(&self, name: &str) -> Option<Arc<NodeFact>> {
         self.nodes.get(&(String::new(), name.to_owned()))
+    }
+    /// Name of the TrayOrg that a namespace is of, as the namespace's own label says.
+    pub fn org_of(&self, namespace: &str) -> Option<String> {
+        let id = ChildId {
+            kind: ChildKind::Namespace,
+            namespace: String::new(),
+            name: namespace.to_owned(),
+        };
+        self.children.get(&id)?.group().map(str::to_owned)
     }
     /// Takes in what the API server said of a child. Returns whether anything changed that anybody asks for.
     pub fn observe_child(&self, fact: ChildFact) -> bool {

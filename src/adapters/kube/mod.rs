@@ -12,6 +12,7 @@ pub mod leader;
 pub mod mover_jobs;
 pub mod namespace_objects;
 pub mod own_objects;
+pub mod pods;
 pub mod release;
 pub mod repository_lock;
 pub mod status;

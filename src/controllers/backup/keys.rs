@@ -32,7 +32,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The org's ledger, held by this cluster.
+    /// The org's ledger, held by this cluster. One with runs of production is not even claimed for a Region that is none.
     pub async fn ledger(
         &self,
         subject: &Subject,
@@ -46,6 +46,16 @@ impl Keys {
             .ledgers
             .open(store.clone(), prefix, key, org, cluster_uid)
             .await?;
+        let (state, stage) = (ledger.state(), subject.region.spec.stage);
+        if let Some(run_id) = state.foreign_to(stage) {
+            let message = format!(
+                "the bucket holds run {run_id} of org {}, taken in production, and spec.stage of Region {} is \
+                 NonProduction: name another bucket or prefix there, or give the org an orgId of its own",
+                subject.org_id(),
+                subject.placement.region.name
+            );
+            return Err(Trouble::new(reasons::PRODUCTION_DATA, message));
+        }
         ledger.claim(now).await?;
         Ok(ledger)
     }

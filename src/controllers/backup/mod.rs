@@ -26,7 +26,7 @@ use self::{
     issued::Issued, keys::Keys, pass::Pass, prune::Sweep, restore::status::waiting, run::Drive,
     run::hooks::HookTasks, subject::Subject, trouble::Trouble, view::Phases,
 };
-use super::{Driver, Failure, Next, changes::Change, context::Context};
+use super::{Driver, Failure, Next, changes::Change, context::Context, region::location};
 use crate::{
     adapters::kube::{index::Index, mover_jobs::Phase},
     api::{
@@ -82,13 +82,13 @@ impl Driver for BackupDriver {
                 _ => Vec::new(),
             },
             // A restore waits for the last pod to go; a run for the last mover of another.
-            Change::Pod { org, .. } => {
-                let restoring = index
-                    .restores
-                    .of_org(org)
-                    .iter()
-                    .any(|restore| !restore::has_ended(restore));
-                if restoring { vec![org.clone()] } else { Vec::new() }
+            Change::Pod { org, namespace, .. } => {
+                let restores = |org: &String| {
+                    let restores = index.restores.of_org(org);
+                    restores.iter().any(|restore| !restore::has_ended(restore))
+                };
+                let org = Change::org_of_pod(org.as_ref(), namespace, index);
+                org.filter(restores).into_iter().collect()
             }
             Change::Region(name) => orgs_that(index, |org| org.spec.region_ref.name == *name),
             Change::RetentionPolicy(name) => {
@@ -98,6 +98,7 @@ impl Driver for BackupDriver {
                 orgs_that(index, |org| org.spec.backup_schedule_ref.name == *name)
             }
             Change::Node { .. }
+            | Change::Volume { .. }
             | Change::StorageClass(_)
             | Change::BackupFacts(_)
             | Change::Malformed { .. } => Vec::new(),
@@ -125,6 +126,9 @@ impl Driver for BackupDriver {
             Err(trouble) => {
                 ctx.backup_facts
                     .set_view(subject.org_id(), facts::unread(&subject, &trouble, now));
+                if !trouble.transient {
+                    restores_wait(ctx, key, trouble.reason, &trouble.message, now).await?;
+                }
                 return Err(trouble.into_failure());
             }
         };
@@ -206,6 +210,11 @@ async fn advance(pass: &Pass<'_>, found: &mut Found, phases: &mut Phases) -> Res
     remove_leftovers(pass).await?;
     if !found.losses.is_empty() {
         return Ok(());
+    }
+    // A restore may still bring the data home; none is taken out.
+    if let Some(why) = location::elsewhere(&pass.subject.region) {
+        let message = format!("no snapshot is taken while the backup location lies elsewhere: {why}");
+        return Err(Trouble::new(reasons::BACKUP_OUTSIDE_REGION, message));
     }
     if let Some(after) = next_run(pass, found, phases).await? {
         found.after.push(after);
@@ -329,15 +338,27 @@ async fn without_org(ctx: &Arc<Context>, org: &str, now: Timestamp) -> Result<Ne
             .write_status(&*snapshot, snapshot.status.as_ref(), &status)
             .await?;
     }
+    restores_wait(ctx, org, reason, &message, now).await?;
+    Ok(Next::OnChange)
+}
+
+/// Restores that a person has to clear the way for say so.
+async fn restores_wait(
+    ctx: &Arc<Context>,
+    org: &str,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> Result<(), Failure> {
     for restore in ctx.index.restores.of_org(org) {
         if !restore::has_ended(&restore) {
-            let status = waiting(&restore, reason, &message, true, now);
+            let status = waiting(&restore, reason, message, true, now);
             ctx.cluster
                 .write_status(&*restore, restore.status.as_ref(), &status)
                 .await?;
         }
     }
-    Ok(Next::OnChange)
+    Ok(())
 }
 
 impl Found {

@@ -146,8 +146,8 @@ impl Subject {
 
     /// The pods of its workloads that still exist.
     pub fn workload_pods(&self, index: &Index) -> Vec<Arc<PodFact>> {
-        let mut pods = index.pods.of(self.name());
-        pods.retain(|pod| !pod.mover && pod.namespace == self.namespace() && !ended(pod));
+        let mut pods = index.pods.of(self.namespace());
+        pods.retain(|pod| !pod.mover && self.is_of(pod) && !pod.has_ended());
         pods
     }
 
@@ -160,11 +160,13 @@ impl Subject {
 
     /// Whether a pod of one of its movers still exists, in its own namespace or the operator's.
     pub fn has_mover_pods(&self, index: &Index) -> bool {
-        index
-            .pods
-            .of(self.name())
-            .iter()
-            .any(|pod| pod.mover && !ended(pod))
+        let places = [self.namespace(), PRUNE_NAMESPACE].into_iter();
+        let mut pods = places.flat_map(|namespace| index.pods.of(namespace));
+        pods.any(|pod| pod.mover && self.is_of(&pod) && !pod.has_ended())
+    }
+
+    fn is_of(&self, pod: &PodFact) -> bool {
+        pod.org.as_deref() == Some(self.name())
     }
 
     /// Whether all workloads that should run have all their replicas available.
@@ -188,11 +190,6 @@ impl Subject {
         };
         self.workloads.iter().all(available)
     }
-}
-
-/// It runs no more and holds no volume: of a mover only the record is left.
-fn ended(pod: &PodFact) -> bool {
-    matches!(pod.phase.as_str(), "Succeeded" | "Failed")
 }
 
 /// The holder of an org's repositories in the words of the lock: `<kind>/<name>`.

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use futures::{StreamExt, stream};
 
 use super::{
+    isolation::Isolation,
     observe::Observed,
     situation,
     validate::{Obstacle, Valid},
@@ -24,6 +25,14 @@ const AT_ONCE: usize = 8;
 /// Stages that have to be whole before anything runs: the namespace, access and isolation.
 const FOUNDATION: usize = 3;
 
+/// What came of applying an org's children.
+pub struct Outcome {
+    /// What the API server refuses.
+    pub refused: Option<Obstacle>,
+    /// What it has of what isolates the org.
+    pub isolation: Isolation,
+}
+
 /// Applies every child and removes those that are no longer wanted. What the API server refuses for good is returned;
 /// what may work later is a failure.
 pub async fn apply(
@@ -31,7 +40,7 @@ pub async fn apply(
     observed: &Observed,
     valid: &Valid,
     region: &RegionSpec,
-) -> Result<Option<Obstacle>, Failure> {
+) -> Result<Outcome, Failure> {
     let situation = situation::of(observed, valid);
     let surroundings = Surroundings {
         api_server_ports: ctx.settings.api_server_ports.clone(),
@@ -41,17 +50,22 @@ pub async fn apply(
         org: &observed.org.spec,
         region,
         workloads: &valid.effective.workloads,
+        limits: &valid.fitted.limits,
         situation: &situation,
         surroundings: &surroundings,
     });
     let wanted: BTreeSet<ChildId> = stages.iter().flatten().map(|child| child.id.clone()).collect();
-    let mut refused = None;
+    let mut outcome = Outcome {
+        refused: None,
+        isolation: Isolation::of(&stages),
+    };
     for (number, stage) in stages.into_iter().enumerate() {
-        let obstacle = apply_stage(ctx, stage).await?;
-        if obstacle.is_some() && number < FOUNDATION {
-            return Ok(obstacle);
+        let obstacle = apply_stage(ctx, stage, &mut outcome.isolation).await?;
+        let unfounded = obstacle.is_some() && number < FOUNDATION;
+        outcome.refused = outcome.refused.or(obstacle);
+        if unfounded {
+            return Ok(outcome);
         }
-        refused = refused.or(obstacle);
     }
     for id in surplus(observed, valid, &wanted) {
         ctx.cluster
@@ -59,10 +73,14 @@ pub async fn apply(
             .await
             .map_err(|error| Failure::retry(error.to_string()))?;
     }
-    Ok(refused)
+    Ok(outcome)
 }
 
-async fn apply_stage(ctx: &Context, stage: Vec<DesiredChild>) -> Result<Option<Obstacle>, Failure> {
+async fn apply_stage(
+    ctx: &Context,
+    stage: Vec<DesiredChild>,
+    isolation: &mut Isolation,
+) -> Result<Option<Obstacle>, Failure> {
     let results: Vec<_> = stream::iter(stage)
         .map(|child| async move { (ctx.cluster.ensure(&child).await, child.id) })
         .buffer_unordered(AT_ONCE)
@@ -70,6 +88,7 @@ async fn apply_stage(ctx: &Context, stage: Vec<DesiredChild>) -> Result<Option<O
         .await;
     let mut refused = None;
     for (result, id) in results {
+        isolation.note(&id, &result);
         match result {
             Ok(Applied::Going) if id.kind == ChildKind::Namespace => {
                 refused = Some(Obstacle {

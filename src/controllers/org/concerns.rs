@@ -1,20 +1,32 @@
 //! Which orgs have to be looked at again after a change.
 
+use std::collections::BTreeSet;
+
 use kube::ResourceExt;
 
-use super::observe::org_id;
+use super::{observe::org_id, spread};
 use crate::{
-    adapters::kube::index::Index,
+    adapters::kube::{index::Index, table::Row},
     api::{
         conditions::{reasons, types},
         region::Region,
         trayorg::TrayOrg,
     },
-    controllers::{changes::Change, conditions::find},
+    controllers::{changes::Change, conditions::find, region::location},
 };
 
-/// What orgs go by of a Region: its UID, the generation of its spec, and what its condition Ready says.
-pub type RegionMark = (Option<String>, Option<i64>, Option<(String, String)>);
+/// What orgs go by of a Region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionMark {
+    uid: Option<String>,
+    generation: Option<i64>,
+    /// What its condition Ready says.
+    ready: Option<(String, String)>,
+    /// What is said of backups that lie elsewhere.
+    backup_elsewhere: Option<String>,
+    /// Where pods can be spread.
+    zones: BTreeSet<String>,
+}
 
 /// What orgs go by of a Region.
 pub fn region_mark(region: &Region) -> RegionMark {
@@ -24,7 +36,13 @@ pub fn region_mark(region: &Region) -> RegionMark {
         .map(|status| status.conditions.as_slice())
         .unwrap_or_default();
     let ready = find(conditions, types::READY).map(|ready| (ready.status.clone(), ready.message.clone()));
-    (region.metadata.uid.clone(), region.metadata.generation, ready)
+    RegionMark {
+        uid: region.metadata.uid.clone(),
+        generation: region.metadata.generation,
+        ready,
+        backup_elsewhere: location::elsewhere(region).map(str::to_owned),
+        zones: spread::usable_zones(region),
+    }
 }
 
 /// Names of the orgs that `change` concerns.
@@ -40,23 +58,30 @@ pub fn concerns(change: &Change, index: &Index) -> Vec<String> {
         Change::Region(name) => named(index, |org| org.spec.region_ref.name == *name),
         Change::RetentionPolicy(name) => named(index, |org| org.spec.retention_policy_ref.name == *name),
         Change::BackupSchedule(name) => named(index, |org| org.spec.backup_schedule_ref.name == *name),
-        Change::Child { org, .. } | Change::Pod { org, .. } | Change::Restore { org, .. } => {
-            vec![org.clone()]
-        }
-        // Its pods may be elsewhere than they were thought to be.
-        Change::Node { name, .. } => {
-            let pods = index.pods.all();
-            let on_it = pods.iter().filter(|pod| pod.node.as_deref() == Some(name));
-            let mut orgs: Vec<String> = on_it.filter_map(|pod| pod.org.clone()).collect();
-            orgs.dedup();
-            orgs
-        }
+        Change::Child { org, .. } | Change::Restore { org, .. } => vec![org.clone()],
+        Change::Pod { org, namespace, .. } => Change::org_of_pod(org.as_ref(), namespace, index)
+            .into_iter()
+            .collect(),
+        Change::Volume { namespace, .. } => index.org_of(namespace).into_iter().collect(),
+        Change::Node { name, .. } => on_node(index, name),
         Change::BackupFacts(id) => named(index, |org| org_id(org).as_ref() == Some(id)),
         Change::Snapshot { .. }
         | Change::Mover { .. }
         | Change::StorageClass(_)
         | Change::Malformed { .. } => Vec::new(),
     }
+}
+
+/// Orgs whose pods or volumes are on a node: they may be elsewhere than they were thought to be.
+fn on_node(index: &Index, node: &str) -> Vec<String> {
+    let pods = index.pods.all();
+    let pods = pods.iter().filter(|pod| pod.node.as_deref() == Some(node));
+    let of_pods = pods.filter_map(|pod| Change::org_of_pod(pod.org.as_ref(), &pod.namespace, index));
+    let volumes = index.volumes.all();
+    let volumes = volumes.iter().filter(|volume| volume.nodes.contains(node));
+    let of_volumes = volumes.filter_map(|volume| index.org_of(volume.group()?));
+    let orgs: BTreeSet<String> = of_pods.chain(of_volumes).collect();
+    orgs.into_iter().collect()
 }
 
 fn named(index: &Index, concerned: impl Fn(&TrayOrg) -> bool) -> Vec<String> {

@@ -10,57 +10,14 @@ use crate::{
     },
     api::{
         conditions::reasons,
-        trayorg::PinnedRegion,
         workload::{Workload, WorkloadKind},
     },
-    controllers::conditions::{ConditionFact, Truth},
+    controllers::conditions::ConditionFact,
     resources::child::ChildKind,
 };
 
 /// How many names a message lists.
 const NAMED: usize = 5;
-
-/// ResidencyCompliant: every pod runs on a node of the pinned region. Pods' own labels may lie, so the nodes are asked.
-pub fn residency(pods: &[PlacedPod], region: &PinnedRegion) -> ConditionFact {
-    let running = || {
-        pods.iter()
-            .filter(|p| !matches!(p.pod.phase.as_str(), "Succeeded" | "Failed"))
-    };
-    let on_a_node = || running().filter_map(|p| Some((p, p.pod.node.as_deref()?)));
-    let outside: Vec<String> = on_a_node()
-        .filter_map(|(p, node)| {
-            let found = p
-                .cloud_region
-                .as_deref()
-                .filter(|found| *found != region.cloud_region)?;
-            Some(format!("{} on node {node} in {found}", p.pod.name))
-        })
-        .collect();
-    if !outside.is_empty() {
-        let message = format!(
-            "pods run outside of {}: {}; delete them and find out who placed them there",
-            region.cloud_region,
-            listed(&outside)
-        );
-        return ConditionFact::new(false, reasons::POD_OUTSIDE_REGION, message);
-    }
-    let unknown: Vec<String> = on_a_node()
-        .filter(|(p, _)| p.cloud_region.is_none())
-        .map(|(_, node)| node.to_owned())
-        .collect();
-    if !unknown.is_empty() {
-        let message = format!(
-            "nodes without label topology.kubernetes.io/region: {}",
-            listed(&unknown)
-        );
-        return ConditionFact::new(Truth::Unknown, reasons::NOT_OBSERVED, message);
-    }
-    ConditionFact::new(
-        true,
-        reasons::ALL_PODS_IN_REGION,
-        format!("every pod runs in {}", region.cloud_region),
-    )
-}
 
 /// WorkloadsAvailable of workloads that are meant to run. The first trouble that a person can mend is told; else what is
 /// still on its way.
@@ -160,7 +117,7 @@ fn rolling_out(waiting: &[&Workload], facts: &BTreeMap<&str, &WorkloadFact>) -> 
 }
 
 /// The first few, and how many more there are.
-fn listed(names: &[String]) -> String {
+pub fn listed(names: &[String]) -> String {
     let shown = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(NAMED) {
         0 => shown,
@@ -176,30 +133,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::resources::org::fixtures;
+    use crate::{controllers::conditions::Truth, resources::org::fixtures};
 
-    fn pod(
-        name: &str,
-        workload: &str,
-        node: Option<&str>,
-        region: Option<&str>,
-        waiting: Option<(&str, &str)>,
-    ) -> PlacedPod {
-        let status = waiting.map(|(reason, message)| {
-            json!([{
-                "name": "main", "image": "web:9", "imageID": "", "ready": false, "restartCount": 0,
-                "state": {"waiting": {"reason": reason, "message": message}},
-            }])
-        });
+    fn pod(name: &str, workload: &str, (reason, message): (&str, &str)) -> PlacedPod {
+        let status = json!([{
+            "name": "main", "image": "web:9", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": reason, "message": message}},
+        }]);
         let pod = json!({
             "metadata": {"name": name, "namespace": "n", "labels": {"platform.tray.ai/workload": workload}},
-            "spec": {"nodeName": node, "containers": []},
+            "spec": {"nodeName": "n", "containers": []},
             "status": {"phase": "Running", "containerStatuses": status},
         });
         let pod = PodFact::of(&serde_json::from_value(pod).unwrap());
         PlacedPod {
             pod: Arc::new(pod),
-            cloud_region: region.map(str::to_owned),
+            node: None,
         }
     }
     fn stateful_set(name: &str, replicas: i64, available: i64) -> Arc<ChildFact> {
@@ -210,29 +159,6 @@ mod tests {
         }))
         .unwrap();
         Arc::new(ChildFact::of(ChildKind::StatefulSet, &object))
-    }
-    fn region() -> PinnedRegion {
-        fixtures::placement().region
-    }
-
-    #[test]
-    fn a_pod_on_a_node_of_another_region_is_named() {
-        let home = pod("a", "db", Some("n1"), Some("eu-west-1"), None);
-        let away = pod("b", "db", Some("n2"), Some("us-west-2"), None);
-        let pending = pod("c", "db", None, None, None);
-        assert_eq!(residency(&[home.clone(), pending], &region()).status, Truth::True);
-        let fact = residency(&[home.clone(), away], &region());
-        assert_eq!(
-            (fact.status, fact.reason.as_str()),
-            (Truth::False, "PodOutsideRegion")
-        );
-        assert!(
-            fact.message.contains("b on node n2 in us-west-2"),
-            "{}",
-            fact.message
-        );
-        let nowhere = pod("d", "db", Some("n3"), None, None);
-        assert_eq!(residency(&[home, nowhere], &region()).status, Truth::Unknown);
     }
 
     #[test]
@@ -266,11 +192,11 @@ mod tests {
             ),
             (("CrashLoopBackOff", "back-off"), "Crashing", "pod db-0"),
         ] {
-            let pods = [pod("db-0", "db", Some("n"), Some("eu-west-1"), Some(waiting))];
+            let pods = [pod("db-0", "db", waiting)];
             let fact = workloads(&running, &[stateful_set("db", 1, 0)], &pods);
             assert_eq!(fact.reason, reason);
             assert!(fact.message.contains(named), "{}", fact.message);
-            let other = [pod("web-0", "web", Some("n"), Some("eu-west-1"), Some(waiting))];
+            let other = [pod("web-0", "web", waiting)];
             assert_eq!(
                 workloads(&running, &[stateful_set("db", 1, 0)], &other).reason,
                 "RollingOut"

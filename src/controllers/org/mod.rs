@@ -31,9 +31,14 @@ use crate::{
 mod apply;
 mod concerns;
 mod deletion;
+mod evict;
 mod health;
+mod isolation;
 mod observe;
+mod quota;
+mod residency;
 mod situation;
+mod spread;
 mod status;
 mod validate;
 
@@ -54,6 +59,8 @@ pub struct OrgDriver {
     /// What orgs go by of each Region, as last seen. A Region's status counts its orgs: without this, every new org would
     /// have all others of its Region looked at.
     regions: Mutex<HashMap<String, concerns::RegionMark>>,
+    /// Pods that were deleted since they ran elsewhere.
+    evictions: evict::Evictions,
 }
 
 #[async_trait::async_trait]
@@ -81,6 +88,7 @@ impl Driver for OrgDriver {
         let now = ctx.now();
         let Some(org) = ctx.index.orgs.get(key) else {
             self.forget(key);
+            self.evictions.forget(key);
             return Ok(Next::OnChange);
         };
         let observed = observe(&ctx.index, &ctx.backup_facts, org);
@@ -91,7 +99,9 @@ impl Driver for OrgDriver {
             Ok(valid) => {
                 let findings = carry_out(ctx, &observed, &valid).await?;
                 let status = status::of_valid(&observed, &valid, &findings, now);
-                let next = self.report(ctx, &observed, &status, now).await?;
+                let reported = self.report(ctx, &observed, &status, now).await?;
+                let evicted = self.evictions.evict(ctx, &observed, &valid, now).await;
+                let next = evicted.map_or(reported, |wait| sooner(reported, wait));
                 findings
                     .refused
                     .or(valid.flaw)
@@ -110,15 +120,29 @@ impl Driver for OrgDriver {
 async fn carry_out(ctx: &Context, observed: &Observed, valid: &Valid) -> Result<Findings, Failure> {
     let org = &*observed.org;
     ctx.cluster.set_finalizer(org, names::FINALIZER_ORG, true).await?;
-    let refused = apply::apply(ctx, observed, valid, &valid.region.spec).await?;
+    let applied = apply::apply(ctx, observed, valid, &valid.region.spec).await?;
     let children = ctx.index.children.of(&org.name_any());
-    let workloads = situation::why_stopped(&situation::of(observed, valid))
+    let situation = situation::of(observed, valid);
+    let workloads = situation::why_stopped(&situation)
         .unwrap_or_else(|| health::workloads(&valid.effective.workloads, &children, &observed.pods));
+    let found = residency::look(observed, &valid.placement.region);
     Ok(Findings {
-        residency: health::residency(&observed.pods, &valid.placement.region),
+        residency: residency::condition(&found, &valid.placement.region, Some(&valid.region)),
+        mended: residency::is_mended(&found, &valid.region),
+        placement: spread::placement(observed, &found),
+        zones: spread::condition(observed, valid, &situation),
+        isolation: applied.isolation.condition(),
+        quota: quota::condition(&valid.fitted, org.spec.plan),
         workloads,
-        refused,
+        refused: applied.refused,
     })
+}
+
+fn sooner(next: Next, wait: Duration) -> Next {
+    match next {
+        Next::After(other) if other < wait => next,
+        _ => Next::After(wait),
+    }
 }
 
 impl OrgDriver {

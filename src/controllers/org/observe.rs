@@ -6,7 +6,11 @@ use std::sync::Arc;
 use kube::ResourceExt;
 
 use crate::{
-    adapters::kube::{child::ChildFact, facts::PodFact, index::Index},
+    adapters::kube::{
+        child::ChildFact,
+        facts::{NodeFact, PodFact, VolumeFact},
+        index::Index,
+    },
     api::{
         backup_schedule::BackupSchedule,
         orgrestore::{OrgRestore, RestorePhase},
@@ -15,7 +19,7 @@ use crate::{
         trayorg::TrayOrg,
     },
     controllers::backup_facts::{BackupFacts, OrgFacts},
-    domain::{identity, ids::OrgId},
+    domain::{identity, ids::OrgId, names},
 };
 
 /// A pod of the org, and where it runs.
@@ -23,8 +27,17 @@ use crate::{
 pub struct PlacedPod {
     /// The pod.
     pub pod: Arc<PodFact>,
-    /// The cloud region of its node, in the node's own words; none = it has no node, or one that is not known.
-    pub cloud_region: Option<String>,
+    /// Its node, which alone says where it is; none = it has no node, or one that is not known.
+    pub node: Option<Arc<NodeFact>>,
+}
+
+/// A volume of the org, and the nodes that it is tied to, as far as they are known.
+#[derive(Clone, Debug)]
+pub struct PlacedVolume {
+    /// The volume.
+    pub volume: Arc<VolumeFact>,
+    /// Those nodes.
+    pub nodes: Vec<Arc<NodeFact>>,
 }
 
 /// What is known of an org.
@@ -42,8 +55,10 @@ pub struct Observed {
     pub holder: Option<String>,
     /// Its children.
     pub children: Vec<Arc<ChildFact>>,
-    /// Its pods, movers too.
+    /// Every pod in its namespace whatever it is labelled, and its movers elsewhere.
     pub pods: Vec<PlacedPod>,
+    /// The volumes of its claims, and of claims that are gone.
+    pub volumes: Vec<PlacedVolume>,
     /// What the backup controllers know of it.
     pub facts: OrgFacts,
 }
@@ -62,13 +77,7 @@ pub fn org_id(org: &TrayOrg) -> Option<OrgId> {
 pub fn observe(index: &Index, facts: &BackupFacts, org: Arc<TrayOrg>) -> Observed {
     let name = org.name_any();
     let id = org_id(&org);
-    let placed = |pod: Arc<PodFact>| {
-        let node = pod.node.as_deref().and_then(|name| index.node(name));
-        PlacedPod {
-            cloud_region: node.and_then(|node| node.region.clone()),
-            pod,
-        }
-    };
+    let namespace = id.as_ref().map(|id| names::org_namespace(&name, id));
     let mut known = id.as_ref().map(|id| facts.get(id)).unwrap_or_default();
     if known.restoring.is_none() {
         // Known from the OrgRestore itself until its controller has looked at it after a start.
@@ -85,10 +94,37 @@ pub fn observe(index: &Index, facts: &BackupFacts, org: Arc<TrayOrg>) -> Observe
         schedule: index.schedules.get(&org.spec.backup_schedule_ref.name),
         holder: id.and_then(|id| holder(index, &id)),
         children: index.children.of(&name),
-        pods: index.pods.of(&name).into_iter().map(placed).collect(),
+        pods: pods(index, &name, namespace.as_deref()),
+        volumes: volumes(index, namespace.as_deref()),
         facts: known,
         org,
     }
+}
+
+fn pods(index: &Index, org: &str, namespace: Option<&str>) -> Vec<PlacedPod> {
+    let mut elsewhere = index.pods.of(names::SYSTEM_NAMESPACE);
+    elsewhere.retain(|pod| pod.org.as_deref() == Some(org));
+    let own = namespace
+        .into_iter()
+        .flat_map(|namespace| index.pods.of(namespace));
+    own.chain(elsewhere)
+        .map(|pod| PlacedPod {
+            node: pod.node.as_deref().and_then(|name| index.node(name)),
+            pod,
+        })
+        .collect()
+}
+
+fn volumes(index: &Index, namespace: Option<&str>) -> Vec<PlacedVolume> {
+    let volumes = namespace
+        .into_iter()
+        .flat_map(|namespace| index.volumes.of(namespace));
+    volumes
+        .map(|volume| PlacedVolume {
+            nodes: volume.nodes.iter().filter_map(|name| index.node(name)).collect(),
+            volume,
+        })
+        .collect()
 }
 
 fn stops_workloads(restore: &OrgRestore) -> bool {

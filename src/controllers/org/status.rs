@@ -5,12 +5,13 @@ use kube::ResourceExt;
 
 use super::{
     observe::Observed,
+    residency, spread,
     validate::{Obstacle, Valid},
 };
 use crate::{
     api::{
         conditions::{reasons, types},
-        trayorg::{BackupStatus, TrayOrgStatus},
+        trayorg::{BackupStatus, PlacementStatus, TrayOrgStatus},
     },
     controllers::conditions::{ConditionFact, Conditions, Truth, is_true},
     resources::org::claim,
@@ -21,6 +22,16 @@ use crate::{
 pub struct Findings {
     /// Condition ResidencyCompliant.
     pub residency: ConditionFact,
+    /// What lies elsewhere is put right without a person.
+    pub mended: bool,
+    /// Where its pods run.
+    pub placement: Option<PlacementStatus>,
+    /// Condition ZonesSpread.
+    pub zones: ConditionFact,
+    /// Condition IsolationEnforced.
+    pub isolation: ConditionFact,
+    /// Condition QuotaSatisfied.
+    pub quota: ConditionFact,
     /// Condition WorkloadsAvailable.
     pub workloads: ConditionFact,
     /// Why a child could not be made as it should be.
@@ -41,6 +52,9 @@ pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Ti
     );
     conditions.set(types::RESIDENCY_COMPLIANT, &findings.residency);
     conditions.set(types::WORKLOADS_AVAILABLE, &findings.workloads);
+    conditions.set(types::ZONES_SPREAD, &findings.zones);
+    conditions.set(types::ISOLATION_ENFORCED, &findings.isolation);
+    conditions.set(types::QUOTA_SATISFIED, &findings.quota);
     let lost = lost_data(observed);
     match (&lost, &observed.facts.lost) {
         (Some(fact), _) => {
@@ -58,6 +72,7 @@ pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Ti
         org_id: Some(placement.org_id.to_string()),
         namespace: Some(placement.namespace.clone()),
         region: Some(placement.region.clone()),
+        placement: findings.placement.clone(),
         backup: backup_status(observed),
         raised_workloads: valid.effective.raised.clone(),
         excluded_volumes: excluded_volumes(valid),
@@ -65,15 +80,24 @@ pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Ti
     }
 }
 
-/// The status of an org that cannot be worked on: what is recorded stays, and the obstacle is told.
+/// The status of an org that cannot be worked on: what is recorded stays, and the obstacle is told. Whatever became of
+/// its Region, where its pods and volumes are is looked at.
 pub fn of_obstacle(observed: &Observed, obstacle: &Obstacle, now: Timestamp) -> TrayOrgStatus {
-    let recorded = observed.org.status.clone().unwrap_or_default();
+    let mut recorded = observed.org.status.clone().unwrap_or_default();
     let mut conditions = begin(observed, now);
-    if recorded.region.is_some() {
+    if let Some(home) = &recorded.region {
+        let found = residency::look(observed, home);
+        recorded.placement = spread::placement(observed, &found);
+        conditions.set(
+            types::RESIDENCY_COMPLIANT,
+            &residency::condition(&found, home, None),
+        );
         for kept in [
             types::PLACED,
-            types::RESIDENCY_COMPLIANT,
             types::WORKLOADS_AVAILABLE,
+            types::ZONES_SPREAD,
+            types::ISOLATION_ENFORCED,
+            types::QUOTA_SATISFIED,
             types::DATA_LOST,
         ] {
             conditions.keep(kept);
@@ -115,14 +139,14 @@ fn tell(conditions: &mut Conditions<'_>, obstacle: &Obstacle) {
 /// anything else, and a failed backup never makes an org unready.
 fn ready(conditions: &mut Conditions<'_>, observed: &Observed, valid: &Valid, findings: &Findings) {
     if findings.residency.status == Truth::False {
-        conditions.set(types::READY, &findings.residency);
-        conditions.set(
-            types::STALLED,
-            &ConditionFact {
-                status: Truth::True,
-                ..findings.residency.clone()
-            },
-        );
+        let (reason, message) = (&findings.residency.reason, &findings.residency.message);
+        if findings.mended {
+            conditions
+                .set(types::READY, &findings.residency)
+                .reconciling(reason, message);
+        } else {
+            conditions.stalled(reason, message);
+        }
         return;
     }
     if let Some(obstacle) = findings.refused.as_ref().or(valid.flaw.as_ref()) {

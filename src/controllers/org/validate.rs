@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 
-use super::observe::{Observed, org_id};
+use super::{
+    observe::{Observed, org_id},
+    quota,
+};
 use crate::{
     api::{
         conditions::{reasons, types},
-        region::{Region, Scheduling, Stage},
+        region::{Region, Scheduling},
         trayorg::{LifecycleState, PinnedRegion, TrayOrg},
     },
     controllers::conditions,
@@ -17,12 +20,14 @@ use crate::{
         ids::OrgId,
         names,
         placement::{self, Candidate, Place, Refusal},
+        stage::Stage,
     },
     resources::{
         child::ChildKind,
         org::{
             Placement,
             effective::{self, Effective},
+            quota::{Fitted, fit, limits},
         },
     },
 };
@@ -60,6 +65,8 @@ pub struct Valid {
     pub region: Arc<Region>,
     /// What it runs.
     pub effective: Effective,
+    /// What it may use, as far as that fits what it uses.
+    pub fitted: Fitted,
     /// It is suspended.
     pub suspended: bool,
     /// What a person has to put in order, though what the org has goes on and is kept up.
@@ -79,6 +86,8 @@ pub fn validate(observed: &Observed) -> Result<Valid, Obstacle> {
     };
     let effective = effective::workloads(&org.spec, &region.spec)
         .map_err(|taken| Obstacle::new(reasons::WORKLOAD_NAME_TAKEN, taken.to_string()))?;
+    let uses = quota::uses(observed, &placement.namespace);
+    let fitted = fit(limits(&org.spec, &region.spec), &uses);
     match references(observed, &region).or_else(|| idle_overrides(&effective)) {
         // A namespace is not made for an org whose snapshots nobody can take.
         Some(flaw) if !is_placed(observed) => Err(flaw),
@@ -86,6 +95,7 @@ pub fn validate(observed: &Observed) -> Result<Valid, Obstacle> {
             placement,
             region,
             effective,
+            fitted,
             suspended: org.spec.lifecycle.state == LifecycleState::Suspended,
             flaw,
         }),

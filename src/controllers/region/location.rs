@@ -2,10 +2,10 @@
 
 use crate::{
     api::{
-        conditions::reasons,
-        region::{BackupLocation, RegionSpec},
+        conditions::{reasons, types},
+        region::{BackupLocation, Region, RegionSpec},
     },
-    controllers::conditions::{ConditionFact, Truth},
+    controllers::conditions::{ConditionFact, Truth, find},
     domain::{
         cloud_regions::Jurisdiction,
         ids::KmsKeyArn,
@@ -192,6 +192,25 @@ fn faults(spec: &RegionSpec, facts: &BucketFacts) -> Vec<String> {
         ));
     }
     faults
+}
+
+/// What is recorded of a backup location that lies elsewhere than the Region says, so that its orgs' data does; none
+/// where it does not. One in the Region itself is bad for backups, but takes no data away.
+pub fn elsewhere(region: &Region) -> Option<&str> {
+    let recorded = find(
+        &region.status.as_ref()?.conditions,
+        types::BACKUP_LOCATION_VERIFIED,
+    )?;
+    is_elsewhere(&ConditionFact::of(recorded)).then_some(recorded.message.as_str())
+}
+
+/// Whether a verdict on a backup location says so.
+pub fn is_elsewhere(verdict: &ConditionFact) -> bool {
+    let moved = [
+        reasons::BUCKET_REGION_DIFFERS,
+        reasons::BUCKET_OUTSIDE_JURISDICTION,
+    ];
+    verdict.status == Truth::False && moved.contains(&verdict.reason.as_str())
 }
 
 /// What is recorded while a service does not answer: the verdict that stands, or that there is none.

@@ -9,6 +9,7 @@
 pub(crate) mod fixtures;
 pub mod location;
 pub mod place;
+mod violations;
 
 use std::{
     collections::HashMap,
@@ -36,6 +37,7 @@ use crate::{
 };
 use location::Verdict;
 use place::Nodes;
+use violations::Violations;
 
 /// How long a backup location that is in order is taken for so.
 const RECHECK: Duration = Duration::from_hours(24);
@@ -131,8 +133,9 @@ impl Driver for RegionDriver {
         };
         let now = ctx.now();
         let verification = self.verification(ctx, &region, now).await;
-        let status = status(&ctx.index, &region, &verification, now);
+        let (status, violations) = status(&ctx.index, &region, &verification, now);
         measure(ctx, key);
+        violations.measure(&ctx.metrics, key);
         let old = region.status.as_ref();
         if ctx.cluster.write_status(&*region, old, &status).await? {
             announce(ctx, &region, old, &status).await;
@@ -227,8 +230,13 @@ fn newest_copy(org: &TrayOrg) -> Option<Timestamp> {
     Some(backup.consistency_point.as_ref()?.0)
 }
 
-/// Pure: what the status should be.
-fn status(index: &Index, region: &Region, verification: &Verification, now: Timestamp) -> RegionStatus {
+/// Pure: what the status should be, and what it counts as violations.
+fn status(
+    index: &Index,
+    region: &Region,
+    verification: &Verification,
+    now: Timestamp,
+) -> (RegionStatus, Violations) {
     let (spec, generation) = (&region.spec, region.metadata.generation);
     let recorded = region
         .status
@@ -258,19 +266,22 @@ fn status(index: &Index, region: &Region, verification: &Verification, now: Time
         .set(types::ZONES_AVAILABLE, &nodes.zones_available(spec))
         .set(types::BACKUP_LOCATION_VERIFIED, &located);
     let name = region.name_any();
-    let placed = index
-        .orgs
-        .all()
+    let orgs = index.orgs.all();
+    let placed: Vec<&TrayOrg> = orgs
         .iter()
+        .map(|org| &**org)
         .filter(|org| placed_in(org) == Some(&name))
-        .count();
-    RegionStatus {
+        .collect();
+    let violations = Violations::count(&placed, location::is_elsewhere(&located));
+    let status = RegionStatus {
         observed_generation: generation,
-        orgs: Some(i32::try_from(placed).unwrap_or(i32::MAX)),
+        orgs: Some(i32::try_from(placed.len()).unwrap_or(i32::MAX)),
+        violations: Some(violations.total()),
         nodes: Some(nodes.ready),
         zones: nodes.zones,
         conditions: conditions.build(),
-    }
+    };
+    (status, violations)
 }
 
 /// Sets Ready, and Stalled or Reconciling where it is not.

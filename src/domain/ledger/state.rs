@@ -9,6 +9,7 @@ use super::{Entry, Event};
 use crate::domain::{
     ids::{KmsKeyArn, OrgId, PartId, RunId},
     manifest::{Manifest, ManifestPart, PartSource, RunPlan, Verdict},
+    stage::Stage,
 };
 
 /// Why a ledger cannot be believed. Nothing is decided on such a ledger.
@@ -197,6 +198,15 @@ pub struct LedgerState {
 }
 
 impl LedgerState {
+    /// A run that must not come into a Region of stage `target`, restorable or not.
+    pub fn foreign_to(&self, target: Stage) -> Option<&RunId> {
+        let foreign = |run: &Run| {
+            run.manifest()
+                .is_some_and(|manifest| !manifest.stage.may_enter(target))
+        };
+        self.runs.iter().find(|(_, run)| foreign(run)).map(|(id, _)| id)
+    }
+
     /// Adds an entry and its bytes. An entry that does not follow is refused and changes nothing.
     pub fn apply(&mut self, entry: &Entry, bytes: &[u8]) -> Result<(), LedgerError> {
         if self.next_seq == 0

@@ -9,6 +9,7 @@ use crate::domain::{
         self, Consistency, Manifest, ManifestPart, PartRecord, PartSource, PlannedPart, RunPlan, Verdict,
     },
     names,
+    stage::Stage,
 };
 
 /// The org of all stories.
@@ -168,6 +169,7 @@ fn manifest_of(plan: &RunPlan, at: Timestamp, volumes: &[(&str, u64)], verdict: 
         org_id: org(),
         cluster_uid: "cluster".into(),
         run_id: plan.run_id.clone(),
+        stage: Stage::Production,
         snapshot_name: plan.snapshot_name.clone(),
         slot: None,
         plan_digest: String::new(),

@@ -94,6 +94,8 @@ pub struct Inputs<'a> {
     pub region: &'a RegionSpec,
     /// What it runs: [`effective::workloads`] of both.
     pub workloads: &'a [Workload],
+    /// What it may use: [`quota::limits`] of both, as far as they fit.
+    pub limits: &'a quota::Limits,
     /// What decides whether it runs.
     pub situation: &'a Situation,
     /// What the operator is told.
@@ -116,7 +118,7 @@ pub fn children(inputs: &Inputs<'_>) -> Vec<Vec<DesiredChild>> {
     isolation.extend(access::service_accounts(placement));
     isolation.push(quota::limit_range(placement));
     let claims = workloads.iter().flat_map(|w| claim::claims(placement, region, w));
-    let mut running = quota::quotas(placement, org, region);
+    let mut running = quota::quotas(placement, inputs.limits);
     for workload in workloads {
         let replicas = workload::replicas_now(workload, inputs.situation);
         running.push(workload::workload(placement, org, region, workload, replicas));
@@ -147,6 +149,7 @@ mod tests {
             org: &org,
             region: &region,
             workloads: &effective.workloads,
+            limits: &quota::limits(&org, &region),
             situation: &Situation::default(),
             surroundings: &fixtures::surroundings(),
         })

@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{
     api::{
+        region::RegionSpec,
         trayorg::{TrayOrgSpec, ZoneSpread},
-        workload::{Readiness, Resources, Workload},
+        workload::{Readiness, Resources, Workload, WorkloadKind},
     },
     domain::names,
 };
@@ -22,7 +23,7 @@ use crate::{
 const START_PATIENCE: i32 = 86_400;
 
 /// The template of a workload's pods.
-pub fn template(placement: &Placement, org: &TrayOrgSpec, workload: &Workload) -> Value {
+pub fn template(placement: &Placement, org: &TrayOrgSpec, region: &RegionSpec, workload: &Workload) -> Value {
     json!({
         "metadata": {"labels": placement.workload_labels(&workload.name)},
         "spec": {
@@ -31,7 +32,7 @@ pub fn template(placement: &Placement, org: &TrayOrgSpec, workload: &Workload) -
             "enableServiceLinks": false,
             // An admission policy refuses any other.
             "nodeSelector": {names::NODE_REGION: placement.region.cloud_region},
-            "topologySpreadConstraints": spread(org.availability.zone_spread, &workload.name),
+            "topologySpreadConstraints": spread(org.availability.zone_spread, region, workload),
             "securityContext": security_context(workload),
             "containers": [container(workload)],
             "volumes": volumes(workload),
@@ -49,23 +50,44 @@ pub fn template(placement: &Placement, org: &TrayOrgSpec, workload: &Workload) -
     })
 }
 
-fn spread(zones: ZoneSpread, workload: &str) -> Value {
-    let constraint = |topology: &str, otherwise: &str| {
+fn spread(wanted: ZoneSpread, region: &RegionSpec, workload: &Workload) -> Value {
+    // Of one revision: else a rollout balances new pods against old ones that are about to go.
+    let revision = match workload.kind {
+        WorkloadKind::Deployment => "pod-template-hash",
+        WorkloadKind::StatefulSet => "controller-revision-hash",
+    };
+    let constraint = |topology: &str, min_domains: Option<usize>| {
+        let otherwise = if min_domains.is_some() {
+            "DoNotSchedule"
+        } else {
+            "ScheduleAnyway"
+        };
         json!({
             "maxSkew": 1,
+            "minDomains": min_domains,
             "topologyKey": topology,
             "whenUnsatisfiable": otherwise,
-            "labelSelector": {"matchLabels": workload_selector(workload)},
+            "labelSelector": {"matchLabels": workload_selector(&workload.name)},
+            "matchLabelKeys": [revision],
         })
     };
-    let zones = match zones {
-        ZoneSpread::BestEffort => "ScheduleAnyway",
-        ZoneSpread::Required => "DoNotSchedule",
+    let zones = match wanted {
+        ZoneSpread::BestEffort => None,
+        ZoneSpread::Required => Some(least_zones(region)),
     };
     json!([
         constraint(names::NODE_ZONE, zones),
-        constraint("kubernetes.io/hostname", "ScheduleAnyway")
+        constraint("kubernetes.io/hostname", None)
     ])
+}
+
+/// Zones without which pods of an org that demands them stay pending: two, more where the Region says so, and never more
+/// than it has. Not by the number of pods: that may change without a rollout.
+fn least_zones(region: &RegionSpec) -> usize {
+    usize::try_from(region.min_zones)
+        .unwrap_or_default()
+        .max(2)
+        .min(region.zones.len())
 }
 
 fn security_context(workload: &Workload) -> Value {
@@ -221,7 +243,12 @@ mod tests {
     use crate::{api::workload::EnvVar, resources::org::fixtures};
 
     fn rendered(workload: &Workload) -> Value {
-        template(&fixtures::placement(), &fixtures::org(), workload)
+        template(
+            &fixtures::placement(),
+            &fixtures::org(),
+            &fixtures::region(),
+            workload,
+        )
     }
 
     #[test]
@@ -317,15 +344,36 @@ mod tests {
     }
 
     #[test]
-    fn zones_are_spread_as_strictly_as_the_org_says() {
-        let mut org = fixtures::org();
-        let zones = |org: &TrayOrgSpec| {
-            let template = template(&fixtures::placement(), org, &fixtures::runtime());
-            template["spec"]["topologySpreadConstraints"][0]["whenUnsatisfiable"].clone()
+    fn p2_zones_are_spread_as_strictly_as_the_org_says() {
+        let (mut org, mut region) = (fixtures::org(), fixtures::region());
+        let constraints = |org: &TrayOrgSpec, region: &RegionSpec, workload: &Workload| {
+            let template = template(&fixtures::placement(), org, region, workload);
+            template["spec"]["topologySpreadConstraints"].clone()
         };
-        assert_eq!(zones(&org), "ScheduleAnyway");
+        let best = constraints(&org, &region, &fixtures::runtime());
+        assert_eq!(best[0]["whenUnsatisfiable"], "ScheduleAnyway");
+        assert_eq!(best[0]["topologyKey"], names::NODE_ZONE);
+        assert_eq!(best[0]["matchLabelKeys"], json!(["pod-template-hash"]));
+        // The API server takes minDomains with DoNotSchedule alone.
+        assert_eq!(best[0]["minDomains"], Value::Null);
+
         org.availability.zone_spread = ZoneSpread::Required;
-        assert_eq!(zones(&org), "DoNotSchedule");
+        let required = constraints(&org, &region, &fixtures::database());
+        assert_eq!(required[0]["whenUnsatisfiable"], "DoNotSchedule");
+        assert_eq!(required[0]["matchLabelKeys"], json!(["controller-revision-hash"]));
+        assert_eq!(
+            required[1]["whenUnsatisfiable"], "ScheduleAnyway",
+            "nodes are never demanded"
+        );
+        for (zones, min_zones, want) in [(3, 1, 2), (3, 2, 2), (3, 3, 3), (2, 2, 2), (1, 1, 1)] {
+            region.zones = (0..zones).map(|n| n.to_string()).collect();
+            region.min_zones = min_zones;
+            let required = constraints(&org, &region, &fixtures::runtime());
+            assert_eq!(
+                required[0]["minDomains"], want,
+                "{zones} zones, minZones {min_zones}"
+            );
+        }
     }
 
     #[test]

@@ -11,7 +11,10 @@ use crate::{
         shared::Quota,
         trayorg::{Plan, TrayOrgSpec},
     },
-    domain::names,
+    domain::{
+        names,
+        quantity::{self, milli},
+    },
     resources::child::{ChildKind, DesiredChild},
 };
 
@@ -25,6 +28,13 @@ pub const LIMIT_RANGE: &str = "tray-defaults";
 pub const DEFAULT_CPU: &str = "50m";
 /// Memory that a container requests, and is limited to, which says nothing.
 pub const DEFAULT_MEMORY: &str = "128Mi";
+
+/// The limits of [`Limits`] as quotas name them. What Kubernetes counts of them is remembered.
+pub const LIMITED: [&str; 4] = [CPU, MEMORY, STORAGE, PODS];
+const CPU: &str = "requests.cpu";
+const MEMORY: &str = "requests.memory";
+const STORAGE: &str = "requests.storage";
+const PODS: &str = "pods";
 
 /// Limits of an org, none left open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,17 +86,106 @@ pub fn limits(org: &TrayOrgSpec, region: &RegionSpec) -> Limits {
     }
 }
 
+/// One limit of a quota that is in the cluster, and what is used of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuotaUse {
+    /// One of [`LIMITED`].
+    pub resource: &'static str,
+    /// What the quota allows now.
+    pub hard: String,
+    /// What Kubernetes counts.
+    pub used: String,
+}
+
+/// More is used than the org is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excess {
+    /// One of [`LIMITED`].
+    pub resource: &'static str,
+    /// What is used.
+    pub used: String,
+    /// What it is given.
+    pub given: String,
+    /// How much is too much.
+    pub by: String,
+}
+
+/// Limits that take no room away which is in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fitted {
+    /// What the quotas say for now.
+    pub limits: Limits,
+    /// Where the org is given less than it uses.
+    pub excess: Vec<Excess>,
+    /// How many of [`LIMITED`] Kubernetes has counted.
+    pub counted: usize,
+}
+
+impl Limits {
+    fn of(&self, resource: &str) -> String {
+        match resource {
+            CPU => self.cpu.clone(),
+            MEMORY => self.memory.clone(),
+            STORAGE => self.storage.clone(),
+            _ => self.pods.to_string(),
+        }
+    }
+
+    fn hold(&mut self, resource: &str, hard: &str) {
+        match resource {
+            CPU => hard.clone_into(&mut self.cpu),
+            MEMORY => hard.clone_into(&mut self.memory),
+            STORAGE => hard.clone_into(&mut self.storage),
+            _ => self.pods = hard.parse().unwrap_or(self.pods),
+        }
+    }
+}
+
+/// A limit that was lowered below what is used stays as it is until that fits: pods that run, and those that replace them
+/// in a rollout, would be refused else.
+pub fn fit(given: Limits, uses: &[QuotaUse]) -> Fitted {
+    let mut fitted = Fitted {
+        limits: given.clone(),
+        excess: Vec::new(),
+        counted: uses.len(),
+    };
+    for present in uses {
+        let wanted = given.of(present.resource);
+        let (Some(limit), Some(hard), Some(used)) =
+            (milli(&wanted), milli(&present.hard), milli(&present.used))
+        else {
+            continue;
+        };
+        if used <= limit {
+            continue;
+        }
+        if hard > limit {
+            fitted.limits.hold(present.resource, &present.hard);
+        }
+        let shown = match present.resource {
+            MEMORY | STORAGE => quantity::bytes,
+            _ => quantity::plain,
+        };
+        fitted.excess.push(Excess {
+            resource: present.resource,
+            used: shown(used),
+            given: wanted,
+            by: shown(used - limit),
+        });
+    }
+    fitted
+}
+
 /// Both quotas.
-pub fn quotas(placement: &Placement, org: &TrayOrgSpec, region: &RegionSpec) -> Vec<DesiredChild> {
-    let limits = limits(org, region);
+pub fn quotas(placement: &Placement, limits: &Limits) -> Vec<DesiredChild> {
     vec![
         child(
             placement,
             ChildKind::ResourceQuota,
             OBJECTS_QUOTA,
-            &objects(&limits),
+            &objects(limits),
         ),
-        child(placement, ChildKind::ResourceQuota, PODS_QUOTA, &pods(&limits)),
+        child(placement, ChildKind::ResourceQuota, PODS_QUOTA, &pods(limits)),
     ]
 }
 
@@ -108,7 +207,7 @@ fn child(placement: &Placement, kind: ChildKind, name: &str, spec: &Value) -> De
 fn objects(limits: &Limits) -> Value {
     json!({
         "hard": {
-            "requests.storage": limits.storage,
+            STORAGE: limits.storage,
             // Enough for any org, and a bound on what a mistake can fill etcd with.
             "persistentvolumeclaims": "200",
             "count/secrets": "500",
@@ -126,9 +225,9 @@ fn objects(limits: &Limits) -> Value {
 fn pods(limits: &Limits) -> Value {
     json!({
         "hard": {
-            "pods": limits.pods.to_string(),
-            "requests.cpu": limits.cpu,
-            "requests.memory": limits.memory,
+            PODS: limits.pods.to_string(),
+            CPU: limits.cpu,
+            MEMORY: limits.memory,
         },
         "scopeSelector": {"matchExpressions": [{
             "scopeName": "PriorityClass",
@@ -184,9 +283,74 @@ mod tests {
         );
     }
 
+    fn in_use(resource: &'static str, hard: &str, used: &str) -> QuotaUse {
+        QuotaUse {
+            resource,
+            hard: hard.to_owned(),
+            used: used.to_owned(),
+        }
+    }
+
+    #[test]
+    fn p3_a_lower_limit_waits_until_what_is_used_fits_and_each_waits_alone() {
+        // Team: 8 CPU, 16Gi, 200Gi, 100 pods; Enterprise had twice that.
+        for (uses, cpu, memory, pods, excess) in [
+            (vec![], "8", "16Gi", 100, &[][..]),
+            (vec![in_use(CPU, "16", "8")], "8", "16Gi", 100, &[]),
+            (
+                vec![in_use(CPU, "16", "8500m")],
+                "16",
+                "16Gi",
+                100,
+                &[("8500m", "8", "500m")],
+            ),
+            (
+                vec![
+                    in_use(CPU, "16", "3"),
+                    in_use(MEMORY, "32Gi", "24Gi"),
+                    in_use(PODS, "200", "120"),
+                ],
+                "8",
+                "32Gi",
+                200,
+                &[("24Gi", "16Gi", "8Gi"), ("120", "100", "20")],
+            ),
+            // More is used than even the old quota gives: it is not raised for that.
+            (
+                vec![in_use(PODS, "100", "120")],
+                "8",
+                "16Gi",
+                100,
+                &[("120", "100", "20")],
+            ),
+            (
+                vec![in_use(PODS, "50", "120")],
+                "8",
+                "16Gi",
+                100,
+                &[("120", "100", "20")],
+            ),
+        ] {
+            let fitted = fit(built_in(Plan::Team), &uses);
+            let limits = (
+                fitted.limits.cpu.as_str(),
+                fitted.limits.memory.as_str(),
+                fitted.limits.pods,
+            );
+            assert_eq!(limits, (cpu, memory, pods), "{uses:?}");
+            let found: Vec<_> = fitted
+                .excess
+                .iter()
+                .map(|e| (e.used.as_str(), e.given.as_str(), e.by.as_str()))
+                .collect();
+            assert_eq!(found, excess, "{uses:?}");
+            assert_eq!(fitted.counted, uses.len());
+        }
+    }
+
     #[test]
     fn the_pods_quota_leaves_the_movers_out() {
-        let children = quotas(&fixtures::placement(), &fixtures::org(), &fixtures::region());
+        let children = quotas(&fixtures::placement(), &built_in(Plan::Team));
         let pods = children.iter().find(|c| c.id.name == PODS_QUOTA).unwrap();
         let expression = &pods.body["spec"]["scopeSelector"]["matchExpressions"][0];
         assert_eq!(expression["operator"], "NotIn");

@@ -75,9 +75,11 @@ mod tests {
     }
 
     #[test]
-    fn only_several_pods_have_a_budget() {
+    fn p2_only_several_pods_have_a_budget_and_broken_ones_keep_no_node_up() {
         let placement = fixtures::placement();
-        assert!(disruption_budget(&placement, &fixtures::runtime()).is_some());
+        let budget = disruption_budget(&placement, &fixtures::runtime()).unwrap();
+        assert_eq!(budget.body["spec"]["unhealthyPodEvictionPolicy"], "AlwaysAllow");
+        assert_eq!(budget.body["spec"]["maxUnavailable"], 1);
         assert_eq!(disruption_budget(&placement, &fixtures::database()), None);
     }
 }

@@ -37,7 +37,7 @@ pub fn workload(
         "replicas": replicas,
         "revisionHistoryLimit": REVISIONS,
         "selector": {"matchLabels": workload_selector(&workload.name)},
-        "template": pod::template(placement, org, workload),
+        "template": pod::template(placement, org, region, workload),
     });
     let kind = match workload.kind {
         WorkloadKind::Deployment => ChildKind::Deployment,

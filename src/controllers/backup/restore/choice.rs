@@ -5,6 +5,7 @@ use crate::{
     domain::{
         ids::RunId,
         ledger::{LedgerState, Run},
+        stage::Stage,
     },
 };
 
@@ -31,6 +32,15 @@ pub enum Refusal {
         /// The newest ones.
         known: String,
     },
+    /// What customers put into production stays there.
+    #[error(
+        "spec.snapshot: run {run_id} was taken in production and is never restored into a Region whose spec.stage is \
+         NonProduction: restore it in a Production Region"
+    )]
+    ProductionData {
+        /// The run.
+        run_id: RunId,
+    },
     /// No good run is old enough, or there is none at all.
     #[error("spec.snapshot: this org has no good run{when}; runs that can be restored: {known}")]
     NoGood {
@@ -46,16 +56,28 @@ impl Refusal {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Pruned { .. } => reasons::RUN_PRUNED,
+            Self::ProductionData { .. } => reasons::PRODUCTION_DATA,
             Self::Unknown { .. } | Self::NoGood { .. } => reasons::RUN_NOT_FOUND,
         }
     }
 }
 
-/// The run that a choice means now. A Suspicious run is restored only by its id.
+/// The run that a choice means now, in a Region of stage `target`. A Suspicious run is restored only by its id.
 pub fn resolve<'a>(
     ledger: &'a LedgerState,
     choice: &SnapshotChoice,
+    target: Stage,
 ) -> Result<(&'a RunId, &'a Run), Refusal> {
+    let (id, run) = find(ledger, choice)?;
+    match run.manifest() {
+        Some(manifest) if !manifest.stage.may_enter(target) => {
+            Err(Refusal::ProductionData { run_id: id.clone() })
+        }
+        _ => Ok((id, run)),
+    }
+}
+
+fn find<'a>(ledger: &'a LedgerState, choice: &SnapshotChoice) -> Result<(&'a RunId, &'a Run), Refusal> {
     if let Some(wanted) = &choice.run_id {
         return by_id(ledger, wanted);
     }
@@ -142,11 +164,25 @@ mod tests {
         let first = story.good("2026-01-01T00:00:00Z", 60);
         let second = story.good("2026-01-02T00:00:00Z", 60);
         let suspicious = story.suspicious("2026-01-03T00:00:00Z", 60);
-        let chosen = |choice: &SnapshotChoice| resolve(&story.state, choice).map(|(id, _)| id.clone());
+        let chosen = |choice: &SnapshotChoice| {
+            resolve(&story.state, choice, Stage::Production).map(|(id, _)| id.clone())
+        };
         assert_eq!(chosen(&latest()), Ok(second.clone()));
         assert_eq!(chosen(&as_of("2026-01-01T23:59:59Z")), Ok(first));
         assert_eq!(chosen(&as_of("2026-01-02T00:00:00Z")), Ok(second));
         assert_eq!(chosen(&by_run(suspicious.as_str())), Ok(suspicious));
+    }
+
+    #[test]
+    fn p20_a_run_of_production_is_restored_in_production_alone() {
+        let mut story = Story::new();
+        let run = story.good("2026-01-01T00:00:00Z", 60);
+        for choice in [latest(), by_run(run.as_str()), as_of("2026-01-02T00:00:00Z")] {
+            assert!(resolve(&story.state, &choice, Stage::Production).is_ok());
+            let refusal = resolve(&story.state, &choice, Stage::NonProduction).unwrap_err();
+            assert_eq!(refusal.reason(), reasons::PRODUCTION_DATA);
+            assert!(refusal.to_string().contains(run.as_str()), "{refusal}");
+        }
     }
 
     #[test]
@@ -168,7 +204,7 @@ mod tests {
             (by_run("01ARZ3NDEKTSV4RRFFQ69G5FAV"), reasons::RUN_NOT_FOUND),
             (as_of("2020-01-01T00:00:00Z"), reasons::RUN_NOT_FOUND),
         ] {
-            let refusal = resolve(&story.state, &choice).unwrap_err();
+            let refusal = resolve(&story.state, &choice, Stage::Production).unwrap_err();
             assert_eq!(refusal.reason(), reason);
             assert!(refusal.to_string().ends_with(kept.as_str()), "{refusal}");
         }

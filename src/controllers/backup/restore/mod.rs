@@ -152,7 +152,8 @@ pub async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Tr
 /// Pins the run, and the claims that are there now.
 async fn resolve(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Trouble> {
     let state = pass.state();
-    let (run_id, run) = match choice::resolve(&state, &restore.spec.snapshot) {
+    let (run_id, run) = match choice::resolve(&state, &restore.spec.snapshot, pass.subject.region.spec.stage)
+    {
         Ok(found) => found,
         Err(refusal) => {
             let status = restore.status.clone().unwrap_or_default();

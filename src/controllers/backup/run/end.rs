@@ -199,6 +199,7 @@ async fn facts(pass: &Pass<'_>) -> Result<RunFacts, Trouble> {
     Ok(RunFacts {
         org_id: pass.subject.org_id().clone(),
         cluster_uid: pass.ctx.cluster_uid.clone(),
+        stage: pass.subject.region.spec.stage,
         kms_key_arn: pass.key.clone(),
         bucket: location.bucket.clone(),
         bucket_cloud_region: bucket.cloud_region,
