@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo check lint docs dependencies unused advisories generated test prepare cluster-up cluster-down install bench bench-engine bench-orgs generate
+.PHONY: help demo check lint docs dependencies unused advisories generated test prepare cluster-up cluster-down install bench bench-engine bench-control-plane bench-orgs generate
 
 # Programs and images that are built once, outside the checkout.
 CACHE := $(or $(TRAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tray-operator)
@@ -47,12 +47,15 @@ generated:
 test: prepare ## All tests: unit, API server, AWS stand-in, end to end on the local cluster (Linux, root)
 	cargo test --workspace --locked
 
-bench: bench-engine bench-orgs ## Measure: the engine on one gibibyte, and what an org costs on the local cluster
+bench: bench-engine bench-control-plane bench-orgs ## Measure: the engine on one gibibyte, the control plane beside a bare loop, an org on the local cluster
 
 bench-engine:
 	cargo build --quiet --workspace --locked --example measure
 	rm -rf $(TARGET)/bench/engine && mkdir -p $(TARGET)/bench/engine
 	$(TARGET)/debug/examples/measure $(TARGET)/bench/engine
+
+bench-control-plane: ## Requests, time, CPU and memory of 300 and 1,000 orgs; FLAGS='--orgs 10000 --pairs 1' for more
+	cargo bench --quiet --workspace --locked --profile dev --bench control_plane -- $(FLAGS)
 
 prepare: ## Build what tests and the local cluster start, once (about 10 minutes)
 	$(E2E) cluster prepare

@@ -14,7 +14,13 @@ use crate::{
         aws_client::AwsClients,
         aws_regions::AwsRegions,
         clock::SystemClock,
-        kube::{apply::Cluster, client, events::Events, index::Index, leader::Election},
+        kube::{
+            apply::Cluster,
+            client::{self, Connections},
+            events::Events,
+            index::Index,
+            leader::Election,
+        },
     },
     config::{RunArgs, Settings},
     controllers::{
@@ -55,12 +61,15 @@ async fn operate(args: RunArgs, settings: Settings) -> Result<(), Box<dyn Error>
     let listener = server::bind(args.listen).await?;
     let answering = tokio::spawn(server::serve(listener, metrics.clone(), readiness.clone()));
 
-    let client = client::connect(metrics.clone()).await?;
+    let Connections {
+        calls: client,
+        watches,
+    } = Connections::infer(&metrics).await?;
     let cluster_uid = client::cluster_uid(&client).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let regions: Arc<dyn RegionPorts> = Arc::new(connect_aws(&args, &settings, clock.clone()).await?);
 
-    let mut election = Election::stand(client.clone(), &args.identity).await?;
+    let mut election = Election::stand(watches.clone(), &args.identity).await?;
     info!(identity = args.identity, "waiting to lead");
     tokio::select! {
         () = election.won() => {}
@@ -75,11 +84,12 @@ async fn operate(args: RunArgs, settings: Settings) -> Result<(), Box<dyn Error>
     let index = Arc::new(Index::default());
     let changes = Arc::new(Changes::new(index.clone()));
     let ctx = Arc::new(Context {
-        cluster: Cluster::new(client.clone(), index.clone()),
+        cluster: Cluster::new(client.clone(), index.clone()).counting(metrics.clone()),
         events: Events::new(client.clone(), &args.identity),
         backup_facts: BackupFacts::new(changes.clone()),
         index,
         client,
+        watches,
         clock,
         regions,
         settings,

@@ -34,6 +34,8 @@ pub mod types {
     pub const RPO_MET: &str = "RpoMet";
     /// TrayOrg: a volume that once held data is gone or was replaced. Absent otherwise.
     pub const DATA_LOST: &str = "DataLost";
+    /// TrayOrg: somebody else changes one of its objects again and again. Absent otherwise.
+    pub const CHILD_CONTESTED: &str = "ChildContested";
 
     /// OrgSnapshot: the run is committed.
     pub const COMMITTED: &str = "Committed";
@@ -53,6 +55,8 @@ pub mod reasons {
     pub const NOT_OBSERVED: &str = "NotObserved";
     /// Kubernetes refused an object; the message names it.
     pub const APPLY_REFUSED: &str = "ApplyRefused";
+    /// Somebody else changes an object again and again; the message names the object, the field and who it is.
+    pub const CHILD_CONTESTED: &str = "ChildContested";
 
     /// No node carries the cloud region's label.
     pub const NO_NODES: &str = "NoNodes";

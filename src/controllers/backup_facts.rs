@@ -101,6 +101,8 @@ impl BackupFacts {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures::FutureExt;
 
     use super::*;
@@ -111,8 +113,8 @@ mod tests {
         let changes = Arc::new(Changes::new(Arc::default()));
         let queue = Arc::new(Queue::default());
         changes.subscribe(queue.clone(), |change, _| match change {
-            Change::BackupFacts(org) => vec![org.to_string()],
-            _ => Vec::new(),
+            Change::BackupFacts(org) => (vec![org.to_string()], Duration::ZERO),
+            _ => (Vec::new(), Duration::ZERO),
         });
         let facts = BackupFacts::new(changes);
         let org: OrgId = "7c9e6679-7425-40de-944b-e07fc1f90ae7".parse().unwrap();

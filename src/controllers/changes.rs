@@ -1,6 +1,9 @@
 //! Who has to look again when something changed.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use super::queue::Queue;
 use crate::{adapters::kube::index::Index, domain::ids::OrgId, resources::child::ChildId};
@@ -62,7 +65,7 @@ impl Change {
     }
 }
 
-type Concerns = dyn Fn(&Change, &Index) -> Vec<String> + Send + Sync;
+type Concerns = dyn Fn(&Change, &Index) -> (Vec<String>, Duration) + Send + Sync;
 
 struct Subscriber {
     concerns: Box<Concerns>,
@@ -85,11 +88,11 @@ impl Changes {
         }
     }
 
-    /// From now on, the keys that `concerns` names for a change are queued.
+    /// From now on, the keys that `concerns` names for a change are queued, to be handed out after the time it names.
     pub fn subscribe(
         &self,
         queue: Arc<Queue>,
-        concerns: impl Fn(&Change, &Index) -> Vec<String> + Send + Sync + 'static,
+        concerns: impl Fn(&Change, &Index) -> (Vec<String>, Duration) + Send + Sync + 'static,
     ) {
         let mut subscribers = self.subscribers.write().unwrap_or_else(PoisonError::into_inner);
         subscribers.push(Subscriber {
@@ -102,11 +105,12 @@ impl Changes {
     pub fn publish(&self, change: &Change) {
         let subscribers = self.subscribers.read().unwrap_or_else(PoisonError::into_inner);
         for subscriber in subscribers.iter() {
-            let keys = (subscriber.concerns)(change, &self.index);
+            let (keys, patience) = (subscriber.concerns)(change, &self.index);
             if change.concerns_many() {
                 subscriber.queue.in_turn(keys);
             } else {
-                keys.into_iter().for_each(|key| subscriber.queue.now(key));
+                keys.into_iter()
+                    .for_each(|key| subscriber.queue.after(key, patience));
             }
         }
     }
@@ -122,7 +126,10 @@ mod tests {
     fn p1_a_hundred_orgs_do_not_follow_their_region_at_once() {
         let changes = Changes::new(Arc::default());
         let queue = Arc::new(Queue::default());
-        changes.subscribe(queue.clone(), |_, _| (0..100).map(|n| n.to_string()).collect());
+        changes.subscribe(queue.clone(), |_, _| {
+            let keys = (0..100).map(|n| n.to_string());
+            (keys.collect(), Duration::ZERO)
+        });
         let handed_out = || std::iter::from_fn(|| queue.next().now_or_never()).count();
         changes.publish(&Change::Region("eu".into()));
         // As many as turns went by meanwhile, of which a hundred take two seconds.

@@ -21,6 +21,8 @@ pub struct Context {
     pub cluster: Cluster,
     /// For what [`Cluster`] does not do: passed on to adapters, never called here.
     pub client: Client,
+    /// For the watches.
+    pub watches: Client,
     /// Kubernetes events about our objects.
     pub events: Events,
     /// Time. A pass takes it once, with [`Self::now`].

@@ -43,6 +43,11 @@ pub trait Driver: Send + Sync + 'static {
     /// The keys that have to be looked at after `change`.
     fn concerns(&self, change: &Change, index: &Index) -> Vec<String>;
 
+    /// How long the look after `change` may wait, so that many changes of one sort end in one look.
+    fn patience(&self, _change: &Change) -> Duration {
+        Duration::ZERO
+    }
+
     /// Every key there is: looked at once after a start.
     fn keys(&self, index: &Index) -> Vec<String>;
 

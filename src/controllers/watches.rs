@@ -10,7 +10,6 @@ use k8s_openapi::api::{
 };
 use kube::{
     Resource, ResourceExt,
-    api::DynamicObject,
     core::{DeserializeGuard, error_boundary::InvalidObject},
 };
 use tokio::task::JoinSet;
@@ -20,8 +19,10 @@ use crate::{
     adapters::kube::{
         apply::api_resource,
         child::ChildFact,
+        children::Seen,
         facts::{JobFact, Key, NodeFact, PodFact, StorageClassFact, VolumeFact},
         index::{Malformed, OwnKind},
+        live::Live,
         table::{Put, Row, Table},
         watch::{Watched, follow},
     },
@@ -67,7 +68,7 @@ pub fn start(ctx: &Arc<Context>, readiness: &Arc<Readiness>) -> JoinSet<()> {
             ctx: ctx.clone(),
             sync: Sync::new(readiness, kind.plural()),
         };
-        let (client, ours) = (ctx.client.clone(), ours.clone());
+        let (client, ours) = (ctx.watches.clone(), ours.clone());
         watches.spawn(async move { follow(client, api_resource(kind), &ours, watched).await });
     }
     watches
@@ -112,7 +113,7 @@ fn own<K: OwnKind>(
         change,
         sync: Sync::new(readiness, K::plural(&())),
     };
-    let client = ctx.client.clone();
+    let client = ctx.watches.clone();
     watches.spawn(async move { follow(client, (), "", watched).await });
 }
 
@@ -304,7 +305,7 @@ fn facts<F: Fact>(watches: &mut JoinSet<()>, ctx: &Arc<Context>, readiness: &Arc
         sync: Sync::new(readiness, F::Object::plural(&())),
         of: std::marker::PhantomData,
     };
-    let (client, labels) = (ctx.client.clone(), labels.to_owned());
+    let (client, labels) = (ctx.watches.clone(), labels.to_owned());
     watches.spawn(async move { follow(client, (), &labels, watched).await });
 }
 
@@ -361,48 +362,46 @@ struct Children {
 }
 
 impl Children {
-    fn publish(&self, fact: &ChildFact) {
+    fn publish(&self, id: &ChildId, org: Option<String>) {
         self.ctx.changes.publish(&Change::Child {
-            org: fact.group().unwrap_or_default().to_owned(),
-            id: fact.id.clone(),
+            org: org.unwrap_or_default(),
+            id: id.clone(),
         });
     }
 }
 
 impl Watched for Children {
-    type Object = DynamicObject;
+    type Object = Live;
     type Key = ChildId;
 
-    fn put(&self, object: DynamicObject, _: bool) -> ChildId {
+    fn put(&self, object: Live, _: bool) -> ChildId {
         let fact = ChildFact::of(self.kind, &object);
-        let id = fact.id.clone();
-        let before = self.ctx.index.children.get(&id);
-        if self.ctx.index.observe_child(fact.clone()) {
+        let (id, org) = (fact.id.clone(), fact.org.clone());
+        if let Seen::News { before } = self.ctx.index.children.observe(fact) {
             // Whose it was has to know, too, where somebody changed the org's label.
-            if let Some(before) = before.filter(|before| before.group() != fact.group()) {
-                self.publish(&before);
+            if before.is_some() && before != org {
+                self.publish(&id, before);
             }
-            self.publish(&fact);
+            self.publish(&id, org);
         }
         id
     }
 
-    fn delete(&self, object: DynamicObject) {
+    fn delete(&self, object: Live) {
         let fact = ChildFact::of(self.kind, &object);
-        if let Some(gone) = self.ctx.index.children.remove(&fact.id, Some(fact.uid())) {
-            self.publish(&gone);
+        let gone = self.ctx.index.children.remove(&fact.id, Some(&fact.identity.uid));
+        if let Some(gone) = gone {
+            self.publish(&gone.id, gone.org);
         }
     }
 
     fn known(&self) -> BTreeSet<ChildId> {
-        let mut known = self.ctx.index.children.keys();
-        known.retain(|id| id.kind == self.kind);
-        known
+        self.ctx.index.children.ids(self.kind)
     }
 
     fn vanish(&self, id: &ChildId) {
         if let Some(gone) = self.ctx.index.children.remove(id, None) {
-            self.publish(&gone);
+            self.publish(&gone.id, gone.org);
         }
     }
 

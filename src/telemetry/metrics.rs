@@ -65,6 +65,12 @@ pub struct Violation {
     pub kind: &'static str,
 }
 
+/// Label of a kind of Kubernetes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfKind {
+    pub kind: &'static str,
+}
+
 /// All metrics of the operator.
 pub struct Metrics {
     registry: Mutex<Registry>,
@@ -78,6 +84,8 @@ pub struct Metrics {
     pub queue: Family<Controller, Gauge>,
     /// Requests to the API server.
     pub api_requests: Family<ApiRequest, Counter>,
+    /// Writes of children that the API server, or who stands between, keeps otherwise than they were written.
+    pub kept_otherwise: Family<OfKind, Counter>,
     /// Runs that ended.
     pub runs: Family<Run, Counter>,
     /// Orgs placed in a Region.
@@ -108,6 +116,7 @@ impl Default for Metrics {
             duration: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 4.0, 8))),
             queue: Family::default(),
             api_requests: Family::default(),
+            kept_otherwise: Family::default(),
             runs: Family::default(),
             orgs: Family::default(),
             oldest_copy: Family::default(),
@@ -140,6 +149,11 @@ impl Metrics {
             "api_requests",
             "Requests to the API server",
             self.api_requests.clone(),
+        );
+        registry.register(
+            "children_kept_otherwise",
+            "Writes of children that the API server keeps otherwise than they were written",
+            self.kept_otherwise.clone(),
         );
         registry.register("runs", "Snapshots and restores that ended", self.runs.clone());
         registry.register("orgs", "Orgs placed in a Region", self.orgs.clone());

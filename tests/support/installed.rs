@@ -6,18 +6,22 @@ use std::{collections::BTreeMap, sync::Arc, thread};
 use kube::{
     Api, Client,
     api::{DynamicObject, ListParams, Patch, PatchParams},
-    client::ClientBuilder,
 };
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, watch};
 use tray_operator::{
     adapters::clock::SystemClock,
-    adapters::kube::{apply::Cluster, client::cluster_uid, events::Events, index::Index},
+    adapters::kube::{
+        apply::Cluster,
+        client::{Connections, cluster_uid},
+        events::Events,
+        index::Index,
+    },
     api::crds,
     config::Settings,
     controllers::{Driver, backup_facts::BackupFacts, changes::Changes, context::Context},
     operator::control,
-    telemetry::{metrics::Metrics, requests::CountRequests},
+    telemetry::metrics::Metrics,
 };
 
 use super::{
@@ -95,19 +99,20 @@ async fn start(drivers: fn() -> Vec<Arc<dyn Driver>>) -> Operator {
 async fn context(server: &ApiServer, regions: Arc<MemoryRegions>) -> Arc<Context> {
     let metrics = Arc::new(Metrics::default());
     let config = server.config_as(Some(OPERATOR), &GROUPS).await;
-    let client = ClientBuilder::try_from(config)
-        .unwrap()
-        .with_layer(&CountRequests(metrics.clone()))
-        .build();
+    let Connections {
+        calls: client,
+        watches,
+    } = Connections::with(config, &metrics).unwrap();
     let index = Arc::<Index>::default();
     let changes = Arc::new(Changes::new(index.clone()));
     Arc::new(Context {
-        cluster: Cluster::new(client.clone(), index.clone()),
+        cluster: Cluster::new(client.clone(), index.clone()).counting(metrics.clone()),
         events: Events::new(client.clone(), "test"),
         backup_facts: BackupFacts::new(changes.clone()),
         index,
         cluster_uid: cluster_uid(&client).await.unwrap(),
         client,
+        watches,
         clock: Arc::new(SystemClock),
         regions,
         settings: Settings {

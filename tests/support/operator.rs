@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use kube::{Client, client::ClientBuilder};
 use tokio::{sync::watch, task::JoinHandle};
 use tray_operator::{
     adapters::{
         clock::SystemClock,
-        kube::{apply::Cluster, events::Events, index::Index},
+        kube::{apply::Cluster, client::Connections, events::Events, index::Index},
         memory::{MemoryKeys, MemorySessions, MemoryStore},
     },
     config::Settings,
     controllers::{Driver, backup_facts::BackupFacts, changes::Changes, context::Context},
     operator,
     ports::{BucketLocation, RegionPorts, RegionServices, RemoteError},
-    telemetry::{metrics::Metrics, readiness::Readiness, requests::CountRequests},
+    resources::child::ChildKind,
+    telemetry::{metrics::Metrics, readiness::Readiness},
 };
 
 use super::api_server;
@@ -55,10 +55,10 @@ impl Operator {
     pub async fn new() -> Self {
         let server = api_server::shared().await;
         let metrics = Arc::new(Metrics::default());
-        let client: Client = ClientBuilder::try_from(server.config().await)
-            .unwrap()
-            .with_layer(&CountRequests(metrics.clone()))
-            .build();
+        let Connections {
+            calls: client,
+            watches,
+        } = Connections::with(server.config().await, &metrics).unwrap();
         for crd in tray_operator::api::crds::all_crds() {
             api_server::apply(&server.client().await, &serde_json::to_value(crd).unwrap()).await;
         }
@@ -66,11 +66,12 @@ impl Operator {
         let changes = Arc::new(Changes::new(index.clone()));
         let regions = Arc::new(MemoryRegions::default());
         let ctx = Arc::new(Context {
-            cluster: Cluster::new(client.clone(), index.clone()),
+            cluster: Cluster::new(client.clone(), index.clone()).counting(metrics.clone()),
             events: Events::new(client.clone(), "test"),
             backup_facts: BackupFacts::new(changes.clone()),
             index,
             client,
+            watches,
             clock: Arc::new(SystemClock),
             regions: regions.clone(),
             settings: Settings {
@@ -98,7 +99,8 @@ impl Operator {
         let controllers = tokio::spawn(controllers);
         // What is waited for is only known once the controllers have begun.
         let ready = api_server::eventually(async || {
-            let known = !self.ctx.index.children.keys().is_empty() || self.readiness.missing().is_empty();
+            let known = !self.ctx.index.children.ids(ChildKind::Namespace).is_empty()
+                || self.readiness.missing().is_empty();
             known.then_some(())
         });
         assert!(
@@ -136,6 +138,12 @@ impl Operator {
 }
 
 impl Running {
+    /// Ends the controllers as a kill would: whatever they have in hand stays as it is.
+    pub async fn cut_off(self) {
+        self.controllers.abort();
+        let _ = self.controllers.await;
+    }
+
     /// Ends the controllers in order.
     pub async fn stop(self) {
         self.end.send(true).unwrap();

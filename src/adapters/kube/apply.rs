@@ -2,29 +2,42 @@
 //!
 //! A child that is not there is posted. One whose wanted body changed, or that no longer covers it, is patched: JSON
 //! merge patch of the whole body with the UID as precondition. One that is there although the index does not know it
-//! (somebody took its label away) is read once, taken over if it is ours, and refused if it is not. Answers go into the
-//! index at once, so that the watch's own echo of them is no news.
+//! (somebody took its label away) is read once, taken over by server-side apply if it is ours, and refused if it is not.
+//! Answers go into the index at once, so that the watch's own echo of them is no news.
+//!
+//! What the API server keeps otherwise than it was written is taken for written, and counted: writing it again would not
+//! change it. What somebody else changes again and again is left alone for a while ([`super::fights`]).
+
+use std::sync::Arc;
 
 use kube::{
-    Client,
+    Client, Resource,
     api::{
         Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams,
         Preconditions,
     },
+    core::Request,
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
+use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use super::{
-    child::ChildFact,
-    compare::{difference, digest, patch, substance, without_nulls},
+    child::{ChildFact, State},
+    compare::{difference, digest, patch, without_nulls},
+    fights::{Fights, Round, contester},
     index::Index,
+    live::Live,
 };
 use crate::{
     domain::names,
     resources::child::{ChildId, ChildKind, DesiredChild},
+    telemetry::metrics::{Metrics, OfKind},
 };
+
+/// Services that are given an address at once: the API server takes ten times as long for one as for anything else, and
+/// the more of them it has in hand, the longer for each.
+const ADDRESSES_AT_ONCE: usize = 4;
 
 /// What became of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +66,19 @@ pub enum ApplyError {
         /// What it says.
         message: String,
     },
+    /// Somebody else changes the child again and again.
+    #[error(
+        "{id}: {field} is changed again and again by {by}: have it leave the object alone. Until then it is put back \
+         every few minutes"
+    )]
+    Contested {
+        /// The child.
+        id: ChildId,
+        /// Path of the field.
+        field: String,
+        /// Who, in words.
+        by: String,
+    },
     /// The API server did not answer, or not now.
     #[error("failed to write {id}: {source}")]
     Failed {
@@ -68,44 +94,70 @@ pub enum ApplyError {
 pub struct Cluster {
     pub(super) client: Client,
     pub(super) index: Arc<Index>,
+    metrics: Arc<Metrics>,
+    fights: Arc<Fights>,
+    addresses: Arc<Semaphore>,
+}
+
+/// What a child should be, with the digest by which that is known again.
+#[derive(Clone, Copy)]
+struct Goal<'a> {
+    id: &'a ChildId,
+    body: &'a Value,
+    digest: u64,
 }
 
 impl Cluster {
     /// Writes with `client` and remembers in `index`.
     pub fn new(client: Client, index: Arc<Index>) -> Self {
-        Self { client, index }
+        Self {
+            client,
+            index,
+            metrics: Arc::default(),
+            fights: Arc::default(),
+            addresses: Arc::new(Semaphore::new(ADDRESSES_AT_ONCE)),
+        }
+    }
+
+    /// Counts in `metrics`.
+    #[must_use]
+    pub fn counting(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     /// Makes a child be as wanted.
     pub async fn ensure(&self, wanted: &DesiredChild) -> Result<Applied, ApplyError> {
-        let body = complete(wanted);
-        let wanted_digest = digest(&body);
-        let Some(fact) = self.index.children.get(&wanted.id) else {
-            return self.create(wanted, &body, wanted_digest).await;
+        let goal = Goal {
+            id: &wanted.id,
+            body: &wanted.body,
+            digest: digest(&wanted.body),
+        };
+        let Some(fact) = self.index.children.get(goal.id) else {
+            if let Some(contest) = self.fights.hides(goal.id, goal.digest) {
+                return Err(contest.into());
+            }
+            return self.create(goal).await;
         };
         if fact.deleting {
             return Ok(Applied::Going);
         }
-        if fact.settled_for == Some(wanted_digest) {
-            return Ok(Applied::Unchanged);
-        }
-        if let Some(live) = &fact.body {
-            match difference(&substance(&body), live) {
-                None => {
-                    self.settle(&wanted.id, fact.digest, wanted_digest);
-                    return Ok(Applied::Unchanged);
-                }
-                Some(field) => info!(child = %wanted.id, field, "differs from what it should be"),
+        let (live, before) = match &fact.state {
+            State::Settled(wanted) if *wanted == goal.digest => return Ok(Applied::Unchanged),
+            State::Settled(_) => (None, None),
+            State::New { substance, before } => (Some(read(substance)), *before),
+        };
+        if let Some(live) = &live {
+            let Some(field) = difference(goal.body, live) else {
+                self.index.children.settle(goal.id, fact.digest, goal.digest);
+                return Ok(Applied::Unchanged);
+            };
+            info!(child = %goal.id, field, "differs from what it should be");
+            if before == Some(goal.digest) {
+                self.fight(goal, &field).await?;
             }
         }
-        self.change(
-            wanted,
-            &body,
-            wanted_digest,
-            &fact.identity.uid,
-            fact.body.as_deref(),
-        )
-        .await
+        self.change(goal, &fact.identity.uid, live.as_ref()).await
     }
 
     /// Removes a child, if it is there. One that is gone already is success.
@@ -131,79 +183,86 @@ impl Cluster {
         }
     }
 
-    async fn create(
-        &self,
-        wanted: &DesiredChild,
-        body: &Value,
-        wanted_digest: u64,
-    ) -> Result<Applied, ApplyError> {
-        let id = &wanted.id;
-        let object = object(id, without_nulls(body))?;
+    async fn create(&self, goal: Goal<'_>) -> Result<Applied, ApplyError> {
+        let _turn = if gets_an_address(goal) {
+            self.addresses.acquire().await.ok()
+        } else {
+            None
+        };
+        match self.post(goal).await {
+            Ok(live) => {
+                self.learn(goal, &live);
+                Ok(Applied::Created)
+            }
+            Err(kube::Error::Api(status)) if status.is_already_exists() => self.take_over(goal).await,
+            Err(error) => Err(failed(goal.id, error)),
+        }
+    }
+
+    async fn post(&self, goal: Goal<'_>) -> Result<Live, kube::Error> {
+        let namespace = Some(goal.id.namespace.as_str()).filter(|namespace| !namespace.is_empty());
         let params = PostParams {
             field_manager: Some(names::OPERATOR.to_owned()),
             ..PostParams::default()
         };
-        match self.api(id).create(&params, &object).await {
-            Ok(live) => {
-                self.learn(id, &live, body, wanted_digest);
-                Ok(Applied::Created)
-            }
-            Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                self.take_over(wanted, body, wanted_digest).await
-            }
-            Err(error) => Err(failed(id, error)),
-        }
+        let body = serde_json::to_vec(&whole(goal)).map_err(kube::Error::SerdeError)?;
+        let request =
+            Request::new(Live::url_path(&api_resource(goal.id.kind), namespace)).create(&params, body);
+        self.client
+            .request(request.map_err(kube::Error::BuildRequest)?)
+            .await
     }
 
     /// The object is there and the index does not know it: it lost its label, or was made an instant ago.
-    async fn take_over(
-        &self,
-        wanted: &DesiredChild,
-        body: &Value,
-        wanted_digest: u64,
-    ) -> Result<Applied, ApplyError> {
-        let id = &wanted.id;
-        let live = self
-            .api(id)
-            .get(&id.name)
-            .await
-            .map_err(|error| failed(id, error))?;
-        if !is_ours(id, &live, body) {
+    async fn take_over(&self, goal: Goal<'_>) -> Result<Applied, ApplyError> {
+        let id = goal.id;
+        let read_one = self.api(id).get(&id.name).await;
+        let live = read_one.map_err(|error| failed(id, error))?;
+        if !is_ours(goal, &live) {
             return Err(ApplyError::Foreign(id.clone()));
         }
         if live.metadata.deletion_timestamp.is_some() {
             return Ok(Applied::Going);
         }
         let fact = ChildFact::of(id.kind, &live);
-        let (uid, live) = (fact.identity.uid.clone(), fact.body.clone());
-        self.index.children.put(fact);
-        self.change(wanted, body, wanted_digest, &uid, live.as_deref())
-            .await
+        let Some(field) = difference(goal.body, &read(&live.substance())) else {
+            self.learn(goal, &live);
+            return Ok(Applied::Unchanged);
+        };
+        self.fight(goal, &field).await?;
+        let uid = fact.identity.uid;
+        let mut body = whole(goal);
+        body["metadata"]["uid"] = uid.as_str().into();
+        let params = PatchParams::apply(names::OPERATOR).force();
+        let adopted = self.api(id).patch(&id.name, &params, &Patch::Apply(body)).await;
+        let adopted = adopted.map_err(|error| failed(id, error))?;
+        // Applying takes nothing away that somebody else put there.
+        self.complete(goal, &uid, adopted).await
     }
 
-    async fn change(
-        &self,
-        wanted: &DesiredChild,
-        body: &Value,
-        wanted_digest: u64,
-        uid: &str,
-        live: Option<&Value>,
-    ) -> Result<Applied, ApplyError> {
-        let answer = self.patch(&wanted.id, patch(body, live, uid), uid).await?;
-        // Where it was not known what the child holds, it is known now: what has no place in it is taken away.
-        let held = live
-            .is_none()
-            .then(|| ChildFact::of(wanted.id.kind, &answer).body)
-            .flatten();
-        let answer = match held.filter(|held| difference(&substance(body), held).is_some()) {
-            Some(held) => self.patch(&wanted.id, patch(body, Some(&held), uid), uid).await?,
-            None => answer,
-        };
-        self.learn(&wanted.id, &answer, body, wanted_digest);
+    async fn change(&self, goal: Goal<'_>, uid: &str, live: Option<&Value>) -> Result<Applied, ApplyError> {
+        let answer = self.patch(goal.id, patch(goal.body, live, uid), uid).await?;
+        if live.is_some() {
+            self.learn(goal, &answer);
+            return Ok(Applied::Changed);
+        }
+        self.complete(goal, uid, answer).await
+    }
+
+    /// What the child held was not known before the write that was answered with `answer`: what has no place in it is
+    /// taken away now.
+    async fn complete(&self, goal: Goal<'_>, uid: &str, mut answer: Live) -> Result<Applied, ApplyError> {
+        let held = read(&answer.substance());
+        if difference(goal.body, &held).is_some() {
+            answer = self
+                .patch(goal.id, patch(goal.body, Some(&held), uid), uid)
+                .await?;
+        }
+        self.learn(goal, &answer);
         Ok(Applied::Changed)
     }
 
-    async fn patch(&self, id: &ChildId, patch: Value, uid: &str) -> Result<DynamicObject, ApplyError> {
+    async fn patch(&self, id: &ChildId, patch: Value, uid: &str) -> Result<Live, ApplyError> {
         let params = PatchParams {
             field_manager: Some(names::OPERATOR.to_owned()),
             ..PatchParams::default()
@@ -219,32 +278,44 @@ impl Cluster {
     }
 
     /// Remembers what a write was answered with.
-    fn learn(&self, id: &ChildId, live: &DynamicObject, body: &Value, wanted_digest: u64) {
-        let fact = ChildFact::of(id.kind, live);
-        let left = fact
-            .body
-            .as_deref()
-            .and_then(|live| difference(&substance(body), live));
-        if let Some(field) = left {
-            // The server stores something else. Writing it again and again would not change that.
-            warn!(child = %id, field, "the API server keeps something else than was written");
+    fn learn(&self, goal: Goal<'_>, live: &Live) {
+        let fact = ChildFact::of(goal.id.kind, live);
+        if let State::New { substance, .. } = &fact.state
+            && let Some(field) = difference(goal.body, &read(substance))
+        {
+            warn!(child = %goal.id, field, "the API server keeps something else than was written");
+            let kind = goal.id.kind.as_str();
+            self.metrics.kept_otherwise.get_or_create(&OfKind { kind }).inc();
         }
         let written = fact.digest;
-        self.index.observe_child(fact);
-        self.settle(id, written, wanted_digest);
+        self.index.children.observe(fact);
+        self.index.children.settle(goal.id, written, goal.digest);
     }
 
-    /// The child at that digest is as wanted: its substance need not be kept.
-    fn settle(&self, id: &ChildId, at: u64, wanted_digest: u64) {
-        self.index.children.change(id.clone(), |present| {
-            let mut fact = present.filter(|present| present.digest == at)?.clone();
-            fact.settled_for = Some(wanted_digest);
-            fact.body = None;
-            Some(fact)
-        });
+    /// Somebody else changed `field` of a child that was as it should be. Fails where that goes on and on: then it is
+    /// left alone for a while. Who it is, is asked once a fight.
+    async fn fight(&self, goal: Goal<'_>, field: &str) -> Result<(), ApplyError> {
+        match self.fights.round(goal.id, field, goal.digest) {
+            Round::Repair => Ok(()),
+            Round::Wait(contest) => Err(contest.into()),
+            Round::Begins => {
+                let api: Api<DynamicObject> = self.objects(goal.id);
+                let metadata = api.get_metadata(&goal.id.name).await;
+                let metadata = metadata.map_err(|error| failed(goal.id, error))?.metadata;
+                let by = contester(metadata.managed_fields.as_deref().unwrap_or_default(), field);
+                Err(self.fights.named(goal.id, by).into())
+            }
+        }
     }
 
-    fn api(&self, id: &ChildId) -> Api<DynamicObject> {
+    fn api(&self, id: &ChildId) -> Api<Live> {
+        self.objects(id)
+    }
+
+    fn objects<K: Resource<DynamicType = ApiResource, Scope = kube::core::DynamicResourceScope>>(
+        &self,
+        id: &ChildId,
+    ) -> Api<K> {
         let resource = api_resource(id.kind);
         if id.namespace.is_empty() {
             Api::all_with(self.client.clone(), &resource)
@@ -263,37 +334,40 @@ pub fn api_resource(kind: ChildKind) -> ApiResource {
     )
 }
 
-/// The wanted body with kind, name and namespace.
-fn complete(wanted: &DesiredChild) -> Value {
-    let mut body = wanted.body.clone();
+/// The wanted body as it is posted: with kind, name and namespace, and without what must be absent.
+fn whole(goal: Goal<'_>) -> Value {
+    let mut body = without_nulls(goal.body);
     if !body["metadata"].is_object() {
         body["metadata"] = json!({});
     }
-    body["apiVersion"] = wanted.id.kind.api_version().into();
-    body["kind"] = wanted.id.kind.as_str().into();
-    body["metadata"]["name"] = wanted.id.name.as_str().into();
-    if !wanted.id.namespace.is_empty() {
-        body["metadata"]["namespace"] = wanted.id.namespace.as_str().into();
+    body["apiVersion"] = goal.id.kind.api_version().into();
+    body["kind"] = goal.id.kind.as_str().into();
+    body["metadata"]["name"] = goal.id.name.as_str().into();
+    if !goal.id.namespace.is_empty() {
+        body["metadata"]["namespace"] = goal.id.namespace.as_str().into();
     }
     body
 }
 
-fn object(id: &ChildId, body: Value) -> Result<DynamicObject, ApplyError> {
-    serde_json::from_value(body).map_err(|error| ApplyError::Refused {
-        id: id.clone(),
-        message: error.to_string(),
-    })
+/// A substance is JSON that the API server wrote.
+fn read(substance: &str) -> Value {
+    serde_json::from_str(substance).unwrap_or_default()
+}
+
+/// A Service that is not headless.
+fn gets_an_address(goal: Goal<'_>) -> bool {
+    goal.id.kind == ChildKind::Service && goal.body["spec"]["clusterIP"] != "None"
 }
 
 /// An org's namespace is the operator's, so what has a child's name there is the child. A namespace itself is only ours
 /// if it says which org it is of: policies let nobody else write that label.
-fn is_ours(id: &ChildId, live: &DynamicObject, body: &Value) -> bool {
-    if id.kind != ChildKind::Namespace {
+fn is_ours(goal: Goal<'_>, live: &Live) -> bool {
+    if goal.id.kind != ChildKind::Namespace {
         return true;
     }
     let labels = live.metadata.labels.as_ref();
     let org_id = labels.and_then(|labels| labels.get(names::LABEL_ORG_ID));
-    org_id.is_some_and(|org_id| body["metadata"]["labels"][names::LABEL_ORG_ID] == org_id.as_str())
+    org_id.is_some_and(|org_id| goal.body["metadata"]["labels"][names::LABEL_ORG_ID] == org_id.as_str())
 }
 
 fn failed(id: &ChildId, error: kube::Error) -> ApplyError {

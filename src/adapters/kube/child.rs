@@ -1,15 +1,10 @@
 //! What is remembered of a child: enough to say in a moment, without a request, whether it is as it should be.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use kube::api::{DynamicObject, ObjectMeta};
-use serde_json::Value;
+use serde::Deserialize;
 
-use super::{
-    compare::{digest, substance},
-    facts::Identity,
-    table::Row,
-};
+use super::{compare::digest, facts::Identity, live::Live};
 use crate::{
     domain::names,
     resources::{
@@ -25,7 +20,9 @@ pub struct ChildFact {
     pub id: ChildId,
     /// At which version.
     pub identity: Identity,
-    /// Its labels of ours.
+    /// The org (TrayOrg name) that its label says it is of.
+    pub org: Option<String>,
+    /// Its labels of ours. Kept of Namespaces alone: they say where an org is pinned to.
     pub labels: BTreeMap<String, String>,
     /// It is being deleted.
     pub deleting: bool,
@@ -33,10 +30,23 @@ pub struct ChildFact {
     pub observed: Observed,
     /// Of its substance.
     pub(super) digest: u64,
-    /// Its substance, until it has been compared with what it should be: a settled child costs a few numbers.
-    pub(super) body: Option<Arc<Value>>,
-    /// Digest of the wanted body that it was found to cover.
-    pub(super) settled_for: Option<u64>,
+    /// How its substance compares with what it should be.
+    pub(super) state: State,
+}
+
+/// How a child's substance compares with what it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It has not been compared: the substance is kept until it is. `before` = digest of the wanted body that the child
+    /// covered before it changed, where it is known to have done so: what differs from that, somebody else changed.
+    New {
+        /// As JSON.
+        substance: Box<str>,
+        /// Digest of a wanted body.
+        before: Option<u64>,
+    },
+    /// It covers the wanted body of that digest: a settled child costs a few numbers.
+    Settled(u64),
 }
 
 /// What a child's controller says of it.
@@ -108,32 +118,12 @@ pub struct ClaimFact {
     pub volume: Option<String>,
 }
 
-impl Row for ChildFact {
-    type Key = ChildId;
-    fn key(&self) -> ChildId {
-        self.id.clone()
-    }
-    fn uid(&self) -> &str {
-        &self.identity.uid
-    }
-    fn version(&self) -> u64 {
-        self.identity.version
-    }
-    fn group(&self) -> Option<&str> {
-        self.labels.get(names::LABEL_ORG).map(String::as_str)
-    }
-}
-
 impl ChildFact {
     /// From the object as the API server gives it.
-    pub fn of(kind: ChildKind, object: &DynamicObject) -> Self {
-        let metadata = &object.metadata;
-        let mut whole = object.data.clone();
-        if let Value::Object(fields) = &mut whole {
-            // `data` has no metadata of its own.
-            fields.insert("metadata".to_owned(), own_metadata(metadata));
-        }
-        let body = substance(&whole);
+    pub fn of(kind: ChildKind, live: &Live) -> Self {
+        let metadata = &live.metadata;
+        let labels = metadata.labels.iter().flatten();
+        let substance = live.substance();
         Self {
             id: ChildId {
                 kind,
@@ -141,31 +131,34 @@ impl ChildFact {
                 name: metadata.name.clone().unwrap_or_default(),
             },
             identity: Identity::of(metadata),
-            labels: metadata
+            org: metadata
                 .labels
-                .iter()
-                .flatten()
-                .filter(|(name, _)| name.starts_with(names::GROUP))
+                .as_ref()
+                .and_then(|labels| labels.get(names::LABEL_ORG).cloned()),
+            labels: labels
+                .filter(|(name, _)| kind == ChildKind::Namespace && name.starts_with(names::GROUP))
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect(),
             deleting: metadata.deletion_timestamp.is_some(),
-            observed: observed(kind, metadata, &object.data),
-            digest: digest(&body),
-            body: Some(Arc::new(body)),
-            settled_for: None,
+            observed: observed(kind, live),
+            digest: digest(&substance),
+            state: State::New {
+                substance: substance.into(),
+                before: None,
+            },
         }
     }
 
     /// The same child after `before`: what was found out about it stays true while its substance is the same.
-    pub(super) fn after(mut self, before: Option<&Self>) -> Self {
-        if let Some(before) = before
-            && before.identity.uid == self.identity.uid
-            && before.digest == self.digest
-        {
-            self.settled_for = before.settled_for;
-            if before.settled_for.is_some() {
-                self.body = None;
-            }
+    pub(super) fn after(mut self, before: &Self) -> Self {
+        if before.identity.uid != self.identity.uid {
+            return self;
+        }
+        match (&mut self.state, &before.state) {
+            _ if before.digest == self.digest => self.state = before.state.clone(),
+            (State::New { before, .. }, State::Settled(wanted)) => *before = Some(*wanted),
+            (State::New { before, .. }, State::New { before: known, .. }) => *before = *known,
+            (State::Settled(_), _) => {}
         }
         self
     }
@@ -176,48 +169,97 @@ impl ChildFact {
             || self.digest != before.digest
             || self.deleting != before.deleting
             || self.observed != before.observed
-            || self.labels != before.labels
+            || self.org != before.org
     }
 }
 
-fn own_metadata(metadata: &ObjectMeta) -> Value {
-    serde_json::json!({"labels": metadata.labels, "annotations": metadata.annotations})
-}
-
-fn observed(kind: ChildKind, metadata: &ObjectMeta, data: &Value) -> Observed {
-    let (spec, status) = (&data["spec"], &data["status"]);
-    let number = |value: &Value| value.as_i64().unwrap_or_default();
+fn observed(kind: ChildKind, live: &Live) -> Observed {
     match kind {
-        ChildKind::Deployment | ChildKind::StatefulSet => Observed::Workload(WorkloadFact {
-            generation: metadata.generation.unwrap_or_default(),
-            observed_generation: number(&status["observedGeneration"]),
-            replicas: spec["replicas"].as_i64().unwrap_or(1),
-            updated: number(&status["updatedReplicas"]),
-            available: number(&status["availableReplicas"]),
-            present: number(&status["replicas"]),
-            failure: status["conditions"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .find(|c| c["type"] == "ReplicaFailure" && c["status"] == "True")
-                .and_then(|c| c["message"].as_str().map(str::to_owned)),
-        }),
-        ChildKind::PersistentVolumeClaim => Observed::Claim(ClaimFact {
-            phase: status["phase"].as_str().unwrap_or("Pending").to_owned(),
-            volume: spec["volumeName"].as_str().map(str::to_owned),
-        }),
+        ChildKind::Deployment | ChildKind::StatefulSet => {
+            let (spec, status): (WorkloadSpec, WorkloadStatus) = (live.spec(), live.status());
+            let failure = |condition: &WorkloadCondition| {
+                condition.type_ == "ReplicaFailure" && condition.status == "True"
+            };
+            Observed::Workload(WorkloadFact {
+                generation: live.metadata.generation.unwrap_or_default(),
+                observed_generation: status.observed_generation,
+                replicas: spec.replicas.unwrap_or(1),
+                updated: status.updated_replicas,
+                available: status.available_replicas,
+                present: status.replicas,
+                failure: status
+                    .conditions
+                    .into_iter()
+                    .find(failure)
+                    .and_then(|c| c.message),
+            })
+        }
+        ChildKind::PersistentVolumeClaim => {
+            let (spec, status): (ClaimSpec, ClaimStatus) = (live.spec(), live.status());
+            Observed::Claim(ClaimFact {
+                phase: status.phase.unwrap_or_else(|| "Pending".to_owned()),
+                volume: spec.volume_name,
+            })
+        }
         ChildKind::ResourceQuota => {
+            let (spec, status): (QuotaSpec, QuotaStatus) = (live.spec(), live.status());
             let counted = LIMITED.into_iter().filter_map(|resource| {
                 Some(QuotaUse {
                     resource,
-                    hard: spec["hard"][resource].as_str()?.to_owned(),
-                    used: status["used"][resource].as_str()?.to_owned(),
+                    hard: spec.hard.get(resource)?.clone(),
+                    used: status.used.get(resource)?.clone(),
                 })
             });
             Observed::Quota(counted.collect())
         }
         _ => Observed::Nothing,
     }
+}
+
+#[derive(Default, Deserialize)]
+struct WorkloadSpec {
+    replicas: Option<i64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct WorkloadStatus {
+    observed_generation: i64,
+    updated_replicas: i64,
+    available_replicas: i64,
+    replicas: i64,
+    conditions: Vec<WorkloadCondition>,
+}
+
+#[derive(Deserialize)]
+struct WorkloadCondition {
+    #[serde(rename = "type")]
+    type_: String,
+    status: String,
+    message: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ClaimSpec {
+    volume_name: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct QuotaSpec {
+    hard: BTreeMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct QuotaStatus {
+    used: BTreeMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+struct ClaimStatus {
+    phase: Option<String>,
 }
 
 #[cfg(test)]
@@ -227,7 +269,7 @@ mod tests {
     use super::*;
 
     fn deployment(version: &str, replicas: i64, available: i64) -> ChildFact {
-        let object: DynamicObject = serde_json::from_value(json!({
+        let live: Live = serde_json::from_value(json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": "d", "namespace": "n", "uid": "u", "resourceVersion": version, "generation": 1,
                 "labels": {"platform.tray.ai/org": "acme", "other": "x"}},
@@ -235,19 +277,24 @@ mod tests {
             "status": {"observedGeneration": 1, "replicas": available, "updatedReplicas": available, "availableReplicas": available}
         }))
         .unwrap();
-        ChildFact::of(ChildKind::Deployment, &object)
+        ChildFact::of(ChildKind::Deployment, &live)
     }
 
     #[test]
     fn a_new_status_leaves_a_child_settled_and_a_new_spec_does_not() {
         let mut settled = deployment("1", 2, 0);
-        settled.settled_for = Some(7);
-        settled.body = None;
-        let available = deployment("2", 2, 2).after(Some(&settled));
-        assert_eq!((available.settled_for, &available.body), (Some(7), &None));
+        settled.state = State::Settled(7);
+        let available = deployment("2", 2, 2).after(&settled);
+        assert_eq!(available.state, State::Settled(7));
         assert!(available.differs(&settled));
-        let edited = deployment("3", 3, 2).after(Some(&settled));
-        assert!(edited.settled_for.is_none() && edited.body.is_some());
+        let edited = deployment("3", 3, 2).after(&settled);
+        let again = deployment("4", 4, 2).after(&edited);
+        for fact in [edited, again] {
+            assert!(
+                matches!(&fact.state, State::New { before: Some(7), .. }),
+                "who changed it since it was settled was somebody else: {fact:?}"
+            );
+        }
     }
 
     #[test]
@@ -262,7 +309,7 @@ mod tests {
 
     #[test]
     fn of_a_quota_only_what_limits_an_org_is_kept() {
-        let object: DynamicObject = serde_json::from_value(json!({
+        let live: Live = serde_json::from_value(json!({
             "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "tray-pods", "namespace": "n"},
             "spec": {"hard": {"pods": "200", "requests.cpu": "16", "requests.memory": "32Gi"}},
             "status": {"hard": {"pods": "200"}, "used": {"pods": "7", "requests.cpu": "1500m", "services": "3"}},
@@ -274,14 +321,19 @@ mod tests {
             used: used.into(),
         };
         let wanted = vec![of("requests.cpu", "16", "1500m"), of("pods", "200", "7")];
-        let fact = ChildFact::of(ChildKind::ResourceQuota, &object);
+        let fact = ChildFact::of(ChildKind::ResourceQuota, &live);
         assert_eq!(fact.observed, Observed::Quota(wanted));
     }
 
     #[test]
-    fn only_our_labels_are_kept_and_the_org_is_the_group() {
-        let fact = deployment("1", 1, 1);
-        assert_eq!(fact.labels.len(), 1);
-        assert_eq!(fact.group(), Some("acme"));
+    fn labels_are_kept_of_namespaces_alone() {
+        let labels = json!({"platform.tray.ai/org": "acme", "platform.tray.ai/region": "eu", "other": "x"});
+        let live: Live =
+            serde_json::from_value(json!({"metadata": {"name": "n", "labels": labels}})).unwrap();
+        let namespace = ChildFact::of(ChildKind::Namespace, &live);
+        assert_eq!(namespace.labels.len(), 2);
+        let service = ChildFact::of(ChildKind::Service, &live);
+        assert!(service.labels.is_empty());
+        assert_eq!(service.org.as_deref(), Some("acme"));
     }
 }

@@ -4,11 +4,19 @@ use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, Config, ResourceExt, client::ClientBuilder};
+use tower::limit::ConcurrencyLimitLayer;
 
 use crate::telemetry::{metrics::Metrics, requests::CountRequests};
 
 /// How long a connection may take to come about: an API server that is away is asked again soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Requests that are under way at once. More of them are answered no sooner: an API server on two cores does as many a
+/// second at 16 as at 64, where each takes four times as long.
+const AT_ONCE: usize = 24;
+
+/// How long a watch may say nothing before its connection is taken for dead: the API server sends a bookmark a minute.
+const SILENCE: Duration = Duration::from_secs(300);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -21,14 +29,40 @@ pub enum Error {
     Unreachable(#[source] Box<kube::Error>),
 }
 
-/// A client whose requests are counted: by KUBECONFIG, or as the pod's service account.
-pub async fn connect(metrics: Arc<Metrics>) -> Result<Client, Error> {
-    let mut config = Config::infer()
-        .await
-        .map_err(|error| Error::Configuration(Box::new(error)))?;
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
-    let builder = ClientBuilder::try_from(config).map_err(|error| Error::Unreachable(Box::new(error)))?;
-    Ok(builder.with_layer(&CountRequests(metrics)).build())
+/// The ways to the API server. Requests are counted.
+#[derive(Clone)]
+pub struct Connections {
+    /// For everything but watches: at most [`AT_ONCE`] requests at once, of all orgs together.
+    pub calls: Client,
+    /// For watches, and for what must not wait behind an org's requests.
+    pub watches: Client,
+}
+
+impl Connections {
+    /// By KUBECONFIG, or as the pod's service account.
+    pub async fn infer(metrics: &Arc<Metrics>) -> Result<Self, Error> {
+        let config = Config::infer()
+            .await
+            .map_err(|error| Error::Configuration(Box::new(error)))?;
+        Self::with(config, metrics)
+    }
+
+    /// As `config` says.
+    pub fn with(mut config: Config, metrics: &Arc<Metrics>) -> Result<Self, Error> {
+        let unreachable = |error| Error::Unreachable(Box::new(error));
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
+        let calls = ClientBuilder::try_from(config.clone()).map_err(unreachable)?;
+        config.read_timeout = Some(SILENCE);
+        let watches = ClientBuilder::try_from(config).map_err(unreachable)?;
+        let counted = CountRequests(metrics.clone());
+        Ok(Self {
+            calls: calls
+                .with_layer(&ConcurrencyLimitLayer::new(AT_ONCE))
+                .with_layer(&counted)
+                .build(),
+            watches: watches.with_layer(&counted).build(),
+        })
+    }
 }
 
 /// UID of the cluster: that of its namespace `kube-system`, which lives as long as the cluster.

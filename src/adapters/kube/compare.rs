@@ -1,14 +1,16 @@
 //! Whether a live object is what was wanted, and the patch that makes it so.
 //!
 //! A wanted body mentions what matters; the server adds defaults to it. So a live object *covers* a wanted body when
-//! everything the body mentions reads the same, every `null` of it is absent, and lists have the same length. A few
-//! maps are ours as a whole ([`WHOLE_MAPS`]): what the body does not mention in them must not be there.
+//! everything the body mentions reads the same, every `null` of it is absent, and lists have the same length: those
+//! that the API merges by a key ([`KEYED_LISTS`]) in any order, all others in this one. A few maps are ours as a whole
+//! ([`WHOLE_MAPS`]), and a few fields with all that is in them ([`WHOLE_TREES`]): what the body does not mention in
+//! them must not be there.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::{Map, Value, json};
 
-use crate::domain::{names, quantity::milli};
+use crate::domain::quantity::milli;
 
 /// Maps that the server adds nothing to: selectors, quotas, and the resources of containers (those of pods it does add
 /// to, but pods are not children).
@@ -23,6 +25,24 @@ const WHOLE_MAPS: &[&str] = &[
     "limits",
     "requests",
 ];
+/// Fields that the server adds nothing to, however deep: who may reach whom and who may do what. One peer more in a rule
+/// of a NetworkPolicy, or one field more in a peer, opens what should be closed.
+const WHOLE_TREES: &[&str] = &[
+    "ingress",
+    "egress",
+    "podSelector",
+    "roleRef",
+    "subjects",
+    "scopeSelector",
+];
+/// Lists whose items the API finds by a field, whatever their order.
+const KEYED_LISTS: &[(&str, &str)] = &[
+    ("containers", "name"),
+    ("env", "name"),
+    ("volumes", "name"),
+    ("volumeMounts", "mountPath"),
+    ("ports", "name"),
+];
 /// Fields under which texts are quantities: the server writes `1024Mi` as `1Gi`.
 const QUANTITIES: &[&str] = &[
     "hard",
@@ -35,36 +55,11 @@ const QUANTITIES: &[&str] = &[
     "sizeLimit",
 ];
 
-/// A number that is the same for the same JSON.
-pub fn digest(value: &Value) -> u64 {
-    // Fixed keys: the same in every process.
+/// A number that is the same for the same.
+pub fn digest(value: &(impl Hash + ?Sized)) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
-}
-
-/// What of an object can be drift: not its type and status, and of its metadata only what is ours.
-pub fn substance(object: &Value) -> Value {
-    let mut fields: Map<String, Value> = object.as_object().cloned().unwrap_or_default();
-    for known in ["apiVersion", "kind", "status"] {
-        fields.remove(known);
-    }
-    let metadata = fields.remove("metadata").unwrap_or_default();
-    let mut kept = Map::new();
-    if let Some(labels) = metadata.get("labels") {
-        kept.insert("labels".to_owned(), labels.clone());
-    }
-    // Controllers write annotations of their own (a Deployment's revision), so only ours count.
-    if let Some(annotations) = metadata.get("annotations").and_then(Value::as_object) {
-        let ours: Map<_, _> = annotations
-            .iter()
-            .filter(|(name, _)| name.starts_with(names::GROUP))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
-        kept.insert("annotations".to_owned(), Value::Object(ours));
-    }
-    fields.insert("metadata".to_owned(), Value::Object(kept));
-    Value::Object(fields)
 }
 
 /// The first field of `live` that is not as `wanted` says, as a path; none where `live` covers `wanted`.
@@ -75,12 +70,10 @@ pub fn difference(wanted: &Value, live: &Value) -> Option<String> {
 fn differs<'a>(wanted: &'a Value, live: &Value, path: &mut Vec<&'a str>) -> Option<String> {
     let here = |path: &[&str]| Some(path.join("."));
     match (wanted, live) {
-        (Value::Null, live) if is_empty(live) => None,
         // The server leaves empty maps and lists out.
-        (wanted, Value::Null) if is_empty(wanted) => None,
+        (Value::Null, empty) | (empty, Value::Null) if is_empty(empty, path) => None,
         (Value::Object(wanted), Value::Object(live)) => {
-            let whole = path.last().is_some_and(|field| WHOLE_MAPS.contains(field));
-            if whole && live.keys().any(|key| !wanted.contains_key(key)) {
+            if is_whole(path) && live.keys().any(|key| !wanted.contains_key(key)) {
                 return here(path);
             }
             for (key, wanted) in wanted {
@@ -97,9 +90,12 @@ fn differs<'a>(wanted: &'a Value, live: &Value, path: &mut Vec<&'a str>) -> Opti
             if wanted.len() != live.len() {
                 return here(path);
             }
+            let key = path.last().and_then(|field| key_of(field));
             // An item is no map of that name: the items of a LimitRange's `limits` get defaults.
             path.push("[]");
-            let found = wanted.iter().zip(live).find_map(|(w, l)| differs(w, l, path));
+            let found = wanted.iter().zip(live).find_map(|(wanted, opposite)| {
+                differs(wanted, namesake(wanted, live, key).unwrap_or(opposite), path)
+            });
             path.pop();
             found
         }
@@ -109,10 +105,33 @@ fn differs<'a>(wanted: &'a Value, live: &Value, path: &mut Vec<&'a str>) -> Opti
     }
 }
 
-fn is_empty(value: &Value) -> bool {
+fn is_whole(path: &[&str]) -> bool {
+    path.last().is_some_and(|field| WHOLE_MAPS.contains(field)) || in_whole_tree(path)
+}
+
+fn in_whole_tree(path: &[&str]) -> bool {
+    path.iter().any(|field| WHOLE_TREES.contains(field))
+}
+
+fn key_of(list: &str) -> Option<&'static str> {
+    KEYED_LISTS
+        .iter()
+        .find(|(name, _)| *name == list)
+        .map(|(_, key)| *key)
+}
+
+/// The live item that the API takes for `wanted`; none where the list has no key, or no such item.
+fn namesake<'l>(wanted: &Value, live: &'l [Value], key: Option<&str>) -> Option<&'l Value> {
+    let key = key?;
+    let name = wanted.get(key)?;
+    live.iter().find(|item| item.get(key) == Some(name))
+}
+
+/// Whether the value says as much as none. An empty selector in a rule does not: it selects everything.
+fn is_empty(value: &Value, path: &[&str]) -> bool {
     match value {
         Value::Null => true,
-        Value::Object(map) => map.values().all(is_empty),
+        Value::Object(map) => !in_whole_tree(path) && map.values().all(|value| is_empty(value, path)),
         Value::Array(items) => items.is_empty(),
         _ => false,
     }
@@ -149,7 +168,7 @@ pub fn without_nulls(wanted: &Value) -> Value {
 pub fn patch(wanted: &Value, live: Option<&Value>, uid: &str) -> Value {
     let mut patch = wanted.clone();
     if let Some(live) = live {
-        clear(&mut patch, live, false);
+        clear(&mut patch, live, &mut Vec::new());
     }
     drop_nulls_in_lists(&mut patch);
     if let Some(metadata) = patch
@@ -161,14 +180,17 @@ pub fn patch(wanted: &Value, live: Option<&Value>, uid: &str) -> Value {
     patch
 }
 
-/// Null for what `live` has in maps that are ours as a whole.
-fn clear(patch: &mut Value, live: &Value, whole: bool) {
+/// Null for what `live` has where all is ours.
+fn clear<'a>(patch: &mut Value, live: &'a Value, path: &mut Vec<&'a str>) {
     let (Value::Object(patch), Value::Object(live)) = (patch, live) else {
         return;
     };
+    let whole = is_whole(path);
     for (key, live) in live {
         if let Some(wanted) = patch.get_mut(key) {
-            clear(wanted, live, WHOLE_MAPS.contains(&key.as_str()));
+            path.push(key);
+            clear(wanted, live, path);
+            path.pop();
         } else if whole {
             patch.insert(key.clone(), Value::Null);
         }
@@ -256,6 +278,42 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_that_somebody_opened_further_is_drift_however_deep() {
+        let policy = |peer: Value| json!({"spec": {"ingress": [{"from": [peer]}]}});
+        let own = json!({"podSelector": {"matchLabels": {"a": "b"}}});
+        let wanted = policy(own.clone());
+        assert_eq!(difference(&wanted, &policy(own.clone())), None);
+        let mut everywhere = own;
+        everywhere["namespaceSelector"] = json!({});
+        assert_eq!(
+            difference(&wanted, &policy(everywhere)).as_deref(),
+            Some("spec.ingress.[].from.[]"),
+            "an empty selector selects everything: it is not the same as none"
+        );
+        let subjects = |subject: Value| json!({"subjects": [subject]});
+        let group = json!({"kind": "Group", "name": "a"});
+        let elsewhere = json!({"kind": "Group", "name": "a", "namespace": "n"});
+        assert!(difference(&subjects(group), &subjects(elsewhere)).is_some());
+    }
+
+    #[test]
+    fn lists_with_a_key_may_be_in_any_order_and_others_may_not() {
+        let pod = |list: &str, items: [Value; 2]| json!({list: items});
+        let (a, b) = (
+            json!({"name": "a", "value": "1"}),
+            json!({"name": "b", "value": "2"}),
+        );
+        let (first, second) = (
+            pod("env", [a.clone(), b.clone()]),
+            pod("env", [b.clone(), a.clone()]),
+        );
+        assert_eq!(difference(&first, &second), None);
+        let renamed = pod("env", [b.clone(), json!({"name": "c", "value": "1"})]);
+        assert!(difference(&first, &renamed).is_some());
+        assert!(difference(&pod("args", [a.clone(), b.clone()]), &pod("args", [b, a])).is_some());
+    }
+
+    #[test]
     fn defaults_of_a_limit_range_are_no_drift() {
         let wanted = json!({"spec": {"limits": [{"type": "Container", "max": {"cpu": "2"}}]}});
         let live = json!({"spec": {"limits": [{"type": "Container", "max": {"cpu": "2"}, "default": {"cpu": "2"}}]}});
@@ -286,19 +344,6 @@ mod tests {
         assert_eq!(
             patch(&wanted, None, "u"),
             json!({"metadata": {"uid": "u"}, "spec": {"paused": null, "containers": [{"name": "a"}]}})
-        );
-    }
-
-    #[test]
-    fn a_revision_annotation_is_no_substance_and_a_label_is() {
-        let object = |revision: &str, label: &str| {
-            json!({"metadata": {"labels": {"l": label}, "resourceVersion": revision,
-                "annotations": {"deployment.kubernetes.io/revision": revision}}, "status": {"n": revision}, "spec": 1})
-        };
-        assert_eq!(substance(&object("1", "a")), substance(&object("2", "a")));
-        assert_ne!(
-            digest(&substance(&object("1", "a"))),
-            digest(&substance(&object("1", "b")))
         );
     }
 

@@ -8,7 +8,7 @@ use kube::{Resource, ResourceExt, api::ObjectMeta};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    child::ChildFact,
+    children::Children,
     facts::{Identity, JobFact, Key, NodeFact, PodFact, StorageClassFact, VolumeFact},
     table::{Put, Row, Table},
 };
@@ -41,18 +41,18 @@ pub trait OwnKind:
     + Sync
     + 'static
 {
-    /// Name of the org it is about, where it is about one.
-    fn org(&self) -> Option<&str>;
+    /// What it is found by besides its name: the org it is about; of a TrayOrg, the orgId that it claims.
+    fn group(&self) -> Option<&str>;
     /// Where its objects are.
     fn objects(index: &Index) -> &Objects<Self>;
 }
 
 macro_rules! own_kind {
-    ($type:ty, $objects:ident, $org:expr) => {
+    ($type:ty, $objects:ident, $group:expr) => {
         impl OwnKind for $type {
-            fn org(&self) -> Option<&str> {
-                let org: fn(&$type) -> Option<&str> = $org;
-                org(self)
+            fn group(&self) -> Option<&str> {
+                let group: fn(&$type) -> Option<&str> = $group;
+                group(self)
             }
             fn objects(index: &Index) -> &Objects<Self> {
                 &index.$objects
@@ -63,7 +63,12 @@ macro_rules! own_kind {
 own_kind!(Region, regions, |_| None);
 own_kind!(RetentionPolicy, policies, |_| None);
 own_kind!(BackupSchedule, schedules, |_| None);
-own_kind!(TrayOrg, orgs, |_| None);
+own_kind!(TrayOrg, orgs, |org| {
+    let recorded = org.status.as_ref().and_then(|status| status.org_id.as_deref());
+    recorded
+        .or(org.spec.org_id.as_deref())
+        .or(org.metadata.uid.as_deref())
+});
 own_kind!(OrgSnapshot, snapshots, |snapshot| Some(
     &snapshot.spec.org_ref.name
 ));
@@ -75,7 +80,7 @@ impl<K: OwnKind> Stored<K> {
         object.managed_fields_mut().clear();
         Self {
             identity: Identity::of(object.meta()),
-            group: object.org().map(str::to_owned),
+            group: object.group().map(str::to_owned),
             name: object.name_any(),
             object: Arc::new(object),
         }
@@ -120,9 +125,12 @@ impl<K: OwnKind> Objects<K> {
     pub fn all(&self) -> Vec<Arc<K>> {
         self.table.all().iter().map(|row| row.object.clone()).collect()
     }
-    /// Those about an org, by name.
-    pub fn of_org(&self, org: &str) -> Vec<Arc<K>> {
-        self.table.of(org).iter().map(|row| row.object.clone()).collect()
+    fn of(&self, group: &str) -> Vec<Arc<K>> {
+        self.table
+            .of(group)
+            .iter()
+            .map(|row| row.object.clone())
+            .collect()
     }
     /// The names of all.
     pub fn names(&self) -> Vec<String> {
@@ -141,6 +149,27 @@ impl<K: OwnKind> Objects<K> {
     /// Takes an object out, if it has that UID.
     pub fn remove(&self, name: &str, uid: Option<&str>) {
         self.table.remove(&name.to_owned(), uid);
+    }
+}
+
+impl Objects<TrayOrg> {
+    /// Those that claim an orgId, by name.
+    pub fn claiming(&self, org_id: &str) -> Vec<Arc<TrayOrg>> {
+        self.of(org_id)
+    }
+}
+
+impl Objects<OrgSnapshot> {
+    /// Those about an org, by name.
+    pub fn of_org(&self, org: &str) -> Vec<Arc<OrgSnapshot>> {
+        self.of(org)
+    }
+}
+
+impl Objects<OrgRestore> {
+    /// Those about an org, by name.
+    pub fn of_org(&self, org: &str) -> Vec<Arc<OrgRestore>> {
+        self.of(org)
     }
 }
 
@@ -181,9 +210,9 @@ pub struct Index {
     pub schedules: Objects<BackupSchedule>,
     /// TrayOrgs.
     pub orgs: Objects<TrayOrg>,
-    /// OrgSnapshots; [`Objects::of_org`] finds those of an org.
+    /// OrgSnapshots; [`Objects::<OrgSnapshot>::of_org`] finds those of an org.
     pub snapshots: Objects<OrgSnapshot>,
-    /// OrgRestores; [`Objects::of_org`] finds those of an org.
+    /// OrgRestores; [`Objects::<OrgRestore>::of_org`] finds those of an org.
     pub restores: Objects<OrgRestore>,
     /// Objects of our kinds that cannot be read, by kind and name.
     pub malformed: Table<Malformed>,
@@ -197,8 +226,8 @@ pub struct Index {
     pub volumes: Table<VolumeFact>,
     /// Movers' Jobs; grouped by org.
     pub jobs: Table<JobFact>,
-    /// Children; grouped by org.
-    pub children: Table<ChildFact>,
+    /// Children; [`Children::of`] finds those of an org.
+    pub children: Children,
 }
 
 impl Index {
@@ -217,19 +246,6 @@ impl Index {
             namespace: String::new(),
             name: namespace.to_owned(),
         };
-        self.children.get(&id)?.group().map(str::to_owned)
-    }
-    /// Takes in what the API server said of a child. Returns whether anything changed that anybody asks for.
-    pub fn observe_child(&self, fact: ChildFact) -> bool {
-        let put = self.children.change(fact.id.clone(), |present| {
-            let stale = present.is_some_and(|p| {
-                p.identity.uid == fact.identity.uid && p.identity.version > fact.identity.version
-            });
-            (!stale).then(|| fact.clone().after(present))
-        });
-        match put {
-            Put::Stale => false,
-            Put::Done(before) => before.is_none_or(|before| fact.differs(&before)),
-        }
+        self.children.get(&id)?.org.clone()
     }
 }

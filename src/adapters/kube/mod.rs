@@ -2,13 +2,16 @@
 
 pub mod apply;
 pub mod child;
+pub mod children;
 pub mod client;
 pub mod compare;
 pub mod events;
 pub mod exec;
 pub mod facts;
+pub mod fights;
 pub mod index;
 pub mod leader;
+pub mod live;
 pub mod mover_jobs;
 pub mod namespace_objects;
 pub mod own_objects;

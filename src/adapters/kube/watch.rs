@@ -13,6 +13,11 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
+/// How long the API server keeps a watch open, in seconds: an idle operator asks once for each kind in that time. One
+/// that is cut off without a word is found out by the client ([`super::client`]): the API server says something every
+/// minute.
+const LIFETIME: u32 = 45 * 60;
+
 /// What is done with what a watch shows.
 pub trait Watched: Send + Sync + 'static {
     /// What is watched.
@@ -40,7 +45,8 @@ pub async fn follow<W: Watched>(
     watched: W,
 ) {
     let api: Api<W::Object> = Api::all_with(client, &kind);
-    let mut config = watcher::Config::default();
+    // What is there comes by the watch itself: one request for each kind, not one for each five hundred objects.
+    let mut config = watcher::Config::default().streaming_lists().timeout(LIFETIME);
     if !labels.is_empty() {
         config = config.labels(labels);
     }

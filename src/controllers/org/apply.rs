@@ -120,6 +120,7 @@ fn obstacle(error: &ApplyError) -> Result<Obstacle, Failure> {
     let (reason, passing) = match error {
         ApplyError::Foreign(_) => (reasons::NAMESPACE_TAKEN, false),
         ApplyError::Refused { .. } => (reasons::APPLY_REFUSED, false),
+        ApplyError::Contested { .. } => (reasons::CHILD_CONTESTED, true),
         // A quota, a policy, or a right that was not granted yet: the object is good, and may be let in later.
         ApplyError::Failed { source, .. } => match &**source {
             kube::Error::Api(status) if status.code == 403 && status.message.contains("exceeded quota") => {

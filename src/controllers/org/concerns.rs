@@ -64,7 +64,11 @@ pub fn concerns(change: &Change, index: &Index) -> Vec<String> {
             .collect(),
         Change::Volume { namespace, .. } => index.org_of(namespace).into_iter().collect(),
         Change::Node { name, .. } => on_node(index, name),
-        Change::BackupFacts(id) => named(index, |org| org_id(org).as_ref() == Some(id)),
+        Change::BackupFacts(id) => {
+            let orgs = index.orgs.claiming(id.as_str());
+            let of_it = orgs.iter().filter(|org| org_id(org).as_ref() == Some(id));
+            of_it.map(|org| org.name_any()).collect()
+        }
         Change::Snapshot { .. }
         | Change::Mover { .. }
         | Change::StorageClass(_)

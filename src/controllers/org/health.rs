@@ -129,7 +129,6 @@ pub fn listed(names: &[String]) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use kube::api::DynamicObject;
     use serde_json::json;
 
     use super::*;
@@ -152,13 +151,13 @@ mod tests {
         }
     }
     fn stateful_set(name: &str, replicas: i64, available: i64) -> Arc<ChildFact> {
-        let object: DynamicObject = serde_json::from_value(json!({
+        let live = serde_json::from_value(json!({
             "metadata": {"name": name, "namespace": "n", "generation": 1},
             "spec": {"replicas": replicas},
             "status": {"observedGeneration": 1, "replicas": replicas, "updatedReplicas": available, "availableReplicas": available},
         }))
         .unwrap();
-        Arc::new(ChildFact::of(ChildKind::StatefulSet, &object))
+        Arc::new(ChildFact::of(ChildKind::StatefulSet, &live))
     }
 
     #[test]

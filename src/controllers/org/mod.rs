@@ -206,7 +206,7 @@ impl OrgDriver {
     }
 }
 
-/// An event where Ready says something else than before.
+/// An event where Ready says something else than before. That all goes well is no news, but after trouble.
 async fn tell(ctx: &Context, observed: &Observed, status: &TrayOrgStatus) {
     let recorded = observed
         .org
@@ -218,8 +218,9 @@ async fn tell(ctx: &Context, observed: &Observed, status: &TrayOrgStatus) {
     let Some(ready) = find(&status.conditions, types::READY) else {
         return;
     };
-    if before == Some((ready.status.as_str(), ready.reason.as_str())) || ready.reason == reasons::ROLLING_OUT
-    {
+    let was_well = before.is_none_or(|(status, reason)| status == "True" || reason == reasons::ROLLING_OUT);
+    let unchanged = before == Some((ready.status.as_str(), ready.reason.as_str()));
+    if unchanged || ready.reason == reasons::ROLLING_OUT || (was_well && ready.status == "True") {
         return;
     }
     let severity = if ready.status == "True" {

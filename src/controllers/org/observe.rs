@@ -133,7 +133,7 @@ fn stops_workloads(restore: &OrgRestore) -> bool {
 }
 
 fn holder(index: &Index, org_id: &OrgId) -> Option<String> {
-    let orgs = index.orgs.all();
+    let orgs = index.orgs.claiming(org_id.as_str());
     let claimants: Vec<identity::Claimant<'_>> = orgs
         .iter()
         .filter_map(|org| {

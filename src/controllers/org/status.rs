@@ -66,6 +66,11 @@ pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Ti
         (None, Some(_)) => {}
     }
     backups(&mut conditions, observed);
+    let refused = findings.refused.as_ref();
+    if let Some(contest) = refused.filter(|obstacle| obstacle.reason == reasons::CHILD_CONTESTED) {
+        let fact = ConditionFact::new(true, contest.reason, contest.message.clone());
+        conditions.set(types::CHILD_CONTESTED, &fact);
+    }
     ready(&mut conditions, observed, valid, findings);
     TrayOrgStatus {
         observed_generation: observed.org.metadata.generation,

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
-use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use super::{
@@ -87,8 +86,8 @@ impl World {
     fn child(&self, kind: ChildKind, labels: &Value, object: &Value) {
         let mut object = object.clone();
         object["metadata"]["labels"] = labels.clone();
-        let object: DynamicObject = serde_json::from_value(object).unwrap();
-        self.index.children.put(ChildFact::of(kind, &object));
+        let live = serde_json::from_value(object).unwrap();
+        self.index.children.observe(ChildFact::of(kind, &live));
     }
 
     fn observed(&self) -> Observed {

@@ -44,6 +44,9 @@ const RECHECK: Duration = Duration::from_hours(24);
 /// First and longest pause before a location that was not in order is asked for again.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(15), Duration::from_hours(1));
 
+/// How long the count of orgs may lag behind: a thousand orgs that come at once are counted a few times.
+const COUNTING: Duration = Duration::from_secs(5);
+
 /// How long all questions about a location may take.
 const PATIENCE: Duration = Duration::from_secs(45);
 
@@ -115,6 +118,13 @@ impl Driver for RegionDriver {
                 None => index.regions.names(),
             },
             _ => Vec::new(),
+        }
+    }
+
+    fn patience(&self, change: &Change) -> Duration {
+        match change {
+            Change::Org(_) => COUNTING,
+            _ => Duration::ZERO,
         }
     }
 

@@ -118,7 +118,7 @@ pub fn children(inputs: &Inputs<'_>) -> Vec<Vec<DesiredChild>> {
     isolation.extend(access::service_accounts(placement));
     isolation.push(quota::limit_range(placement));
     let claims = workloads.iter().flat_map(|w| claim::claims(placement, region, w));
-    let mut running = quota::quotas(placement, inputs.limits);
+    let mut running = Vec::new();
     for workload in workloads {
         let replicas = workload::replicas_now(workload, inputs.situation);
         running.push(workload::workload(placement, org, region, workload, replicas));
@@ -131,6 +131,7 @@ pub fn children(inputs: &Inputs<'_>) -> Vec<Vec<DesiredChild>> {
         isolation,
         claims.collect(),
         running,
+        quota::quotas(placement, inputs.limits),
     ]
 }
 
@@ -178,7 +179,12 @@ mod tests {
                 );
             }
         }
-        assert!(stage_of(ChildKind::PersistentVolumeClaim) < stage_of(ChildKind::ResourceQuota));
+        for counted in [ChildKind::PersistentVolumeClaim, ChildKind::Service] {
+            assert!(
+                stage_of(counted) < stage_of(ChildKind::ResourceQuota),
+                "{counted}"
+            );
+        }
     }
 
     #[test]

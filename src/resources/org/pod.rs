@@ -114,6 +114,19 @@ fn container(workload: &Workload) -> Value {
             "readOnlyRootFilesystem": true,
             "capabilities": {"drop": ["ALL"]},
         },
+        // What a workload does not say must not be there, and nobody can say the rest.
+        "command": null,
+        "args": null,
+        "env": null,
+        "envFrom": null,
+        "ports": null,
+        "volumeMounts": null,
+        "startupProbe": null,
+        "readinessProbe": null,
+        "livenessProbe": null,
+        "lifecycle": null,
+        "workingDir": null,
+        "volumeDevices": null,
     });
     let mut set = |field: &str, list: Vec<Value>| {
         if !list.is_empty() {
@@ -283,7 +296,7 @@ mod tests {
             "volumeMounts",
             "readinessProbe",
         ] {
-            assert!(container.get(field).is_none(), "{field}");
+            assert!(container[field].is_null(), "{field}");
         }
     }
 

@@ -1,0 +1,85 @@
+//! The operator's controllers of Regions and orgs, as the product runs them, but for the Lease; with AWS in memory.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+use tray_operator::{
+    adapters::{
+        clock::SystemClock,
+        kube::{apply::Cluster, client::Connections, events::Events, index::Index},
+        memory::{MemoryKeys, MemorySessions, MemoryStore},
+    },
+    config::Settings,
+    controllers::{
+        Driver, backup_facts::BackupFacts, changes::Changes, context::Context, malformed::MalformedObjects,
+        org::OrgDriver, region::RegionDriver,
+    },
+    operator::control,
+    ports::{BucketLocation, RegionPorts, RegionServices, RemoteError},
+    telemetry::{
+        metrics::{Controller, Metrics},
+        readiness::Readiness,
+    },
+};
+
+use super::population::API_SERVER_PORTS;
+
+struct InMemory(RegionServices);
+
+impl RegionPorts for InMemory {
+    fn services(&self, _: &BucketLocation) -> Result<RegionServices, RemoteError> {
+        Ok(self.0.clone())
+    }
+}
+
+/// Runs until it is killed. Says `settled` once every org has been looked at.
+pub async fn run(orgs: usize) {
+    let metrics = Arc::new(Metrics::default());
+    let Connections {
+        calls: client,
+        watches,
+    } = Connections::infer(&metrics).await.unwrap();
+    let index = Arc::new(Index::default());
+    let changes = Arc::new(Changes::new(index.clone()));
+    let ctx = Arc::new(Context {
+        cluster: Cluster::new(client.clone(), index.clone()).counting(metrics.clone()),
+        events: Events::new(client.clone(), "bench"),
+        backup_facts: BackupFacts::new(changes.clone()),
+        index,
+        client,
+        watches,
+        clock: Arc::new(SystemClock),
+        regions: Arc::new(InMemory(RegionServices {
+            store: Arc::new(MemoryStore::default()),
+            keys: Arc::new(MemoryKeys::default()),
+            sessions: Arc::new(MemorySessions::default()),
+        })),
+        settings: Settings {
+            concurrency: 16,
+            api_server_ports: API_SERVER_PORTS.into(),
+            mover_image: "operator:bench".to_owned(),
+            mover_image_pull_policy: None,
+            ca_bundle: None,
+        },
+        cluster_uid: "bench".to_owned(),
+        changes,
+        metrics: metrics.clone(),
+    });
+    let drivers: Vec<Arc<dyn Driver>> = vec![
+        Arc::new(MalformedObjects::default()),
+        Arc::new(RegionDriver::default()),
+        Arc::new(OrgDriver::default()),
+    ];
+    let (_end, ends) = watch::channel(false);
+    let controllers = tokio::spawn(control(drivers, ctx, Arc::new(Readiness::default()), ends));
+    let looks = metrics
+        .reconciles
+        .get_or_create(&Controller { controller: "org" })
+        .clone();
+    let wanted = orgs as u64;
+    while looks.get() < wanted {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    println!("settled");
+    controllers.await.unwrap();
+}

@@ -1,0 +1,74 @@
+//! What the control plane costs, beside a bare loop ("ghost") that writes the same objects with the same client.
+//!
+//! `make bench-control-plane` runs it. Each run has a cluster of its own: etcd and kube-apiserver, nothing else. The same
+//! number of TrayOrgs is there before either begins; ghost and operator run in turn, in processes of their own, under
+//! the same account. Requests, their order and their times are read off the API server's audit log. Orgs are suspended:
+//! nothing here makes pods, so what is rendered is all there is to do.
+//!
+//! Times hold for the machine they were taken on; ratios within a pair and counts travel.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a bench ends by panicking"
+)]
+
+mod audit;
+mod cluster;
+mod contestant;
+mod ghost;
+mod population;
+mod process;
+mod report;
+mod scenario;
+#[path = "../../tests/support/tools.rs"]
+mod tools;
+
+use clap::{Parser, Subcommand};
+
+/// Measures the control plane.
+#[derive(Parser)]
+struct Arguments {
+    /// Given by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+    /// Numbers of orgs to measure with.
+    #[arg(long, value_delimiter = ',', default_value = "300,1000")]
+    orgs: Vec<usize>,
+    /// Runs of ghost and operator, in turn, for each number.
+    #[arg(long, default_value_t = 3)]
+    pairs: usize,
+    /// Seconds for which nothing happens while idle requests are counted.
+    #[arg(long, default_value_t = 120)]
+    idle: u64,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+/// What a process of its own does.
+#[derive(Clone, Copy, Subcommand)]
+pub enum Role {
+    /// Writes every child of every org, once.
+    Ghost { orgs: usize },
+    /// Writes the child that a change asks for, as soon as it hears of it.
+    Follower { orgs: usize },
+    /// Runs the operator's controllers.
+    Operator { orgs: usize },
+}
+
+fn main() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        match arguments.role {
+            Some(Role::Ghost { orgs }) => ghost::write(orgs).await,
+            Some(Role::Follower { orgs }) => ghost::follow(orgs).await,
+            Some(Role::Operator { orgs }) => contestant::run(orgs).await,
+            None => report::run(&arguments.orgs, arguments.pairs, arguments.idle).await,
+        }
+    });
+}

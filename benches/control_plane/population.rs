@@ -1,0 +1,177 @@
+//! The orgs of a bench, and their children as the product renders them.
+
+use futures::{StreamExt, stream};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DynamicObject, Patch, PatchParams},
+    core::GroupVersionKind,
+    discovery,
+};
+use serde_json::{Value, json};
+use tray_operator::{
+    api::{
+        crds,
+        region::Region,
+        trayorg::{PinnedRegion, TrayOrg},
+    },
+    domain::replicas::Situation,
+    resources::{
+        child::DesiredChild,
+        org::{Inputs, Placement, Surroundings, children, effective, quota},
+    },
+};
+
+/// Ports of the API server that the operator is told, here and in the ghost.
+pub const API_SERVER_PORTS: [u16; 2] = [443, 6443];
+
+/// The Region that every org is in.
+fn region() -> Value {
+    json!({
+        "apiVersion": "platform.tray.ai/v1alpha1", "kind": "Region", "metadata": {"name": "eu"},
+        "spec": {
+            "jurisdiction": "EU", "cloudRegion": "eu-west-1", "minZones": 1, "zones": ["eu-west-1a"],
+            "storage": {"storageClassName": "org-encrypted"},
+            "backup": {
+                "bucket": "tray-backups-eu", "bucketOwner": "111122223333", "cloudRegion": "eu-central-1",
+                "kms": {"ledgerKeyArn": "arn:aws:kms:eu-central-1:111122223333:key/ledger"},
+                "moverRoleArn": "arn:aws:iam::111122223333:role/tray-mover",
+            },
+            "workloads": [
+                {
+                    "name": "db", "kind": "StatefulSet", "image": "postgres:15", "runAsUser": 999, "runAsGroup": 999,
+                    "fsGroup": 999, "scratch": ["/tmp", "/run"], "ports": [{"name": "postgres", "port": 5432}],
+                    "resources": {"cpu": "100m", "memory": "256Mi", "memoryLimit": "512Mi"},
+                    "readiness": {"exec": ["pg_isready", "-q"]}, "volume": {"size": "10Gi", "mountPath": "/data"},
+                },
+                {
+                    "name": "runtime", "kind": "Deployment", "image": "runtime:1", "replicas": 2, "runAsUser": 1000,
+                    "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}], "scratch": ["/tmp"],
+                    "ports": [{"name": "http", "port": 8080}], "resources": {"cpu": "100m", "memory": "128Mi"},
+                    "readiness": {"httpPath": "/healthz", "port": "http"},
+                },
+            ],
+        },
+    })
+}
+
+/// Name of an org.
+pub fn name(number: usize) -> String {
+    format!("org-{number:05}")
+}
+
+fn org(number: usize) -> Value {
+    json!({
+        "apiVersion": "platform.tray.ai/v1alpha1", "kind": "TrayOrg", "metadata": {"name": name(number)},
+        "spec": {
+            "orgId": format!("{number:08x}-0000-4000-8000-000000000000"), "displayName": format!("Org {number}"),
+            "regionRef": {"name": "eu"}, "plan": "Team", "lifecycle": {"state": "Suspended"},
+            "owners": [
+                {"kind": "Group", "name": format!("admins-{number}"), "role": "Admin"},
+                {"kind": "Group", "name": format!("viewers-{number}"), "role": "Viewer"},
+            ],
+        },
+    })
+}
+
+/// The children of an org by the order they are made in.
+pub fn rendered(number: usize) -> Vec<Vec<DesiredChild>> {
+    let region: Region = serde_json::from_value(region()).unwrap();
+    let org: TrayOrg = serde_json::from_value(org(number)).unwrap();
+    let pinned = PinnedRegion {
+        name: "eu".into(),
+        jurisdiction: region.spec.jurisdiction,
+        cloud_region: region.spec.cloud_region.clone(),
+    };
+    let id = org.spec.org_id.clone().unwrap().parse().unwrap();
+    let workloads = effective::workloads(&org.spec, &region.spec).unwrap().workloads;
+    children(&Inputs {
+        placement: &Placement::new(name(number), id, pinned),
+        org: &org.spec,
+        region: &region.spec,
+        workloads: &workloads,
+        limits: &quota::limits(&org.spec, &region.spec),
+        situation: &Situation {
+            suspended: true,
+            ..Situation::default()
+        },
+        surroundings: &Surroundings {
+            api_server_ports: API_SERVER_PORTS.into(),
+        },
+    })
+}
+
+/// An org's namespace.
+pub fn namespace(number: usize) -> String {
+    rendered(number)[0][0].id.name.clone()
+}
+
+/// What is there before anybody is measured: kinds, rights, a node, and `orgs` TrayOrgs made by `platform`.
+pub async fn prepare(admin: &Client, platform: &Client, orgs: usize) {
+    for crd in crds::all_crds() {
+        apply(admin, &serde_json::to_value(crd).unwrap()).await;
+    }
+    for object in surroundings() {
+        apply(admin, &object).await;
+    }
+    let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+    let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(admin.clone());
+    let params = PatchParams::default();
+    nodes
+        .patch_status("eu-a", &params, &Patch::Strategic(ready))
+        .await
+        .unwrap();
+    let api = api_of(platform, &org(0)).await.unwrap();
+    let made = stream::iter(0..orgs).map(|number| {
+        let (api, object) = (api.clone(), serde_json::from_value(org(number)).unwrap());
+        async move {
+            api.create(&kube::api::PostParams::default(), &object)
+                .await
+                .unwrap()
+        }
+    });
+    made.buffer_unordered(8).for_each(|_| async {}).await;
+}
+
+fn surroundings() -> Vec<Value> {
+    let of_ours = |kind: &str, spec: Value| json!({"apiVersion": "platform.tray.ai/v1alpha1", "kind": kind, "metadata": {"name": "standard"}, "spec": spec});
+    vec![
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "bench"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "bench"}]}),
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tray-system"}}),
+        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "eu-a", "labels": {
+            "topology.kubernetes.io/region": "eu-west-1", "topology.kubernetes.io/zone": "eu-west-1a"}}}),
+        json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "org-encrypted"},
+            "provisioner": "kubernetes.io/no-provisioner", "reclaimPolicy": "Retain"}),
+        region(),
+        of_ours("RetentionPolicy", json!({})),
+        of_ours("BackupSchedule", json!({"schedule": "0 */12 * * *"})),
+    ]
+}
+
+async fn apply(client: &Client, object: &Value) {
+    let mut tries = 0;
+    let api = loop {
+        if let Some(api) = api_of(client, object).await {
+            break api;
+        }
+        tries += 1;
+        assert!(tries < 300, "the API server does not know the kind of {object}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    };
+    let dynamic: DynamicObject = serde_json::from_value(object.clone()).unwrap();
+    let params = PatchParams::apply("bench").force();
+    api.patch(&dynamic.name_any(), &params, &Patch::Apply(&dynamic))
+        .await
+        .unwrap();
+}
+
+async fn api_of(client: &Client, object: &Value) -> Option<Api<DynamicObject>> {
+    let (group, version) = object["apiVersion"]
+        .as_str()?
+        .rsplit_once('/')
+        .unwrap_or(("", "v1"));
+    let kind = GroupVersionKind::gvk(group, version, object["kind"].as_str()?);
+    let (resource, _) = discovery::pinned_kind(client, &kind).await.ok()?;
+    Some(Api::all_with(client.clone(), &resource))
+}

@@ -1,0 +1,376 @@
+//! What is remembered of every child, in little room: an org has some twenty, and there may be ten thousand orgs.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use super::{
+    child::{ChildFact, Observed, State},
+    facts::Identity,
+};
+use crate::resources::child::{ChildId, ChildKind};
+
+/// The children of all orgs. Reading makes a [`ChildFact`] of what is stored.
+#[derive(Default)]
+pub struct Children {
+    rows: RwLock<Rows>,
+}
+
+/// What became of what the API server said of a child.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It is older than what is known, or says nothing new.
+    NothingNew,
+    /// Something changed that somebody asks for. Before, the child was this org's.
+    News {
+        /// None = it was not known, or no org's.
+        before: Option<String>,
+    },
+}
+
+#[derive(Default)]
+struct Rows {
+    /// By namespace: that of the child, or the Namespace itself.
+    namespaces: HashMap<Arc<str>, Vec<Stored>>,
+    /// Namespaces in which an org has children.
+    orgs: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+}
+
+/// A child. Whatever only some have is apart.
+struct Stored {
+    kind: ChildKind,
+    deleting: bool,
+    name: Box<str>,
+    org: Option<Arc<str>>,
+    uid: Box<str>,
+    version: u64,
+    digest: u64,
+    state: Compact,
+    more: Option<Box<More>>,
+}
+
+enum Compact {
+    Settled(u64),
+    New(Box<State>),
+}
+
+struct More {
+    labels: BTreeMap<String, String>,
+    observed: Observed,
+}
+
+impl Children {
+    /// Panics of other threads leave the rows whole: no row is ever half in.
+    fn read(&self) -> RwLockReadGuard<'_, Rows> {
+        self.rows.read().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn write(&self) -> RwLockWriteGuard<'_, Rows> {
+        self.rows.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of a child.
+    pub fn get(&self, id: &ChildId) -> Option<Arc<ChildFact>> {
+        let rows = self.read();
+        rows.find(id).map(|stored| Arc::new(stored.fact(bucket(id))))
+    }
+
+    /// The children of an org.
+    pub fn of(&self, org: &str) -> Vec<Arc<ChildFact>> {
+        let rows = self.read();
+        let namespaces = rows.orgs.get(org).into_iter().flatten();
+        let children = namespaces.flat_map(|namespace| {
+            let stored = rows.namespaces.get(namespace).into_iter().flatten();
+            stored.map(move |stored| (namespace, stored))
+        });
+        children
+            .filter(|(_, stored)| stored.org.as_deref() == Some(org))
+            .map(|(namespace, stored)| Arc::new(stored.fact(namespace)))
+            .collect()
+    }
+
+    /// Every child of a kind.
+    pub fn ids(&self, kind: ChildKind) -> BTreeSet<ChildId> {
+        let rows = self.read();
+        let children = rows.namespaces.iter().flat_map(|(namespace, stored)| {
+            let stored = stored.iter().filter(|stored| stored.kind == kind);
+            stored.map(|stored| stored.id(namespace))
+        });
+        children.collect()
+    }
+
+    /// Takes in what the API server said of a child: a watch, or the answer to a write, which may be newer than what the
+    /// watch shows a moment later.
+    pub fn observe(&self, fact: ChildFact) -> Seen {
+        let mut rows = self.write();
+        let before = rows.find(&fact.id).map(|stored| stored.fact(bucket(&fact.id)));
+        let Some(before) = before else {
+            rows.put(fact);
+            return Seen::News { before: None };
+        };
+        if before.identity.uid == fact.identity.uid && before.identity.version > fact.identity.version {
+            return Seen::NothingNew;
+        }
+        let fact = fact.after(&before);
+        let differs = fact.differs(&before);
+        rows.put(fact);
+        if differs {
+            Seen::News { before: before.org }
+        } else {
+            Seen::NothingNew
+        }
+    }
+
+    /// The child at that digest covers the wanted body: its substance need not be kept.
+    pub(super) fn settle(&self, id: &ChildId, at: u64, wanted: u64) {
+        let mut rows = self.write();
+        if let Some(stored) = rows.find_mut(id).filter(|stored| stored.digest == at) {
+            stored.state = Compact::Settled(wanted);
+        }
+    }
+
+    /// Takes a child out, if it has that UID; none = whatever it has.
+    pub fn remove(&self, id: &ChildId, uid: Option<&str>) -> Option<ChildFact> {
+        let mut rows = self.write();
+        let present = rows.find(id)?;
+        if uid.is_some_and(|uid| uid != &*present.uid) {
+            return None;
+        }
+        rows.take(id)
+    }
+}
+
+/// Under which namespace a child is kept.
+fn bucket(id: &ChildId) -> &str {
+    match id.kind {
+        ChildKind::Namespace => &id.name,
+        _ => &id.namespace,
+    }
+}
+
+impl Rows {
+    fn find(&self, id: &ChildId) -> Option<&Stored> {
+        self.namespaces
+            .get(bucket(id))?
+            .iter()
+            .find(|stored| stored.is(id))
+    }
+
+    fn find_mut(&mut self, id: &ChildId) -> Option<&mut Stored> {
+        let children = self.namespaces.get_mut(bucket(id))?;
+        children.iter_mut().find(|stored| stored.is(id))
+    }
+
+    fn put(&mut self, fact: ChildFact) {
+        self.take(&fact.id);
+        let namespace = shared(&self.namespaces, bucket(&fact.id));
+        let org = fact.org.as_deref().map(|org| shared(&self.orgs, org));
+        if let Some(org) = &org {
+            self.orgs
+                .entry(org.clone())
+                .or_default()
+                .insert(namespace.clone());
+        }
+        self.namespaces
+            .entry(namespace)
+            .or_default()
+            .push(Stored::new(fact, org));
+    }
+
+    fn take(&mut self, id: &ChildId) -> Option<ChildFact> {
+        let namespace = bucket(id);
+        let children = self.namespaces.get_mut(namespace)?;
+        let at = children.iter().position(|stored| stored.is(id))?;
+        let gone = children.swap_remove(at);
+        let left_org = gone.org.as_ref().filter(|org| {
+            let others = children.iter().filter_map(|stored| stored.org.as_ref());
+            !others.into_iter().any(|other| other == *org)
+        });
+        if let Some(org) = left_org
+            && let Some(namespaces) = self.orgs.get_mut(org)
+        {
+            namespaces.remove(namespace);
+            if namespaces.is_empty() {
+                self.orgs.remove(org);
+            }
+        }
+        if children.is_empty() {
+            self.namespaces.remove(namespace);
+        }
+        Some(gone.fact(namespace))
+    }
+}
+
+/// The key that is there already, so that a name is stored once.
+fn shared<V>(map: &HashMap<Arc<str>, V>, name: &str) -> Arc<str> {
+    map.get_key_value(name)
+        .map_or_else(|| name.into(), |(key, _)| key.clone())
+}
+
+impl Stored {
+    fn new(fact: ChildFact, org: Option<Arc<str>>) -> Self {
+        let has_more = !fact.labels.is_empty() || fact.observed != Observed::Nothing;
+        Self {
+            kind: fact.id.kind,
+            deleting: fact.deleting,
+            name: fact.id.name.into(),
+            org,
+            uid: fact.identity.uid.into(),
+            version: fact.identity.version,
+            digest: fact.digest,
+            state: match fact.state {
+                State::Settled(wanted) => Compact::Settled(wanted),
+                new @ State::New { .. } => Compact::New(Box::new(new)),
+            },
+            more: has_more.then(|| {
+                Box::new(More {
+                    labels: fact.labels,
+                    observed: fact.observed,
+                })
+            }),
+        }
+    }
+
+    fn is(&self, id: &ChildId) -> bool {
+        self.kind == id.kind && *self.name == id.name
+    }
+
+    fn id(&self, namespace: &str) -> ChildId {
+        ChildId {
+            kind: self.kind,
+            namespace: match self.kind {
+                ChildKind::Namespace => String::new(),
+                _ => namespace.to_owned(),
+            },
+            name: self.name.to_string(),
+        }
+    }
+
+    fn fact(&self, namespace: &str) -> ChildFact {
+        let more = self.more.as_deref();
+        ChildFact {
+            id: self.id(namespace),
+            identity: Identity {
+                uid: self.uid.to_string(),
+                version: self.version,
+            },
+            org: self.org.as_deref().map(str::to_owned),
+            labels: more.map(|more| more.labels.clone()).unwrap_or_default(),
+            deleting: self.deleting,
+            observed: more.map_or(Observed::Nothing, |more| more.observed.clone()),
+            digest: self.digest,
+            state: match &self.state {
+                Compact::Settled(wanted) => State::Settled(*wanted),
+                Compact::New(state) => (**state).clone(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn fact(kind: ChildKind, org: Option<&str>, uid: &str, version: u64, replicas: i64) -> ChildFact {
+        let namespace = (kind != ChildKind::Namespace).then_some("n");
+        let name = if kind == ChildKind::Namespace { "n" } else { "web" };
+        let object = json!({
+            "metadata": {"name": name, "namespace": namespace, "uid": uid, "resourceVersion": version.to_string(),
+                "labels": {"platform.tray.ai/org": org}},
+            "spec": {"replicas": replicas},
+        });
+        let mut object = object;
+        if org.is_none() {
+            object["metadata"]["labels"] = json!({});
+        }
+        ChildFact::of(kind, &serde_json::from_value(object).unwrap())
+    }
+    fn deployment(org: &str, uid: &str, version: u64, replicas: i64) -> ChildFact {
+        fact(ChildKind::Deployment, Some(org), uid, version, replicas)
+    }
+    fn news(before: Option<&str>) -> Seen {
+        Seen::News {
+            before: before.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_put_in() {
+        let children = Children::default();
+        for put in [
+            deployment("acme", "u", 5, 2),
+            fact(ChildKind::Namespace, Some("acme"), "v", 1, 0),
+        ] {
+            assert_eq!(children.observe(put.clone()), news(None));
+            assert_eq!(*children.get(&put.id).unwrap(), put);
+            assert_eq!(children.ids(put.id.kind), [put.id].into());
+        }
+        assert_eq!(children.of("acme").len(), 2);
+    }
+
+    #[test]
+    fn an_older_version_of_the_same_object_is_stale_and_another_object_is_not() {
+        let children = Children::default();
+        children.observe(deployment("acme", "u1", 5, 2));
+        assert_eq!(children.observe(deployment("acme", "u1", 4, 3)), Seen::NothingNew);
+        assert_eq!(children.observe(deployment("acme", "u1", 6, 2)), Seen::NothingNew);
+        assert_eq!(
+            children.observe(deployment("acme", "u1", 7, 3)),
+            news(Some("acme"))
+        );
+        assert_eq!(
+            children.observe(deployment("acme", "u2", 3, 3)),
+            news(Some("acme"))
+        );
+    }
+
+    #[test]
+    fn a_settled_child_keeps_no_substance_until_it_changes() {
+        let children = Children::default();
+        let first = deployment("acme", "u", 1, 2);
+        children.observe(first.clone());
+        children.settle(&first.id, first.digest + 1, 7);
+        assert!(
+            matches!(children.get(&first.id).unwrap().state, State::New { .. }),
+            "another digest"
+        );
+        children.settle(&first.id, first.digest, 7);
+        children.observe(deployment("acme", "u", 2, 2));
+        assert_eq!(children.get(&first.id).unwrap().state, State::Settled(7));
+        children.observe(deployment("acme", "u", 3, 9));
+        let edited = children.get(&first.id).unwrap();
+        assert!(matches!(&edited.state, State::New { before: Some(7), .. }));
+    }
+
+    #[test]
+    fn a_deletion_of_a_former_object_leaves_the_present_one() {
+        let children = Children::default();
+        let present = deployment("acme", "u2", 1, 2);
+        children.observe(present.clone());
+        assert_eq!(children.remove(&present.id, Some("u1")), None);
+        assert!(children.remove(&present.id, Some("u2")).is_some());
+        assert!(children.get(&present.id).is_none() && children.of("acme").is_empty());
+        let rows = children.read();
+        assert!(
+            rows.orgs.is_empty() && rows.namespaces.is_empty(),
+            "nothing is left behind"
+        );
+    }
+
+    #[test]
+    fn a_child_changes_orgs_with_its_label() {
+        let children = Children::default();
+        children.observe(deployment("acme", "u", 1, 2));
+        children.observe(fact(ChildKind::Namespace, Some("acme"), "v", 1, 0));
+        assert_eq!(
+            children.observe(deployment("other", "u", 2, 2)),
+            news(Some("acme"))
+        );
+        assert_eq!((children.of("acme").len(), children.of("other").len()), (1, 1));
+        let without = fact(ChildKind::Deployment, None, "u", 3, 2);
+        assert_eq!(children.observe(without), news(Some("other")));
+        assert!(children.of("other").is_empty());
+    }
+}
