@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
-use super::scenario::{self, OfGhost, OfOperator};
+use super::scenario::{self, Answers, OfGhost, OfOperator};
 
 /// Everything measured with one number of orgs.
 #[derive(Debug, Serialize)]
@@ -52,144 +52,173 @@ pub async fn run(orgs: &[usize], pairs: usize, idle: u64) {
 
 fn table(population: &Population) -> String {
     let Population { orgs, pairs } = population;
-    let mut text = format!(
-        "\n{orgs} orgs, {} pairs (ghost | operator | ratio within a pair: median, least to most)\n",
+    let mut lines = vec![format!(
+        "\n{orgs} orgs, {} pairs: ghost, operator, ratio within a pair (median, least to most)",
         pairs.len()
-    );
-    let mut row = |name: &str, ghost: &dyn Fn(&OfGhost) -> f64, operator: &dyn Fn(&OfOperator) -> f64| {
-        let of = |pair: &Pair| (ghost(&pair.ghost), operator(&pair.operator));
-        let measured: Vec<(f64, f64)> = pairs
+    )];
+    lines.extend(comparisons().iter().map(|comparison| comparison.row(pairs)));
+    if let Some(pair) = pairs.first() {
+        lines.extend(counts(&pair.operator));
+    }
+    lines.join("\n") + "\n"
+}
+
+/// A figure that both have.
+struct Comparison {
+    name: &'static str,
+    ghost: fn(&OfGhost) -> f64,
+    operator: fn(&OfOperator) -> f64,
+}
+
+fn comparisons() -> [Comparison; 10] {
+    let of = |name, ghost, operator| Comparison {
+        name,
+        ghost,
+        operator,
+    };
+    [
+        of(
+            "seconds until every child exists",
+            |g| g.provisioned.children_seconds,
+            |o| o.provisioned.children_seconds,
+        ),
+        of(
+            "seconds until settled",
+            |g| g.provisioned.settled_seconds,
+            |o| o.provisioned.settled_seconds,
+        ),
+        of(
+            "writes an org",
+            |g| g.provisioned.writes_per_org,
+            |o| o.provisioned.writes_per_org,
+        ),
+        of(
+            "CPU of kube-apiserver, ms an org",
+            |g| g.provisioned.cpu_of_server,
+            |o| o.provisioned.cpu_of_server,
+        ),
+        of(
+            "CPU of etcd, ms an org",
+            |g| g.provisioned.cpu_of_etcd,
+            |o| o.provisioned.cpu_of_etcd,
+        ),
+        of(
+            "its own CPU, ms an org",
+            |g| g.provisioned.cpu_of_contestant,
+            |o| o.provisioned.cpu_of_contestant,
+        ),
+        of(
+            "one field changed, p50 ms",
+            |g| p50(g.changed.as_ref()),
+            |o| p50(o.changed.as_ref()),
+        ),
+        of(
+            "one field changed, p99 ms",
+            |g| p99(g.changed.as_ref()),
+            |o| p99(o.changed.as_ref()),
+        ),
+        of(
+            "a child deleted, p50 ms",
+            |g| p50(g.deleted.as_ref()),
+            |o| p50(o.deleted.as_ref()),
+        ),
+        of(
+            "a child deleted, p99 ms",
+            |g| p99(g.deleted.as_ref()),
+            |o| p99(o.deleted.as_ref()),
+        ),
+    ]
+}
+
+fn p50(answers: Option<&Answers>) -> f64 {
+    answers.map_or(f64::NAN, |answers| answers.p50_milliseconds)
+}
+
+fn p99(answers: Option<&Answers>) -> f64 {
+    answers.map_or(f64::NAN, |answers| answers.p99_milliseconds)
+}
+
+impl Comparison {
+    fn row(&self, pairs: &[Pair]) -> String {
+        let both = pairs
             .iter()
-            .map(of)
-            .filter(|(ghost, _)| ghost.is_finite())
-            .collect();
+            .map(|pair| ((self.ghost)(&pair.ghost), (self.operator)(&pair.operator)));
+        let measured: Vec<(f64, f64)> = both.filter(|(ghost, _)| ghost.is_finite()).collect();
         let ratios = sorted(measured.iter().map(|(ghost, operator)| operator / ghost));
-        let (ghosts, operators) = (
-            sorted(measured.iter().map(|m| m.0)),
-            sorted(measured.iter().map(|m| m.1)),
-        );
-        text += &format!(
-            "{name:<46}{:>10.2}{:>10.2}{:>8.2} ({:.2} to {:.2})\n",
-            middle(&ghosts),
-            middle(&operators),
+        format!(
+            "{:<36}{:>10.2}{:>10.2}{:>8.2} ({:.2} to {:.2})",
+            self.name,
+            middle(&sorted(measured.iter().map(|both| both.0))),
+            middle(&sorted(measured.iter().map(|both| both.1))),
             middle(&ratios),
             ratios.first().unwrap_or(&f64::NAN),
             ratios.last().unwrap_or(&f64::NAN),
-        );
-    };
-    row(
-        "seconds until every child exists",
-        &|g| g.provisioned.children_seconds,
-        &|o| o.provisioned.children_seconds,
-    );
-    row(
-        "seconds until settled",
-        &|g| g.provisioned.settled_seconds,
-        &|o| o.provisioned.settled_seconds,
-    );
-    row("writes an org", &|g| g.provisioned.writes_per_org, &|o| {
-        o.provisioned.writes_per_org
-    });
-    row(
-        "CPU of kube-apiserver, ms an org",
-        &|g| g.provisioned.cpu_of_server,
-        &|o| o.provisioned.cpu_of_server,
-    );
-    row("CPU of etcd, ms an org", &|g| g.provisioned.cpu_of_etcd, &|o| {
-        o.provisioned.cpu_of_etcd
-    });
-    row(
-        "its own CPU, ms an org",
-        &|g| g.provisioned.cpu_of_contestant,
-        &|o| o.provisioned.cpu_of_contestant,
-    );
-    let changed = |a: &Option<scenario::Answers>| {
-        a.as_ref()
-            .map_or((f64::NAN, f64::NAN), |a| (a.p50_milliseconds, a.p99_milliseconds))
-    };
-    row("one field changed: p50 ms", &|g| changed(&g.changed).0, &|o| {
-        changed(&o.changed).0
-    });
-    row("one field changed: p99 ms", &|g| changed(&g.changed).1, &|o| {
-        changed(&o.changed).1
-    });
-    row("child deleted: p50 ms", &|g| changed(&g.deleted).0, &|o| {
-        changed(&o.deleted).0
-    });
-    row("child deleted: p99 ms", &|g| changed(&g.deleted).1, &|o| {
-        changed(&o.deleted).1
-    });
-    let Some(OfOperator {
-        provisioned,
-        idle,
-        changed,
-        deleted,
-        edited,
-        restarted,
-    }) = pairs.first().map(|pair| &pair.operator)
-    else {
-        return text;
-    };
-    text += &format!("reads while orgs are made: {}\n", provisioned.reads);
-    for (what, answers) in [
-        ("one field changed", changed),
-        ("a child deleted", deleted),
-        ("a child edited", edited),
-    ] {
-        if let Some(answers) = answers {
-            text += &format!(
-                "{what}: {:.2} writes, {} reads, p50 {:.1} ms\n",
-                answers.writes, answers.reads, answers.p50_milliseconds
-            );
-        }
+        )
     }
-    if let Some(idle) = idle {
-        text += &format!(
-            "idle: {:.1} requests a minute, {:.2} % of a core, {:.1} MiB resident\n",
+}
+
+/// What only the operator has.
+fn counts(operator: &OfOperator) -> Vec<String> {
+    let mut lines = vec![format!(
+        "reads while orgs are made: {}",
+        operator.provisioned.reads
+    )];
+    for (what, answers) in [
+        ("one field changed", &operator.changed),
+        ("a child deleted", &operator.deleted),
+        ("a child edited", &operator.edited),
+    ] {
+        lines.extend(answers.iter().map(|answers| {
+            let Answers {
+                writes,
+                reads,
+                p50_milliseconds,
+                ..
+            } = answers;
+            format!("{what}: {writes:.2} writes, {reads} reads, p50 {p50_milliseconds:.1} ms")
+        }));
+    }
+    lines.extend(operator.idle.iter().map(|idle| {
+        format!(
+            "idle: {:.1} requests a minute, {:.2} % of a core, {:.1} MiB resident",
             idle.requests_per_minute,
             idle.cpu_percent,
             mib(idle.usage.resident_kib)
-        );
-    }
-    if let Some(restarted) = restarted {
-        text += &format!(
-            "restart: {:.2} s, {:.2} s of CPU, {} writes, {:?}; peak {:.1} MiB, then {:.1} MiB\n",
+        )
+    }));
+    lines.extend(operator.restarted.iter().map(|restarted| {
+        format!(
+            "restart: {:.2} s, {:.2} s of CPU, {} writes, {:?}; peak {:.1} MiB, then {:.1} MiB",
             restarted.seconds,
             restarted.cpu_seconds,
             restarted.writes,
             restarted.requests,
             mib(restarted.later.peak_kib),
             mib(restarted.later.resident_kib)
-        );
-    }
-    text
+        )
+    }));
+    lines
 }
 
 /// What an org costs in memory, between two populations.
 fn slope(first: &Population, last: &Population) -> String {
-    let resident = |population: &Population, of: fn(&OfOperator) -> Option<u64>| {
-        let operator = &population.pairs.first()?.operator;
-        Some((population.orgs as f64, of(operator)? as f64))
+    let line = |when: &str, resident: fn(&OfOperator) -> Option<u64>| {
+        let of =
+            |population: &Population| resident(&population.pairs.first()?.operator).map(|kib| kib as f64);
+        let (small, large) = (of(first)?, of(last)?);
+        let slope = (large - small) / (last.orgs - first.orgs) as f64;
+        let base = (small - slope * first.orgs as f64) / 1024.0;
+        Some(format!(
+            "memory {when}: {slope:.1} KiB an org, {base:.1} MiB without any\n"
+        ))
     };
-    let mut text = String::new();
-    for (when, of) in [
-        (
-            "after making them",
-            (|o| o.idle.as_ref().map(|idle| idle.usage.resident_kib)) as fn(&OfOperator) -> Option<u64>,
-        ),
-        ("after a restart", |o| {
-            o.restarted.as_ref().map(|restarted| restarted.later.resident_kib)
-        }),
-    ] {
-        if let (Some((few, small)), Some((many, large))) = (resident(first, of), resident(last, of)) {
-            let slope = (large - small) / (many - few);
-            text += &format!(
-                "memory {when}: {slope:.1} KiB an org, {:.1} MiB without any\n",
-                (small - slope * few) / 1024.0
-            );
-        }
-    }
-    text
+    let made = line("after making them", |o| {
+        o.idle.as_ref().map(|idle| idle.usage.resident_kib)
+    });
+    let again = line("after a restart", |o| {
+        o.restarted.as_ref().map(|r| r.later.resident_kib)
+    });
+    [made, again].into_iter().flatten().collect()
 }
 
 fn sorted(numbers: impl Iterator<Item = f64>) -> Vec<f64> {

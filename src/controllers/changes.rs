@@ -109,8 +109,9 @@ impl Changes {
             if change.concerns_many() {
                 subscriber.queue.in_turn(keys);
             } else {
-                keys.into_iter()
-                    .for_each(|key| subscriber.queue.after(key, patience));
+                for key in keys {
+                    subscriber.queue.after(key, patience);
+                }
             }
         }
     }
