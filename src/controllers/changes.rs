@@ -118,8 +118,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn p1_a_hundred_orgs_do_not_follow_their_region_at_once() {
+    #[tokio::test]
+    async fn p1_a_hundred_orgs_do_not_follow_their_region_at_once() {
         let changes = Changes::new(Arc::default());
         let queue = Arc::new(Queue::default());
         changes.subscribe(queue.clone(), |_, _| (0..100).map(|n| n.to_string()).collect());
