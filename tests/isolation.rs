@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use kube::{
     Client,
-    api::{DynamicObject, ListParams, PostParams},
+    api::{DeleteParams, DynamicObject, ListParams, PostParams},
 };
 use serde_json::{Value, json};
 use support::{

@@ -106,7 +106,9 @@ impl Changes {
             if change.concerns_many() {
                 subscriber.queue.in_turn(keys);
             } else {
-                keys.into_iter().for_each(|key| subscriber.queue.now(key));
+                for key in keys {
+                    subscriber.queue.now(key);
+                }
             }
         }
     }

@@ -101,11 +101,15 @@ impl Driver for OrgDriver {
                 let status = status::of_valid(&observed, &valid, &findings, now);
                 let reported = self.report(ctx, &observed, &status, now).await?;
                 let evicted = self.evictions.evict(ctx, &observed, &valid, now).await;
-                let next = evicted.map_or(reported, |wait| sooner(reported, wait));
-                findings
-                    .refused
-                    .or(valid.flaw)
-                    .map_or(Ok(next), |obstacle| Err(obstacle.into()))
+                match (findings.refused.or(valid.flaw), evicted) {
+                    (None, None) => Ok(reported),
+                    (None, Some(wait)) => Ok(sooner(reported, wait)),
+                    (Some(obstacle), None) => Err(obstacle.into()),
+                    // A person must act, and pods are left that have to go.
+                    (Some(obstacle), Some(wait)) => {
+                        Err(Failure::wait(obstacle.reason, obstacle.message, wait))
+                    }
+                }
             }
             Err(obstacle) => {
                 let status = status::of_obstacle(&observed, &obstacle, now);
