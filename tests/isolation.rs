@@ -149,7 +149,7 @@ async fn p4_nothing_runs_while_one_policy_is_not_acknowledged_and_the_org_says_s
     )
     .await;
     bindings
-        .delete("test-refuses", &Default::default())
+        .delete("test-refuses", &DeleteParams::default())
         .await
         .unwrap();
     until(&client, KIND, "unsafe", READY).await;

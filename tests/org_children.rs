@@ -26,7 +26,7 @@ use tray_operator::{
     },
     api::{
         region::Region,
-        trayorg::{PinnedRegion, TrayOrg},
+        trayorg::{PinnedRegion, TrayOrg, ZoneSpread},
     },
     domain::replicas::Situation,
     resources::{
@@ -44,7 +44,8 @@ fn example(file: &str, name: &str) -> Value {
         .unwrap()
 }
 
-/// The children of the example org acme, under another name so that tests do not meet; with a Deployment besides.
+/// The children of the example org acme, under another name so that tests do not meet; with a Deployment besides, and
+/// with zones demanded.
 fn rendered(name: &str) -> Vec<DesiredChild> {
     let region: Region = serde_json::from_value(example("regions.yaml", "eu")).unwrap();
     let mut org: TrayOrg = serde_json::from_value(example("orgs/acme-eu.yaml", "acme")).unwrap();
@@ -54,6 +55,7 @@ fn rendered(name: &str) -> Vec<DesiredChild> {
         "ports": [{"name": "http", "port": 8080}], "resources": {"cpu": 0.5, "memory": "1024Mi"},
     });
     org.spec.workloads = vec![serde_json::from_value(runtime).unwrap()];
+    org.spec.availability.zone_spread = ZoneSpread::Required;
     let region_of = |r: &Region| PinnedRegion {
         name: "eu".into(),
         jurisdiction: r.spec.jurisdiction,
