@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use serde::Serialize;
 
+use crate::bucket::LedgerRun;
 use crate::error::{Error, Result};
 
 /// The whole result.
@@ -75,6 +76,24 @@ pub struct SnapshotReport {
     pub seconds: u64,
     /// Whether it has been pruned.
     pub pruned: bool,
+}
+
+impl SnapshotReport {
+    /// What an org's ledger says of a run that the API shows no more.
+    pub fn of_ledger(run: &LedgerRun) -> Self {
+        Self {
+            name: run.name.clone(),
+            bucket: run.bucket.clone(),
+            bucket_region: run.bucket_region.clone(),
+            kms_key_arn: run.kms_key_arn.clone(),
+            bytes_read: run.bytes_read,
+            bytes_added: run.bytes_added,
+            files: run.files,
+            objects: run.objects,
+            seconds: run.seconds,
+            pruned: run.pruned,
+        }
+    }
 }
 
 /// A restore and the comparison after it.
