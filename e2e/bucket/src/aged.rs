@@ -73,6 +73,7 @@ pub async fn write(org: &Org, days: u32) -> Result<Aged, Failed> {
         bucket: org.location.bucket.clone(),
         bucket_cloud_region: org.services.store.facts(&org.location.prefix).await?.cloud_region,
         prefix: org.location.prefix.clone(),
+        stage: model.stage,
         operator_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let manifest = Box::new(run_plan::manifest(&plan, &facts, &copied, suspicions)?);

@@ -19,6 +19,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub fn s3_and_kms_are_away_for_a_minute(kube: &Kube, faults: &Faults) {
     for org in [&ACME, &GLOBEX] {
         org.ask_snapshot(kube, &format!("{}-cut-off", org.name)).unwrap();
+    }
+    for org in [&ACME, &GLOBEX] {
         await_movers(kube, &format!("{}-cut-off", org.name));
     }
     let began = Instant::now();
@@ -29,6 +31,10 @@ pub fn s3_and_kms_are_away_for_a_minute(kube: &Kube, faults: &Faults) {
     INITECH.ask_snapshot(kube, "initech-meanwhile").unwrap();
     INITECH.await_snapshot(kube, "initech-meanwhile").unwrap();
     await_minute(began);
+    for org in [&ACME, &GLOBEX] {
+        let run = kube.get(&["orgsnapshot", &format!("{}-cut-off", org.name)]).unwrap();
+        assert_ne!(run["status"]["phase"], "Pending", "it was copying: {run:#}");
+    }
     drop(away);
     for org in [&ACME, &GLOBEX] {
         goes_on(kube, org);

@@ -241,7 +241,8 @@ async fn open_run(
         return Ok(Drive::Ended);
     };
     let restore = restore.map(ResourceExt::name_any);
-    let drive = run::drive(pass, run_id, run, &found.losses, restore.as_deref()).await?;
+    let drive = run::drive(pass, run_id, run, &found.losses, restore.as_deref()).await;
+    // Also where a service did not answer: the run is where it was.
     let jobs = pass.ctx.index.jobs.of(pass.subject.name());
     let movers = jobs
         .iter()
@@ -262,7 +263,7 @@ async fn open_run(
         )
     };
     phases.insert(run.plan.snapshot_name.clone(), (phase, message));
-    Ok(drive)
+    drive
 }
 
 /// Begins the run that waits, or makes the one that is due. Returns when to look again if one began.
