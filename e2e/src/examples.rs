@@ -25,6 +25,7 @@ pub fn apply_platform(cluster: &Cluster) -> Result<()> {
             detail: format!("the stand-in has no place for the Region {name}"),
         })?;
         fill_in(region, place, &facts);
+        region["spec"]["logLocation"]["bucket"] = json!(facts.log_buckets.get(&name));
     }
     apply(cluster, &regions)?;
     await_ready(cluster, "region", None, Duration::from_secs(60))

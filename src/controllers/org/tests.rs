@@ -29,8 +29,9 @@ use crate::{
         backup_facts::{BackupFacts, BackupView},
         changes::{Change, Changes},
         conditions::{ConditionFact, Truth, find, is_true},
+        support::observe::OpenGrant,
     },
-    domain::residency::Residency,
+    domain::{residency::Residency, support::Role},
     resources::{child::ChildKind, org::fixtures},
 };
 
@@ -698,4 +699,36 @@ fn a_region_that_only_counts_its_orgs_is_no_news() {
         driver.concerns(&Change::Region("eu".into()), &world.index),
         ["acme"]
     );
+}
+
+#[test]
+fn p17_the_status_says_who_of_support_is_in_and_until_when() {
+    let world = World::placed();
+    let mut observed = world.observed();
+    let findings = Findings {
+        residency: fact(true, "AllPodsInRegion"),
+        workloads: fact(true, "AsSpecified"),
+        refused: None,
+    };
+    let status_of =
+        |observed: &Observed| status::of_valid(observed, &validate(observed).unwrap(), &findings, now());
+    let nobody = status_of(&observed);
+    assert!(!is_true(&nobody.conditions, types::SUPPORT_ACCESS_ACTIVE));
+    assert!(nobody.support_access.is_empty());
+
+    let until: Timestamp = "2026-01-05T14:00:00Z".parse().unwrap();
+    let grant = |number: usize| OpenGrant {
+        name: format!("ticket-{number}"),
+        role: Role::Debug,
+        groups: vec!["support".to_owned()],
+        until,
+    };
+    observed.support.bound = (0..60).map(grant).collect();
+    let status = status_of(&observed);
+    let active = find(&status.conditions, types::SUPPORT_ACCESS_ACTIVE).unwrap();
+    assert_eq!(active.status, "True");
+    let told = "support may Debug until 2026-01-05T14:00:00Z (ticket-0)";
+    assert!(active.message.contains(told), "{}", active.message);
+    assert_eq!(status.support_access.len(), 50);
+    assert_eq!(status.support_access[0].until.0, until);
 }
