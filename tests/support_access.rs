@@ -326,6 +326,32 @@ fn region_spec() -> Value {
     })
 }
 
+/// Requests so far for grants and bindings, but for watches and the lists that begin them.
+fn requests(running: &Running) -> Vec<String> {
+    let text = running.ctx.metrics.render().unwrap();
+    let ours = |line: &&str| {
+        ["supportaccesses", "rolebindings"]
+            .iter()
+            .any(|resource| line.contains(&format!("resource=\"{resource}")))
+            && !["watch", "list"]
+                .iter()
+                .any(|verb| line.contains(&format!("verb=\"{verb}\"")))
+    };
+    let counted = text
+        .lines()
+        .filter(|line| line.starts_with("tray_api_requests_total{"));
+    counted.filter(ours).map(str::to_owned).collect()
+}
+
+/// Passes of the controller so far.
+fn passes(running: &Running) -> u64 {
+    let text = running.ctx.metrics.render().unwrap();
+    let of_support = text
+        .lines()
+        .find_map(|line| line.strip_prefix("tray_reconciles_total{controller=\"support\"} "));
+    of_support.map_or(0, |count| count.parse().unwrap())
+}
+
 fn history(access: &SupportAccess) -> Vec<Action> {
     let status = access.status.as_ref().unwrap();
     status.history.iter().map(|event| event.action).collect()
@@ -362,6 +388,13 @@ async fn p17_support_is_let_in_by_a_grant_and_put_out_when_it_is_deleted() {
     world
         .until("ticket-7", types::ACCESS_RECORDED, "True", reasons::RECORDED)
         .await;
+    // Looked at again it costs nothing.
+    let (written, passes) = (requests(&running), passes(&running));
+    world.look_again(&running, "ticket-7");
+    let looked = eventually(async || (self::passes(&running) > passes).then_some(()));
+    assert!(looked.await.is_some());
+    assert_eq!(requests(&running), written);
+
     let line = world.lines().remove(0);
     for (field, want) in [
         ("action", "Granted"),

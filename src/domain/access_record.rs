@@ -8,10 +8,9 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::{
-    ids::OrgId,
+    ids::{OrgId, ulid_of},
     support::{Action, Role},
 };
 
@@ -47,11 +46,7 @@ impl Line {
     /// Where it is written.
     pub fn key(&self, prefix: &str) -> String {
         let what = format!("{}/{}/{}", self.uid, self.action.as_str(), self.time);
-        let digest = Sha256::digest(what.as_bytes());
-        let mut random = [0u8; 16];
-        random[6..].copy_from_slice(&digest[..10]);
-        let millis = u64::try_from(self.time.as_millisecond()).unwrap_or_default();
-        let id = ulid::Ulid::from_parts(millis, u128::from_be_bytes(random));
+        let id = ulid_of(self.time, &what);
         let time = self.time.strftime("%Y%m%dT%H%M%SZ");
         format!("{prefix}access/{}/{time}-{id}.json", self.org_id)
     }

@@ -29,7 +29,7 @@ use crate::{
         backup_facts::{BackupFacts, BackupView},
         changes::{Change, Changes},
         conditions::{ConditionFact, Truth, find, is_true},
-        support::observe::OpenGrant,
+        support::observe::{OpenGrant, Support},
     },
     domain::{residency::Residency, support::Role},
     resources::{child::ChildKind, org::fixtures},
@@ -46,6 +46,7 @@ struct World {
     region: Value,
     policy: Value,
     others: Vec<Value>,
+    support: Support,
 }
 
 fn object(kind: &str, name: &str, spec: &Value) -> Value {
@@ -68,6 +69,7 @@ impl World {
             region,
             policy: object("RetentionPolicy", "standard", &json!({})),
             others: vec![],
+            support: Support::default(),
         }
     }
 
@@ -114,7 +116,10 @@ impl World {
         }
         let org: TrayOrg = read(&self.org);
         self.index.orgs.put(org);
-        observe(&self.index, &self.facts, self.index.orgs.get("acme").unwrap())
+        Observed {
+            support: self.support.clone(),
+            ..observe(&self.index, &self.facts, self.index.orgs.get("acme").unwrap())
+        }
     }
 
     fn valid(&self) -> Valid {
@@ -703,16 +708,8 @@ fn a_region_that_only_counts_its_orgs_is_no_news() {
 
 #[test]
 fn p17_the_status_says_who_of_support_is_in_and_until_when() {
-    let world = World::placed();
-    let mut observed = world.observed();
-    let findings = Findings {
-        residency: fact(true, "AllPodsInRegion"),
-        workloads: fact(true, "AsSpecified"),
-        refused: None,
-    };
-    let status_of =
-        |observed: &Observed| status::of_valid(observed, &validate(observed).unwrap(), &findings, now());
-    let nobody = status_of(&observed);
+    let mut world = World::placed();
+    let nobody = world.status(&fact(true, "AsSpecified"));
     assert!(!is_true(&nobody.conditions, types::SUPPORT_ACCESS_ACTIVE));
     assert!(nobody.support_access.is_empty());
 
@@ -723,8 +720,8 @@ fn p17_the_status_says_who_of_support_is_in_and_until_when() {
         groups: vec!["support".to_owned()],
         until,
     };
-    observed.support.bound = (0..60).map(grant).collect();
-    let status = status_of(&observed);
+    world.support.bound = (0..60).map(grant).collect();
+    let status = world.status(&fact(true, "AsSpecified"));
     let active = find(&status.conditions, types::SUPPORT_ACCESS_ACTIVE).unwrap();
     assert_eq!(active.status, "True");
     let told = "support may Debug until 2026-01-05T14:00:00Z (ticket-0)";
