@@ -118,12 +118,11 @@ impl Driver for SupportDriver {
         };
         let now = ctx.now();
         let (home, standing) = stands(ctx, &access, now);
-        let effect = match (&standing, &home) {
-            (Standing::Open, Some(home)) => open(ctx, &access, home).await?,
-            _ => {
-                close(ctx, key).await?;
-                Effect::InForce
-            }
+        let effect = if let (Standing::Open, Some(home)) = (&standing, &home) {
+            open(ctx, &access, home).await?
+        } else {
+            close(ctx, key).await?;
+            Effect::InForce
         };
         let place = home
             .as_ref()
