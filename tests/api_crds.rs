@@ -125,8 +125,8 @@ fn a_status_starts_as_not_observed() {
         }
     });
     assert_eq!(
-        statuses, 4,
-        "Region, TrayOrg, OrgSnapshot and OrgRestore have a status"
+        statuses, 5,
+        "Region, TrayOrg, OrgSnapshot, OrgRestore and SupportAccess have a status"
     );
 }
 

@@ -73,6 +73,7 @@ fn rendered(name: &str) -> Vec<DesiredChild> {
         surroundings: &Surroundings {
             api_server_ports: vec![443, 6443],
         },
+        support: Some("support"),
     });
     stages.into_iter().flatten().collect()
 }

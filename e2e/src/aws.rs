@@ -40,6 +40,8 @@ pub struct Facts {
     pub admin: AccessKey,
     /// By the Region's name: where its backups go.
     pub places: BTreeMap<String, Place>,
+    /// By the Region's name: the bucket of its access records.
+    pub log_buckets: BTreeMap<String, String>,
 }
 
 /// A user's access key.

@@ -31,6 +31,7 @@ pub fn regions(cluster: &Cluster) -> Result<Vec<Value>> {
             detail: format!("the stand-in has no place for the Region {name}"),
         })?;
         fill_in(region, place, &facts);
+        region["spec"]["logLocation"]["bucket"] = json!(facts.log_buckets.get(&name));
     }
     Ok(regions)
 }

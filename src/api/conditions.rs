@@ -13,6 +13,8 @@ pub mod types {
     pub const NODES_AVAILABLE: &str = "NodesAvailable";
     /// Region: at least `minZones` zones have ready nodes.
     pub const ZONES_AVAILABLE: &str = "ZonesAvailable";
+    /// Region: S3 itself says that the log bucket is what the spec says. Absent without `logLocation`.
+    pub const LOG_LOCATION_VERIFIED: &str = "LogLocationVerified";
     /// Region: S3 itself says that the backup bucket is what the spec says.
     pub const BACKUP_LOCATION_VERIFIED: &str = "BackupLocationVerified";
 
@@ -34,6 +36,14 @@ pub mod types {
     pub const RPO_MET: &str = "RpoMet";
     /// TrayOrg: a volume that once held data is gone or was replaced. Absent otherwise.
     pub const DATA_LOST: &str = "DataLost";
+
+    /// TrayOrg: support is let in; the message says who, for what and until when.
+    pub const SUPPORT_ACCESS_ACTIVE: &str = "SupportAccessActive";
+
+    /// SupportAccess: support is in.
+    pub const ACTIVE: &str = "Active";
+    /// SupportAccess: what became of it is in the org's access record.
+    pub const ACCESS_RECORDED: &str = "AccessRecorded";
 
     /// OrgSnapshot: the run is committed.
     pub const COMMITTED: &str = "Committed";
@@ -73,7 +83,7 @@ pub mod reasons {
     pub const BUCKET_NOT_FOUND: &str = "BucketNotFound";
     /// The operator may not read what it has to verify, or `bucketOwner` is not the owner.
     pub const BUCKET_ACCESS_DENIED: &str = "BucketAccessDenied";
-    /// The bucket lies in another region than `backup.cloudRegion` says.
+    /// The bucket lies in another region than the spec says.
     pub const BUCKET_REGION_DIFFERS: &str = "BucketRegionDiffers";
     /// The bucket lies in the region itself: one disaster would take both.
     pub const BUCKET_IN_OWN_REGION: &str = "BucketInOwnRegion";
@@ -172,6 +182,25 @@ pub mod reasons {
     pub const RPO_AT_RISK: &str = "RpoAtRisk";
     /// The newest good copy is too old.
     pub const RPO_BREACHED: &str = "RpoBreached";
+
+    /// Nobody of support is let in.
+    pub const NO_SUPPORT_ACCESS: &str = "NoSupportAccess";
+    /// Support was let in.
+    pub const SUPPORT_GRANTED: &str = "SupportGranted";
+    /// The time of a grant is over.
+    pub const SUPPORT_EXPIRED: &str = "SupportExpired";
+    /// A grant was deleted.
+    pub const SUPPORT_REMOVED: &str = "SupportRemoved";
+    /// A grant was closed before its time.
+    pub const SUPPORT_CLOSED: &str = "SupportClosed";
+    /// A subject is no group of support staff.
+    pub const SUBJECT_NOT_ALLOWED: &str = "SubjectNotAllowed";
+    /// Everything is in the access record.
+    pub const RECORDED: &str = "Recorded";
+    /// The Region names no log bucket.
+    pub const NO_LOG_LOCATION: &str = "NoLogLocation";
+    /// The Region's log bucket is not known to be what its spec says.
+    pub const LOG_LOCATION_NOT_VERIFIED: &str = "LogLocationNotVerified";
 
     /// A hook failed.
     pub const HOOK_FAILED: &str = "HookFailed";

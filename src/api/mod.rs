@@ -12,5 +12,6 @@ pub mod orgsnapshot;
 pub mod region;
 pub mod retention_policy;
 pub mod shared;
+pub mod support_access;
 pub mod trayorg;
 pub mod workload;

@@ -63,6 +63,8 @@ use crate::domain::{cloud_regions::Jurisdiction, stage::Stage};
     .message("spec.minZones (2 unless set) must be at most the number of spec.zones: lower it or name more zones").field_path(".minZones"))]
 #[x_kube(validation = Rule::new("self.backup.kms.ledgerKeyArn.split(':')[3] == self.backup.cloudRegion")
     .message("spec.backup.kms.ledgerKeyArn must name a key in spec.backup.cloudRegion").field_path(".backup.kms.ledgerKeyArn"))]
+#[x_kube(validation = Rule::new("!has(self.logLocation) || self.logLocation.bucket != self.backup.bucket")
+    .message("spec.logLocation.bucket must be another bucket than spec.backup.bucket, which lies in another region: name one in spec.cloudRegion").field_path(".logLocation.bucket"))]
 #[x_kube(validation = Rule::new("self.stage != 'Production' || has(self.backup.moverRoleArn)")
     .message("spec.backup.moverRoleArn is required where spec.stage is Production: movers assume it, cut down to one part each"))]
 pub struct RegionSpec {
@@ -94,6 +96,9 @@ pub struct RegionSpec {
     pub storage: Storage,
     /// Where snapshots go.
     pub backup: BackupLocation,
+    /// Where access records go: who of support was let into an org, and when. Without it there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_location: Option<LogLocation>,
     /// What a plan gives in this region; a plan that is not named has built-in values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -165,6 +170,19 @@ pub struct BackupLocation {
     pub endpoints: Endpoints,
 }
 
+/// Where the access records of a region's orgs go: a bucket in the region's own cloud region, of the account in
+/// `backup.bucketOwner`, reached by `backup.endpoints`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct LogLocation {
+    /// Encrypted, private S3 bucket in spec.cloudRegion; another one than the backups'.
+    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$"))]
+    pub bucket: String,
+    /// Put before every object's name; empty, or ending in `/`.
+    #[serde(default)]
+    #[schemars(length(max = 200), regex(pattern = r"^([A-Za-z0-9_.-]+/)*$"))]
+    pub prefix: String,
+}
+
 /// Keys of a backup location.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -229,7 +247,7 @@ pub struct RegionStatus {
     /// Ready nodes by zone.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub zones: BTreeMap<String, i32>,
-    /// Ready, NodesAvailable, ZonesAvailable, BackupLocationVerified; Reconciling and Stalled while true.
+    /// Ready, NodesAvailable, ZonesAvailable, BackupLocationVerified, LogLocationVerified (with logLocation); Reconciling and Stalled while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 20))]

@@ -9,6 +9,7 @@ use crate::domain::{
     cloud_regions::Jurisdiction,
     manifest::{Consistency, Verdict},
     stage::Stage,
+    support::{Action, Role},
 };
 
 /// Names another object of a cluster-scoped kind.
@@ -87,6 +88,12 @@ text_schema!(Jurisdiction, "Jurisdiction", ["US", "EU", "APAC"]);
 text_schema!(Consistency, "Consistency", ["Hooks", "AtRest", "Live"]);
 text_schema!(Verdict, "Verdict", ["Good", "Suspicious"]);
 text_schema!(Stage, "Stage", ["Production", "NonProduction"]);
+text_schema!(Role, "SupportRole", ["View", "Debug"]);
+text_schema!(
+    Action,
+    "SupportAction",
+    ["Granted", "Expired", "Removed", "Closed", "Reopened"]
+);
 
 #[cfg(test)]
 mod tests {
@@ -103,5 +110,7 @@ mod tests {
         assert_listed(&[Consistency::Hooks, Consistency::AtRest, Consistency::Live]);
         assert_listed(&[Verdict::Good, Verdict::Suspicious]);
         assert_listed(&[Stage::Production, Stage::NonProduction]);
+        assert_listed(&Role::ALL);
+        assert_listed(&Action::ALL);
     }
 }

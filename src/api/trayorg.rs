@@ -12,7 +12,10 @@ use super::{
     shared::{NameRef, Quota, positive_quantity},
     workload::{EnvVar, Resources, Workload},
 };
-use crate::domain::cloud_regions::Jurisdiction;
+use crate::domain::{cloud_regions::Jurisdiction, support::Role};
+
+/// Most grants of support access that a status lists.
+pub const MOST_SUPPORT_ENTRIES: usize = 50;
 
 /// Address ranges that an org's pods never reach: loopback, private, link-local (cloud metadata), shared, multicast
 /// and reserved ones, and the IPv6 ranges that embed them.
@@ -314,11 +317,31 @@ pub struct TrayOrgStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4000))]
     pub excluded_volumes: Vec<String>,
-    /// Ready, Placed, ResidencyCompliant, WorkloadsAvailable, ZonesSpread, IsolationEnforced, QuotaSatisfied, BackupHealthy, RpoMet; Reconciling, Stalled and DataLost while true.
+    /// Who of support is let in at present, those first that end first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = MOST_SUPPORT_ENTRIES))]
+    pub support_access: Vec<SupportAccessEntry>,
+    /// Ready, Placed, ResidencyCompliant, WorkloadsAvailable, ZonesSpread, IsolationEnforced, QuotaSatisfied, BackupHealthy, RpoMet, SupportAccessActive; Reconciling, Stalled and DataLost while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 20))]
     pub conditions: Vec<Condition>,
+}
+
+/// Support that is let in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct SupportAccessEntry {
+    /// The SupportAccess, in the org's namespace.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// View or Debug.
+    pub role: Role,
+    /// The groups that are let in.
+    #[schemars(length(max = 10))]
+    pub subjects: Vec<String>,
+    /// When it ends by itself.
+    pub until: Time,
 }
 
 /// Where an org was placed.

@@ -5,7 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::queue::Queue;
 use crate::{adapters::kube::index::Index, domain::ids::OrgId, resources::child::ChildId};
 
-/// Something that controllers look at changed: made, edited or gone. Names are of cluster-scoped objects.
+/// Something that controllers look at changed: made, edited or gone. Names are of cluster-scoped objects
+/// unless they say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// A TrayOrg, or that it cannot be read.
@@ -20,6 +21,8 @@ pub enum Change {
     Snapshot { name: String, org: String },
     /// An OrgRestore of an org.
     Restore { name: String, org: String },
+    /// A SupportAccess, as `namespace/name`.
+    Support(String),
     /// A child of an org, its substance or what its controller says of it.
     Child { org: String, id: ChildId },
     /// A pod in an org's namespace, or one elsewhere that carries the org's label: [`Change::org_of_pod`].

@@ -15,6 +15,7 @@ pub mod org;
 pub mod queue;
 pub mod region;
 pub mod run;
+pub mod support;
 pub mod watches;
 
 use std::{sync::Arc, time::Duration};
@@ -39,6 +40,9 @@ pub enum Next {
 pub trait Driver: Send + Sync + 'static {
     /// Its name in logs and metrics: `region`, `org` ….
     fn name(&self) -> &'static str;
+
+    /// What has to be done after a start before any controller begins.
+    async fn begin(&self, _ctx: &Arc<Context>) {}
 
     /// The keys that have to be looked at after `change`.
     fn concerns(&self, change: &Change, index: &Index) -> Vec<String>;

@@ -21,13 +21,13 @@ use crate::{
         apply::api_resource,
         child::ChildFact,
         facts::{JobFact, Key, NodeFact, PodFact, StorageClassFact, VolumeFact},
-        index::{Malformed, OwnKind},
+        index::{Malformed, OwnKind, key_of},
         table::{Put, Row, Table},
         watch::{Watched, follow},
     },
     api::{
         backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, region::Region,
-        retention_policy::RetentionPolicy, trayorg::TrayOrg,
+        retention_policy::RetentionPolicy, support_access::SupportAccess, trayorg::TrayOrg,
     },
     domain::names,
     resources::child::{ChildId, ChildKind},
@@ -52,6 +52,9 @@ pub fn start(ctx: &Arc<Context>, readiness: &Arc<Readiness>) -> JoinSet<()> {
     own::<OrgRestore>(&mut watches, ctx, readiness, |r| Change::Restore {
         name: r.name_any(),
         org: r.spec.org_ref.name.clone(),
+    });
+    own::<SupportAccess>(&mut watches, ctx, readiness, |s| {
+        Change::Support(key_of(s.meta()))
     });
     facts::<NodeFact>(&mut watches, ctx, readiness, "");
     facts::<StorageClassFact>(&mut watches, ctx, readiness, "");
@@ -119,7 +122,7 @@ fn own<K: OwnKind>(
 impl<K: OwnKind> Own<K> {
     /// An object that cannot be read is news to those who look at its kind, and to [`super::malformed`].
     fn malformed(&self, invalid: InvalidObject) -> String {
-        let name = invalid.metadata.name.clone().unwrap_or_default();
+        let name = key_of(&invalid.metadata);
         let kind = K::kind(&()).into_owned();
         K::objects(&self.ctx.index).remove(&name, None);
         self.ctx.index.malformed.put(Malformed {
@@ -138,6 +141,7 @@ impl<K: OwnKind> Own<K> {
             "Region" => self.ctx.changes.publish(&Change::Region(name.clone())),
             "RetentionPolicy" => self.ctx.changes.publish(&Change::RetentionPolicy(name.clone())),
             "BackupSchedule" => self.ctx.changes.publish(&Change::BackupSchedule(name.clone())),
+            "SupportAccess" => self.ctx.changes.publish(&Change::Support(name.clone())),
             _ => {}
         }
         self.ctx.changes.publish(&Change::Malformed { kind, name });
@@ -160,7 +164,7 @@ impl<K: OwnKind> Watched for Own<K> {
             Ok(object) => object,
             Err(invalid) => return self.malformed(invalid),
         };
-        let (name, change) = (object.name_any(), (self.change)(&object));
+        let (name, change) = (key_of(object.meta()), (self.change)(&object));
         self.readable(&name);
         let new = K::objects(&self.ctx.index).put(object);
         // The answer to our own write is in the index before the watch shows it: others have not heard of it yet.
@@ -173,10 +177,10 @@ impl<K: OwnKind> Watched for Own<K> {
     fn delete(&self, object: Self::Object) {
         match object.0 {
             Ok(object) => {
-                K::objects(&self.ctx.index).remove(&object.name_any(), object.uid().as_deref());
+                K::objects(&self.ctx.index).remove(&key_of(object.meta()), object.uid().as_deref());
                 self.ctx.changes.publish(&(self.change)(&object));
             }
-            Err(invalid) => self.readable(&invalid.metadata.name.unwrap_or_default()),
+            Err(invalid) => self.readable(&key_of(&invalid.metadata)),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The rules of the product, pure and synchronous: no Kubernetes, no AWS, no runtime, no clock.
 
+pub mod access_record;
 pub mod archived_kinds;
 pub mod archived_objects;
 pub mod bucket_layout;
@@ -25,5 +26,6 @@ pub mod session_policy;
 pub mod snapshot_run;
 pub mod spread;
 pub mod stage;
+pub mod support;
 pub mod view;
 pub mod volume_facts;

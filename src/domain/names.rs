@@ -37,7 +37,13 @@ pub const LABEL_RUN: &str = "platform.tray.ai/run-id";
 pub const LABEL_PART: &str = "platform.tray.ai/part";
 /// On mover Jobs: the name of the OrgSnapshot or OrgRestore they work for.
 pub const LABEL_OWNER: &str = "platform.tray.ai/owner";
+/// On the bindings of support: the name of the SupportAccess.
+pub const LABEL_SUPPORT_ACCESS: &str = "platform.tray.ai/support-access";
+/// On the bindings of support: the UID of the SupportAccess.
+pub const LABEL_SUPPORT_UID: &str = "platform.tray.ai/support-access-uid";
 
+/// On the Namespace: the groups, separated by commas, that may debug in it at present. The exec gate goes by it.
+pub const ANNOTATION_SUPPORT_ACCESS: &str = "platform.tray.ai/support-access";
 /// On a TrayOrg: a person accepts the Suspicious run that the value names.
 pub const ANNOTATION_ACCEPT_RUN: &str = "platform.tray.ai/accept-run";
 /// On a TrayOrg: a person accepts the loss of the volume (claim name) that the value names.
@@ -47,6 +53,8 @@ pub const ANNOTATION_CONSISTENCY_POINT: &str = "platform.tray.ai/consistency-poi
 
 /// Finalizer of a TrayOrg.
 pub const FINALIZER_ORG: &str = "platform.tray.ai/org";
+/// Finalizer of a SupportAccess: support is out, and its removal is in the access record.
+pub const FINALIZER_SUPPORT: &str = "platform.tray.ai/support-access";
 /// Label of nodes that Kubernetes itself defines.
 pub const NODE_REGION: &str = "topology.kubernetes.io/region";
 /// Label of nodes that Kubernetes itself defines.
@@ -72,6 +80,12 @@ pub const CLUSTER_ROLE_ORG_OPERATOR: &str = "tray-org-operator";
 pub const CLUSTER_ROLE_ORG_ARCHIVE: &str = "tray-org-archive";
 /// ClusterRole (in the chart) of the objects part of a restore: creates the archived kinds; bound while it runs.
 pub const CLUSTER_ROLE_ORG_RESTORE: &str = "tray-org-restore";
+/// ClusterRole (in the chart) of support with role View; bound while a SupportAccess is open.
+pub const CLUSTER_ROLE_SUPPORT_VIEW: &str = "tray-support-view";
+/// ClusterRole (in the chart) of support with role Debug; bound while a SupportAccess is open.
+pub const CLUSTER_ROLE_SUPPORT_DEBUG: &str = "tray-support-debug";
+/// What the names of support's bindings begin with; the name of the SupportAccess follows.
+pub const SUPPORT_BINDING: &str = "tray-support-";
 
 /// What the names of the orgs' namespaces begin with.
 const ORG_NAMESPACE_PREFIX: &str = "org-";

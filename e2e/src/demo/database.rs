@@ -116,7 +116,7 @@ impl Database {
     /// Starts to commit numbered rows, one transaction each, until it is stopped.
     pub fn start_writer(&self, log: &std::path::Path) -> Result<Writer> {
         let first = self.restored(0)?.highest + 1;
-        let program = self.kube.program(&[
+        let program = self.kube.support(&[
             "exec",
             "-i",
             "-n",

@@ -9,6 +9,7 @@ pub mod keys;
 pub mod kube;
 pub mod orgs;
 pub mod report;
+pub mod support;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -30,7 +31,7 @@ const WEB_MEBIBYTES: u32 = 64;
 
 /// Runs the demo on a running cluster, and writes `target/demo/result.json`.
 pub fn run(cluster: &Cluster, progress: Progress) -> Result<()> {
-    let kube = Kube::of(cluster);
+    let kube = Kube::of(cluster)?;
     let mut steps = Steps::start(progress);
     let mut report = Report::default();
 
@@ -48,6 +49,11 @@ pub fn run(cluster: &Cluster, progress: Progress) -> Result<()> {
         }
         org.verdicts(&kube, found)?;
     }
+    for org in &ORGS {
+        let refusal = support::put_out(cluster, &kube, org)?;
+        println!("  {refusal}");
+    }
+    steps.done("support-out", "support is out of every org, and refused");
     refuse_root_keys(cluster)?;
 
     report.seconds = steps.seconds;
@@ -69,6 +75,10 @@ fn place(cluster: &Cluster, kube: &Kube, report: &mut Report, steps: &mut Steps)
         org.await_ready(kube)?;
     }
     steps.done("orgs", "three orgs are Ready");
+    for org in &ORGS {
+        support::let_in(cluster, kube, org)?;
+    }
+    steps.done("support", "an Admin of every org has let support in, to debug");
     for org in &ORGS {
         let found = org.report(kube)?;
         for pod in &found.pods {

@@ -21,7 +21,7 @@ use tray_e2e::bucket::Bucket;
 use tray_e2e::demo::database::Commits;
 use tray_e2e::demo::kube::Kube;
 use tray_e2e::demo::orgs::{self, ORGS, Org};
-use tray_e2e::demo::{Steps, aged, keys, lose_and_restore};
+use tray_e2e::demo::{Steps, aged, keys, lose_and_restore, support as staff};
 use tray_e2e::faults::Faults;
 use tray_e2e::paths::workspace;
 use tray_e2e::{Cluster, Progress, aws, install, operator};
@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 #[test]
 fn an_org_is_placed_copied_lost_and_restored() {
     let cluster = support::start();
-    let kube = Kube::of(&cluster);
+    let kube = Kube::of(&cluster).unwrap();
     cluster
         .helm(["lint", "--strict"])
         .arg(workspace().join("charts/tray-operator"))
@@ -49,6 +49,7 @@ fn an_org_is_placed_copied_lost_and_restored() {
     every_pod_runs_in_its_region(&kube);
     a_pod_elsewhere_is_refused(&kube);
     an_edited_child_is_put_back(&kube);
+    p17_support_enters_only_while_the_org_says_so(&cluster, &kube);
     let commits = a_snapshot_under_a_writer(&cluster, &kube);
     let (bucket, faults) = (Bucket::of(&cluster).unwrap(), Faults::of(cluster.dir()));
     p24_another_orgs_key_opens_nothing(&kube, &bucket);
@@ -106,6 +107,17 @@ fn an_edited_child_is_put_back(kube: &Kube) {
     )
     .unwrap();
     ACME.await_ready(kube).unwrap();
+}
+
+/// Leaves support in: what follows is done by it.
+fn p17_support_enters_only_while_the_org_says_so(cluster: &Cluster, kube: &Kube) {
+    let enter = || kube.exec(ACME.namespace, "web-0", &["true"]);
+    assert!(enter().is_err(), "support enters an org that did not let it in");
+    staff::let_in(cluster, kube, &ACME).unwrap();
+    enter().unwrap();
+    let refusal = staff::put_out(cluster, kube, &ACME).unwrap();
+    assert!(refusal.contains("orbidden"), "{refusal}");
+    staff::let_in(cluster, kube, &ACME).unwrap();
 }
 
 fn a_snapshot_under_a_writer(cluster: &Cluster, kube: &Kube) -> Commits {

@@ -27,6 +27,8 @@ pub struct ChildFact {
     pub identity: Identity,
     /// Its labels of ours.
     pub labels: BTreeMap<String, String>,
+    /// Its annotations of ours.
+    pub annotations: BTreeMap<String, String>,
     /// It is being deleted.
     pub deleting: bool,
     /// What its controller says of it.
@@ -141,13 +143,8 @@ impl ChildFact {
                 name: metadata.name.clone().unwrap_or_default(),
             },
             identity: Identity::of(metadata),
-            labels: metadata
-                .labels
-                .iter()
-                .flatten()
-                .filter(|(name, _)| name.starts_with(names::GROUP))
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect(),
+            labels: ours(metadata.labels.as_ref()),
+            annotations: ours(metadata.annotations.as_ref()),
             deleting: metadata.deletion_timestamp.is_some(),
             observed: observed(kind, metadata, &object.data),
             digest: digest(&body),
@@ -178,6 +175,14 @@ impl ChildFact {
             || self.observed != before.observed
             || self.labels != before.labels
     }
+}
+
+fn ours(map: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
+    map.into_iter()
+        .flatten()
+        .filter(|(name, _)| name.starts_with(names::GROUP))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 fn own_metadata(metadata: &ObjectMeta) -> Value {

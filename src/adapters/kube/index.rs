@@ -3,8 +3,7 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use k8s_openapi::ClusterResourceScope;
-use kube::{Resource, ResourceExt, api::ObjectMeta};
+use kube::{Api, Client, Resource, ResourceExt, api::ObjectMeta};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
@@ -15,7 +14,7 @@ use super::{
 use crate::{
     api::{
         backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, region::Region,
-        retention_policy::RetentionPolicy, trayorg::TrayOrg,
+        retention_policy::RetentionPolicy, support_access::SupportAccess, trayorg::TrayOrg,
     },
     resources::child::{ChildId, ChildKind},
 };
@@ -27,35 +26,37 @@ pub struct Stored<K> {
     pub object: Arc<K>,
     identity: Identity,
     group: Option<String>,
-    name: String,
+    key: String,
 }
 
 /// One of our kinds.
 pub trait OwnKind:
-    Resource<DynamicType = (), Scope = ClusterResourceScope>
-    + Clone
-    + Debug
-    + Serialize
-    + DeserializeOwned
-    + Send
-    + Sync
-    + 'static
+    Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
 {
-    /// Name of the org it is about, where it is about one.
-    fn org(&self) -> Option<&str>;
+    /// What finds it among others: the name of the org it is about, or its namespace.
+    fn group(&self) -> Option<&str>;
     /// Where its objects are.
     fn objects(index: &Index) -> &Objects<Self>;
+    /// What its objects are written by: `namespace` is that of the object, none for a cluster-scoped kind.
+    fn api(client: Client, namespace: Option<&str>) -> Api<Self>;
 }
 
 macro_rules! own_kind {
-    ($type:ty, $objects:ident, $org:expr) => {
+    ($type:ty, $objects:ident, $group:expr) => {
+        own_kind!($type, $objects, $group, |client, _| Api::all(client));
+    };
+    ($type:ty, $objects:ident, $group:expr, $api:expr) => {
         impl OwnKind for $type {
-            fn org(&self) -> Option<&str> {
-                let org: fn(&$type) -> Option<&str> = $org;
-                org(self)
+            fn group(&self) -> Option<&str> {
+                let group: fn(&$type) -> Option<&str> = $group;
+                group(self)
             }
             fn objects(index: &Index) -> &Objects<Self> {
                 &index.$objects
+            }
+            fn api(client: Client, namespace: Option<&str>) -> Api<Self> {
+                let api: fn(Client, Option<&str>) -> Api<$type> = $api;
+                api(client, namespace)
             }
         }
     };
@@ -68,6 +69,21 @@ own_kind!(OrgSnapshot, snapshots, |snapshot| Some(
     &snapshot.spec.org_ref.name
 ));
 own_kind!(OrgRestore, restores, |restore| Some(&restore.spec.org_ref.name));
+own_kind!(
+    SupportAccess,
+    support,
+    |access| access.metadata.namespace.as_deref(),
+    |client, namespace| Api::namespaced(client, namespace.unwrap_or_default())
+);
+
+/// What an object of one of our kinds is found by: its name, or `namespace/name`.
+pub fn key_of(metadata: &ObjectMeta) -> String {
+    let name = metadata.name.as_deref().unwrap_or_default();
+    match &metadata.namespace {
+        Some(namespace) => format!("{namespace}/{name}"),
+        None => name.to_owned(),
+    }
+}
 
 impl<K: OwnKind> Stored<K> {
     /// Keeps what is needed of it.
@@ -75,8 +91,8 @@ impl<K: OwnKind> Stored<K> {
         object.managed_fields_mut().clear();
         Self {
             identity: Identity::of(object.meta()),
-            group: object.org().map(str::to_owned),
-            name: object.name_any(),
+            group: object.group().map(str::to_owned),
+            key: key_of(object.meta()),
             object: Arc::new(object),
         }
     }
@@ -85,7 +101,7 @@ impl<K: OwnKind> Stored<K> {
 impl<K> Row for Stored<K> {
     type Key = String;
     fn key(&self) -> String {
-        self.name.clone()
+        self.key.clone()
     }
     fn uid(&self) -> &str {
         &self.identity.uid
@@ -98,7 +114,7 @@ impl<K> Row for Stored<K> {
     }
 }
 
-/// The objects of one of our kinds, by name.
+/// The objects of one of our kinds, by [`key_of`]: the name, unless the kind is namespaced.
 pub struct Objects<K> {
     table: Table<Stored<K>>,
 }
@@ -122,7 +138,18 @@ impl<K: OwnKind> Objects<K> {
     }
     /// Those about an org, by name.
     pub fn of_org(&self, org: &str) -> Vec<Arc<K>> {
-        self.table.of(org).iter().map(|row| row.object.clone()).collect()
+        self.of(org)
+    }
+    /// Those in a namespace, by name; of a namespaced kind.
+    pub fn of_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
+        self.of(namespace)
+    }
+    fn of(&self, group: &str) -> Vec<Arc<K>> {
+        self.table
+            .of(group)
+            .iter()
+            .map(|row| row.object.clone())
+            .collect()
     }
     /// The names of all.
     pub fn names(&self) -> Vec<String> {
@@ -157,9 +184,9 @@ pub struct Malformed {
 
 impl Row for Malformed {
     type Key = Key;
-    /// Kind and name.
+    /// Kind, and [`key_of`].
     fn key(&self) -> Key {
-        (self.kind.clone(), self.metadata.name.clone().unwrap_or_default())
+        (self.kind.clone(), key_of(&self.metadata))
     }
     fn uid(&self) -> &str {
         self.metadata.uid.as_deref().unwrap_or_default()
@@ -185,6 +212,8 @@ pub struct Index {
     pub snapshots: Objects<OrgSnapshot>,
     /// OrgRestores; [`Objects::of_org`] finds those of an org.
     pub restores: Objects<OrgRestore>,
+    /// SupportAccesses; [`Objects::of_namespace`] finds those of a namespace.
+    pub support: Objects<SupportAccess>,
     /// Objects of our kinds that cannot be read, by kind and name.
     pub malformed: Table<Malformed>,
     /// Nodes; grouped by cloud region.

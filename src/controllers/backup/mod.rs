@@ -101,6 +101,7 @@ impl Driver for BackupDriver {
             | Change::Volume { .. }
             | Change::StorageClass(_)
             | Change::BackupFacts(_)
+            | Change::Support(_)
             | Change::Malformed { .. } => Vec::new(),
         }
     }

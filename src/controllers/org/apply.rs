@@ -11,12 +11,16 @@ use super::{
     validate::{Obstacle, Valid},
 };
 use crate::{
-    adapters::kube::apply::{Applied, ApplyError},
+    adapters::kube::{
+        apply::{Applied, ApplyError},
+        child::ChildFact,
+    },
     api::{conditions::reasons, region::RegionSpec},
     controllers::{Failure, context::Context},
+    domain::names,
     resources::{
         child::{ChildId, ChildKind, DesiredChild},
-        org::{Inputs, Surroundings, access, children},
+        org::{Inputs, Surroundings, access, children, namespace},
     },
 };
 
@@ -53,6 +57,7 @@ pub async fn apply(
         limits: &valid.fitted.limits,
         situation: &situation,
         surroundings: &surroundings,
+        support: observed.support.debug_groups.as_deref(),
     });
     let wanted: BTreeSet<ChildId> = stages.iter().flatten().map(|child| child.id.clone()).collect();
     let mut outcome = Outcome {
@@ -74,6 +79,26 @@ pub async fn apply(
             .map_err(|error| Failure::retry(error.to_string()))?;
     }
     Ok(outcome)
+}
+
+/// Keeps the namespace's word on who of support may debug true where nothing else can be worked on: who is out must not
+/// stay in because of it.
+pub async fn gate(ctx: &Context, observed: &Observed) -> Result<(), Failure> {
+    let wanted = observed.support.debug_groups.as_deref();
+    let told = |child: &Arc<ChildFact>| {
+        let told = child.annotations.get(names::ANNOTATION_SUPPORT_ACCESS);
+        told.map(String::as_str) == wanted
+    };
+    let namespaces = observed
+        .children
+        .iter()
+        .filter(|child| child.id.kind == ChildKind::Namespace);
+    for namespace in namespaces.filter(|child| !told(child)) {
+        let gate = namespace::gate(&namespace.id.name, wanted);
+        let ensured = ctx.cluster.ensure(&gate).await;
+        ensured.map_err(|error| Failure::retry(error.to_string()))?;
+    }
+    Ok(())
 }
 
 async fn apply_stage(
@@ -164,7 +189,7 @@ fn is_removable(id: &ChildId) -> bool {
 }
 
 /// The org's children that run or give access: what goes when the org goes.
-pub fn running(observed: &[Arc<crate::adapters::kube::child::ChildFact>]) -> Vec<Vec<ChildId>> {
+pub fn running(observed: &[Arc<ChildFact>]) -> Vec<Vec<ChildId>> {
     let of = |kinds: &[ChildKind]| {
         let present = observed.iter().filter(|child| kinds.contains(&child.id.kind));
         present.map(|child| child.id.clone()).collect()

@@ -12,7 +12,7 @@ use crate::{
         region::Region,
         trayorg::TrayOrg,
     },
-    controllers::{changes::Change, conditions::find, region::location},
+    controllers::{changes::Change, conditions::find, region::location, support::observe::home},
 };
 
 /// What orgs go by of a Region.
@@ -64,6 +64,11 @@ pub fn concerns(change: &Change, index: &Index) -> Vec<String> {
             .collect(),
         Change::Volume { namespace, .. } => index.org_of(namespace).into_iter().collect(),
         Change::Node { name, .. } => on_node(index, name),
+        // Its namespace says who may debug, its status who is in.
+        Change::Support(key) => {
+            let namespace = key.split_once('/').map_or("", |(namespace, _)| namespace);
+            home(index, namespace).map(|home| home.org).into_iter().collect()
+        }
         Change::BackupFacts(id) => named(index, |org| org_id(org).as_ref() == Some(id)),
         Change::Snapshot { .. }
         | Change::Mover { .. }

@@ -24,7 +24,10 @@ use crate::{
         conditions::{reasons, types},
         trayorg::TrayOrgStatus,
     },
-    controllers::conditions::find,
+    controllers::{
+        conditions::find,
+        support::observe::{Support, support_in},
+    },
     domain::names,
 };
 
@@ -34,7 +37,7 @@ mod deletion;
 mod evict;
 mod health;
 mod isolation;
-mod observe;
+pub mod observe;
 mod quota;
 mod residency;
 mod situation;
@@ -91,7 +94,8 @@ impl Driver for OrgDriver {
             self.evictions.forget(key);
             return Ok(Next::OnChange);
         };
-        let observed = observe(&ctx.index, &ctx.backup_facts, org);
+        let mut observed = observe(&ctx.index, &ctx.backup_facts, org);
+        observed.support = support_of(ctx, &observed, now);
         if observed.org.metadata.deletion_timestamp.is_some() {
             return deletion::finish(ctx, &observed).await;
         }
@@ -112,12 +116,22 @@ impl Driver for OrgDriver {
                 }
             }
             Err(obstacle) => {
+                apply::gate(ctx, &observed).await?;
                 let status = status::of_obstacle(&observed, &obstacle, now);
                 self.report(ctx, &observed, &status, now).await?;
                 Err(obstacle.into())
             }
         }
     }
+}
+
+/// Who of support is in the org, and who is meant to be.
+fn support_of(ctx: &Context, observed: &Observed, now: Timestamp) -> Support {
+    let Some(id) = observe::org_id(&observed.org) else {
+        return Support::default();
+    };
+    let namespace = names::org_namespace(&observed.org.name_any(), &id);
+    support_in(&ctx.index, &namespace, &ctx.settings.support_groups, now)
 }
 
 /// Makes the cluster agree, and says how the org fares.

@@ -18,7 +18,10 @@ use crate::{
         retention_policy::RetentionPolicy,
         trayorg::TrayOrg,
     },
-    controllers::backup_facts::{BackupFacts, OrgFacts},
+    controllers::{
+        backup_facts::{BackupFacts, OrgFacts},
+        support::observe::Support,
+    },
     domain::{identity, ids::OrgId, names},
 };
 
@@ -61,6 +64,8 @@ pub struct Observed {
     pub volumes: Vec<PlacedVolume>,
     /// What the backup controllers know of it.
     pub facts: OrgFacts,
+    /// Who of support is in it.
+    pub support: Support,
 }
 
 /// The org's id: the recorded one; else the one that the spec asks for; else its object's own UID, which is a UUID, is
@@ -97,6 +102,7 @@ pub fn observe(index: &Index, facts: &BackupFacts, org: Arc<TrayOrg>) -> Observe
         pods: pods(index, &name, namespace.as_deref()),
         volumes: volumes(index, namespace.as_deref()),
         facts: known,
+        support: Support::default(),
         org,
     }
 }

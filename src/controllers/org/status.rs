@@ -1,6 +1,7 @@
 //! The status of an org, from what was observed and done. Pure: the same facts give the same status to the last bit.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
 use crate::{
     api::{
         conditions::{reasons, types},
-        trayorg::{BackupStatus, PlacementStatus, TrayOrgStatus},
+        trayorg::{BackupStatus, MOST_SUPPORT_ENTRIES, PlacementStatus, SupportAccessEntry, TrayOrgStatus},
     },
     controllers::conditions::{ConditionFact, Conditions, Truth, is_true},
     resources::org::claim,
@@ -66,6 +67,7 @@ pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Ti
         (None, Some(_)) => {}
     }
     backups(&mut conditions, observed);
+    conditions.set(types::SUPPORT_ACCESS_ACTIVE, &support_access(observed));
     ready(&mut conditions, observed, valid, findings);
     TrayOrgStatus {
         observed_generation: observed.org.metadata.generation,
@@ -76,6 +78,7 @@ pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Ti
         backup: backup_status(observed),
         raised_workloads: valid.effective.raised.clone(),
         excluded_volumes: excluded_volumes(valid),
+        support_access: support_status(observed),
         conditions: conditions.build(),
     }
 }
@@ -107,10 +110,14 @@ pub fn of_obstacle(observed: &Observed, obstacle: &Obstacle, now: Timestamp) -> 
         conditions.set(types::PLACED, &fact);
     }
     backups(&mut conditions, observed);
+    if recorded.region.is_some() {
+        conditions.set(types::SUPPORT_ACCESS_ACTIVE, &support_access(observed));
+    }
     tell(&mut conditions, obstacle);
     TrayOrgStatus {
         observed_generation: observed.org.metadata.generation,
         backup: backup_status(observed),
+        support_access: support_status(observed),
         conditions: conditions.build(),
         ..recorded
     }
@@ -232,6 +239,36 @@ fn backup_status(observed: &Observed) -> Option<BackupStatus> {
         .as_ref()
         .map(|view| view.status.clone())
         .or_else(recorded)
+}
+
+/// Condition SupportAccessActive: who, until when.
+fn support_access(observed: &Observed) -> ConditionFact {
+    let who: Vec<String> = observed
+        .support
+        .bound
+        .iter()
+        .map(|grant| {
+            let (groups, role) = (grant.groups.join(", "), grant.role.as_str());
+            format!("{groups} may {role} until {} ({})", grant.until, grant.name)
+        })
+        .collect();
+    if who.is_empty() {
+        return ConditionFact::new(false, reasons::NO_SUPPORT_ACCESS, "nobody of support is let in");
+    }
+    ConditionFact::new(true, reasons::SUPPORT_GRANTED, who.join("; "))
+}
+
+/// Those that end first, where there are too many to list.
+fn support_status(observed: &Observed) -> Vec<SupportAccessEntry> {
+    let bound = observed.support.bound.iter().take(MOST_SUPPORT_ENTRIES);
+    bound
+        .map(|grant| SupportAccessEntry {
+            name: grant.name.clone(),
+            role: grant.role,
+            subjects: grant.groups.clone(),
+            until: Time(grant.until),
+        })
+        .collect()
 }
 
 fn excluded_volumes(valid: &Valid) -> Vec<String> {

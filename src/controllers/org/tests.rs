@@ -29,8 +29,9 @@ use crate::{
         backup_facts::{BackupFacts, BackupView},
         changes::{Change, Changes},
         conditions::{ConditionFact, Truth, find, is_true},
+        support::observe::{OpenGrant, Support},
     },
-    domain::residency::Residency,
+    domain::{residency::Residency, support::Role},
     resources::{child::ChildKind, org::fixtures},
 };
 
@@ -45,6 +46,7 @@ struct World {
     region: Value,
     policy: Value,
     others: Vec<Value>,
+    support: Support,
 }
 
 fn object(kind: &str, name: &str, spec: &Value) -> Value {
@@ -67,6 +69,7 @@ impl World {
             region,
             policy: object("RetentionPolicy", "standard", &json!({})),
             others: vec![],
+            support: Support::default(),
         }
     }
 
@@ -113,7 +116,10 @@ impl World {
         }
         let org: TrayOrg = read(&self.org);
         self.index.orgs.put(org);
-        observe(&self.index, &self.facts, self.index.orgs.get("acme").unwrap())
+        Observed {
+            support: self.support.clone(),
+            ..observe(&self.index, &self.facts, self.index.orgs.get("acme").unwrap())
+        }
     }
 
     fn valid(&self) -> Valid {
@@ -698,4 +704,28 @@ fn a_region_that_only_counts_its_orgs_is_no_news() {
         driver.concerns(&Change::Region("eu".into()), &world.index),
         ["acme"]
     );
+}
+
+#[test]
+fn p17_the_status_says_who_of_support_is_in_and_until_when() {
+    let mut world = World::placed();
+    let nobody = world.status(&fact(true, "AsSpecified"));
+    assert!(!is_true(&nobody.conditions, types::SUPPORT_ACCESS_ACTIVE));
+    assert!(nobody.support_access.is_empty());
+
+    let until: Timestamp = "2026-01-05T14:00:00Z".parse().unwrap();
+    let grant = |number: usize| OpenGrant {
+        name: format!("ticket-{number}"),
+        role: Role::Debug,
+        groups: vec!["support".to_owned()],
+        until,
+    };
+    world.support.bound = (0..60).map(grant).collect();
+    let status = world.status(&fact(true, "AsSpecified"));
+    let active = find(&status.conditions, types::SUPPORT_ACCESS_ACTIVE).unwrap();
+    assert_eq!(active.status, "True");
+    let told = "support may Debug until 2026-01-05T14:00:00Z (ticket-0)";
+    assert!(active.message.contains(told), "{}", active.message);
+    assert_eq!(status.support_access.len(), 50);
+    assert_eq!(status.support_access[0].until.0, until);
 }

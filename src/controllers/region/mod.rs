@@ -8,6 +8,7 @@
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod location;
+pub mod log_location;
 pub mod place;
 mod violations;
 
@@ -61,13 +62,17 @@ struct Verification {
     generation: Option<i64>,
     at: Timestamp,
     verdict: Verdict,
+    /// Of the log location; none where the spec names none.
+    logs: Option<Verdict>,
     /// Times in a row that it was not in order.
     failures: u32,
 }
 
 impl Verification {
     fn good(&self) -> bool {
-        matches!(&self.verdict, Verdict::Found(fact) if fact.status == Truth::True)
+        let is_good =
+            |verdict: &Verdict| matches!(verdict, Verdict::Found(fact) if fact.status == Truth::True);
+        is_good(&self.verdict) && self.logs.as_ref().is_none_or(is_good)
     }
 
     /// How long what was found holds.
@@ -141,7 +146,12 @@ impl Driver for RegionDriver {
             announce(ctx, &region, old, &status).await;
         }
         let pause = verification.left(&region, now).unwrap_or(PAUSES.0);
-        match &verification.verdict {
+        // Whichever is not in order is looked at again; the backup location is told first.
+        let amiss =
+            |verdict: &&Verdict| !matches!(verdict, Verdict::Found(fact) if fact.status == Truth::True);
+        let verdicts = [Some(&verification.verdict), verification.logs.as_ref()];
+        let worst = verdicts.into_iter().flatten().find(amiss);
+        match worst.unwrap_or(&verification.verdict) {
             Verdict::Unanswered(why) => Err(Failure::wait(reasons::RETRYING, why.clone(), pause)),
             Verdict::Found(fact) if fact.status != Truth::True => Err(Failure::wait(
                 reasons::BUCKET_NOT_SAFE,
@@ -168,13 +178,18 @@ impl RegionDriver {
             return before.clone();
         }
         // A service that hangs must not keep the rest of the status back.
-        let asking = location::verify(&region.spec, &*ctx.regions);
-        let verdict = tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| {
+        let silent = || {
             Verdict::Unanswered(format!(
                 "S3 and KMS did not answer within {} s",
                 PATIENCE.as_secs()
             ))
-        });
+        };
+        let (verdict, logs) = tokio::join!(
+            tokio::time::timeout(PATIENCE, location::verify(&region.spec, &*ctx.regions)),
+            tokio::time::timeout(PATIENCE, log_location::verify(&region.spec, &*ctx.regions)),
+        );
+        let verdict = verdict.unwrap_or_else(|_| silent());
+        let logs = logs.unwrap_or_else(|_| Some(silent()));
         let same_spec =
             before.filter(|b| b.uid == region.uid() && b.generation == region.metadata.generation);
         let mut verification = Verification {
@@ -182,6 +197,7 @@ impl RegionDriver {
             generation: region.metadata.generation,
             at: now,
             verdict,
+            logs,
             failures: same_spec.map_or(0, |before| before.failures),
         };
         verification.failures = if verification.good() {
@@ -246,16 +262,17 @@ fn status(
     let class = index
         .storage_classes
         .get(&(String::new(), spec.storage.storage_class_name.clone()));
-    let located = match &verification.verdict {
+    let fact = |verdict: &Verdict, type_: &str| match verdict {
         Verdict::Found(fact) => fact.clone(),
         Verdict::Unanswered(why) => {
             // What was found for this very spec stands.
-            let standing = find(recorded, types::BACKUP_LOCATION_VERIFIED)
+            let standing = find(recorded, type_)
                 .filter(|recorded| recorded.observed_generation == generation)
                 .map(ConditionFact::of);
             location::unanswered(standing, why)
         }
     };
+    let located = fact(&verification.verdict, types::BACKUP_LOCATION_VERIFIED);
     let available = nodes.available(spec);
     let storage = place::storage_fault(spec, class.as_deref());
 
@@ -265,6 +282,13 @@ fn status(
         .set(types::NODES_AVAILABLE, &available)
         .set(types::ZONES_AVAILABLE, &nodes.zones_available(spec))
         .set(types::BACKUP_LOCATION_VERIFIED, &located);
+    if let Some(logs) = &verification.logs {
+        // A record that cannot be written keeps no org from running.
+        conditions.set(
+            types::LOG_LOCATION_VERIFIED,
+            &fact(logs, types::LOG_LOCATION_VERIFIED),
+        );
+    }
     let name = region.name_any();
     let orgs = index.orgs.all();
     let placed: Vec<&TrayOrg> = orgs

@@ -100,6 +100,8 @@ pub struct Inputs<'a> {
     pub situation: &'a Situation,
     /// What the operator is told.
     pub surroundings: &'a Surroundings,
+    /// The groups of support that may debug at present, separated by commas.
+    pub support: Option<&'a str>,
 }
 
 /// An org's children by the order they have to be made in: the namespace; the operator's own access; what isolates;
@@ -126,7 +128,7 @@ pub fn children(inputs: &Inputs<'_>) -> Vec<Vec<DesiredChild>> {
         running.extend(service::disruption_budget(placement, workload));
     }
     vec![
-        vec![namespace::namespace(placement, region)],
+        vec![namespace::namespace(placement, region, inputs.support)],
         access::role_bindings(placement, &org.owners),
         isolation,
         claims.collect(),
@@ -152,6 +154,7 @@ mod tests {
             limits: &quota::limits(&org, &region),
             situation: &Situation::default(),
             surroundings: &fixtures::surroundings(),
+            support: None,
         })
     }
 

@@ -13,8 +13,8 @@ use crate::{
 /// Level of PodSecurity that every pod of an org has to keep.
 const POD_SECURITY: &str = "restricted";
 
-/// The org's namespace.
-pub fn namespace(placement: &Placement, region: &RegionSpec) -> DesiredChild {
+/// The org's namespace. `support` are the groups of support that may debug at present: the exec gate goes by them.
+pub fn namespace(placement: &Placement, region: &RegionSpec, support: Option<&str>) -> DesiredChild {
     let mut labels = pinned_labels(placement);
     labels.insert(
         names::LABEL_STORAGE_CLASS.into(),
@@ -29,14 +29,20 @@ pub fn namespace(placement: &Placement, region: &RegionSpec) -> DesiredChild {
     }
     // Its org is back.
     labels.insert(names::LABEL_RETAINED.into(), Value::Null);
-    child(placement, &labels)
+    child(placement, &labels, support)
 }
 
 /// The namespace of an org that is gone: everything in it stays, and says so.
 pub fn retained(placement: &Placement) -> DesiredChild {
     let mut labels = pinned_labels(placement);
     labels.insert(names::LABEL_RETAINED.into(), "true".into());
-    child(placement, &labels)
+    child(placement, &labels, None)
+}
+
+/// Only who of support may debug, of a namespace that is otherwise left as it is.
+pub fn gate(namespace: &str, support: Option<&str>) -> DesiredChild {
+    let body = json!({"metadata": {"annotations": {names::ANNOTATION_SUPPORT_ACCESS: support}}});
+    DesiredChild::new(ChildKind::Namespace, "", namespace, body)
 }
 
 fn pinned_labels(placement: &Placement) -> Map<String, Value> {
@@ -51,8 +57,9 @@ fn pinned_labels(placement: &Placement) -> Map<String, Value> {
     labels
 }
 
-fn child(placement: &Placement, labels: &Map<String, Value>) -> DesiredChild {
-    let body = json!({"metadata": {"labels": labels}});
+fn child(placement: &Placement, labels: &Map<String, Value>, support: Option<&str>) -> DesiredChild {
+    let annotations = json!({names::ANNOTATION_SUPPORT_ACCESS: support});
+    let body = json!({"metadata": {"labels": labels, "annotations": annotations}});
     DesiredChild::new(ChildKind::Namespace, "", placement.namespace.clone(), body)
 }
 
@@ -63,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_namespace_says_whose_it_is_where_it_is_and_what_its_pods_may() {
-        let child = namespace(&fixtures::placement(), &fixtures::region());
+        let child = namespace(&fixtures::placement(), &fixtures::region(), Some("support"));
         assert_eq!(child.id.name, "org-acme-7c9e6679");
         let labels = &child.body["metadata"]["labels"];
         for (label, want) in [
@@ -82,6 +89,8 @@ mod tests {
             labels[names::LABEL_RETAINED].is_null(),
             "an org that is back is not retained"
         );
+        let annotations = &child.body["metadata"]["annotations"];
+        assert_eq!(annotations[names::ANNOTATION_SUPPORT_ACCESS], "support");
     }
 
     #[test]
@@ -89,6 +98,7 @@ mod tests {
         let child = retained(&fixtures::placement());
         let labels = &child.body["metadata"]["labels"];
         assert_eq!(labels[names::LABEL_RETAINED], "true");
+        assert!(child.body["metadata"]["annotations"][names::ANNOTATION_SUPPORT_ACCESS].is_null());
         assert_eq!(labels[names::LABEL_REGION], "eu-west-1");
         assert_eq!(
             labels[names::LABEL_ORG_ID],
