@@ -34,6 +34,9 @@ pub struct RunArgs {
     /// File of the token that the operator's own AWS role is assumed with; sessions of movers are assumed with it too.
     #[arg(long, env = "AWS_WEB_IDENTITY_TOKEN_FILE")]
     pub web_identity_token: Option<PathBuf>,
+    /// Orgs have webhook hosts: routes of the Gateway API lead to them, and to the responder (`tray-operator respond`).
+    #[arg(long, env = "TRAY_WEBHOOKS", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub webhooks: bool,
     /// Where /livez, /readyz and /metrics are served.
     #[arg(long, env = "TRAY_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
@@ -44,6 +47,20 @@ pub struct RunArgs {
 
 fn unique_identity() -> String {
     format!("tray-operator-{}", uuid::Uuid::new_v4())
+}
+
+/// Flags of `tray-operator respond`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RespondArgs {
+    /// What to log: a level, or directives such as `tray_operator=debug`.
+    #[arg(long, env = "TRAY_LOG", default_value = "info")]
+    pub log: String,
+    /// Where every request is answered 403.
+    #[arg(long, env = "TRAY_FORBIDDEN", default_value = "0.0.0.0:8403")]
+    pub forbidden: SocketAddr,
+    /// Where every request is answered 503.
+    #[arg(long, env = "TRAY_SUSPENDED", default_value = "0.0.0.0:8503")]
+    pub suspended: SocketAddr,
 }
 
 /// Flags of `tray-operator mover run`. All else is in the mover's Secret.
@@ -99,6 +116,8 @@ pub struct Settings {
     pub mover_image_pull_policy: Option<String>,
     /// PEM certificates to trust besides the system's.
     pub ca_bundle: Option<Arc<[u8]>>,
+    /// Orgs have webhook hosts.
+    pub webhooks: bool,
 }
 
 impl TryFrom<&RunArgs> for Settings {
@@ -126,6 +145,7 @@ impl TryFrom<&RunArgs> for Settings {
             mover_image: args.mover_image.clone(),
             mover_image_pull_policy: args.mover_image_pull_policy.clone(),
             ca_bundle,
+            webhooks: args.webhooks,
         })
     }
 }

@@ -378,8 +378,13 @@ const EVERYBODY: &[Cell] = &[
     ("other-web", "db", 5432, false),
     ("other-web", "web", 443, false),
     ("web", "other-mover", 443, false),
-    // Whoever is not of the org does not come in: routes open the gateway one by one.
-    ("gateway", "web", 8080, false),
+    // The gateway's namespace comes in to the one port that takes webhooks, and whoever else is not of the org to none.
+    ("gateway", "web", 8080, true),
+    ("gateway", "web", 443, false),
+    ("gateway", "db", 5432, false),
+    ("gateway", "db", 8080, false),
+    ("gateway", "mover", 8080, false),
+    ("operator", "web", 8080, false),
     ("kube-system", "web", 8080, false),
     ("operator", "db", 5432, false),
     ("internet", "web", 8080, false),
@@ -523,6 +528,7 @@ async fn p4_nobody_reaches_an_org_and_it_reaches_only_what_it_may() {
         "tray-egress",
         "tray-mover-backup",
         "tray-mover-objects",
+        "tray-webhook",
     ] {
         let without: Vec<Value> = policies
             .iter()

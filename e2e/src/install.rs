@@ -19,6 +19,11 @@ const RELEASE: &str = "tray-operator";
 
 /// Builds the operator, loads its image on every node and installs or upgrades the chart.
 pub fn install(cluster: &Cluster, progress: Progress) -> Result<()> {
+    install_with(cluster, &[], progress)
+}
+
+/// The same, with more arguments of Helm: values.
+pub fn install_with(cluster: &Cluster, values: &[&str], progress: Progress) -> Result<()> {
     progress.step("building the operator");
     let binary = build("tray-operator")?;
     progress.step("loading its image on every node");
@@ -51,6 +56,7 @@ pub fn install(cluster: &Cluster, progress: Progress) -> Result<()> {
             aws::authority(cluster.dir()).display()
         ))
         .arg(format!("--set-string=podAnnotations.image-archive={digest}"))
+        .args(values)
         .run()?;
     progress.step("the operator is installed");
     Ok(())

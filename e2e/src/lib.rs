@@ -14,6 +14,7 @@ pub mod error;
 pub mod examples;
 pub mod faults;
 pub mod files;
+pub mod gateway;
 pub mod host;
 pub mod image;
 pub mod inside;

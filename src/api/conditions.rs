@@ -18,6 +18,9 @@ pub mod types {
     /// Region: S3 itself says that the backup bucket is what the spec says.
     pub const BACKUP_LOCATION_VERIFIED: &str = "BackupLocationVerified";
 
+    /// Region: the cluster has what `spec.ingress` needs. Absent where that is not set.
+    pub const INGRESS_AVAILABLE: &str = "IngressAvailable";
+
     /// TrayOrg: it has a namespace in its pinned region.
     pub const PLACED: &str = "Placed";
     /// TrayOrg: every pod and volume is in the pinned region, backups are where its Region says. False makes Ready false.
@@ -36,6 +39,8 @@ pub mod types {
     pub const RPO_MET: &str = "RpoMet";
     /// TrayOrg: a volume that once held data is gone or was replaced. Absent otherwise.
     pub const DATA_LOST: &str = "DataLost";
+    /// TrayOrg: its webhook host leads to its workload. Absent where no workload has `webhook`.
+    pub const WEBHOOK_READY: &str = "WebhookReady";
 
     /// TrayOrg: support is let in; the message says who, for what and until when.
     pub const SUPPORT_ACCESS_ACTIVE: &str = "SupportAccessActive";
@@ -120,6 +125,8 @@ pub mod reasons {
     pub const WORKLOAD_NAME_TAKEN: &str = "WorkloadNameTaken";
     /// An override names no workload of the region.
     pub const OVERRIDE_UNKNOWN: &str = "OverrideUnknown";
+    /// Two workloads of the org have `webhook`.
+    pub const WEBHOOK_NOT_UNIQUE: &str = "WebhookNotUnique";
     /// Another cluster claimed the org's ledger.
     pub const CLAIM_LOST: &str = "ClaimLost";
     /// The stored object cannot be read by this version.
@@ -167,6 +174,19 @@ pub mod reasons {
     pub const NOT_ACKNOWLEDGED: &str = "NotAcknowledged";
     /// A claim that held data is gone or was replaced.
     pub const VOLUME_REPLACED: &str = "VolumeReplaced";
+
+    /// A workload has `webhook`, and the Region has no `ingress`.
+    pub const INGRESS_MISSING: &str = "IngressMissing";
+    /// The operator was installed without webhooks.
+    pub const WEBHOOKS_DISABLED: &str = "WebhooksDisabled";
+    /// The cluster does not serve the kinds of the Gateway API that webhooks need.
+    pub const GATEWAY_API_MISSING: &str = "GatewayApiMissing";
+    /// The Gateway has not answered for the route yet.
+    pub const ROUTE_PENDING: &str = "RoutePending";
+    /// The Gateway takes the route.
+    pub const ROUTE_ACCEPTED: &str = "RouteAccepted";
+    /// The Gateway does not take the route, or not all of it.
+    pub const ROUTE_REFUSED: &str = "RouteRefused";
 
     /// No run has been committed yet.
     pub const NO_SNAPSHOT_YET: &str = "NoSnapshotYet";

@@ -67,6 +67,10 @@ use crate::domain::{cloud_regions::Jurisdiction, stage::Stage};
     .message("spec.logLocation.bucket must be another bucket than spec.backup.bucket, which lies in another region: name one in spec.cloudRegion").field_path(".logLocation.bucket"))]
 #[x_kube(validation = Rule::new("self.stage != 'Production' || has(self.backup.moverRoleArn)")
     .message("spec.backup.moverRoleArn is required where spec.stage is Production: movers assume it, cut down to one part each"))]
+#[x_kube(validation = Rule::new("!has(self.workloads) || self.workloads.filter(w, has(w.webhook)).size() <= 1")
+    .message("at most one of spec.workloads may have webhook: an org has one webhook host").field_path(".workloads"))]
+#[x_kube(validation = Rule::new("has(self.ingress) || !has(self.workloads) || !self.workloads.exists(w, has(w.webhook))")
+    .message("a workload with webhook needs spec.ingress: name domain and gatewayRef there, or remove webhook").field_path(".workloads"))]
 pub struct RegionSpec {
     /// Under whose law data has to stay: US, EU or APAC. Never changes.
     pub jurisdiction: Jurisdiction,
@@ -99,6 +103,9 @@ pub struct RegionSpec {
     /// Where access records go: who of support was let into an org, and when. Without it there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_location: Option<LogLocation>,
+    /// Where webhooks come in. Unset = no org here has a webhook host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<Ingress>,
     /// What a plan gives in this region; a plan that is not named has built-in values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -212,6 +219,37 @@ pub struct Endpoints {
     pub sts: String,
 }
 
+/// Where webhooks come in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ingress {
+    /// An org's host is `<orgId>.<domain>`. DNS and the Gateway's certificate have to cover `*.<domain>`.
+    #[schemars(
+        length(min = 1, max = 200),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+$")
+    )]
+    pub domain: String,
+    /// Gateway of the Gateway API that they come in through; its pods run in its own namespace.
+    pub gateway_ref: GatewayRef,
+}
+
+/// Names a Gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct GatewayRef {
+    /// Name of the Gateway.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    pub name: String,
+    /// Its namespace.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    pub namespace: String,
+}
+
 /// What a plan gives in a region.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -247,7 +285,7 @@ pub struct RegionStatus {
     /// Ready nodes by zone.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub zones: BTreeMap<String, i32>,
-    /// Ready, NodesAvailable, ZonesAvailable, BackupLocationVerified, LogLocationVerified (with logLocation); Reconciling and Stalled while true.
+    /// Ready, NodesAvailable, ZonesAvailable, BackupLocationVerified, LogLocationVerified (with logLocation), IngressAvailable (with ingress); Reconciling and Stalled while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 20))]

@@ -86,6 +86,8 @@ pub const INTERNAL_CIDRS: &[&str] = &[
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.overrides) || !has(self.workloads) || self.overrides.all(o, !self.workloads.exists(w, w.name == o.name))")
     .message("spec.overrides is for workloads of the region: change a workload of the org in spec.workloads itself").field_path(".overrides"))]
+#[x_kube(validation = Rule::new("!has(self.workloads) || self.workloads.filter(w, has(w.webhook)).size() <= 1")
+    .message("at most one of spec.workloads may have webhook: an org has one webhook host").field_path(".workloads"))]
 pub struct TrayOrgSpec {
     /// UUID, lower case. Put it into Git, so that the org finds its data again; generated into the status unless set. Never changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -306,6 +308,10 @@ pub struct TrayOrgStatus {
     /// Where the org's pods run, counted; absent while none does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<PlacementStatus>,
+    /// Host of the org's webhooks: `https://<webhookHost>/…`. Set where one of its workloads has `webhook`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub webhook_host: Option<String>,
     /// The org's snapshots, as the ledger has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupStatus>,
@@ -322,7 +328,7 @@ pub struct TrayOrgStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[schemars(length(max = MOST_SUPPORT_ENTRIES))]
     pub support_access: Vec<SupportAccessEntry>,
-    /// Ready, Placed, ResidencyCompliant, WorkloadsAvailable, ZonesSpread, IsolationEnforced, QuotaSatisfied, BackupHealthy, RpoMet, SupportAccessActive; Reconciling, Stalled and DataLost while true.
+    /// Ready, Placed, ResidencyCompliant, WorkloadsAvailable, ZonesSpread, IsolationEnforced, QuotaSatisfied, BackupHealthy, RpoMet, SupportAccessActive, WebhookReady (with a webhook host); Reconciling, Stalled and DataLost while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 20))]

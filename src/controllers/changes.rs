@@ -43,6 +43,8 @@ pub enum Change {
     Node { name: String, regions: Vec<String> },
     /// A StorageClass.
     StorageClass(String),
+    /// The cluster serves what webhooks need of the Gateway API, or does so no more.
+    GatewayApi,
     /// An object of one of our kinds cannot be read, or can be read again.
     Malformed { kind: String, name: String },
     /// What the backup controllers know of an org.

@@ -35,6 +35,18 @@ pub enum Next {
     After(Duration),
 }
 
+impl Next {
+    /// The same, but after `delay` at the latest.
+    #[must_use]
+    pub fn or_sooner(self, delay: Option<Duration>) -> Self {
+        match (self, delay) {
+            (next, None) => next,
+            (Self::OnChange, Some(delay)) => Self::After(delay),
+            (Self::After(after), Some(delay)) => Self::After(after.min(delay)),
+        }
+    }
+}
+
 /// What one controller does.
 #[async_trait::async_trait]
 pub trait Driver: Send + Sync + 'static {

@@ -14,16 +14,17 @@ use kube::{
     core::{DeserializeGuard, error_boundary::InvalidObject},
 };
 use tokio::task::JoinSet;
+use tracing::info;
 
 use super::{changes::Change, context::Context};
 use crate::{
     adapters::kube::{
-        apply::api_resource,
         child::ChildFact,
         facts::{JobFact, Key, NodeFact, PodFact, StorageClassFact, VolumeFact},
         index::{Malformed, OwnKind, key_of},
+        served::follow_crd,
         table::{Put, Row, Table},
-        watch::{Watched, follow},
+        watch::{Watched, follow, follow_children},
     },
     api::{
         backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, region::Region,
@@ -63,15 +64,13 @@ pub fn start(ctx: &Arc<Context>, readiness: &Arc<Readiness>) -> JoinSet<()> {
     facts::<VolumeFact>(&mut watches, ctx, readiness, "");
     let movers = format!("{}={}", names::LABEL_COMPONENT, names::COMPONENT_MOVER);
     facts::<JobFact>(&mut watches, ctx, readiness, &movers);
-    let ours = format!("{}={}", names::LABEL_MANAGED_BY, names::OPERATOR);
     for kind in ChildKind::ALL {
-        let watched = Children {
-            kind,
-            ctx: ctx.clone(),
-            sync: Sync::new(readiness, kind.plural()),
-        };
-        let (client, ours) = (ctx.client.clone(), ours.clone());
-        watches.spawn(async move { follow(client, api_resource(kind), &ours, watched).await });
+        if !kind.is_optional() {
+            let sync = Sync::new(readiness, kind.plural());
+            watches.spawn(children(ctx.clone(), kind, sync));
+        } else if ctx.settings.webhooks {
+            watches.spawn(optional(ctx.clone(), kind, readiness.clone()));
+        }
     }
     watches
 }
@@ -89,6 +88,13 @@ impl Sync {
         Self {
             readiness: readiness.clone(),
             name,
+        }
+    }
+    /// Of a watch that begins later: nobody waits for it.
+    fn late(readiness: &Arc<Readiness>, name: impl Into<String>) -> Self {
+        Self {
+            readiness: readiness.clone(),
+            name: name.into(),
         }
     }
     fn done(&self) {
@@ -373,6 +379,52 @@ impl Children {
     }
 }
 
+/// Follows the children of one kind, for ever.
+async fn children(ctx: Arc<Context>, kind: ChildKind, sync: Sync) {
+    let ours = format!("{}={}", names::LABEL_MANAGED_BY, names::OPERATOR);
+    let client = ctx.client.clone();
+    follow_children(client, kind, &ours, Children { kind, ctx, sync }).await;
+}
+
+/// Follows the children of a kind while the cluster serves it. At a start everything is known only when it is known
+/// whether it does, and if so, which there are.
+async fn optional(ctx: Arc<Context>, kind: ChildKind, readiness: Arc<Readiness>) {
+    let crd = kind.crd();
+    let first = Sync::new(&readiness, &crd);
+    // Dropping it ends what runs in it.
+    let mut running: Option<JoinSet<()>> = None;
+    let client = ctx.client.clone();
+    let tell = |is_served: bool| {
+        if is_served && running.is_none() {
+            let sync = if readiness.missing().contains(&crd) {
+                Sync::new(&readiness, kind.plural())
+            } else {
+                Sync::late(&readiness, kind.plural())
+            };
+            info!(%kind, "is served");
+            running
+                .insert(JoinSet::new())
+                .spawn(children(ctx.clone(), kind, sync));
+        } else if !is_served && running.take().is_some() {
+            info!(%kind, "is served no more");
+            let (children, known) = (&ctx.index.children, ctx.index.children.keys());
+            for id in known.iter().filter(|id| id.kind == kind) {
+                children.remove(id, None);
+            }
+            serve(&ctx, kind, false);
+        }
+        first.done();
+    };
+    follow_crd(client, &crd, kind.group_version().1, tell).await;
+}
+
+/// Takes down whether an optional kind is served.
+fn serve(ctx: &Context, kind: ChildKind, is_served: bool) {
+    if ctx.index.set_served(kind, is_served) {
+        ctx.changes.publish(&Change::GatewayApi);
+    }
+}
+
 impl Watched for Children {
     type Object = DynamicObject;
     type Key = ChildId;
@@ -411,6 +463,9 @@ impl Watched for Children {
     }
 
     fn synced(&self) {
+        if self.kind.is_optional() {
+            serve(&self.ctx, self.kind, true);
+        }
         self.sync.done();
     }
 }

@@ -29,3 +29,4 @@ pub mod stage;
 pub mod support;
 pub mod view;
 pub mod volume_facts;
+pub mod webhook_tokens;

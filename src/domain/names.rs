@@ -48,6 +48,12 @@ pub const ANNOTATION_SUPPORT_ACCESS: &str = "platform.tray.ai/support-access";
 pub const ANNOTATION_ACCEPT_RUN: &str = "platform.tray.ai/accept-run";
 /// On a TrayOrg: a person accepts the loss of the volume (claim name) that the value names.
 pub const ANNOTATION_ACCEPT_DATA_LOSS: &str = "platform.tray.ai/accept-data-loss";
+/// On a TrayOrg: any new value has the org's webhook token replaced; the old one is good for another day.
+pub const ANNOTATION_ROTATE_WEBHOOK_TOKEN: &str = "platform.tray.ai/rotate-webhook-token";
+/// On the Secret of the webhook token: the value of [`ANNOTATION_ROTATE_WEBHOOK_TOKEN`] that it was last replaced for.
+pub const ANNOTATION_ROTATION: &str = "platform.tray.ai/rotation";
+/// On the Secret of the webhook token: until when the previous token is good, RFC 3339.
+pub const ANNOTATION_PREVIOUS_UNTIL: &str = "platform.tray.ai/previous-until";
 /// On mover Jobs: the consistency point of their part, RFC 3339.
 pub const ANNOTATION_CONSISTENCY_POINT: &str = "platform.tray.ai/consistency-point";
 
@@ -55,6 +61,8 @@ pub const ANNOTATION_CONSISTENCY_POINT: &str = "platform.tray.ai/consistency-poi
 pub const FINALIZER_ORG: &str = "platform.tray.ai/org";
 /// Finalizer of a SupportAccess: support is out, and its removal is in the access record.
 pub const FINALIZER_SUPPORT: &str = "platform.tray.ai/support-access";
+/// Label of namespaces that Kubernetes itself defines: their name.
+pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// Label of nodes that Kubernetes itself defines.
 pub const NODE_REGION: &str = "topology.kubernetes.io/region";
 /// Label of nodes that Kubernetes itself defines.
@@ -69,6 +77,17 @@ pub const WORKLOAD_SERVICE_ACCOUNT: &str = "tray-workload";
 pub const MOVER_SERVICE_ACCOUNT: &str = "tray-mover";
 /// PriorityClass that only the operator's Jobs may use; pods of it are outside the org's pod quota.
 pub const MOVER_PRIORITY_CLASS: &str = "tray-mover";
+
+/// HTTPRoute of an org's webhook host, and the NetworkPolicy that lets the Gateway in.
+pub const WEBHOOK: &str = "tray-webhook";
+/// Secret of an org's webhook token.
+pub const WEBHOOK_TOKEN_SECRET: &str = "tray-webhook-token";
+/// Service (in the chart, in [`SYSTEM_NAMESPACE`]) that answers calls which do not reach an org.
+pub const RESPONDER: &str = "tray-responder";
+/// Its port that answers 403.
+pub const RESPONDER_FORBIDDEN_PORT: u16 = 8403;
+/// Its port that answers 503.
+pub const RESPONDER_SUSPENDED_PORT: u16 = 8503;
 
 /// ClusterRole (in the chart) of an org's owners with role Admin.
 pub const CLUSTER_ROLE_ORG_ADMIN: &str = "tray-org-admin";
@@ -98,6 +117,11 @@ pub fn org_namespace(org_name: &str, org_id: &super::ids::OrgId) -> String {
 /// Whether a namespace may be an org's, by its name: what others name so costs a little memory, nothing else.
 pub fn may_be_of_an_org(namespace: &str) -> bool {
     namespace.starts_with(ORG_NAMESPACE_PREFIX)
+}
+
+/// Host of an org's webhooks. Whoever has the orgId has the host: it stays reserved as long as the orgId does.
+pub fn webhook_host(org_id: &super::ids::OrgId, domain: &str) -> String {
+    format!("{org_id}.{domain}")
 }
 
 /// Name of the claim that a StatefulSet with one volume expects for its first replica: `data-<workload>-<ordinal>`.

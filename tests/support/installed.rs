@@ -53,7 +53,7 @@ pub async fn install(client: &Client) {
     }
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tray-system"}});
     api_server::apply(client, &namespace).await;
-    for object in chart::render(&[SUPPORT_GROUPS]).unwrap() {
+    for object in chart::render(&[SUPPORT_GROUPS, "--set=webhooks.enabled=true"]).unwrap() {
         if !matches!(
             object["kind"].as_str(),
             Some("Deployment" | "CustomResourceDefinition")
@@ -121,6 +121,7 @@ pub async fn context(server: &ApiServer, clock: Arc<dyn Clock>, regions: Arc<Mem
             mover_image: "operator:test".into(),
             mover_image_pull_policy: None,
             ca_bundle: None,
+            webhooks: true,
         },
         changes,
         metrics,

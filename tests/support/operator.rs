@@ -93,6 +93,7 @@ impl Operator {
                 mover_image: "tray.example/operator:dev".to_owned(),
                 mover_image_pull_policy: None,
                 ca_bundle: None,
+                webhooks: true,
             },
             cluster_uid: "cluster".to_owned(),
             changes,

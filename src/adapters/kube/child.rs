@@ -52,6 +52,8 @@ pub enum Observed {
     Claim(ClaimFact),
     /// Of a quota: the limits that Kubernetes has counted.
     Quota(Vec<QuotaUse>),
+    /// Of an HTTPRoute.
+    Route(RouteFact),
 }
 
 impl Observed {
@@ -67,6 +69,14 @@ impl Observed {
     pub fn claim(&self) -> Option<&ClaimFact> {
         match self {
             Self::Claim(fact) => Some(fact),
+            _ => None,
+        }
+    }
+
+    /// What is said of an HTTPRoute.
+    pub fn route(&self) -> Option<&RouteFact> {
+        match self {
+            Self::Route(fact) => Some(fact),
             _ => None,
         }
     }
@@ -108,6 +118,17 @@ pub struct ClaimFact {
     pub phase: String,
     /// PersistentVolume it is bound to.
     pub volume: Option<String>,
+}
+
+/// What its Gateway says of an HTTPRoute, in its newest generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteFact {
+    /// Nothing yet.
+    Pending,
+    /// It takes all of it.
+    Accepted,
+    /// It does not take it, or cannot follow it. In the Gateway's words.
+    Refused(String),
 }
 
 impl Row for ChildFact {
@@ -221,7 +242,41 @@ fn observed(kind: ChildKind, metadata: &ObjectMeta, data: &Value) -> Observed {
             });
             Observed::Quota(counted.collect())
         }
+        ChildKind::HttpRoute => Observed::Route(route(spec, status, metadata.generation.unwrap_or_default())),
         _ => Observed::Nothing,
+    }
+}
+
+/// A route is taken when its Gateway says both: that it takes it, and that it finds what it leads to.
+fn route(spec: &Value, status: &Value, generation: i64) -> RouteFact {
+    let gateway = &spec["parentRefs"][0];
+    let ours = |parent: &&Value| {
+        let of = &parent["parentRef"];
+        of["name"] == gateway["name"] && of["namespace"] == gateway["namespace"]
+    };
+    let parents = status["parents"].as_array().into_iter().flatten();
+    let said: Vec<&Value> = parents
+        .filter(ours)
+        .filter_map(|parent| parent["conditions"].as_array())
+        .flatten()
+        .filter(|c| c["observedGeneration"].as_i64().unwrap_or(generation) >= generation)
+        .collect();
+    let of = |type_: &str| said.iter().find(|c| c["type"] == type_);
+    let mut pending = false;
+    for type_ in ["Accepted", "ResolvedRefs"] {
+        match of(type_) {
+            Some(condition) if condition["status"] == "True" => {}
+            Some(condition) if condition["status"] == "False" => {
+                let word = |field: &str| condition[field].as_str().unwrap_or_default();
+                return RouteFact::Refused(format!("{}: {}", word("reason"), word("message")));
+            }
+            _ => pending = true,
+        }
+    }
+    if pending {
+        RouteFact::Pending
+    } else {
+        RouteFact::Accepted
     }
 }
 
@@ -281,6 +336,51 @@ mod tests {
         let wanted = vec![of("requests.cpu", "16", "1500m"), of("pods", "200", "7")];
         let fact = ChildFact::of(ChildKind::ResourceQuota, &object);
         assert_eq!(fact.observed, Observed::Quota(wanted));
+    }
+
+    #[test]
+    fn p21_a_route_is_accepted_when_its_gateway_takes_it_and_finds_where_it_leads() {
+        let parent = |name: &str, conditions: Value| json!({"parentRef": {"name": name, "namespace": "edge"}, "controllerName": "c", "conditions": conditions});
+        let said = |type_: &str, status: &str, generation: i64| json!({"type": type_, "status": status, "reason": "Why", "message": "because", "observedGeneration": generation});
+        let all = json!([said("Accepted", "True", 2), said("ResolvedRefs", "True", 2)]);
+        for (parents, want, why) in [
+            (json!([]), RouteFact::Pending, "nobody has answered"),
+            (json!([parent("ours", all.clone())]), RouteFact::Accepted, "both"),
+            (
+                json!([parent("former", all)]),
+                RouteFact::Pending,
+                "another Gateway's answer",
+            ),
+            (
+                json!([parent(
+                    "ours",
+                    json!([said("Accepted", "True", 1), said("ResolvedRefs", "True", 1)])
+                )]),
+                RouteFact::Pending,
+                "the answer to an older route",
+            ),
+            (
+                json!([parent("ours", json!([said("Accepted", "True", 2)]))]),
+                RouteFact::Pending,
+                "half an answer",
+            ),
+            (
+                json!([parent(
+                    "ours",
+                    json!([said("Accepted", "True", 2), said("ResolvedRefs", "False", 2)])
+                )]),
+                RouteFact::Refused("Why: because".into()),
+                "it leads nowhere",
+            ),
+        ] {
+            let object: DynamicObject = serde_json::from_value(json!({
+                "metadata": {"name": "r", "namespace": "n", "generation": 2},
+                "spec": {"parentRefs": [{"name": "ours", "namespace": "edge"}]}, "status": {"parents": parents},
+            }))
+            .unwrap();
+            let fact = ChildFact::of(ChildKind::HttpRoute, &object);
+            assert_eq!(fact.observed.route(), Some(&want), "{why}");
+        }
     }
 
     #[test]

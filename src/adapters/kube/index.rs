@@ -1,7 +1,11 @@
 //! Everything the operator knows of the cluster without asking: filled by the watches and by the answers to its own
 //! writes.
 
-use std::{fmt::Debug, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt::Debug,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use kube::{Api, Client, Resource, ResourceExt, api::ObjectMeta};
 use serde::{Serialize, de::DeserializeOwned};
@@ -228,6 +232,8 @@ pub struct Index {
     pub jobs: Table<JobFact>,
     /// Children; grouped by org.
     pub children: Table<ChildFact>,
+    /// Optional kinds of children that are served, and all of whose children are known.
+    served: RwLock<BTreeSet<ChildKind>>,
 }
 
 impl Index {
@@ -247,6 +253,22 @@ impl Index {
             name: namespace.to_owned(),
         };
         self.children.get(&id)?.group().map(str::to_owned)
+    }
+    /// Whether the cluster serves what webhooks need of the Gateway API.
+    pub fn has_gateway_api(&self) -> bool {
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
+        [ChildKind::HttpRoute, ChildKind::ReferenceGrant]
+            .iter()
+            .all(|kind| served.contains(kind))
+    }
+    /// Remembers whether an optional kind is served. Returns whether that is news.
+    pub fn set_served(&self, kind: ChildKind, is_served: bool) -> bool {
+        let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
+        if is_served {
+            served.insert(kind)
+        } else {
+            served.remove(&kind)
+        }
     }
     /// Takes in what the API server said of a child. Returns whether anything changed that anybody asks for.
     pub fn observe_child(&self, fact: ChildFact) -> bool {

@@ -15,6 +15,8 @@ pub mod own_objects;
 pub mod pods;
 pub mod release;
 pub mod repository_lock;
+pub mod served;
 pub mod status;
 pub mod table;
 pub mod watch;
+pub mod webhook_secret;

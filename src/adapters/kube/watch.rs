@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fmt::Debug};
 use futures::StreamExt;
 use kube::{
     Api, Client, Resource,
+    api::DynamicObject,
     runtime::{
         WatchStreamExt,
         watcher::{self, Event, watcher},
@@ -12,6 +13,9 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use tracing::warn;
+
+use super::apply::api_resource;
+use crate::resources::child::ChildKind;
 
 /// What is done with what a watch shows.
 pub trait Watched: Send + Sync + 'static {
@@ -39,7 +43,25 @@ pub async fn follow<W: Watched>(
     labels: &str,
     watched: W,
 ) {
-    let api: Api<W::Object> = Api::all_with(client, &kind);
+    follow_all_of(Api::all_with(client, &kind), labels, watched).await;
+}
+
+/// The same for those of one kind of children, which may all be in one namespace.
+pub async fn follow_children<W: Watched<Object = DynamicObject>>(
+    client: Client,
+    kind: ChildKind,
+    labels: &str,
+    watched: W,
+) {
+    let resource = api_resource(kind);
+    let api = match kind.home() {
+        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+        None => Api::all_with(client, &resource),
+    };
+    follow_all_of(api, labels, watched).await;
+}
+
+async fn follow_all_of<W: Watched>(api: Api<W::Object>, labels: &str, watched: W) {
     let mut config = watcher::Config::default();
     if !labels.is_empty() {
         config = config.labels(labels);

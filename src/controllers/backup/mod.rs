@@ -102,6 +102,7 @@ impl Driver for BackupDriver {
             | Change::StorageClass(_)
             | Change::BackupFacts(_)
             | Change::Support(_)
+            | Change::GatewayApi
             | Change::Malformed { .. } => Vec::new(),
         }
     }

@@ -37,13 +37,14 @@ pub struct Outcome {
     pub isolation: Isolation,
 }
 
-/// Applies every child and removes those that are no longer wanted. What the API server refuses for good is returned;
-/// what may work later is a failure.
+/// Applies every child and removes those that are no longer wanted; `others` are wanted, too, and applied elsewhere. What
+/// the API server refuses for good is returned; what may work later is a failure.
 pub async fn apply(
     ctx: &Context,
     observed: &Observed,
     valid: &Valid,
     region: &RegionSpec,
+    others: Vec<ChildId>,
 ) -> Result<Outcome, Failure> {
     let situation = situation::of(observed, valid);
     let surroundings = Surroundings {
@@ -59,7 +60,8 @@ pub async fn apply(
         surroundings: &surroundings,
         support: observed.support.debug_groups.as_deref(),
     });
-    let wanted: BTreeSet<ChildId> = stages.iter().flatten().map(|child| child.id.clone()).collect();
+    let mut wanted: BTreeSet<ChildId> = stages.iter().flatten().map(|child| child.id.clone()).collect();
+    wanted.extend(others);
     let mut outcome = Outcome {
         refused: None,
         isolation: Isolation::of(&stages),
@@ -141,7 +143,7 @@ fn is_immutable(id: &ChildId, message: &str) -> bool {
 }
 
 /// What the status says of an error; one of the way to the API server is nobody's obstacle but tried again.
-fn obstacle(error: &ApplyError) -> Result<Obstacle, Failure> {
+pub(super) fn obstacle(error: &ApplyError) -> Result<Obstacle, Failure> {
     let (reason, passing) = match error {
         ApplyError::Foreign(_) => (reasons::NAMESPACE_TAKEN, false),
         ApplyError::Refused { .. } => (reasons::APPLY_REFUSED, false),
@@ -164,7 +166,9 @@ fn obstacle(error: &ApplyError) -> Result<Obstacle, Failure> {
 /// Children of earlier specs. Claims and the namespace are never among them, nor bindings that others make.
 fn surplus(observed: &Observed, valid: &Valid, wanted: &BTreeSet<ChildId>) -> Vec<ChildId> {
     let ours = observed.children.iter().filter(|child| {
-        child.id.namespace == valid.placement.namespace && !child.deleting && is_removable(&child.id)
+        let id = &child.id;
+        let is_here = id.kind.home().unwrap_or(&valid.placement.namespace) == id.namespace;
+        is_here && !child.deleting && is_removable(id)
     });
     ours.filter(|child| !wanted.contains(&child.id))
         .map(|child| child.id.clone())
@@ -178,7 +182,9 @@ fn is_removable(id: &ChildId) -> bool {
         | ChildKind::StatefulSet
         | ChildKind::Service
         | ChildKind::PodDisruptionBudget
-        | ChildKind::NetworkPolicy => true,
+        | ChildKind::NetworkPolicy
+        | ChildKind::HttpRoute
+        | ChildKind::ReferenceGrant => true,
         ChildKind::RoleBinding => access::OWNER_BINDINGS.contains(&id.name.as_str()),
         ChildKind::Namespace
         | ChildKind::ResourceQuota
@@ -195,7 +201,11 @@ pub fn running(observed: &[Arc<ChildFact>]) -> Vec<Vec<ChildId>> {
         present.map(|child| child.id.clone()).collect()
     };
     vec![
-        of(&[ChildKind::RoleBinding]),
+        of(&[
+            ChildKind::RoleBinding,
+            ChildKind::HttpRoute,
+            ChildKind::ReferenceGrant,
+        ]),
         of(&[
             ChildKind::Deployment,
             ChildKind::StatefulSet,

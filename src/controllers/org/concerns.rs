@@ -69,6 +69,10 @@ pub fn concerns(change: &Change, index: &Index) -> Vec<String> {
             let namespace = key.split_once('/').map_or("", |(namespace, _)| namespace);
             home(index, namespace).map(|home| home.org).into_iter().collect()
         }
+        Change::GatewayApi => named(index, |org| {
+            let region = index.regions.get(&org.spec.region_ref.name);
+            region.is_some_and(|region| region.spec.ingress.is_some())
+        }),
         Change::BackupFacts(id) => named(index, |org| org_id(org).as_ref() == Some(id)),
         Change::Snapshot { .. }
         | Change::Mover { .. }

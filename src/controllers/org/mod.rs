@@ -44,6 +44,7 @@ mod situation;
 mod spread;
 mod status;
 mod validate;
+mod webhook;
 
 #[cfg(test)]
 mod tests;
@@ -64,6 +65,8 @@ pub struct OrgDriver {
     regions: Mutex<HashMap<String, concerns::RegionMark>>,
     /// Pods that were deleted since they ran elsewhere.
     evictions: evict::Evictions,
+    /// Webhook tokens, which no watch shows.
+    tokens: webhook::KnownTokens,
 }
 
 #[async_trait::async_trait]
@@ -92,6 +95,7 @@ impl Driver for OrgDriver {
         let Some(org) = ctx.index.orgs.get(key) else {
             self.forget(key);
             self.evictions.forget(key);
+            self.tokens.forget(key);
             return Ok(Next::OnChange);
         };
         let mut observed = observe(&ctx.index, &ctx.backup_facts, org);
@@ -101,15 +105,15 @@ impl Driver for OrgDriver {
         }
         match validate(&observed) {
             Ok(valid) => {
-                let findings = carry_out(ctx, &observed, &valid).await?;
+                let findings = carry_out(ctx, &self.tokens, &observed, &valid, now).await?;
                 let status = status::of_valid(&observed, &valid, &findings, now);
                 let reported = self.report(ctx, &observed, &status, now).await?;
                 let evicted = self.evictions.evict(ctx, &observed, &valid, now).await;
-                match (findings.refused.or(valid.flaw), evicted) {
-                    (None, None) => Ok(reported),
-                    (None, Some(wait)) => Ok(sooner(reported, wait)),
+                let again = [evicted, findings.webhook.again].into_iter().flatten().min();
+                match (findings.refused.or(valid.flaw), again) {
+                    (None, again) => Ok(reported.or_sooner(again)),
                     (Some(obstacle), None) => Err(obstacle.into()),
-                    // A person must act, and pods are left that have to go.
+                    // A person must act, and pods are left that have to go, or a token that has to end.
                     (Some(obstacle), Some(wait)) => {
                         Err(Failure::wait(obstacle.reason, obstacle.message, wait))
                     }
@@ -135,10 +139,19 @@ fn support_of(ctx: &Context, observed: &Observed, now: Timestamp) -> Support {
 }
 
 /// Makes the cluster agree, and says how the org fares.
-async fn carry_out(ctx: &Context, observed: &Observed, valid: &Valid) -> Result<Findings, Failure> {
+async fn carry_out(
+    ctx: &Context,
+    tokens: &webhook::KnownTokens,
+    observed: &Observed,
+    valid: &Valid,
+    now: Timestamp,
+) -> Result<Findings, Failure> {
     let org = &*observed.org;
     ctx.cluster.set_finalizer(org, names::FINALIZER_ORG, true).await?;
-    let applied = apply::apply(ctx, observed, valid, &valid.region.spec).await?;
+    let exposure = webhook::exposure(valid, ctx.settings.webhooks, ctx.index.has_gateway_api());
+    let exposed = exposure.children(&valid.placement);
+    let applied = apply::apply(ctx, observed, valid, &valid.region.spec, exposed).await?;
+    let webhook = webhook::expose(ctx, tokens, observed, valid, &exposure, now).await;
     let children = ctx.index.children.of(&org.name_any());
     let situation = situation::of(observed, valid);
     let workloads = situation::why_stopped(&situation)
@@ -152,15 +165,9 @@ async fn carry_out(ctx: &Context, observed: &Observed, valid: &Valid) -> Result<
         isolation: applied.isolation.condition(),
         quota: quota::condition(&valid.fitted, org.spec.plan),
         workloads,
+        webhook,
         refused: applied.refused,
     })
-}
-
-fn sooner(next: Next, wait: Duration) -> Next {
-    match next {
-        Next::After(other) if other < wait => next,
-        _ => Next::After(wait),
-    }
 }
 
 impl OrgDriver {

@@ -8,6 +8,7 @@ use super::{
     observe::Observed,
     residency, spread,
     validate::{Obstacle, Valid},
+    webhook,
 };
 use crate::{
     api::{
@@ -15,7 +16,7 @@ use crate::{
         trayorg::{BackupStatus, MOST_SUPPORT_ENTRIES, PlacementStatus, SupportAccessEntry, TrayOrgStatus},
     },
     controllers::conditions::{ConditionFact, Conditions, Truth, is_true},
-    resources::org::claim,
+    resources::org::{self, claim, webhook::Webhook},
 };
 
 /// What a pass over an org that can be worked on has found.
@@ -35,6 +36,8 @@ pub struct Findings {
     pub quota: ConditionFact,
     /// Condition WorkloadsAvailable.
     pub workloads: ConditionFact,
+    /// What was found out about the webhook host.
+    pub webhook: webhook::Found,
     /// Why a child could not be made as it should be.
     pub refused: Option<Obstacle>,
 }
@@ -56,6 +59,9 @@ pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Ti
     conditions.set(types::ZONES_SPREAD, &findings.zones);
     conditions.set(types::ISOLATION_ENFORCED, &findings.isolation);
     conditions.set(types::QUOTA_SATISFIED, &findings.quota);
+    if let Some(fact) = &findings.webhook.condition {
+        conditions.set(types::WEBHOOK_READY, fact);
+    }
     let lost = lost_data(observed);
     match (&lost, &observed.facts.lost) {
         (Some(fact), _) => {
@@ -75,6 +81,7 @@ pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Ti
         namespace: Some(placement.namespace.clone()),
         region: Some(placement.region.clone()),
         placement: findings.placement.clone(),
+        webhook_host: webhook_host(valid),
         backup: backup_status(observed),
         raised_workloads: valid.effective.raised.clone(),
         excluded_volumes: excluded_volumes(valid),
@@ -101,6 +108,7 @@ pub fn of_obstacle(observed: &Observed, obstacle: &Obstacle, now: Timestamp) -> 
             types::ZONES_SPREAD,
             types::ISOLATION_ENFORCED,
             types::QUOTA_SATISFIED,
+            types::WEBHOOK_READY,
             types::DATA_LOST,
         ] {
             conditions.keep(kept);
@@ -269,6 +277,12 @@ fn support_status(observed: &Observed) -> Vec<SupportAccessEntry> {
             until: Time(grant.until),
         })
         .collect()
+}
+
+fn webhook_host(valid: &Valid) -> Option<String> {
+    let region = &valid.region.spec;
+    Webhook::of(region, &valid.effective.workloads)?;
+    org::webhook::webhook_host(&valid.placement.org_id, region)
 }
 
 fn excluded_volumes(valid: &Valid) -> Vec<String> {

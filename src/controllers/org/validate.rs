@@ -85,7 +85,7 @@ pub fn validate(observed: &Observed) -> Result<Valid, Obstacle> {
         ));
     };
     let effective = effective::workloads(&org.spec, &region.spec)
-        .map_err(|taken| Obstacle::new(reasons::WORKLOAD_NAME_TAKEN, taken.to_string()))?;
+        .map_err(|conflict| Obstacle::new(conflict.reason(), conflict.to_string()))?;
     let uses = quota::uses(observed, &placement.namespace);
     let fitted = fit(limits(&org.spec, &region.spec), &uses);
     match references(observed, &region).or_else(|| idle_overrides(&effective)) {

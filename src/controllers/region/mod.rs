@@ -113,6 +113,7 @@ impl Driver for RegionDriver {
         match change {
             Change::Region(name) => vec![name.clone()],
             Change::Node { regions, .. } => named(&|r| regions.contains(&r.spec.cloud_region)),
+            Change::GatewayApi => named(&|r| r.spec.ingress.is_some()),
             Change::StorageClass(class) => named(&|r| r.spec.storage.storage_class_name == *class),
             // The number of orgs: of one that is gone nobody knows any more where it was.
             Change::Org(org) => match index.orgs.get(org) {
@@ -138,7 +139,8 @@ impl Driver for RegionDriver {
         };
         let now = ctx.now();
         let verification = self.verification(ctx, &region, now).await;
-        let (status, violations) = status(&ctx.index, &region, &verification, now);
+        let ingress = place::ingress(&region.spec, ctx.settings.webhooks, ctx.index.has_gateway_api());
+        let (status, violations) = status(&ctx.index, &region, &verification, ingress.as_ref(), now);
         measure(ctx, key);
         violations.measure(&ctx.metrics, key);
         let old = region.status.as_ref();
@@ -251,6 +253,7 @@ fn status(
     index: &Index,
     region: &Region,
     verification: &Verification,
+    ingress: Option<&ConditionFact>,
     now: Timestamp,
 ) -> (RegionStatus, Violations) {
     let (spec, generation) = (&region.spec, region.metadata.generation);
@@ -288,6 +291,9 @@ fn status(
             types::LOG_LOCATION_VERIFIED,
             &fact(logs, types::LOG_LOCATION_VERIFIED),
         );
+    }
+    if let Some(ingress) = ingress {
+        conditions.set(types::INGRESS_AVAILABLE, ingress);
     }
     let name = region.name_any();
     let orgs = index.orgs.all();

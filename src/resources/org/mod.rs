@@ -24,6 +24,8 @@ pub mod network;
 pub mod pod;
 pub mod quota;
 pub mod service;
+pub mod webhook;
+pub mod webhook_secret;
 pub mod workload;
 
 #[cfg(test)]
@@ -107,6 +109,8 @@ pub struct Inputs<'a> {
 /// An org's children by the order they have to be made in: the namespace; the operator's own access; what isolates;
 /// claims; what runs. Those of one stage may be made at once.
 ///
+/// The route of a webhook host is not among them, since it needs the org's token: [`webhook::route`].
+///
 /// Quotas come last: until their controller has counted once, the API server refuses what they are on.
 pub fn children(inputs: &Inputs<'_>) -> Vec<Vec<DesiredChild>> {
     let Inputs {
@@ -119,6 +123,8 @@ pub fn children(inputs: &Inputs<'_>) -> Vec<Vec<DesiredChild>> {
     let mut isolation = network::policies(placement, org, region, inputs.surroundings);
     isolation.extend(access::service_accounts(placement));
     isolation.push(quota::limit_range(placement));
+    let webhook = webhook::Webhook::of(region, workloads);
+    isolation.extend(webhook.map(|webhook| webhook::network_policy(placement, &webhook)));
     let claims = workloads.iter().flat_map(|w| claim::claims(placement, region, w));
     let mut running = quota::quotas(placement, inputs.limits);
     for workload in workloads {
