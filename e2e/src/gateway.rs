@@ -76,15 +76,10 @@ impl<'a> Gateway<'a> {
             &cluster.dir().logs(),
             || Ok(is_programmed(&parsed(&gateway.run()?)?).then_some(())),
         )?;
-        let service = cluster.kubectl([
-            "get",
-            "service",
-            "traefik",
-            "--output=json",
-            "--namespace",
-            NAMESPACE,
-        ]);
-        let address = parsed(&service.run()?)?["spec"]["clusterIP"].clone();
+        // The pod's own address: those of Services lead somewhere from pods alone.
+        let pods = cluster.kubectl(["get", "pods", "--selector=app=traefik", "--output=json"]);
+        let pods = parsed(&pods.flag("namespace", NAMESPACE).run()?)?;
+        let address = &pods["items"][0]["status"]["podIP"];
         Ok(Self {
             cluster,
             address: address.as_str().unwrap_or_default().to_owned(),
