@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[test]
 fn p21_calls_with_the_orgs_own_token_reach_it_and_no_others_do() {
     let cluster = support::start();
-    let kube = Kube::of(&cluster);
+    let kube = Kube::of(&cluster).unwrap();
     let values = ["--set=webhooks.enabled=true"];
     install::install_with(&cluster, &values, Progress::start()).unwrap();
     orgs::apply_examples(&cluster).unwrap();
