@@ -14,6 +14,7 @@ pub mod malformed;
 pub mod org;
 pub mod queue;
 pub mod region;
+pub mod regional;
 pub mod run;
 pub mod support;
 pub mod watches;

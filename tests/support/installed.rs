@@ -32,7 +32,7 @@ pub const OPERATOR: &str = "system:serviceaccount:tray-system:tray-operator";
 /// The chart's value of the groups of support; the operator of the tests knows the first two.
 const SUPPORT_GROUPS: &str = r#"--set-json=supportGroups=["support","sre","dismissed"]"#;
 /// Groups of that account.
-const GROUPS: [&str; 3] = [
+pub const GROUPS: [&str; 3] = [
     "system:serviceaccounts",
     "system:serviceaccounts:tray-system",
     "system:authenticated",

@@ -99,6 +99,7 @@ impl Driver for BackupDriver {
             }
             Change::Node { .. }
             | Change::Volume { .. }
+            | Change::Tombstone { .. }
             | Change::StorageClass(_)
             | Change::BackupFacts(_)
             | Change::Support(_)
@@ -162,6 +163,7 @@ impl BackupDriver {
             .ledger(subject, &services.store, &ctx.cluster_uid, now)
             .await?;
         let key = self.keys.key(subject, &services, &ledger, now).await?;
+        ctx.backup_facts.set_key(subject.org_id(), key.clone());
         Ok(Pass {
             ctx,
             backup: self,
