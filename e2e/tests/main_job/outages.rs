@@ -32,7 +32,9 @@ pub fn s3_and_kms_are_away_for_a_minute(kube: &Kube, faults: &Faults) {
     INITECH.await_snapshot(kube, "initech-meanwhile").unwrap();
     await_minute(began);
     for org in [&ACME, &GLOBEX] {
-        let run = kube.get(&["orgsnapshot", &format!("{}-cut-off", org.name)]).unwrap();
+        let run = kube
+            .get(&["orgsnapshot", &format!("{}-cut-off", org.name)])
+            .unwrap();
         assert_ne!(run["status"]["phase"], "Pending", "it was copying: {run:#}");
     }
     drop(away);
