@@ -39,13 +39,11 @@ impl Specs {
         };
         let key = (kind, name.clone());
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match now {
-            Some(now) => seen.insert(key, now.clone()) != Some(now),
-            None => {
-                seen.remove(&key);
-                true
-            }
-        }
+        let Some(now) = now else {
+            seen.remove(&key);
+            return true;
+        };
+        seen.insert(key, now.clone()) != Some(now)
     }
 }
 

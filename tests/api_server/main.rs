@@ -1,5 +1,5 @@
-//! Every rule of the CRDs, on a real API server: what it lets through and what it refuses. A rule that refuses no case of
-//! these tables fails a test, so none is added untested.
+//! Every rule of the CRDs and every admission policy, on a real API server: what it lets through and what it refuses. A
+//! rule or a validation that refuses no case of these tables fails a test, so none is added untested.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,5 +10,7 @@
 
 mod crds;
 mod edit;
+mod policies;
+mod rights;
 #[path = "../support/mod.rs"]
 mod support;

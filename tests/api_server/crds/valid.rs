@@ -59,6 +59,7 @@ fn regions() -> Vec<Value> {
     full["stage"] = "Production".into();
     full["minZones"] = 2.into();
     full["scheduling"] = "Schedulable".into();
+    full["onViolation"] = "Alert".into();
     full["backup"]["prefix"] = "orgs/".into();
     let endpoint = "https://aws.example";
     full["backup"]["endpoints"] = json!({"s3": endpoint, "kms": endpoint, "sts": endpoint});
