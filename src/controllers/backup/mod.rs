@@ -26,9 +26,7 @@ use self::{
     issued::Issued, keys::Keys, pass::Pass, prune::Sweep, restore::status::waiting, run::Drive,
     run::hooks::HookTasks, subject::Subject, trouble::Trouble, view::Phases,
 };
-use super::{
-    Driver, Failure, Next, changes::Change, context::Context, region::location, specs::Specs,
-};
+use super::{Driver, Failure, Next, changes::Change, context::Context, region::location, specs::Specs};
 use crate::{
     adapters::kube::{index::Index, mover_jobs::Phase},
     api::{

@@ -64,7 +64,7 @@ impl Walk {
             Some("object") => self.breaks(pointer, "must be of type object", json!("text")),
             Some("array") => self.breaks(pointer, "must be of type array", json!("text")),
             Some("string") if schema["format"] != "date-time" => {
-                self.breaks(pointer, "must be of type string", json!(["list"]))
+                self.breaks(pointer, "must be of type string", json!(["list"]));
             }
             Some("integer") => self.breaks(pointer, "must be of type integer", json!("text")),
             Some("boolean") => self.breaks(pointer, "must be of type boolean", json!("text")),

@@ -2,13 +2,26 @@
 //! set at once, the last as few.
 
 use serde_json::{Value, json};
+use tray_operator::api::crds;
+
+use crate::edit::with;
 
 fn object(kind: &str, spec: &Value) -> Value {
     json!({"apiVersion": "platform.tray.ai/v1alpha1", "kind": kind, "metadata": {"name": "valid"}, "spec": spec})
 }
 
-/// Every object.
+/// Every object of a kind that there is.
 pub fn all() -> Vec<Value> {
+    let kinds: Vec<String> = crds::all_crds()
+        .into_iter()
+        .map(|crd| crd.spec.names.kind)
+        .collect();
+    let mut objects = every();
+    objects.retain(|object| kinds.iter().any(|kind| object["kind"] == *kind));
+    objects
+}
+
+fn every() -> Vec<Value> {
     [
         regions(),
         retention_policies(),
@@ -16,13 +29,16 @@ pub fn all() -> Vec<Value> {
         orgs(),
         snapshots(),
         restores(),
+        tombstones(),
+        support_accesses(),
     ]
     .concat()
 }
 
 /// The first object of that kind.
 pub fn fullest(kind: &str) -> Value {
-    all().into_iter().find(|object| object["kind"] == kind).unwrap()
+    let found = all().into_iter().find(|object| object["kind"] == kind);
+    found.unwrap_or_else(|| panic!("no {kind} is known to be valid: add one"))
 }
 
 fn workload() -> Value {
@@ -130,4 +146,28 @@ fn restores() -> Vec<Value> {
         .iter()
         .map(|choice| object("OrgRestore", &of(choice)))
         .collect()
+}
+
+fn tombstones() -> Vec<Value> {
+    let at = "2026-01-01T00:00:00Z";
+    let least = json!({
+        "org": "gone", "orgId": "7c9e6679-7425-40de-944b-e07fc1f90ae7", "namespace": "org-gone-7c9e6679",
+        "region": {"name": "eu", "jurisdiction": "EU", "cloudRegion": "eu-west-1"}, "reason": "Deletion",
+        "deletedAt": at, "purgeAt": at, "erasureStartsAt": at,
+    });
+    let mut full = least.clone();
+    full["kmsKeyArn"] = "arn:aws:kms:eu-central-1:111122223333:key/org".into();
+    full["backup"] = json!({"bucket": "tray-backups-eu", "prefix": "orgs/"});
+    vec![object("OrgTombstone", &full), object("OrgTombstone", &least)]
+}
+
+fn support_accesses() -> Vec<Value> {
+    let spec = json!({
+        "subjects": [{"kind": "Group", "name": "support"}], "role": "Debug", "durationHours": 4, "reason": "ticket 7",
+    });
+    vec![with(
+        object("SupportAccess", &spec),
+        "/metadata/namespace",
+        json!("default"),
+    )]
 }
