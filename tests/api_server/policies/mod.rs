@@ -7,6 +7,7 @@ mod binding;
 mod child_guard;
 mod crd_guard;
 mod delete_protection;
+mod exec_gate;
 mod finalizer_guard;
 mod mover_account;
 mod mover_exec;
@@ -37,6 +38,7 @@ const TABLE: &[(&str, Cases)] = &[
     (child_guard::POLICY, child_guard::cases),
     (crd_guard::POLICY, crd_guard::cases),
     (delete_protection::POLICY, delete_protection::cases),
+    (exec_gate::POLICY, exec_gate::cases),
     (finalizer_guard::POLICY, finalizer_guard::cases),
     (mover_account::POLICY, mover_account::cases),
     (mover_exec::POLICY, mover_exec::cases),
