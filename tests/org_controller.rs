@@ -69,7 +69,7 @@ async fn region(client: &Client, name: &str, cloud_region: &str) {
     let ready = json!({"type": "Ready", "status": "True", "reason": "AsSpecified", "message": "m",
         "lastTransitionTime": "2026-01-01T00:00:00Z"});
     let status = Patch::Merge(json!({"status": {"observedGeneration": 1, "conditions": [ready]}}));
-    let api = api_of(client, &region).await.unwrap();
+    let api = api_of(&installed::client().await, &region).await.unwrap();
     api.patch_status(name, &PatchParams::default(), &status)
         .await
         .unwrap();
@@ -242,10 +242,14 @@ async fn what_somebody_edits_or_removes_is_put_back_and_what_a_spec_drops_goes()
     )
     .await
     .unwrap();
-    policies
-        .delete("tray-default-deny", &DeleteParams::default())
-        .await
-        .unwrap();
+    installed::unbind(&client, "tray-child-guard").await;
+    let removed = async || {
+        policies
+            .delete("tray-default-deny", &DeleteParams::default())
+            .await
+            .ok()
+    };
+    assert!(eventually(removed).await.is_some());
     let back = eventually(async || policies.get_opt("tray-default-deny").await.unwrap().map(drop)).await;
     assert!(back.is_some(), "a removal stays");
 
@@ -278,11 +282,11 @@ async fn a_status_edited_by_hand_is_corrected() {
     api_server::apply(&client, &org("handmade", '3', &json!({}))).await;
     let right = until(&client, "handmade", READY).await;
     let wrong = Patch::Merge(json!({"status": {"raisedWorkloads": ["made-up"], "conditions": null}}));
-    orgs(&client)
-        .await
-        .patch_status("handmade", &PatchParams::default(), &wrong)
-        .await
-        .unwrap();
+    installed::unbind(&client, "tray-status-guard").await;
+    let orgs = orgs(&client).await;
+    let params = PatchParams::default();
+    let edited = async || orgs.patch_status("handmade", &params, &wrong).await.ok();
+    assert!(eventually(edited).await.is_some());
     let corrected = eventually(async || {
         let org = read(&client, "handmade").await?;
         (org["status"]["conditions"].is_array() && org["status"].get("raisedWorkloads").is_none())

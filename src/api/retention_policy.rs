@@ -4,17 +4,20 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::shared::Usage;
+
 /// How long things are kept.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[kube(
     group = "platform.tray.ai",
     version = "v1alpha1",
     kind = "RetentionPolicy",
+    status = "Usage",
     plural = "retentionpolicies",
     shortname = "rtp",
     category = "tray",
     derive = "PartialEq",
-    doc = "How long an org's snapshots are kept. It has no status: what it leads to is said by each TrayOrg that names it.",
+    doc = "How long an org's snapshots are kept. What it leads to is said by each TrayOrg that names it; one that is named cannot be deleted.",
     printcolumn(
         name = "Snapshot-Days",
         type_ = "integer",
@@ -25,6 +28,7 @@ use serde::{Deserialize, Serialize};
         type_ = "integer",
         json_path = ".spec.snapshots.keepAtLeast"
     ),
+    printcolumn(name = "Orgs", type_ = "integer", json_path = ".status.orgs"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

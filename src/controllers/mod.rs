@@ -15,7 +15,9 @@ pub mod org;
 pub mod queue;
 pub mod region;
 pub mod run;
+pub mod specs;
 pub mod support;
+pub mod usage;
 pub mod watches;
 
 use std::{sync::Arc, time::Duration};

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, thread};
 
 use kube::{
     Api, Client,
-    api::{DynamicObject, ListParams, Patch, PatchParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
     client::ClientBuilder,
 };
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ use super::{
 /// Whom the policies exempt.
 pub const OPERATOR: &str = "system:serviceaccount:tray-system:tray-operator";
 /// The chart's value of the groups of support; the operator of the tests knows the first two.
-const SUPPORT_GROUPS: &str = r#"--set-json=supportGroups=["support","sre","dismissed"]"#;
+pub const SUPPORT_GROUPS: &str = r#"--set-json=supportGroups=["support","sre","dismissed"]"#;
 /// Groups of that account.
 const GROUPS: [&str; 3] = [
     "system:serviceaccounts",
@@ -61,6 +61,20 @@ pub async fn install(client: &Client) {
             api_server::apply(client, &object).await;
         }
     }
+}
+
+/// A client that is the operator: what is only its to write, a test that plays it writes by this.
+pub async fn client() -> Client {
+    let server = api_server::shared().await;
+    server.client_as(Some(OPERATOR), &GROUPS).await
+}
+
+/// Takes a policy of the chart out of force, as the documentation has it for an emergency. It takes a moment to be so.
+pub async fn unbind(client: &Client, policy: &str) {
+    let kind = "ValidatingAdmissionPolicyBinding";
+    let shape = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {}});
+    let bindings = api_server::api_of(client, &shape).await.unwrap();
+    bindings.delete(policy, &DeleteParams::default()).await.unwrap();
 }
 
 /// The one operator of this test process, with these drivers; the first caller starts it.
