@@ -97,7 +97,7 @@ fn provision(cluster: &Cluster, log: &AuditLog, file: &str) -> Result<Provisione
     let started = Instant::now();
     examples::apply(cluster, &[org])?;
     examples::await_ready(
-        &Kube::of(cluster),
+        &Kube::of(cluster)?,
         "trayorg",
         Some(&name),
         Duration::from_secs(120),

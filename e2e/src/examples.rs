@@ -17,7 +17,7 @@ pub const ORGS: [&str; 3] = ["acme-eu", "globex-us", "initech-apac"];
 pub fn apply_platform(cluster: &Cluster) -> Result<()> {
     apply(cluster, &read(cluster, "policies.yaml")?)?;
     apply(cluster, &regions(cluster)?)?;
-    await_ready(&Kube::of(cluster), "region", None, Duration::from_secs(60))
+    await_ready(&Kube::of(cluster)?, "region", None, Duration::from_secs(60))
 }
 
 /// The Regions, with the stand-in's buckets, keys and endpoints filled in.
