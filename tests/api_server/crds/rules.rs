@@ -178,6 +178,13 @@ fn of_regions() -> Vec<Row> {
         ),
         row(
             "Region",
+            "spec.logLocation.bucket",
+            "must be another bucket than spec.backup.bucket",
+            &[("logLocation/bucket", json!("tray-logs-eu"))],
+            &[("logLocation/bucket", json!("tray-backups-eu"))],
+        ),
+        row(
+            "Region",
             "spec.backup.cloudRegion",
             "must be another region than spec.cloudRegion",
             &[],

@@ -76,6 +76,7 @@ fn regions() -> Vec<Value> {
     full["minZones"] = 2.into();
     full["scheduling"] = "Schedulable".into();
     full["onViolation"] = "Alert".into();
+    full["logLocation"] = json!({"bucket": "tray-logs-eu", "prefix": "platform/"});
     full["backup"]["prefix"] = "orgs/".into();
     let endpoint = "https://aws.example";
     full["backup"]["endpoints"] = json!({"s3": endpoint, "kms": endpoint, "sts": endpoint});

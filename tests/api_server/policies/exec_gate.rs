@@ -72,6 +72,7 @@ async fn p17_every_attempt_is_in_the_audit_log_with_org_user_and_by_what() {
                     .as_str()
                     .is_some_and(|uri| uri.contains("command=audited"))
                     && (note("org"), note("user"), note("by")) == (Some("acme"), Some(user), Some(by))
+                    && note("org-id").is_some_and(|id| ORG.ends_with(&id[..8]))
             })
         });
         assert!(found.await.is_some(), "{user} by {by} is not in the audit log");
