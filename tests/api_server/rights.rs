@@ -91,6 +91,7 @@ const SEEING: &[Row] = &[
     ("list rolebindings.rbac.authorization.k8s.io", Org, ALL_READERS),
     ("list resourcequotas", Org, ALL_READERS),
     ("list endpointslices.discovery.k8s.io", Org, READERS),
+    ("list supportaccesses.platform.tray.ai", Org, READERS_AND_OPERATOR),
     ("get pods/log", Org, &[Admin, SupportView, SupportDebug]),
     // Secrets: the operator asks for those it knows by name, the archive reads all of them.
     ("get secrets", Org, &[Operator]),
@@ -126,6 +127,7 @@ const ENTERING: &[Row] = &[
     // Who lets support in.
     ("create supportaccesses.platform.tray.ai", Org, &[Admin]),
     ("delete supportaccesses.platform.tray.ai", Org, &[Admin]),
+    ("patch supportaccesses.platform.tray.ai", Org, &[Operator]),
     ("create supportaccesses.platform.tray.ai", OtherOrg, &[Neighbour]),
     ("create supportaccesses.platform.tray.ai", Cluster, &[]),
 ];

@@ -41,10 +41,7 @@ pub const CLASS: &str = "org-encrypted";
 pub const STAFF: [&str; 2] = ["support", "sre"];
 
 /// Kinds that the policies speak of and the API does not have yet.
-const TO_COME: [(&str, &str, &str); 2] = [
-    ("orgtombstones", "OrgTombstone", "Cluster"),
-    ("supportaccesses", "SupportAccess", "Namespaced"),
-];
+const TO_COME: [(&str, &str, &str); 1] = [("orgtombstones", "OrgTombstone", "Cluster")];
 /// The objects of the chart, as it is installed here.
 pub fn chart() -> Vec<Value> {
     chart::render(&[installed::SUPPORT_GROUPS]).unwrap()
