@@ -9,20 +9,30 @@ use kube::{
     api::{DynamicObject, ListParams, PostParams},
     core::response::StatusCause,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use tray_operator::api::crds;
 
-use crate::support::api_server::{self, api_of, eventually};
+use crate::support::{
+    api_server::{self, api_of, eventually},
+    installed,
+};
 
 /// An API server that knows our kinds, once in this process.
 async fn client() -> Client {
     static INSTALLED: OnceCell<()> = OnceCell::const_new();
-    let client = api_server::shared().await.client().await;
+    let server = api_server::shared().await;
+    let client = server.client().await;
     let install = async || {
         for crd in crds::all_crds() {
             api_server::apply(&client, &serde_json::to_value(crd).unwrap()).await;
         }
+        let operator = server
+            .client_as(Some(installed::OPERATOR), &["system:masters"])
+            .await;
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": valid::NAMESPACE, "labels": {"platform.tray.ai/org": "valid"}}});
+        api_server::apply(&operator, &namespace).await;
         for object in valid::all() {
             // Known is not yet served.
             let list = ListParams::default().limit(1);

@@ -6,6 +6,9 @@ use tray_operator::api::crds;
 
 use crate::edit::with;
 
+/// A namespace of an org: the policies may be at work, and let a SupportAccess into no other.
+pub const NAMESPACE: &str = "org-valid-7c9e6679";
+
 fn object(kind: &str, spec: &Value) -> Value {
     json!({"apiVersion": "platform.tray.ai/v1alpha1", "kind": kind, "metadata": {"name": "valid"}, "spec": spec})
 }
@@ -170,6 +173,6 @@ fn support_accesses() -> Vec<Value> {
     vec![with(
         object("SupportAccess", &spec),
         "/metadata/namespace",
-        json!("default"),
+        json!(NAMESPACE),
     )]
 }
