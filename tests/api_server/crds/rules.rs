@@ -223,13 +223,6 @@ fn of_regions() -> Vec<Row> {
         ),
         row(
             "Region",
-            "spec.logLocation.bucket",
-            "must be another bucket than spec.backup.bucket",
-            &[("logLocation", Value::Null)],
-            &[("logLocation/bucket", json!("tray-backups-eu"))],
-        ),
-        row(
-            "Region",
             "spec",
             "spec.backup.moverRoleArn is required where spec.stage is Production",
             &[

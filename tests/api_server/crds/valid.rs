@@ -83,7 +83,6 @@ fn regions() -> Vec<Value> {
     full["backup"]["prefix"] = "orgs/".into();
     let endpoint = "https://aws.example";
     full["backup"]["endpoints"] = json!({"s3": endpoint, "kms": endpoint, "sts": endpoint});
-    full["logLocation"] = json!({"bucket": "tray-logs-eu", "prefix": "orgs/"});
     full["plans"] = json!([{
         "name": "Enterprise", "minReplicas": 2,
         "quota": {"cpu": "16", "memory": "32Gi", "storage": "500Gi", "pods": 200},
