@@ -4,6 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::shared::Usage;
 use crate::domain::tombstone;
 
 /// How long things are kept.
@@ -12,11 +13,12 @@ use crate::domain::tombstone;
     group = "platform.tray.ai",
     version = "v1alpha1",
     kind = "RetentionPolicy",
+    status = "Usage",
     plural = "retentionpolicies",
     shortname = "rtp",
     category = "tray",
     derive = "PartialEq",
-    doc = "How long an org's snapshots are kept, and what is held of an org that was deleted. It has no status: what it leads to is said by each TrayOrg that names it.",
+    doc = "How long an org's snapshots are kept, and what is held of an org that was deleted. What it leads to is said by each TrayOrg that names it; one that is named cannot be deleted.",
     printcolumn(
         name = "Snapshot-Days",
         type_ = "integer",
@@ -32,6 +34,7 @@ use crate::domain::tombstone;
         type_ = "integer",
         json_path = ".spec.termination.purgeAfterDays"
     ),
+    printcolumn(name = "Orgs", type_ = "integer", json_path = ".status.orgs"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::support::{
     api_server::{self, api_of, eventually},
-    installed::conditions,
+    installed::{self, conditions},
     org_world::{
-        READY, as_operator, child, database, names, namespace_of, object, org, patch, read, region_until,
+        READY, child, database, names, namespace_of, object, org, patch, read, region_until,
         region_with, until, world,
     },
 };
@@ -161,7 +161,7 @@ async fn a_workload_off_the_regions_list_runs_for_a_day_and_its_volume_stays() {
 
     // A day later.
     removed[0]["removedAt"] = "2026-01-01T00:00:00Z".into();
-    let regions = api_of(&as_operator().await, &object("Region", "x", &json!({})))
+    let regions = api_of(&installed::client().await, &object("Region", "x", &json!({})))
         .await
         .unwrap();
     let later = Patch::Merge(json!({"status": {"workloads": {"removed": removed}}}));

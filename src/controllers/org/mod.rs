@@ -17,7 +17,7 @@ use self::{
     status::Findings,
     validate::{Obstacle, Valid, validate},
 };
-use super::{Driver, Failure, Next, changes::Change, context::Context};
+use super::{Driver, Failure, Next, changes::Change, context::Context, specs::Specs};
 use crate::{
     adapters::kube::{events::Severity, index::Index},
     api::{
@@ -66,6 +66,8 @@ pub struct OrgDriver {
     /// What orgs go by of each Region, as last seen. A Region's status counts its orgs: without this, every new org would
     /// have all others of its Region looked at.
     regions: Mutex<HashMap<String, concerns::RegionMark>>,
+    /// The same of what else orgs name.
+    specs: Specs,
     /// Pods that were deleted since they ran elsewhere.
     evictions: evict::Evictions,
 }
@@ -79,6 +81,7 @@ impl Driver for OrgDriver {
     fn concerns(&self, change: &Change, index: &Index) -> Vec<String> {
         match change {
             Change::Region(name) if !self.is_news(name, index) => concerns::reached(index, name),
+            change if !self.specs.are_news(change, index) => Vec::new(),
             change => concerns::concerns(change, index),
         }
     }
