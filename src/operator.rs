@@ -17,11 +17,12 @@ use crate::{
         clock::SystemClock,
         kube::{apply::Cluster, client, events::Events, index::Index, leader::Election},
     },
+    api::{backup_schedule::BackupSchedule, retention_policy::RetentionPolicy},
     config::{RunArgs, Settings},
     controllers::{
         Driver, backup::BackupDriver, backup_facts::BackupFacts, changes::Changes, context::Context,
         malformed::MalformedObjects, org::OrgDriver, region::RegionDriver, run, support::SupportDriver,
-        watches,
+        usage::UsageDriver, watches,
     },
     ports::{Clock, RegionPorts},
     telemetry::{logs, metrics::Metrics, readiness::Readiness, server},
@@ -51,6 +52,8 @@ fn drivers() -> Vec<Arc<dyn Driver>> {
         Arc::new(RegionDriver::default()),
         Arc::new(OrgDriver::default()),
         Arc::new(BackupDriver::default()),
+        Arc::new(UsageDriver::<RetentionPolicy>::default()),
+        Arc::new(UsageDriver::<BackupSchedule>::default()),
     ]
 }
 

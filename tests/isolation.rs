@@ -46,7 +46,8 @@ async fn ready_region(client: &Client, region: &Value) {
     api_server::apply(client, region).await;
     let ready = json!({"conditions": [{"type": "Ready", "status": "True", "reason": "AsSpecified", "message": "m",
         "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
-    let regions = api(client, "platform.tray.ai/v1alpha1", "Region", "").await;
+    let operator = installed::client().await;
+    let regions = api(&operator, "platform.tray.ai/v1alpha1", "Region", "").await;
     patch_status(&regions, region["metadata"]["name"].as_str().unwrap(), &ready).await;
 }
 

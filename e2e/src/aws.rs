@@ -186,12 +186,14 @@ mod tests {
             r#"{"endpoint": "https://10.199.0.1:4566", "caBundle": "/run/tray/aws/ca.crt", "account": "111122223333",
                 "operatorRoleArn": "arn:o", "moverRoleArn": "arn:m", "admin": {"accessKeyId": "i", "secretAccessKey": "s"},
                 "places": {"eu": {"cloudRegion": "eu-west-1", "bucket": "b", "bucketRegion": "eu-central-1",
-                                  "bucketOwner": "111122223333", "ledgerKeyArn": "arn:k"}}}"#,
+                                  "bucketOwner": "111122223333", "ledgerKeyArn": "arn:k"}},
+                "logBuckets": {"eu": "l"}}"#,
         )
         .unwrap();
         let facts = Facts::read(&dir).unwrap();
         assert_eq!(facts.endpoint, endpoint());
         assert_eq!(facts.places["eu"].bucket_region, "eu-central-1");
+        assert_eq!(facts.log_buckets["eu"], "l");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::aws::{self, Facts};
 use crate::cluster::Cluster;
+use crate::demo::report::SnapshotReport;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::install::{self, NAMESPACE};
@@ -37,32 +38,15 @@ pub struct AgedRun {
 pub struct LedgerRun {
     /// Its id.
     pub run_id: String,
-    /// Name of its OrgSnapshot.
-    pub name: String,
     /// `Good` or `Suspicious`.
     pub verdict: String,
-    /// Whether retention has removed it.
-    pub pruned: bool,
-    /// Bucket.
-    pub bucket: String,
-    /// Region of the bucket.
-    pub bucket_region: String,
-    /// The org's key.
-    pub kms_key_arn: String,
-    /// Bytes read.
-    pub bytes_read: u64,
-    /// Bytes that the bucket grew by.
-    pub bytes_added: u64,
-    /// Files.
-    pub files: u64,
-    /// Kubernetes objects.
-    pub objects: u64,
-    /// From plan to commit.
-    pub seconds: u64,
     /// Parts whose repository snapshot or archive is there.
     pub present: Vec<String>,
     /// Parts of which nothing is there.
     pub absent: Vec<String>,
+    /// What is reported of it.
+    #[serde(flatten)]
+    pub report: SnapshotReport,
 }
 
 /// Whose key an org's data lies under, and what another org's mover was told.

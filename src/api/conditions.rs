@@ -17,6 +17,8 @@ pub mod types {
     pub const LOG_LOCATION_VERIFIED: &str = "LogLocationVerified";
     /// Region: S3 itself says that the backup bucket is what the spec says.
     pub const BACKUP_LOCATION_VERIFIED: &str = "BackupLocationVerified";
+    /// Region: every org runs the newest revision of the region's workloads.
+    pub const WORKLOADS_ROLLED_OUT: &str = "WorkloadsRolledOut";
 
     /// Region: the cluster has what `spec.ingress` needs. Absent where that is not set.
     pub const INGRESS_AVAILABLE: &str = "IngressAvailable";
@@ -115,10 +117,16 @@ pub mod reasons {
     pub const BACKUP_SCHEDULE_MISSING: &str = "BackupScheduleMissing";
     /// The BackupSchedule's cron or time zone cannot be read.
     pub const BACKUP_SCHEDULE_INVALID: &str = "BackupScheduleInvalid";
-    /// An older TrayOrg holds the same orgId.
+    /// An older TrayOrg, or what is held of one, has the same orgId.
     pub const ORG_ID_IN_USE: &str = "OrgIdInUse";
     /// `spec.orgId` is another than the org has had.
     pub const ORG_ID_CHANGED: &str = "OrgIdChanged";
+    /// Data of an earlier org of that name is held; the message gives the `orgId:` line that takes it up.
+    pub const RETAINED_DATA_EXISTS: &str = "RetainedDataExists";
+    /// What is held of the org lies in another Region.
+    pub const REGION_MISMATCH: &str = "RegionMismatch";
+    /// The namespace that held the org's volumes is gone, or is going.
+    pub const NAMESPACE_LOST: &str = "NamespaceLost";
     /// A namespace of that name is there and is not this org's.
     pub const NAMESPACE_TAKEN: &str = "NamespaceTaken";
     /// A workload of the org has the name of one of the region's.
@@ -156,6 +164,8 @@ pub mod reasons {
     pub const NOTHING_TO_SPREAD: &str = "NothingToSpread";
     /// Replicas are not available yet.
     pub const ROLLING_OUT: &str = "RollingOut";
+    /// A change of the region's workloads goes no further: an org that has it fails.
+    pub const ROLLOUT_STOPPED: &str = "RolloutStopped";
     /// An image cannot be pulled.
     pub const IMAGE_UNAVAILABLE: &str = "ImageUnavailable";
     /// A Secret of `envFromSecrets` is not there.

@@ -9,6 +9,7 @@ pub mod conditions;
 pub mod crds;
 pub mod orgrestore;
 pub mod orgsnapshot;
+pub mod orgtombstone;
 pub mod region;
 pub mod retention_policy;
 pub mod shared;

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{shared::Quota, trayorg::Plan, workload::Workload};
 use crate::domain::{cloud_regions::Jurisdiction, stage::Stage};
@@ -285,11 +286,91 @@ pub struct RegionStatus {
     /// Ready nodes by zone.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub zones: BTreeMap<String, i32>,
-    /// Ready, NodesAvailable, ZonesAvailable, BackupLocationVerified, LogLocationVerified (with logLocation), IngressAvailable (with ingress); Reconciling and Stalled while true.
+    /// What the orgs run, and how a change of `spec.workloads` reaches them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workloads: Option<RegionWorkloads>,
+    /// Ready, NodesAvailable, ZonesAvailable, BackupLocationVerified, LogLocationVerified (with logLocation), IngressAvailable (with ingress), WorkloadsRolledOut; Reconciling and Stalled while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 20))]
     pub conditions: Vec<Condition>,
+}
+
+/// What the orgs of a region run, and how a change of it reaches them: one org in twenty at once (at least one, at most
+/// 100), the next when those are ready with it, and no further while one of them fails.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RegionWorkloads {
+    /// Revision that every org gets: the workloads of the spec, and those in `removed`.
+    #[schemars(length(max = 16))]
+    pub revision: String,
+    /// Revisions that orgs have, the newest among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 1000))]
+    pub revisions: Vec<WorkloadsRevision>,
+    /// Orgs that were let have the newest revision and are not known to be well with it yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(max = 40)))]
+    pub wave: Vec<String>,
+    /// Workloads that are not in the spec any more and are still run for a day.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 100))]
+    pub removed: Vec<RemovedWorkload>,
+}
+
+/// The workloads of a region as they were.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+pub struct WorkloadsRevision {
+    /// Name of the revision, made from what it holds.
+    #[schemars(length(max = 16))]
+    pub name: String,
+    /// The workloads, as they were in the spec. One that this version cannot read must not make the Region unreadable.
+    #[schemars(schema_with = "as_it_was")]
+    pub workloads: Vec<Value>,
+}
+
+impl WorkloadsRevision {
+    /// Of these workloads.
+    pub fn new(name: String, workloads: &[Workload]) -> Self {
+        Self {
+            name,
+            workloads: workloads
+                .iter()
+                .filter_map(|workload| serde_json::to_value(workload).ok())
+                .collect(),
+        }
+    }
+
+    /// The workloads; none where this version cannot read one of them.
+    pub fn read(&self) -> Option<Vec<Workload>> {
+        self.workloads
+            .iter()
+            .map(|workload| Workload::deserialize(workload).ok())
+            .collect()
+    }
+}
+
+/// A workload that is not in the spec any more and is still run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RemovedWorkload {
+    /// Its name.
+    #[schemars(length(max = 30))]
+    pub name: String,
+    /// When it was first missed in the spec.
+    pub removed_at: Time,
+    /// From then on it is taken from the orgs, a few at a time. Its volumes stay.
+    pub goes_at: Time,
+}
+
+/// Schema of a record: no defaults of today get into what was written before them.
+fn as_it_was(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+    })
 }
 
 fn default_min_zones() -> i32 {

@@ -30,6 +30,26 @@ impl NameRef {
     }
 }
 
+/// How many orgs name an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = {"observedGeneration": -1}))]
+pub struct Usage {
+    /// Generation of the spec that this status answers; -1 = none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Orgs that name it: while there are any, it cannot be deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orgs: Option<i32>,
+}
+
+impl Usage {
+    /// Whether any org names it.
+    pub fn in_use(&self) -> bool {
+        self.orgs.is_some_and(|orgs| orgs > 0)
+    }
+}
+
 /// Limits of an org's namespace. A value that is not set is inherited.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 pub struct Quota {

@@ -59,7 +59,10 @@ pub struct SupportSubject {
     /// Group.
     pub kind: SupportSubjectKind,
     /// Name of the group, as the cluster's authentication gives it.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[^,\s]+$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._:/@=+-]*$")
+    )]
     pub name: String,
 }
 

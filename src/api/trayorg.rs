@@ -315,6 +315,14 @@ pub struct TrayOrgStatus {
     /// The org's snapshots, as the ledger has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupStatus>,
+    /// Revision of the region's workloads that the org has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub workloads_revision: Option<String>,
+    /// Claims that no workload uses any more. They are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4000))]
+    pub unused_volumes: Vec<String>,
     /// Workloads whose replicas were raised to the plan's least number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 40))]

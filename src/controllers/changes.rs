@@ -23,6 +23,8 @@ pub enum Change {
     Restore { name: String, org: String },
     /// A SupportAccess, as `namespace/name`.
     Support(String),
+    /// An OrgTombstone of an org that is gone.
+    Tombstone { name: String, org: String },
     /// A child of an org, its substance or what its controller says of it.
     Child { org: String, id: ChildId },
     /// A pod in an org's namespace, or one elsewhere that carries the org's label: [`Change::org_of_pod`].

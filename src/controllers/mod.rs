@@ -14,8 +14,11 @@ pub mod malformed;
 pub mod org;
 pub mod queue;
 pub mod region;
+pub mod regional;
 pub mod run;
+pub mod specs;
 pub mod support;
+pub mod usage;
 pub mod watches;
 
 use std::{sync::Arc, time::Duration};

@@ -27,8 +27,9 @@ use crate::{
         watch::{Watched, follow, follow_children},
     },
     api::{
-        backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, region::Region,
-        retention_policy::RetentionPolicy, support_access::SupportAccess, trayorg::TrayOrg,
+        backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot,
+        orgtombstone::OrgTombstone, region::Region, retention_policy::RetentionPolicy,
+        support_access::SupportAccess, trayorg::TrayOrg,
     },
     domain::names,
     resources::child::{ChildId, ChildKind},
@@ -53,6 +54,10 @@ pub fn start(ctx: &Arc<Context>, readiness: &Arc<Readiness>) -> JoinSet<()> {
     own::<OrgRestore>(&mut watches, ctx, readiness, |r| Change::Restore {
         name: r.name_any(),
         org: r.spec.org_ref.name.clone(),
+    });
+    own::<OrgTombstone>(&mut watches, ctx, readiness, |t| Change::Tombstone {
+        name: t.name_any(),
+        org: t.spec.org.clone(),
     });
     own::<SupportAccess>(&mut watches, ctx, readiness, |s| {
         Change::Support(key_of(s.meta()))

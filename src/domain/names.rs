@@ -25,6 +25,8 @@ pub const LABEL_JURISDICTION: &str = "platform.tray.ai/jurisdiction";
 pub const LABEL_STORAGE_CLASS: &str = "platform.tray.ai/storage-class";
 /// On the Namespace, `true`: its org is gone, its data is kept.
 pub const LABEL_RETAINED: &str = "platform.tray.ai/retained";
+/// On the Namespace, `true`: its org was deleted past its protection; nothing of it was touched.
+pub const LABEL_ORPHANED: &str = "platform.tray.ai/orphaned";
 /// On workloads, their pods, Services and claims: the workload's name.
 pub const LABEL_WORKLOAD: &str = "platform.tray.ai/workload";
 /// On Jobs and pods that move data: [`COMPONENT_MOVER`].
@@ -54,6 +56,8 @@ pub const ANNOTATION_ROTATE_WEBHOOK_TOKEN: &str = "platform.tray.ai/rotate-webho
 pub const ANNOTATION_ROTATION: &str = "platform.tray.ai/rotation";
 /// On the Secret of the webhook token: until when the previous token is good, RFC 3339.
 pub const ANNOTATION_PREVIOUS_UNTIL: &str = "platform.tray.ai/previous-until";
+/// On a TrayOrg whose namespace is lost: a person wants it made anew, empty. The value is the namespace's name.
+pub const ANNOTATION_ACCEPT_NAMESPACE_LOSS: &str = "platform.tray.ai/accept-namespace-loss";
 /// On mover Jobs: the consistency point of their part, RFC 3339.
 pub const ANNOTATION_CONSISTENCY_POINT: &str = "platform.tray.ai/consistency-point";
 

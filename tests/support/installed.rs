@@ -30,7 +30,7 @@ use super::{
 /// Whom the policies exempt.
 pub const OPERATOR: &str = "system:serviceaccount:tray-system:tray-operator";
 /// The chart's value of the groups of support; the operator of the tests knows the first two.
-const SUPPORT_GROUPS: &str = r#"--set-json=supportGroups=["support","sre","dismissed"]"#;
+pub const SUPPORT_GROUPS: &str = r#"--set-json=supportGroups=["support","sre","dismissed"]"#;
 /// Groups of that account.
 const GROUPS: [&str; 3] = [
     "system:serviceaccounts",
@@ -61,6 +61,12 @@ pub async fn install(client: &Client) {
             api_server::apply(client, &object).await;
         }
     }
+}
+
+/// A client that is the operator: what is only its to write, a test that plays it writes by this.
+pub async fn client() -> Client {
+    let server = api_server::shared().await;
+    server.client_as(Some(OPERATOR), &GROUPS).await
 }
 
 /// The one operator of this test process, with these drivers; the first caller starts it.

@@ -65,19 +65,19 @@ impl<'a> Aged<'a> {
         let runs = bucket.runs(self.org.name)?;
         let aged = runs.iter().find(|run| run.run_id == self.run.run_id);
         let aged = aged.ok_or_else(|| self.wrong("it is not in the ledger"))?;
-        if !aged.pruned || !aged.present.is_empty() {
+        if !aged.report.pruned || !aged.present.is_empty() {
             return Err(self.wrong(&format!("it was not pruned: {aged:?}")));
         }
-        let kept: Vec<&LedgerRun> = runs.iter().filter(|run| !run.pruned).collect();
+        let kept: Vec<&LedgerRun> = runs.iter().filter(|run| !run.report.pruned).collect();
         if let Some(lost) = kept.iter().find(|run| !run.absent.is_empty()) {
             return Err(self.wrong(&format!("pruning took from another run: {lost:?}")));
         }
         let restored: BTreeSet<String> = bucket.restore_all(self.org.name)?.into_iter().collect();
-        let names: BTreeSet<String> = kept.iter().map(|run| run.name.clone()).collect();
+        let names: BTreeSet<String> = kept.iter().map(|run| run.report.name.clone()).collect();
         if restored != names {
             return Err(self.wrong(&format!("of {names:?} only {restored:?} can be restored")));
         }
-        Ok(SnapshotReport::of_ledger(aged))
+        Ok(aged.report.clone())
     }
 
     fn wrong(&self, detail: &str) -> crate::Error {

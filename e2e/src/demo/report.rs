@@ -2,9 +2,8 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::bucket::LedgerRun;
 use crate::error::{Error, Result};
 
 /// The whole result.
@@ -53,7 +52,7 @@ pub struct PodReport {
 }
 
 /// A run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SnapshotReport {
     /// OrgSnapshot.
@@ -76,24 +75,6 @@ pub struct SnapshotReport {
     pub seconds: u64,
     /// Whether it has been pruned.
     pub pruned: bool,
-}
-
-impl SnapshotReport {
-    /// What an org's ledger says of a run that the API shows no more.
-    pub fn of_ledger(run: &LedgerRun) -> Self {
-        Self {
-            name: run.name.clone(),
-            bucket: run.bucket.clone(),
-            bucket_region: run.bucket_region.clone(),
-            kms_key_arn: run.kms_key_arn.clone(),
-            bytes_read: run.bytes_read,
-            bytes_added: run.bytes_added,
-            files: run.files,
-            objects: run.objects,
-            seconds: run.seconds,
-            pruned: run.pruned,
-        }
-    }
 }
 
 /// A restore and the comparison after it.

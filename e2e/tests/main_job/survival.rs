@@ -79,7 +79,7 @@ pub fn the_operator_dies_at_every_arrow_of_a_run(kube: &Kube, bucket: &Bucket, f
 
     let runs = bucket.runs(ACME.name).unwrap();
     for name in ["acme-survives", "acme-survives-too"] {
-        let of_name: Vec<_> = runs.iter().filter(|run| run.name == name).collect();
+        let of_name: Vec<_> = runs.iter().filter(|run| run.report.name == name).collect();
         assert!(of_name.len() == 1 && of_name[0].absent.is_empty(), "{of_name:?}");
     }
     no_mover_is_left(kube);

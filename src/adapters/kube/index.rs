@@ -17,8 +17,9 @@ use super::{
 };
 use crate::{
     api::{
-        backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, region::Region,
-        retention_policy::RetentionPolicy, support_access::SupportAccess, trayorg::TrayOrg,
+        backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot,
+        orgtombstone::OrgTombstone, region::Region, retention_policy::RetentionPolicy,
+        support_access::SupportAccess, trayorg::TrayOrg,
     },
     resources::child::{ChildId, ChildKind},
 };
@@ -73,6 +74,7 @@ own_kind!(OrgSnapshot, snapshots, |snapshot| Some(
     &snapshot.spec.org_ref.name
 ));
 own_kind!(OrgRestore, restores, |restore| Some(&restore.spec.org_ref.name));
+own_kind!(OrgTombstone, tombstones, |tombstone| Some(&tombstone.spec.org));
 own_kind!(
     SupportAccess,
     support,
@@ -218,6 +220,8 @@ pub struct Index {
     pub restores: Objects<OrgRestore>,
     /// SupportAccesses; [`Objects::of_namespace`] finds those of a namespace.
     pub support: Objects<SupportAccess>,
+    /// OrgTombstones; [`Objects::of_org`] finds those of an org's name.
+    pub tombstones: Objects<OrgTombstone>,
     /// Objects of our kinds that cannot be read, by kind and name.
     pub malformed: Table<Malformed>,
     /// Nodes; grouped by cloud region.
@@ -261,6 +265,7 @@ impl Index {
             .iter()
             .all(|kind| served.contains(kind))
     }
+
     /// Remembers whether an optional kind is served. Returns whether that is news.
     pub fn set_served(&self, kind: ChildKind, is_served: bool) -> bool {
         let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
@@ -269,6 +274,20 @@ impl Index {
         } else {
             served.remove(&kind)
         }
+    }
+
+    /// The namespaces of orgs whose names end so: whose orgId begins so.
+    pub fn namespaces_ending(&self, end: &str) -> Vec<Arc<ChildFact>> {
+        let first = ChildId {
+            kind: ChildKind::Namespace,
+            namespace: String::new(),
+            name: String::new(),
+        };
+        let mut namespaces = self
+            .children
+            .from_while(first, |id| id.kind == ChildKind::Namespace);
+        namespaces.retain(|namespace| namespace.id.name.ends_with(end));
+        namespaces
     }
     /// Takes in what the API server said of a child. Returns whether anything changed that anybody asks for.
     pub fn observe_child(&self, fact: ChildFact) -> bool {

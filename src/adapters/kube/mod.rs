@@ -13,6 +13,7 @@ pub mod mover_jobs;
 pub mod namespace_objects;
 pub mod own_objects;
 pub mod pods;
+pub mod records;
 pub mod release;
 pub mod repository_lock;
 pub mod served;

@@ -26,7 +26,7 @@ use self::{
     issued::Issued, keys::Keys, pass::Pass, prune::Sweep, restore::status::waiting, run::Drive,
     run::hooks::HookTasks, subject::Subject, trouble::Trouble, view::Phases,
 };
-use super::{Driver, Failure, Next, changes::Change, context::Context, region::location};
+use super::{Driver, Failure, Next, changes::Change, context::Context, region::location, specs::Specs};
 use crate::{
     adapters::kube::{index::Index, mover_jobs::Phase},
     api::{
@@ -47,6 +47,7 @@ pub struct BackupDriver {
     keys: Keys,
     hooks: HookTasks,
     issued: Issued,
+    specs: Specs,
 }
 
 /// What a pass found, for the org's status.
@@ -68,6 +69,7 @@ impl Driver for BackupDriver {
 
     fn concerns(&self, change: &Change, index: &Index) -> Vec<String> {
         match change {
+            change if !self.specs.are_news(change, index) => Vec::new(),
             Change::Org(org)
             | Change::Snapshot { org, .. }
             | Change::Restore { org, .. }
@@ -99,6 +101,7 @@ impl Driver for BackupDriver {
             }
             Change::Node { .. }
             | Change::Volume { .. }
+            | Change::Tombstone { .. }
             | Change::StorageClass(_)
             | Change::BackupFacts(_)
             | Change::Support(_)
@@ -163,6 +166,7 @@ impl BackupDriver {
             .ledger(subject, &services.store, &ctx.cluster_uid, now)
             .await?;
         let key = self.keys.key(subject, &services, &ledger, now).await?;
+        ctx.backup_facts.set_key(subject.org_id(), key.clone());
         Ok(Pass {
             ctx,
             backup: self,

@@ -1,5 +1,7 @@
 //! The status of an org, from what was observed and done. Pure: the same facts give the same status to the last bit.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -16,7 +18,10 @@ use crate::{
         trayorg::{BackupStatus, MOST_SUPPORT_ENTRIES, PlacementStatus, SupportAccessEntry, TrayOrgStatus},
     },
     controllers::conditions::{ConditionFact, Conditions, Truth, is_true},
-    resources::org::{self, claim, webhook::Webhook},
+    resources::{
+        child::ChildKind,
+        org::{self, claim, webhook::Webhook},
+    },
 };
 
 /// What a pass over an org that can be worked on has found.
@@ -83,6 +88,8 @@ pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Ti
         placement: findings.placement.clone(),
         webhook_host: webhook_host(valid),
         backup: backup_status(observed),
+        workloads_revision: valid.regional.revision.clone(),
+        unused_volumes: unused_volumes(observed, valid),
         raised_workloads: valid.effective.raised.clone(),
         excluded_volumes: excluded_volumes(valid),
         support_access: support_status(observed),
@@ -112,6 +119,10 @@ pub fn of_obstacle(observed: &Observed, obstacle: &Obstacle, now: Timestamp) -> 
             types::DATA_LOST,
         ] {
             conditions.keep(kept);
+        }
+        if obstacle.reason == reasons::NAMESPACE_LOST {
+            let fact = ConditionFact::new(false, obstacle.reason, obstacle.message.clone());
+            conditions.set(types::WORKLOADS_AVAILABLE, &fact);
         }
     } else {
         let fact = ConditionFact::new(false, obstacle.reason, obstacle.message.clone());
@@ -280,9 +291,29 @@ fn support_status(observed: &Observed) -> Vec<SupportAccessEntry> {
 }
 
 fn webhook_host(valid: &Valid) -> Option<String> {
-    let region = &valid.region.spec;
+    let region = &valid.regional.spec;
     Webhook::of(region, &valid.effective.workloads)?;
     org::webhook::webhook_host(&valid.placement.org_id, region)
+}
+
+/// Claims of workloads that were removed or have fewer pods now.
+fn unused_volumes(observed: &Observed, valid: &Valid) -> Vec<String> {
+    let used: BTreeSet<String> = valid
+        .effective
+        .workloads
+        .iter()
+        .flat_map(claim::claim_names)
+        .collect();
+    let claims = observed.children.iter().filter(|child| {
+        child.id.kind == ChildKind::PersistentVolumeClaim
+            && child.id.namespace == valid.placement.namespace
+            && !child.deleting
+    });
+    let unused: BTreeSet<String> = claims
+        .filter(|claim| !used.contains(&claim.id.name))
+        .map(|claim| claim.id.name.clone())
+        .collect();
+    unused.into_iter().collect()
 }
 
 fn excluded_volumes(valid: &Valid) -> Vec<String> {

@@ -60,7 +60,7 @@ pub fn exposure(valid: &Valid, webhooks: bool, has_gateway_api: bool) -> Exposur
     let Some(workload) = webhook::workload(&valid.effective.workloads) else {
         return Exposure::Unwanted;
     };
-    let Some(webhook) = Webhook::of(&valid.region.spec, &valid.effective.workloads) else {
+    let Some(webhook) = Webhook::of(&valid.regional.spec, &valid.effective.workloads) else {
         let message = format!(
             "workload {} has webhook, and Region {} has no spec.ingress: set it there, or remove webhook",
             workload.name,

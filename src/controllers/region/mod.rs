@@ -11,6 +11,7 @@ pub mod location;
 pub mod log_location;
 pub mod place;
 mod violations;
+mod workloads;
 
 use std::{
     collections::HashMap,
@@ -140,7 +141,10 @@ impl Driver for RegionDriver {
         let now = ctx.now();
         let verification = self.verification(ctx, &region, now).await;
         let ingress = place::ingress(&region.spec, ctx.settings.webhooks, ctx.index.has_gateway_api());
-        let (status, violations) = status(&ctx.index, &region, &verification, ingress.as_ref(), now);
+        // Orgs went on while S3 was asked.
+        let found = workloads::look(&ctx.index, &region, now);
+        let next = found.next;
+        let (status, violations) = status(&ctx.index, &region, &verification, ingress.as_ref(), found, now);
         measure(ctx, key);
         violations.measure(&ctx.metrics, key);
         let old = region.status.as_ref();
@@ -148,6 +152,7 @@ impl Driver for RegionDriver {
             announce(ctx, &region, old, &status).await;
         }
         let pause = verification.left(&region, now).unwrap_or(PAUSES.0);
+        let pause = next.map_or(pause, |at| pause.min(until(at, now)));
         // Whichever is not in order is looked at again; the backup location is told first.
         let amiss =
             |verdict: &&Verdict| !matches!(verdict, Verdict::Found(fact) if fact.status == Truth::True);
@@ -212,6 +217,12 @@ impl RegionDriver {
     }
 }
 
+/// How long until then; at least a moment.
+fn until(at: Timestamp, now: Timestamp) -> Duration {
+    let left = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+    left.max(Duration::from_secs(1))
+}
+
 /// The Region an org is placed in.
 fn placed_in(org: &TrayOrg) -> Option<&str> {
     Some(org.status.as_ref()?.region.as_ref()?.name.as_str())
@@ -254,6 +265,7 @@ fn status(
     region: &Region,
     verification: &Verification,
     ingress: Option<&ConditionFact>,
+    workloads: workloads::Found,
     now: Timestamp,
 ) -> (RegionStatus, Violations) {
     let (spec, generation) = (&region.spec, region.metadata.generation);
@@ -284,7 +296,8 @@ fn status(
     conditions
         .set(types::NODES_AVAILABLE, &available)
         .set(types::ZONES_AVAILABLE, &nodes.zones_available(spec))
-        .set(types::BACKUP_LOCATION_VERIFIED, &located);
+        .set(types::BACKUP_LOCATION_VERIFIED, &located)
+        .set(types::WORKLOADS_ROLLED_OUT, &workloads.rolled_out);
     if let Some(logs) = &verification.logs {
         // A record that cannot be written keeps no org from running.
         conditions.set(
@@ -309,6 +322,7 @@ fn status(
         violations: Some(violations.total()),
         nodes: Some(nodes.ready),
         zones: nodes.zones,
+        workloads: Some(workloads.record),
         conditions: conditions.build(),
     };
     (status, violations)
@@ -340,21 +354,24 @@ fn ready(
     }
 }
 
-/// Tells people what changed of readiness.
+/// Tells people what changed of readiness, and of a rollout that stopped.
 async fn announce(ctx: &Context, region: &Region, old: Option<&RegionStatus>, new: &RegionStatus) {
-    let before = old.and_then(|status| find(&status.conditions, types::READY));
-    let Some(ready) = find(&new.conditions, types::READY) else {
-        return;
-    };
-    if before.is_some_and(|before| before.status == ready.status && before.reason == ready.reason) {
-        return;
+    for (type_, action) in [(types::READY, "Verify"), (types::WORKLOADS_ROLLED_OUT, "RollOut")] {
+        let before = old.and_then(|status| find(&status.conditions, type_));
+        let Some(now) = find(&new.conditions, type_) else {
+            continue;
+        };
+        let is_news = before.is_none_or(|before| before.status != now.status || before.reason != now.reason);
+        if !is_news || (type_ == types::WORKLOADS_ROLLED_OUT && now.reason != reasons::ROLLOUT_STOPPED) {
+            continue;
+        }
+        let severity = if now.status == "True" {
+            Severity::Normal
+        } else {
+            Severity::Warning
+        };
+        ctx.events
+            .publish(region, severity, &now.reason, action, now.message.clone())
+            .await;
     }
-    let severity = if ready.status == "True" {
-        Severity::Normal
-    } else {
-        Severity::Warning
-    };
-    ctx.events
-        .publish(region, severity, &ready.reason, "Verify", ready.message.clone())
-        .await;
 }

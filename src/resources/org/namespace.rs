@@ -29,13 +29,23 @@ pub fn namespace(placement: &Placement, region: &RegionSpec, support: Option<&st
     }
     // Its org is back.
     labels.insert(names::LABEL_RETAINED.into(), Value::Null);
+    labels.insert(names::LABEL_ORPHANED.into(), Value::Null);
     child(placement, &labels, support)
 }
 
-/// The namespace of an org that is gone: everything in it stays, and says so.
+/// The namespace of an org that was deleted: its volumes stay, and it says so.
 pub fn retained(placement: &Placement) -> DesiredChild {
+    abandoned(placement, names::LABEL_RETAINED)
+}
+
+/// The namespace of an org that was deleted past its protection: everything in it goes on, and it says so.
+pub fn orphaned(placement: &Placement) -> DesiredChild {
+    abandoned(placement, names::LABEL_ORPHANED)
+}
+
+fn abandoned(placement: &Placement, label: &str) -> DesiredChild {
     let mut labels = pinned_labels(placement);
-    labels.insert(names::LABEL_RETAINED.into(), "true".into());
+    labels.insert(label.into(), "true".into());
     child(placement, &labels, None)
 }
 
@@ -86,23 +96,27 @@ mod tests {
             assert_eq!(labels[label], want, "{label}");
         }
         assert!(
-            labels[names::LABEL_RETAINED].is_null(),
-            "an org that is back is not retained"
+            labels[names::LABEL_RETAINED].is_null() && labels[names::LABEL_ORPHANED].is_null(),
+            "an org that is back is neither retained nor orphaned"
         );
         let annotations = &child.body["metadata"]["annotations"];
         assert_eq!(annotations[names::ANNOTATION_SUPPORT_ACCESS], "support");
     }
 
     #[test]
-    fn a_retained_namespace_keeps_what_finds_it_again() {
-        let child = retained(&fixtures::placement());
-        let labels = &child.body["metadata"]["labels"];
-        assert_eq!(labels[names::LABEL_RETAINED], "true");
-        assert!(child.body["metadata"]["annotations"][names::ANNOTATION_SUPPORT_ACCESS].is_null());
-        assert_eq!(labels[names::LABEL_REGION], "eu-west-1");
-        assert_eq!(
-            labels[names::LABEL_ORG_ID],
-            "7c9e6679-7425-40de-944b-e07fc1f90ae7"
-        );
+    fn an_abandoned_namespace_keeps_what_finds_it_again() {
+        for (child, label) in [
+            (retained(&fixtures::placement()), names::LABEL_RETAINED),
+            (orphaned(&fixtures::placement()), names::LABEL_ORPHANED),
+        ] {
+            let labels = &child.body["metadata"]["labels"];
+            assert_eq!(labels[label], "true");
+            assert!(child.body["metadata"]["annotations"][names::ANNOTATION_SUPPORT_ACCESS].is_null());
+            assert_eq!(labels[names::LABEL_REGION], "eu-west-1");
+            assert_eq!(
+                labels[names::LABEL_ORG_ID],
+                "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+            );
+        }
     }
 }
