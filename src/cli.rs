@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     api::crds,
-    config::{MoverArgs, RunArgs},
-    mover_process, operator,
+    config::{MoverArgs, RespondArgs, RunArgs},
+    mover_process, operator, responder,
 };
 
 /// Kubernetes operator for orgs of an integration platform in segregated regions.
@@ -24,6 +24,8 @@ enum Command {
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
+    /// Answer calls of webhook hosts that do not reach an org.
+    Respond(RespondArgs),
     /// The data plane: run as Jobs by the operator.
     #[command(subcommand)]
     Mover(MoverCommand),
@@ -41,6 +43,7 @@ impl Cli {
         let result = match self.command {
             Command::Run(args) => operator::run(*args),
             Command::Crds => print_crds(),
+            Command::Respond(args) => responder::run(args),
             Command::Mover(MoverCommand::Run(args)) => return mover_process::run(args),
         };
         match result {

@@ -19,6 +19,9 @@ pub struct RunArgs {
         default_value = "443,6443"
     )]
     pub api_server_ports: Vec<u16>,
+    /// Groups of support staff that orgs may let in by a SupportAccess; none = nobody is let in.
+    #[arg(long, env = "TRAY_SUPPORT_GROUPS", value_delimiter = ',')]
+    pub support_groups: Vec<String>,
     /// Image that movers run: this operator's own.
     #[arg(long, env = "TRAY_MOVER_IMAGE")]
     pub mover_image: String,
@@ -31,6 +34,9 @@ pub struct RunArgs {
     /// File of the token that the operator's own AWS role is assumed with; sessions of movers are assumed with it too.
     #[arg(long, env = "AWS_WEB_IDENTITY_TOKEN_FILE")]
     pub web_identity_token: Option<PathBuf>,
+    /// Orgs have webhook hosts: routes of the Gateway API lead to them, and to the responder (`tray-operator respond`).
+    #[arg(long, env = "TRAY_WEBHOOKS", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub webhooks: bool,
     /// Where /livez, /readyz and /metrics are served.
     #[arg(long, env = "TRAY_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
@@ -41,6 +47,20 @@ pub struct RunArgs {
 
 fn unique_identity() -> String {
     format!("tray-operator-{}", uuid::Uuid::new_v4())
+}
+
+/// Flags of `tray-operator respond`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RespondArgs {
+    /// What to log: a level, or directives such as `tray_operator=debug`.
+    #[arg(long, env = "TRAY_LOG", default_value = "info")]
+    pub log: String,
+    /// Where every request is answered 403.
+    #[arg(long, env = "TRAY_FORBIDDEN", default_value = "0.0.0.0:8403")]
+    pub forbidden: SocketAddr,
+    /// Where every request is answered 503.
+    #[arg(long, env = "TRAY_SUSPENDED", default_value = "0.0.0.0:8503")]
+    pub suspended: SocketAddr,
 }
 
 /// Flags of `tray-operator mover run`. All else is in the mover's Secret.
@@ -65,6 +85,14 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A group of support would open orgs to the cluster's own parts or to everybody.
+    #[error(
+        "{group} (--support-groups, TRAY_SUPPORT_GROUPS) is not a group of support staff: name one without spaces that does not begin with system:"
+    )]
+    SupportGroup {
+        /// The group.
+        group: String,
+    },
     /// The CA bundle holds no certificate.
     #[error("the CA bundle {path} (--ca-bundle, TRAY_CA_BUNDLE) holds no PEM certificate")]
     NoCertificate {
@@ -80,12 +108,16 @@ pub struct Settings {
     pub concurrency: usize,
     /// Ports on which pods reach the API server.
     pub api_server_ports: Vec<u16>,
+    /// Groups of support staff that orgs may let in.
+    pub support_groups: Vec<String>,
     /// Image that movers run.
     pub mover_image: String,
     /// Pull policy of that image.
     pub mover_image_pull_policy: Option<String>,
     /// PEM certificates to trust besides the system's.
     pub ca_bundle: Option<Arc<[u8]>>,
+    /// Orgs have webhook hosts.
+    pub webhooks: bool,
 }
 
 impl TryFrom<&RunArgs> for Settings {
@@ -109,11 +141,31 @@ impl TryFrom<&RunArgs> for Settings {
         Ok(Self {
             concurrency: usize::from(args.concurrency),
             api_server_ports: args.api_server_ports.clone(),
+            support_groups: support_groups(&args.support_groups)?,
             mover_image: args.mover_image.clone(),
             mover_image_pull_policy: args.mover_image_pull_policy.clone(),
             ca_bundle,
+            webhooks: args.webhooks,
         })
     }
+}
+
+/// An empty list comes as one empty name.
+fn support_groups(given: &[String]) -> Result<Vec<String>, Error> {
+    let named = given
+        .iter()
+        .map(|group| group.trim())
+        .filter(|group| !group.is_empty());
+    named
+        .map(|group| {
+            if group.starts_with("system:") || group.contains(char::is_whitespace) {
+                return Err(Error::SupportGroup {
+                    group: group.to_owned(),
+                });
+            }
+            Ok(group.to_owned())
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -136,6 +188,23 @@ mod tests {
     fn ports_are_a_list() {
         let settings = settings(&["--api-server-ports", "443,6443"]).unwrap();
         assert_eq!(settings.api_server_ports, [443, 6443]);
+    }
+
+    #[test]
+    fn p19_groups_of_support_are_a_list_and_never_everybody() {
+        assert!(settings(&[]).unwrap().support_groups.is_empty());
+        assert!(
+            settings(&["--support-groups", ""])
+                .unwrap()
+                .support_groups
+                .is_empty()
+        );
+        let two = settings(&["--support-groups", "support,sre"]).unwrap();
+        assert_eq!(two.support_groups, ["support", "sre"]);
+        for bad in ["system:authenticated", "support,system:masters", "a b"] {
+            let error = settings(&["--support-groups", bad]).unwrap_err().to_string();
+            assert!(error.contains("--support-groups"), "{error}");
+        }
     }
 
     #[test]

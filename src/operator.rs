@@ -2,6 +2,7 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
+use futures::future::join_all;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -22,15 +23,19 @@ use crate::{
             leader::Election,
         },
     },
+    api::{backup_schedule::BackupSchedule, retention_policy::RetentionPolicy},
     config::{RunArgs, Settings},
     controllers::{
         Driver, backup::BackupDriver, backup_facts::BackupFacts, changes::Changes, context::Context,
-        malformed::MalformedObjects, org::OrgDriver, region::RegionDriver, run, watches,
+        malformed::MalformedObjects, org::OrgDriver, region::RegionDriver, run, support::SupportDriver,
+        usage::UsageDriver, watches,
     },
     ports::{Clock, RegionPorts},
     telemetry::{logs, metrics::Metrics, readiness::Readiness, server},
 };
 
+/// How long what comes before all controllers may take: whatever fails is the controllers' own to try again.
+const FIRST: Duration = Duration::from_secs(20);
 /// How long reconciles that are under way at the end may take to finish.
 const FAREWELL: Duration = Duration::from_secs(20);
 
@@ -49,9 +54,12 @@ pub fn run(args: RunArgs) -> Result<(), Box<dyn Error>> {
 fn drivers() -> Vec<Arc<dyn Driver>> {
     vec![
         Arc::new(MalformedObjects::default()),
+        Arc::new(SupportDriver::default()),
         Arc::new(RegionDriver::default()),
         Arc::new(OrgDriver::default()),
         Arc::new(BackupDriver::default()),
+        Arc::new(UsageDriver::<RetentionPolicy>::default()),
+        Arc::new(UsageDriver::<BackupSchedule>::default()),
     ]
 }
 
@@ -129,7 +137,7 @@ async fn connect_aws(
     ))
 }
 
-/// Starts the watches, then every driver once all is known; ends when `ends` says so and what was in hand is done.
+/// Starts the watches, and once all is known what has to come first, then every driver; ends when `ends` says so and what was in hand is done.
 pub async fn control(
     drivers: Vec<Arc<dyn Driver>>,
     ctx: Arc<Context>,
@@ -152,6 +160,10 @@ pub async fn control(
         regions = ctx.index.regions.names().len(),
         "everything that is watched is known"
     );
+    let first = drivers.iter().map(|driver| driver.begin(&ctx));
+    if tokio::time::timeout(FIRST, join_all(first)).await.is_err() {
+        error!("what has to come first is not done: the controllers begin all the same");
+    }
     let mut running = JoinSet::new();
     for (driver, queue) in drivers.into_iter().zip(queues) {
         running.spawn(run::run(driver, ctx.clone(), queue, ends.clone()));
@@ -161,7 +173,7 @@ pub async fn control(
 }
 
 /// Ends at SIGTERM or SIGINT.
-fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+pub(crate) fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {

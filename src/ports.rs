@@ -106,6 +106,8 @@ pub trait ObjectStore: Send + Sync {
         body: Bytes,
         kms_key: &KmsKeyArn,
     ) -> Result<PutOutcome, RemoteError>;
+    /// Writes under the bucket's own default encryption, only if nothing is there. Sends a SHA-256.
+    async fn put_new(&self, key: &str, body: Bytes) -> Result<PutOutcome, RemoteError>;
     /// Every object under the prefix, in key order, all pages or an error.
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, RemoteError>;
     /// As [`Self::list`], only keys after `start_after`.

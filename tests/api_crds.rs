@@ -124,10 +124,7 @@ fn a_status_starts_as_not_observed() {
             );
         }
     });
-    assert_eq!(
-        statuses, 4,
-        "Region, TrayOrg, OrgSnapshot and OrgRestore have a status"
-    );
+    assert_eq!(statuses, 7, "every kind has a status");
 }
 
 #[test]

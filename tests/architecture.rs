@@ -38,7 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that put everything together: they use all, and nothing but they uses them.
-const PUT_TOGETHER: &[&str] = &["lib", "main", "cli", "operator", "mover_process"];
+const PUT_TOGETHER: &[&str] = &["lib", "main", "cli", "operator", "responder", "mover_process"];
 
 /// What a module must not name, wherever in a file: crates and types that belong to a layer below.
 const MUST_NOT_NAME: &[(&str, &[&str])] = &[

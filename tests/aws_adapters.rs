@@ -17,5 +17,7 @@ mod faults;
 mod keys;
 #[path = "aws_adapters/objects.rs"]
 mod objects;
+#[path = "aws_adapters/records.rs"]
+mod records;
 #[path = "aws_adapters/sessions.rs"]
 mod sessions;

@@ -15,9 +15,13 @@ use tray_operator::domain::{archived_kinds::ARCHIVED, names};
 
 /// (group, resource, verb) of every rule of a ClusterRole.
 fn rights(objects: &[Value], role: &str) -> BTreeSet<(String, String, String)> {
+    rights_of(objects, "ClusterRole", role)
+}
+
+fn rights_of(objects: &[Value], kind: &str, role: &str) -> BTreeSet<(String, String, String)> {
     let role = objects
         .iter()
-        .find(|o| o["kind"] == "ClusterRole" && o["metadata"]["name"] == role)
+        .find(|o| o["kind"] == kind && o["metadata"]["name"] == role)
         .unwrap();
     let texts = |value: &Value| -> Vec<String> {
         let items = value.as_array().unwrap().iter();
@@ -60,4 +64,90 @@ fn the_restore_role_puts_back_what_is_archived_and_deletes_nothing() {
     let objects = chart::render(&[]).unwrap();
     let rights = rights(&objects, names::CLUSTER_ROLE_ORG_RESTORE);
     assert_eq!(rights, needed(&["create", "get", "update"]));
+}
+
+const WITH_WEBHOOKS: &[&str] = &["--set=webhooks.enabled=true"];
+const GATEWAY: &str = "gateway.networking.k8s.io";
+
+#[test]
+fn p21_the_operator_writes_routes_only_with_webhooks_and_grants_only_in_its_own_namespace() {
+    let gateway = |objects: &[Value], kind: &str| -> BTreeSet<String> {
+        let rights = rights_of(objects, kind, names::OPERATOR).into_iter();
+        let of_gateway = rights.filter(|(group, _, _)| group == GATEWAY);
+        of_gateway.map(|(_, resource, _)| resource).collect()
+    };
+    let without = chart::render(&[]).unwrap();
+    let with = chart::render(WITH_WEBHOOKS).unwrap();
+    for (objects, kind, wanted) in [
+        (&without, "ClusterRole", None),
+        (&without, "Role", None),
+        (&with, "ClusterRole", Some("httproutes")),
+        (&with, "Role", Some("referencegrants")),
+    ] {
+        let wanted: BTreeSet<String> = wanted.into_iter().map(str::to_owned).collect();
+        assert_eq!(gateway(objects, kind), wanted, "{kind}");
+    }
+    let names = |objects: &[Value]| -> BTreeSet<String> {
+        let own = objects
+            .iter()
+            .filter(|o| o["metadata"]["name"] == names::RESPONDER);
+        own.map(|o| o["kind"].as_str().unwrap().to_owned()).collect()
+    };
+    assert!(names(&without).is_empty());
+    assert!(names(&with).contains("Deployment"));
+}
+
+#[test]
+fn p21_nobody_but_the_operator_reads_routes() {
+    for object in chart::render(WITH_WEBHOOKS).unwrap() {
+        let (kind, name) = (
+            object["kind"].as_str().unwrap(),
+            object["metadata"]["name"].as_str().unwrap(),
+        );
+        if matches!(kind, "ClusterRole" | "Role") && name != names::OPERATOR {
+            let routes = rights_of(std::slice::from_ref(&object), kind, name);
+            assert!(
+                !routes.iter().any(|(group, _, _)| group == GATEWAY),
+                "{kind} {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn p21_the_responder_is_where_routes_lead() {
+    let objects = chart::render(WITH_WEBHOOKS).unwrap();
+    let find = |kind: &str| {
+        let mut own = objects.iter().filter(|o| o["kind"] == kind);
+        own.find(|o| o["metadata"]["name"] == names::RESPONDER).unwrap()
+    };
+    let service = find("Service");
+    assert_eq!(service["metadata"]["namespace"], names::SYSTEM_NAMESPACE);
+    let ports = service["spec"]["ports"].as_array().unwrap().iter();
+    let ports: Vec<u64> = ports.map(|port| port["port"].as_u64().unwrap()).collect();
+    assert_eq!(
+        ports,
+        [names::RESPONDER_FORBIDDEN_PORT, names::RESPONDER_SUSPENDED_PORT].map(u64::from)
+    );
+    let template = &find("Deployment")["spec"]["template"];
+    assert_eq!(
+        template["spec"]["containers"][0]["args"],
+        serde_json::json!(["respond"])
+    );
+    assert_eq!(template["spec"]["automountServiceAccountToken"], false);
+    for (label, value) in service["spec"]["selector"].as_object().unwrap() {
+        assert_eq!(template["metadata"]["labels"][label], *value);
+    }
+}
+
+#[test]
+fn values_of_webhooks_are_checked() {
+    for (value, named) in [
+        ("webhooks.enabled=maybe", "enabled"),
+        ("webhooks.replicas=0", "replicas"),
+        ("webhooks.domain=x", "domain"),
+    ] {
+        let refused = chart::render(&["--set", value]).unwrap_err();
+        assert!(refused.contains(named), "{value}: {refused}");
+    }
 }

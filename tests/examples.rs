@@ -11,7 +11,7 @@ mod support;
 use std::{fs, io::Write, path::Path, process::Command};
 
 use serde_json::Value;
-use support::{api_server, chart};
+use support::{api_server, chart, tools};
 use tray_operator::api::{
     backup_schedule::BackupSchedule,
     crds,
@@ -135,13 +135,44 @@ fn scripts_are_shell() {
     }
 }
 
+/// The Gateway of the example has a listener for each Region that names it, and takes routes of orgs alone.
+#[test]
+fn p21_the_gateway_has_a_listener_for_every_domain_and_takes_routes_of_orgs_alone() {
+    let documents = documents("gateway.yaml");
+    let gateway = documents.iter().find(|d| d["kind"] == "Gateway").unwrap();
+    let listeners = gateway["spec"]["listeners"].as_array().unwrap();
+    let regions = regions();
+    assert_eq!(listeners.len(), regions.len());
+    for region in &regions {
+        let ingress = region.spec.ingress.as_ref().unwrap();
+        assert_eq!(gateway["metadata"]["name"], ingress.gateway_ref.name);
+        assert_eq!(gateway["metadata"]["namespace"], ingress.gateway_ref.namespace);
+        let hostname = format!("*.{}", ingress.domain);
+        let listener = listeners.iter().find(|l| l["hostname"] == hostname).unwrap();
+        assert_eq!(listener["protocol"], "HTTPS");
+        let namespaces = &listener["allowedRoutes"]["namespaces"];
+        assert_eq!(namespaces["from"], "Selector");
+        let selector = &namespaces["selector"]["matchExpressions"][0];
+        assert_eq!(
+            (&selector["key"], &selector["operator"]),
+            (&"platform.tray.ai/org".into(), &"Exists".into())
+        );
+    }
+    let takers = regions[0].spec.workloads.iter().filter(|w| w.webhook.is_some());
+    assert_eq!(takers.map(|w| w.name.as_str()).collect::<Vec<_>>(), ["web"]);
+}
+
 #[tokio::test]
 async fn an_api_server_takes_every_example() {
     let client = api_server::shared().await.client().await;
     for crd in crds::all_crds() {
         api_server::apply(&client, &serde_json::to_value(crd).unwrap()).await;
     }
-    for object in all() {
+    let file = tools::program("gateway.networking.k8s.io_gateways.yaml");
+    for crd in chart::documents(&fs::read_to_string(file).unwrap()) {
+        api_server::apply(&client, &crd).await;
+    }
+    for object in all().into_iter().chain(documents("gateway.yaml")) {
         api_server::apply(&client, &object).await;
     }
 }

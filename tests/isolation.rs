@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use kube::{
     Client,
-    api::{DynamicObject, ListParams, PostParams},
+    api::{DeleteParams, DynamicObject, ListParams, PostParams},
 };
 use serde_json::{Value, json};
 use support::{
@@ -46,7 +46,8 @@ async fn ready_region(client: &Client, region: &Value) {
     api_server::apply(client, region).await;
     let ready = json!({"conditions": [{"type": "Ready", "status": "True", "reason": "AsSpecified", "message": "m",
         "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
-    let regions = api(client, "platform.tray.ai/v1alpha1", "Region", "").await;
+    let operator = installed::client().await;
+    let regions = api(&operator, "platform.tray.ai/v1alpha1", "Region", "").await;
     patch_status(&regions, region["metadata"]["name"].as_str().unwrap(), &ready).await;
 }
 
@@ -149,7 +150,7 @@ async fn p4_nothing_runs_while_one_policy_is_not_acknowledged_and_the_org_says_s
     )
     .await;
     bindings
-        .delete("test-refuses", &Default::default())
+        .delete("test-refuses", &DeleteParams::default())
         .await
         .unwrap();
     until(&client, KIND, "unsafe", READY).await;
@@ -378,8 +379,13 @@ const EVERYBODY: &[Cell] = &[
     ("other-web", "db", 5432, false),
     ("other-web", "web", 443, false),
     ("web", "other-mover", 443, false),
-    // Whoever is not of the org does not come in: routes open the gateway one by one.
-    ("gateway", "web", 8080, false),
+    // The gateway's namespace comes in to the one port that takes webhooks, and whoever else is not of the org to none.
+    ("gateway", "web", 8080, true),
+    ("gateway", "web", 443, false),
+    ("gateway", "db", 5432, false),
+    ("gateway", "db", 8080, false),
+    ("gateway", "mover", 8080, false),
+    ("operator", "web", 8080, false),
     ("kube-system", "web", 8080, false),
     ("operator", "db", 5432, false),
     ("internet", "web", 8080, false),
@@ -523,6 +529,7 @@ async fn p4_nobody_reaches_an_org_and_it_reaches_only_what_it_may() {
         "tray-egress",
         "tray-mover-backup",
         "tray-mover-objects",
+        "tray-webhook",
     ] {
         let without: Vec<Value> = policies
             .iter()

@@ -46,14 +46,18 @@ fn example(file: &str, name: &str) -> Value {
         .unwrap()
 }
 
-/// The children of the example org acme, under another name so that tests do not meet; with a Deployment besides.
+/// The children of the example org acme, under another name so that tests do not meet; with a Deployment besides, and
+/// with zones demanded.
 fn rendered(name: &str) -> Vec<DesiredChild> {
     let runtime = json!({
         "name": "runtime", "kind": "Deployment", "image": "runtime:1", "replicas": 2, "runAsUser": 1000,
         "env": [{"name": "A", "value": "1"}, {"name": "EMPTY", "value": ""}], "envFromSecrets": ["api-keys"],
         "ports": [{"name": "http", "port": 8080}], "resources": {"cpu": 0.5, "memory": "1024Mi"},
     });
-    rendered_with(name, &json!({"workloads": [runtime]}))
+    rendered_with(
+        name,
+        &json!({"workloads": [runtime], "availability": {"zoneSpread": "Required"}}),
+    )
 }
 
 /// The children of the example org acme with these fields of its spec.
@@ -81,6 +85,7 @@ fn rendered_with(name: &str, spec: &Value) -> Vec<DesiredChild> {
         surroundings: &Surroundings {
             api_server_ports: vec![443, 6443],
         },
+        support: Some("support"),
     });
     stages.into_iter().flatten().collect()
 }

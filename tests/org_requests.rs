@@ -48,7 +48,10 @@ async fn an_org_takes_few_requests_to_be_made_and_none_to_be_kept() {
     }
     let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True", "reason": "AsSpecified", "message": "m",
         "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
-    let regions = api_of(&client, &examples("regions.yaml")[0]).await.unwrap();
+    let client_of_operator = installed::client().await;
+    let regions = api_of(&client_of_operator, &examples("regions.yaml")[0])
+        .await
+        .unwrap();
     regions
         .patch_status("eu", &PatchParams::default(), &Patch::Merge(ready))
         .await

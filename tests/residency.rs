@@ -16,7 +16,7 @@ use std::{
 
 use kube::{
     Client,
-    api::{DeleteParams, ListParams},
+    api::{DeleteParams, ListParams, PostParams},
 };
 use serde_json::{Value, json};
 use support::{
@@ -29,7 +29,7 @@ use support::{
 use tokio::sync::OnceCell;
 use tray_operator::{
     controllers::{Driver, org::OrgDriver, region::RegionDriver},
-    ports::ObjectStore,
+    ports::{BucketFacts, ObjectStore},
 };
 
 const KIND: &str = "TrayOrg";
@@ -89,6 +89,27 @@ fn metric(operator: &Operator, region: &str, kind: &str) -> String {
     let line = format!("tray_residency_violations{{region=\"{region}\",kind=\"{kind}\"}} ");
     let found = text.lines().find_map(|shown| shown.strip_prefix(&line));
     found.unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn p1_a_region_alerts_unless_it_says_that_it_evicts() {
+    let (client, _) = world().await;
+    let regions = api(&client, "platform.tray.ai/v1alpha1", "Region", "").await;
+    assert_eq!(
+        regions.get("alert").await.unwrap().data["spec"]["onViolation"],
+        "Alert"
+    );
+    let ignorant = region("ignorant", "eu-south-1", &json!({"onViolation": "Ignore"}));
+    let ignorant = serde_json::from_value(ignorant).unwrap();
+    let refused = regions
+        .create(&PostParams::default(), &ignorant)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("spec.onViolation") && refused.contains("\"Alert\", \"Evict\""),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
@@ -200,9 +221,10 @@ async fn p1_a_volume_that_lies_elsewhere_shows_and_clears_by_itself() {
 async fn p1_orgs_follow_a_bucket_that_moved(client: &Client, operator: &Operator) {
     let store = &operator.regions.store;
     let good = store.facts("").await.unwrap();
-    let mut moved = good.clone();
-    moved.cloud_region = "us-east-1".to_owned();
-    store.set_facts(moved);
+    store.set_facts(BucketFacts {
+        cloud_region: "us-east-1".to_owned(),
+        ..good.clone()
+    });
     // A changed spec is asked about at once; else it would be a day.
     let regions = api(client, "platform.tray.ai/v1alpha1", "Region", "").await;
     patch(&regions, "moved", &json!({"spec": {"backup": {"prefix": "a/"}}})).await;

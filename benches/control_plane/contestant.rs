@@ -57,6 +57,8 @@ pub async fn run(orgs: usize) {
         settings: Settings {
             concurrency: 16,
             api_server_ports: API_SERVER_PORTS.into(),
+            support_groups: vec![],
+            webhooks: false,
             mover_image: "operator:bench".to_owned(),
             mover_image_pull_policy: None,
             ca_bundle: None,

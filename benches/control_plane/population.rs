@@ -97,6 +97,7 @@ pub fn rendered(number: usize) -> Vec<Vec<DesiredChild>> {
         surroundings: &Surroundings {
             api_server_ports: API_SERVER_PORTS.into(),
         },
+        support: None,
     })
 }
 

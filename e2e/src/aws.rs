@@ -40,6 +40,8 @@ pub struct Facts {
     pub admin: AccessKey,
     /// By the Region's name: where its backups go.
     pub places: BTreeMap<String, Place>,
+    /// By the Region's name: the bucket of its access records.
+    pub log_buckets: BTreeMap<String, String>,
 }
 
 /// A user's access key.
@@ -184,12 +186,14 @@ mod tests {
             r#"{"endpoint": "https://10.199.0.1:4566", "caBundle": "/run/tray/aws/ca.crt", "account": "111122223333",
                 "operatorRoleArn": "arn:o", "moverRoleArn": "arn:m", "admin": {"accessKeyId": "i", "secretAccessKey": "s"},
                 "places": {"eu": {"cloudRegion": "eu-west-1", "bucket": "b", "bucketRegion": "eu-central-1",
-                                  "bucketOwner": "111122223333", "ledgerKeyArn": "arn:k"}}}"#,
+                                  "bucketOwner": "111122223333", "ledgerKeyArn": "arn:k"}},
+                "logBuckets": {"eu": "l"}}"#,
         )
         .unwrap();
         let facts = Facts::read(&dir).unwrap();
         assert_eq!(facts.endpoint, endpoint());
         assert_eq!(facts.places["eu"].bucket_region, "eu-central-1");
+        assert_eq!(facts.log_buckets["eu"], "l");
     }
 
     #[test]

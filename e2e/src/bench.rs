@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::audit::{AuditLog, Requests};
 use crate::cluster::Cluster;
+use crate::demo::kube::Kube;
 use crate::error::{Error, Result};
 use crate::examples;
 use crate::files;
@@ -95,7 +96,12 @@ fn provision(cluster: &Cluster, log: &AuditLog, file: &str) -> Result<Provisione
     let mark = log.mark()?;
     let started = Instant::now();
     examples::apply(cluster, &[org])?;
-    examples::await_ready(cluster, "trayorg", Some(&name), Duration::from_secs(120))?;
+    examples::await_ready(
+        &Kube::of(cluster)?,
+        "trayorg",
+        Some(&name),
+        Duration::from_secs(120),
+    )?;
     let seconds = started.elapsed().as_secs_f64();
     let requests: Requests = log.since(mark)?;
     Ok(Provisioned {

@@ -189,10 +189,11 @@ impl Drop for Cluster {
     }
 }
 
-/// Fills the cache with everything that a cluster is started from.
+/// Fills the cache with everything that a cluster is started from, and what its tests start on it.
 pub fn prepare_cache(cache: &Cache, progress: Progress) -> Result<()> {
     host::check_system()?;
-    prepare(cache, progress).map(drop)
+    prepare(cache, progress)?;
+    Toolbox::gateway(cache, progress).map(drop)
 }
 
 fn prepare(cache: &Cache, progress: Progress) -> Result<Prepared> {

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use crate::aws::{Facts, Place};
 use crate::cluster::Cluster;
+use crate::demo::kube::{Kube, condition};
 use crate::error::{Error, Result};
 use crate::paths::workspace;
-use crate::wait;
 
 /// The orgs of `examples/orgs/`, by file name.
 pub const ORGS: [&str; 3] = ["acme-eu", "globex-us", "initech-apac"];
@@ -16,6 +16,12 @@ pub const ORGS: [&str; 3] = ["acme-eu", "globex-us", "initech-apac"];
 /// Applies the policies and the Regions, and waits until every Region is Ready.
 pub fn apply_platform(cluster: &Cluster) -> Result<()> {
     apply(cluster, &read(cluster, "policies.yaml")?)?;
+    apply(cluster, &regions(cluster)?)?;
+    await_ready(&Kube::of(cluster)?, "region", None, Duration::from_secs(60))
+}
+
+/// The Regions, with the stand-in's buckets, keys and endpoints filled in.
+pub fn regions(cluster: &Cluster) -> Result<Vec<Value>> {
     let facts = Facts::read(cluster.dir())?;
     let mut regions = read(cluster, "regions.yaml")?;
     for region in &mut regions {
@@ -25,9 +31,9 @@ pub fn apply_platform(cluster: &Cluster) -> Result<()> {
             detail: format!("the stand-in has no place for the Region {name}"),
         })?;
         fill_in(region, place, &facts);
+        region["spec"]["logLocation"]["bucket"] = json!(facts.log_buckets.get(&name));
     }
-    apply(cluster, &regions)?;
-    await_ready(cluster, "region", None, Duration::from_secs(60))
+    Ok(regions)
 }
 
 /// The TrayOrg of `examples/orgs/<file>.yaml`.
@@ -48,27 +54,21 @@ pub fn apply(cluster: &Cluster, objects: &[Value]) -> Result<()> {
 }
 
 /// Waits until the object `name` of `kind`, or all of them, is Ready for what its spec says now.
-pub fn await_ready(cluster: &Cluster, kind: &str, name: Option<&str>, deadline: Duration) -> Result<()> {
-    let get = cluster.kubectl(["get", kind, "--output=json"]).args(name);
+pub fn await_ready(kube: &Kube, kind: &str, name: Option<&str>, deadline: Duration) -> Result<()> {
     let what = format!("{kind} {} did not become Ready", name.unwrap_or("(all)"));
-    wait::until(&what, deadline, &cluster.dir().logs(), || {
-        let answer: Value = serde_json::from_str(&get.run()?).map_err(Error::unexpected("kubectl get"))?;
+    let args: Vec<&str> = [kind].into_iter().chain(name).collect();
+    kube.wait(&what, deadline, &args, |answer| {
         let ready = match answer["items"].as_array() {
             Some(items) => !items.is_empty() && items.iter().all(is_ready),
-            None => is_ready(&answer),
+            None => is_ready(answer),
         };
-        Ok(ready.then_some(()))
+        ready.then_some(())
     })
 }
 
 fn is_ready(object: &Value) -> bool {
-    let conditions = object["status"]["conditions"].as_array();
-    object["status"]["observedGeneration"] == object["metadata"]["generation"]
-        && conditions.is_some_and(|conditions| {
-            conditions
-                .iter()
-                .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
-        })
+    let current = object["status"]["observedGeneration"] == object["metadata"]["generation"];
+    current && condition(object, "Ready") == Some("True")
 }
 
 /// Reads one file of `examples/`. kubectl does it, so that the manifests are read as they will be.

@@ -12,14 +12,20 @@ use crate::paths::workspace;
 use crate::process::Program;
 use crate::progress::Progress;
 
-/// The namespace of the operator and the name of its release.
-const NAMESPACE: &str = "tray-system";
+/// The namespace of the operator.
+pub const NAMESPACE: &str = "tray-system";
+/// The name of its release.
 const RELEASE: &str = "tray-operator";
 
 /// Builds the operator, loads its image on every node and installs or upgrades the chart.
 pub fn install(cluster: &Cluster, progress: Progress) -> Result<()> {
+    install_with(cluster, &[], progress)
+}
+
+/// The same, with more arguments of Helm: values.
+pub fn install_with(cluster: &Cluster, values: &[&str], progress: Progress) -> Result<()> {
     progress.step("building the operator");
-    let binary = build()?;
+    let binary = build("tray-operator")?;
     progress.step("loading its image on every node");
     let archive = image::operator(cluster.cache(), &binary, progress)?;
     cluster.load_image(&archive)?;
@@ -50,19 +56,21 @@ pub fn install(cluster: &Cluster, progress: Progress) -> Result<()> {
             aws::authority(cluster.dir()).display()
         ))
         .arg(format!("--set-string=podAnnotations.image-archive={digest}"))
+        .args(values)
         .run()?;
     progress.step("the operator is installed");
     Ok(())
 }
 
-/// Builds the operator with the profile that this program was built with, and returns its path.
-pub fn build() -> Result<PathBuf> {
+/// Builds a program of the workspace with the profile that this program was built with, and returns its path.
+pub fn build(program: &str) -> Result<PathBuf> {
     Program::new("cargo")
         // The whole workspace's features: with those of one package the AWS SDK is built again.
-        .args(["build", "--workspace", "--locked", "--bin=tray-operator"])
+        .args(["build", "--workspace", "--locked"])
+        .flag("bin", program)
         .directory(&workspace())
         .run()?;
-    let binary = harness_program()?.with_file_name("tray-operator");
+    let binary = harness_program()?.with_file_name(program);
     if binary.exists() {
         return Ok(binary);
     }

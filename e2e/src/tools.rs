@@ -25,6 +25,17 @@ struct Tool {
     programs: &'static [&'static str],
     /// Links the version into the program where the program compares versions.
     version_variables: &'static [&'static str],
+    /// Files of the module, by their path in it: they lie beside the programs.
+    files: &'static [&'static str],
+    /// Files that modules need and do not hold, or hold and cannot be built with.
+    patches: &'static [Patch],
+}
+
+/// One file of a module, put there from the tool's folder.
+struct Patch {
+    module: &'static str,
+    path: &'static str,
+    with: &'static str,
 }
 
 const TOOLS: [Tool; 6] = [
@@ -49,6 +60,8 @@ const TOOLS: [Tool; 6] = [
         ],
         // Without it every program calls itself v0.0.0, and kubelet and API server refuse each other.
         version_variables: &["k8s.io/component-base/version.gitVersion"],
+        files: &[],
+        patches: &[],
     },
     Tool {
         name: "etcd",
@@ -56,6 +69,8 @@ const TOOLS: [Tool; 6] = [
         packages: &["go.etcd.io/etcd/server/v3"],
         programs: &["etcd"],
         version_variables: &[],
+        files: &[],
+        patches: &[],
     },
     Tool {
         name: "containerd",
@@ -67,6 +82,8 @@ const TOOLS: [Tool; 6] = [
         ],
         programs: &["containerd", "containerd-shim-runc-v2", "ctr"],
         version_variables: &[],
+        files: &[],
+        patches: &[],
     },
     Tool {
         name: "helm",
@@ -74,6 +91,8 @@ const TOOLS: [Tool; 6] = [
         packages: &["helm.sh/helm/v4/cmd/helm"],
         programs: &["helm"],
         version_variables: &["helm.sh/helm/v4/internal/version.version"],
+        files: &[],
+        patches: &[],
     },
     Tool {
         name: "coredns",
@@ -81,6 +100,8 @@ const TOOLS: [Tool; 6] = [
         packages: &["github.com/coredns/coredns"],
         programs: &["coredns"],
         version_variables: &[],
+        files: &[],
+        patches: &[],
     },
     // No part of the cluster: tests ask it who may reach whom.
     Tool {
@@ -89,20 +110,74 @@ const TOOLS: [Tool; 6] = [
         packages: &["tray.example/cluster/cyclonus"],
         programs: &["reachability"],
         version_variables: &[],
+        files: &[],
+        patches: &[],
+    },
+];
+
+/// What tests of webhooks need besides: the kinds of the Gateway API, and a program that is a Gateway.
+const GATEWAY: [Tool; 2] = [
+    Tool {
+        name: "gateway-api",
+        module: "sigs.k8s.io/gateway-api",
+        packages: &[],
+        programs: &[],
+        version_variables: &[],
+        files: &[
+            "config/crd/standard/gateway.networking.k8s.io_backendtlspolicies.yaml",
+            "config/crd/standard/gateway.networking.k8s.io_gatewayclasses.yaml",
+            "config/crd/standard/gateway.networking.k8s.io_gateways.yaml",
+            "config/crd/standard/gateway.networking.k8s.io_grpcroutes.yaml",
+            "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",
+            "config/crd/standard/gateway.networking.k8s.io_referencegrants.yaml",
+            "config/crd/standard/gateway.networking.k8s.io_tlsroutes.yaml",
+        ],
+        patches: &[],
+    },
+    Tool {
+        name: "traefik",
+        module: "github.com/traefik/traefik/v3",
+        packages: &["github.com/traefik/traefik/v3/cmd/traefik"],
+        programs: &["traefik"],
+        version_variables: &[],
+        files: &[],
+        patches: &[
+            // The dashboard is made by another build.
+            Patch {
+                module: "github.com/traefik/traefik/v3",
+                path: "webui/static/index.html",
+                with: "instead/index.html",
+            },
+            // The real one needs the modules of two hundred DNS providers, of which some cannot be had.
+            Patch {
+                module: "github.com/go-acme/lego/v5",
+                path: "providers/dns/zz_gen_dns_providers.go",
+                with: "instead/dns_providers.go.txt",
+            },
+        ],
     },
 ];
 
 /// The built programs.
 #[derive(Debug, Clone)]
 pub struct Toolbox {
-    folders: Vec<(&'static [&'static str], PathBuf)>,
+    folders: Vec<(Vec<&'static str>, PathBuf)>,
 }
 
 impl Toolbox {
     /// Finds all tools in the cache and builds the missing ones (about eight minutes for all of them on two cores).
     pub fn ensure(cache: &Cache, progress: Progress) -> Result<Self> {
+        Self::of(&TOOLS, cache, progress)
+    }
+
+    /// The same for what tests of webhooks need besides (about five minutes on two cores).
+    pub fn gateway(cache: &Cache, progress: Progress) -> Result<Self> {
+        Self::of(&GATEWAY, cache, progress)
+    }
+
+    fn of(tools: &[Tool], cache: &Cache, progress: Progress) -> Result<Self> {
         let mut folders = Vec::new();
-        for tool in &TOOLS {
+        for tool in tools {
             let source = workspace().join("e2e/tools").join(tool.name);
             let version = tool.version(&source)?;
             let folder = cache.tools().join(format!(
@@ -114,16 +189,22 @@ impl Toolbox {
                 progress.step(format!("building {} {version} from source (once)", tool.name));
                 tool.build(&source, &version, &folder)?;
             }
-            folders.push((tool.programs, folder));
+            folders.push((tool.made().collect(), folder));
         }
         Ok(Self { folders })
+    }
+
+    /// Every file of the tools, programs and others.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let folders = self.folders.iter();
+        folders.flat_map(|(made, folder)| made.iter().map(|name| folder.join(name)))
     }
 
     /// The path of a program by its name.
     pub fn path(&self, program: &str) -> PathBuf {
         self.folders
             .iter()
-            .find(|(programs, _)| programs.contains(&program))
+            .find(|(made, _)| made.contains(&program))
             .map_or_else(|| PathBuf::from(program), |(_, folder)| folder.join(program))
     }
 
@@ -162,7 +243,19 @@ impl Tool {
             hash.update(files::read(&own)?);
         }
         hash.update(self.linker_flags(version));
+        for patch in self.patches {
+            hash.update(patch.path);
+            hash.update(files::read(&source.join(patch.with))?);
+        }
+        self.files.iter().for_each(|file| hash.update(file));
         Ok(hex::encode(hash.finalize()))
+    }
+
+    /// Names of what lies in the built tool's folder.
+    fn made(&self) -> impl Iterator<Item = &'static str> {
+        let files = self.files.iter();
+        let names = files.map(|file| file.rsplit('/').next().unwrap_or(file));
+        self.programs.iter().copied().chain(names)
     }
 
     fn linker_flags(&self, version: &str) -> String {
@@ -178,10 +271,29 @@ impl Tool {
         let unfinished = folder.with_extension("unfinished");
         files::remove(&unfinished)?;
         files::make_dir(&unfinished)?;
+        for file in self.files {
+            let from = self.fetch(source, self.module)?.join(file);
+            let name = Path::new(file).file_name().unwrap_or_default();
+            std::fs::copy(&from, unfinished.join(name)).map_err(Error::file("copy", &from))?;
+        }
+        if self.patches.is_empty() {
+            self.compile(source, version, &unfinished)?;
+        } else {
+            let patched = folder.with_extension("patched");
+            files::remove(&patched)?;
+            self.patch(source, &patched)?;
+            self.compile(&patched, version, &unfinished)?;
+            files::remove(&patched)?;
+        }
+        files::rename(&unfinished, folder)
+    }
+
+    fn compile(&self, source: &Path, version: &str, folder: &Path) -> Result<()> {
         let output = match self.programs {
-            [only] => unfinished.join(only),
+            [] => return Ok(()),
+            [only] => folder.join(only),
             // A path that ends in a slash is a folder: each program gets the name of its package.
-            _ => unfinished.join(""),
+            _ => folder.join(""),
         };
         Program::new("go")
             .args([
@@ -199,8 +311,50 @@ impl Tool {
             .env("CGO_ENABLED", "0")
             .env("GOFLAGS", "")
             .run()
+            .map(drop)
+            .map_err(|error| network_hint(error, self.name))
+    }
+
+    /// Makes `folder` the source with the patched modules in it. Go checks a module before it is copied, and refuses to build
+    /// from a changed one in its own cache.
+    fn patch(&self, source: &Path, folder: &Path) -> Result<()> {
+        let copy = |from: &Path, to: &Path| {
+            Program::new("cp")
+                .args(["--recursive", "--no-preserve=mode", "--no-target-directory"])
+                .arg(from)
+                .arg(to)
+                .run()
+                .map(drop)
+        };
+        copy(source, folder)?;
+        for (number, patch) in self.patches.iter().enumerate() {
+            let name = format!("module-{number}");
+            let module = folder.join(&name);
+            copy(&self.fetch(source, patch.module)?, &module)?;
+            let path = module.join(patch.path);
+            if let Some(parent) = path.parent() {
+                files::make_dir(parent)?;
+            }
+            files::write(&path, files::read(&source.join(patch.with))?)?;
+            Program::new("go")
+                .args(["mod", "edit"])
+                .arg(format!("-replace={}=./{name}", patch.module))
+                .directory(folder)
+                .run()?;
+        }
+        Ok(())
+    }
+
+    /// The folder of a module of the tool in Go's cache, checked by `go.sum`.
+    fn fetch(&self, source: &Path, module: &str) -> Result<PathBuf> {
+        let go = || Program::new("go").directory(source).env("GOFLAGS", "");
+        go().args(["mod", "download", module])
+            .run()
             .map_err(|error| network_hint(error, self.name))?;
-        files::rename(&unfinished, folder)
+        let folder = go()
+            .args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module])
+            .run()?;
+        Ok(PathBuf::from(folder.trim()))
     }
 }
 
@@ -243,7 +397,7 @@ mod tests {
 
     #[test]
     fn every_tool_pins_its_version_and_names_its_programs() {
-        for tool in &TOOLS {
+        for tool in TOOLS.iter().chain(&GATEWAY) {
             let version = tool
                 .version(&workspace().join("e2e/tools").join(tool.name))
                 .unwrap();

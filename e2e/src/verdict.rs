@@ -1,4 +1,6 @@
-//! Whether a restored database is the one that was copied.
+//! Whether a restored database is the one that was copied, by its table `heartbeat` of numbered rows.
+
+use crate::error::{Error, Result};
 
 /// Numbered rows up to the last that was committed before the consistency point.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +20,39 @@ pub struct Restored {
     pub highest: u64,
     /// How many rows are there.
     pub total: u64,
+}
+
+impl Rows {
+    /// Rows 1 to `upto` of the database that `query` asks: it runs SQL and returns bare values.
+    pub fn read(query: impl Fn(&str) -> Result<String>, upto: u64) -> Result<Self> {
+        let answer = query(&format!(
+            "select count(*) || ' ' || md5(coalesce(string_agg(heartbeat::text, ',' order by n), ''))
+             from heartbeat where n <= {upto}"
+        ))?;
+        let (count, checksum) = answer.split_once(' ').unwrap_or_default();
+        Ok(Self {
+            count: number(count)?,
+            checksum: checksum.to_owned(),
+        })
+    }
+}
+
+impl Restored {
+    /// As [`Rows::read`].
+    pub fn read(query: impl Fn(&str) -> Result<String>, upto: u64) -> Result<Self> {
+        let answer = query("select coalesce(max(n), 0) || ' ' || count(*) from heartbeat")?;
+        let (highest, total) = answer.split_once(' ').unwrap_or_default();
+        Ok(Self {
+            rows: Rows::read(query, upto)?,
+            highest: number(highest)?,
+            total: number(total)?,
+        })
+    }
+}
+
+fn number(text: &str) -> Result<u64> {
+    text.parse()
+        .map_err(Error::unexpected(format!("the number {text:?} of the database")))
 }
 
 /// What is wrong with a restored database.
@@ -53,7 +88,7 @@ pub enum Wrong {
 
 /// Rows are numbered from 1 without gaps, each committed by itself. All of those before the consistency point have to be
 /// back, as they were; of those after it any whole beginning may be.
-pub fn judge(before: &Rows, restored: &Restored) -> Result<(), Wrong> {
+pub fn judge(before: &Rows, restored: &Restored) -> std::result::Result<(), Wrong> {
     let rows = &restored.rows;
     if rows.count < before.count {
         return Err(Wrong::Lost {

@@ -148,24 +148,11 @@ impl Server<'_> {
 
     /// Rows 1 to [`COMMITTED`].
     fn rows(&self) -> Rows {
-        let answer = self.query(&format!(
-            "select count(*) || ' ' || md5(coalesce(string_agg(n || payload, ',' order by n), ''))
-             from heartbeat where n <= {COMMITTED}"
-        ));
-        let (count, checksum) = answer.split_once(' ').unwrap();
-        Rows {
-            count: count.parse().unwrap(),
-            checksum: checksum.to_owned(),
-        }
+        Rows::read(|sql| self.psql(sql), COMMITTED).unwrap()
     }
 
     fn restored(&self) -> Restored {
-        let number = |sql: &str| self.query(sql).parse().unwrap();
-        Restored {
-            rows: self.rows(),
-            highest: number("select coalesce(max(n), 0) from heartbeat"),
-            total: number("select count(*) from heartbeat"),
-        }
+        Restored::read(|sql| self.psql(sql), COMMITTED).unwrap()
     }
 
     fn insert(&self, from: u64, upto: u64) {

@@ -29,3 +29,4 @@ pub use error::EngineError;
 pub use key::RepositoryKey;
 pub use progress::{NoProgress, Progress};
 pub use rustic_engine::RusticEngine;
+pub use verify::open_pack;

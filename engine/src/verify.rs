@@ -1,17 +1,33 @@
 //! Proves that a snapshot can be restored, short of reading all of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
-    EngineError, Progress, SnapshotId, VerifyReport,
+    BlobStore, EngineError, Progress, RepositoryKey, SnapshotId, VerifyReport,
     format::{
-        BlobKind, FileKind, Id, Index, SnapshotRecord, Step, Trees, Vault, content_of, read_header,
+        BlobKind, Cipher, FileKind, Id, Index, SnapshotRecord, Step, Trees, Vault, content_of, read_header,
         subtree_of,
     },
 };
 
 /// Content of the file that says that a snapshot was proven; its name says which.
 const PROOF: &str = "proven\n";
+
+/// Opens one pack with `key` and nothing else of its repository: how many blobs it holds. [`EngineError::Corrupt`] where it
+/// was not sealed with that key, or is damaged: by itself a pack cannot tell.
+pub fn open_pack(store: Arc<dyn BlobStore>, key: &RepositoryKey, pack: &str) -> Result<usize, EngineError> {
+    let vault = Vault {
+        store,
+        cipher: Cipher::new(key),
+    };
+    let packs = vault.list(FileKind::Pack)?;
+    let found = packs.into_iter().find(|(_, blob)| blob.name == pack);
+    let (id, blob) = found.ok_or_else(|| EngineError::Corrupt(format!("{pack} is missing")))?;
+    Ok(read_header(&vault, id, blob.size)?.len())
+}
 
 /// See [`crate::Repository::verify`].
 pub(crate) fn run(

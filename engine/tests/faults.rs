@@ -21,7 +21,7 @@ use std::{
 use support::{FaultyStore, KEY, World, describe, noise, time};
 use tray_engine::{
     BackupRequest, BlobError, BlobStore, DirStore, Engine, EngineError, NoProgress, RepositoryKey,
-    RusticEngine,
+    RusticEngine, open_pack,
 };
 
 const NOBODY: u32 = 65534;
@@ -101,6 +101,29 @@ fn another_key_is_refused() {
         );
         assert!(matches!(refused, Err(EngineError::WrongKey(_))));
     }
+}
+
+#[test]
+fn a_pack_opens_with_its_own_key_alone() {
+    let mut world = World::new();
+    world.write("file", noise(1, 10_000));
+    world.backup(0);
+    let packs = world.store.list("data/").unwrap();
+    let open = |fill| {
+        open_pack(
+            world.store.clone(),
+            &RepositoryKey::from_bytes([fill; 64]),
+            &packs[0].name,
+        )
+    };
+    assert!(open(KEY[0]).unwrap() > 0);
+    let refused = open(KEY[0] ^ 1);
+    assert!(
+        matches!(&refused, Err(EngineError::Corrupt(why)) if why.contains("the key")),
+        "{refused:?}"
+    );
+    let missing = open_pack(world.store.clone(), &RepositoryKey::from_bytes(KEY), "data/00/00");
+    assert!(matches!(missing, Err(EngineError::Corrupt(_))));
 }
 
 #[test]

@@ -32,7 +32,7 @@ use crate::{
 pub enum Operation {
     /// [`ObjectStore::get`].
     Get,
-    /// [`ObjectStore::put_if_absent`].
+    /// [`ObjectStore::put_if_absent`] and [`ObjectStore::put_new`].
     Put,
     /// [`ObjectStore::list`] and [`ObjectStore::list_after`].
     List,
@@ -220,6 +220,13 @@ impl ObjectStore for MemoryStore {
         let mut bucket = self.bucket();
         let lost = bucket.begin(Operation::Put, key)?;
         let outcome = bucket.put(key, body, Some(kms_key));
+        answer(outcome, lost)
+    }
+
+    async fn put_new(&self, key: &str, body: Bytes) -> Result<PutOutcome, RemoteError> {
+        let mut bucket = self.bucket();
+        let lost = bucket.begin(Operation::Put, key)?;
+        let outcome = bucket.put(key, body, None);
         answer(outcome, lost)
     }
 

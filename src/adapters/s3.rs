@@ -170,6 +170,10 @@ impl ObjectStore for S3Store {
         self.bucket.put_if_absent(key, body, kms_key).await
     }
 
+    async fn put_new(&self, key: &str, body: Bytes) -> Result<PutOutcome, RemoteError> {
+        self.bucket.put_new(key, body).await
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, RemoteError> {
         self.bucket.list_after(prefix, "").await
     }

@@ -7,7 +7,10 @@ use aws_sdk_s3::{
     Client,
     config::http::HttpResponse,
     error::SdkError,
-    operation::get_object::{GetObjectError, GetObjectOutput},
+    operation::{
+        get_object::{GetObjectError, GetObjectOutput},
+        put_object::PutObjectOutput,
+    },
     primitives::ByteStream,
     types::ServerSideEncryption,
 };
@@ -208,11 +211,40 @@ impl S3Bucket {
         body: Bytes,
         kms_key: &KmsKeyArn,
     ) -> Result<PutOutcome, RemoteError> {
+        let Some(written) = self.put(key, body, Some(kms_key)).await? else {
+            return Ok(PutOutcome::Exists);
+        };
+        match written.ssekms_key_id() {
+            Some(used) if used == kms_key.as_str() => Ok(PutOutcome::Created),
+            used => Err(RemoteError::Corrupt(format!(
+                "{} was to be written under {kms_key}, but S3 says that it used {}: remove the object and find out what \
+                 changes requests on their way",
+                self.uri(key),
+                used.unwrap_or("no key")
+            ))),
+        }
+    }
+
+    /// Writes under the bucket's own default encryption unless something is there.
+    pub async fn put_new(&self, key: &str, body: Bytes) -> Result<PutOutcome, RemoteError> {
+        match self.put(key, body, None).await? {
+            Some(_) => Ok(PutOutcome::Created),
+            None => Ok(PutOutcome::Exists),
+        }
+    }
+
+    /// Writes unless something is there: then none. Under `kms_key`, or under the bucket's default.
+    async fn put(
+        &self,
+        key: &str,
+        body: Bytes,
+        kms_key: Option<&KmsKeyArn>,
+    ) -> Result<Option<PutObjectOutput>, RemoteError> {
         let uri = self.uri(key);
         let sha256 = aws_smithy_types::base64::encode(Sha256::digest(&body));
         let mut pause = self.patience.pause;
         let mut tries = 1;
-        let written = loop {
+        loop {
             let request = self
                 .client
                 .put_object()
@@ -220,13 +252,13 @@ impl S3Bucket {
                 .key(key)
                 .expected_bucket_owner(&self.location.bucket_owner)
                 .if_none_match("*")
-                .server_side_encryption(ServerSideEncryption::AwsKms)
-                .ssekms_key_id(kms_key.as_str())
+                .set_server_side_encryption(kms_key.map(|_| ServerSideEncryption::AwsKms))
+                .set_ssekms_key_id(kms_key.map(|key| key.as_str().to_owned()))
                 .checksum_sha256(&sha256)
                 .body(ByteStream::from(body.clone()));
             match request.send().await {
-                Ok(written) => break written,
-                Err(error) if status(&error) == 412 => return Ok(PutOutcome::Exists),
+                Ok(written) => return Ok(Some(written)),
+                Err(error) if status(&error) == 412 => return Ok(None),
                 // Another write of this key is on its way: S3 asks to come again.
                 Err(error) if status(&error) == 409 && tries < self.patience.tries => {
                     sleep(pause).await;
@@ -234,14 +266,6 @@ impl S3Bucket {
                 }
                 Err(error) => return Err(self.attempt("s3:PutObject", &uri).failed(&error)),
             }
-        };
-        match written.ssekms_key_id() {
-            Some(used) if used == kms_key.as_str() => Ok(PutOutcome::Created),
-            used => Err(RemoteError::Corrupt(format!(
-                "{uri} was to be written under {kms_key}, but S3 says that it used {}: remove the object and find out what \
-                 changes requests on their way",
-                used.unwrap_or("no key")
-            ))),
         }
     }
 

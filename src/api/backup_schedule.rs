@@ -4,17 +4,20 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::shared::Usage;
+
 /// When snapshots are taken, and what they are held to.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[kube(
     group = "platform.tray.ai",
     version = "v1alpha1",
     kind = "BackupSchedule",
+    status = "Usage",
     plural = "backupschedules",
     shortname = "bks",
     category = "tray",
     derive = "PartialEq",
-    doc = "When an org's snapshots are taken, and the objectives they are held to. It has no status: what it leads to is said by each TrayOrg that names it.",
+    doc = "When an org's snapshots are taken, and the objectives they are held to. What it leads to is said by each TrayOrg that names it; one that is named cannot be deleted.",
     printcolumn(name = "Schedule", type_ = "string", json_path = ".spec.schedule"),
     printcolumn(name = "Time-Zone", type_ = "string", json_path = ".spec.timeZone"),
     printcolumn(name = "Suspended", type_ = "boolean", json_path = ".spec.suspend"),
@@ -28,6 +31,7 @@ use serde::{Deserialize, Serialize};
         type_ = "integer",
         json_path = ".spec.objectives.rtoHours"
     ),
+    printcolumn(name = "Orgs", type_ = "integer", json_path = ".status.orgs"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

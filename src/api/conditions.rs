@@ -13,8 +13,15 @@ pub mod types {
     pub const NODES_AVAILABLE: &str = "NodesAvailable";
     /// Region: at least `minZones` zones have ready nodes.
     pub const ZONES_AVAILABLE: &str = "ZonesAvailable";
+    /// Region: S3 itself says that the log bucket is what the spec says. Absent without `logLocation`.
+    pub const LOG_LOCATION_VERIFIED: &str = "LogLocationVerified";
     /// Region: S3 itself says that the backup bucket is what the spec says.
     pub const BACKUP_LOCATION_VERIFIED: &str = "BackupLocationVerified";
+    /// Region: every org runs the newest revision of the region's workloads.
+    pub const WORKLOADS_ROLLED_OUT: &str = "WorkloadsRolledOut";
+
+    /// Region: the cluster has what `spec.ingress` needs. Absent where that is not set.
+    pub const INGRESS_AVAILABLE: &str = "IngressAvailable";
 
     /// TrayOrg: it has a namespace in its pinned region.
     pub const PLACED: &str = "Placed";
@@ -36,6 +43,15 @@ pub mod types {
     pub const DATA_LOST: &str = "DataLost";
     /// TrayOrg: somebody else changes one of its objects again and again. Absent otherwise.
     pub const CHILD_CONTESTED: &str = "ChildContested";
+    /// TrayOrg: its webhook host leads to its workload. Absent where no workload has `webhook`.
+    pub const WEBHOOK_READY: &str = "WebhookReady";
+    /// TrayOrg: support is let in; the message says who, for what and until when.
+    pub const SUPPORT_ACCESS_ACTIVE: &str = "SupportAccessActive";
+
+    /// SupportAccess: support is in.
+    pub const ACTIVE: &str = "Active";
+    /// SupportAccess: what became of it is in the org's access record.
+    pub const ACCESS_RECORDED: &str = "AccessRecorded";
 
     /// OrgSnapshot: the run is committed.
     pub const COMMITTED: &str = "Committed";
@@ -77,7 +93,7 @@ pub mod reasons {
     pub const BUCKET_NOT_FOUND: &str = "BucketNotFound";
     /// The operator may not read what it has to verify, or `bucketOwner` is not the owner.
     pub const BUCKET_ACCESS_DENIED: &str = "BucketAccessDenied";
-    /// The bucket lies in another region than `backup.cloudRegion` says.
+    /// The bucket lies in another region than the spec says.
     pub const BUCKET_REGION_DIFFERS: &str = "BucketRegionDiffers";
     /// The bucket lies in the region itself: one disaster would take both.
     pub const BUCKET_IN_OWN_REGION: &str = "BucketInOwnRegion";
@@ -104,16 +120,24 @@ pub mod reasons {
     pub const BACKUP_SCHEDULE_MISSING: &str = "BackupScheduleMissing";
     /// The BackupSchedule's cron or time zone cannot be read.
     pub const BACKUP_SCHEDULE_INVALID: &str = "BackupScheduleInvalid";
-    /// An older TrayOrg holds the same orgId.
+    /// An older TrayOrg, or what is held of one, has the same orgId.
     pub const ORG_ID_IN_USE: &str = "OrgIdInUse";
     /// `spec.orgId` is another than the org has had.
     pub const ORG_ID_CHANGED: &str = "OrgIdChanged";
+    /// Data of an earlier org of that name is held; the message gives the `orgId:` line that takes it up.
+    pub const RETAINED_DATA_EXISTS: &str = "RetainedDataExists";
+    /// What is held of the org lies in another Region.
+    pub const REGION_MISMATCH: &str = "RegionMismatch";
+    /// The namespace that held the org's volumes is gone, or is going.
+    pub const NAMESPACE_LOST: &str = "NamespaceLost";
     /// A namespace of that name is there and is not this org's.
     pub const NAMESPACE_TAKEN: &str = "NamespaceTaken";
     /// A workload of the org has the name of one of the region's.
     pub const WORKLOAD_NAME_TAKEN: &str = "WorkloadNameTaken";
     /// An override names no workload of the region.
     pub const OVERRIDE_UNKNOWN: &str = "OverrideUnknown";
+    /// Two workloads of the org have `webhook`.
+    pub const WEBHOOK_NOT_UNIQUE: &str = "WebhookNotUnique";
     /// Another cluster claimed the org's ledger.
     pub const CLAIM_LOST: &str = "ClaimLost";
     /// The stored object cannot be read by this version.
@@ -143,6 +167,8 @@ pub mod reasons {
     pub const NOTHING_TO_SPREAD: &str = "NothingToSpread";
     /// Replicas are not available yet.
     pub const ROLLING_OUT: &str = "RollingOut";
+    /// A change of the region's workloads goes no further: an org that has it fails.
+    pub const ROLLOUT_STOPPED: &str = "RolloutStopped";
     /// An image cannot be pulled.
     pub const IMAGE_UNAVAILABLE: &str = "ImageUnavailable";
     /// A Secret of `envFromSecrets` is not there.
@@ -162,6 +188,19 @@ pub mod reasons {
     /// A claim that held data is gone or was replaced.
     pub const VOLUME_REPLACED: &str = "VolumeReplaced";
 
+    /// A workload has `webhook`, and the Region has no `ingress`.
+    pub const INGRESS_MISSING: &str = "IngressMissing";
+    /// The operator was installed without webhooks.
+    pub const WEBHOOKS_DISABLED: &str = "WebhooksDisabled";
+    /// The cluster does not serve the kinds of the Gateway API that webhooks need.
+    pub const GATEWAY_API_MISSING: &str = "GatewayApiMissing";
+    /// The Gateway has not answered for the route yet.
+    pub const ROUTE_PENDING: &str = "RoutePending";
+    /// The Gateway takes the route.
+    pub const ROUTE_ACCEPTED: &str = "RouteAccepted";
+    /// The Gateway does not take the route, or not all of it.
+    pub const ROUTE_REFUSED: &str = "RouteRefused";
+
     /// No run has been committed yet.
     pub const NO_SNAPSHOT_YET: &str = "NoSnapshotYet";
     /// The newest run is good.
@@ -176,6 +215,25 @@ pub mod reasons {
     pub const RPO_AT_RISK: &str = "RpoAtRisk";
     /// The newest good copy is too old.
     pub const RPO_BREACHED: &str = "RpoBreached";
+
+    /// Nobody of support is let in.
+    pub const NO_SUPPORT_ACCESS: &str = "NoSupportAccess";
+    /// Support was let in.
+    pub const SUPPORT_GRANTED: &str = "SupportGranted";
+    /// The time of a grant is over.
+    pub const SUPPORT_EXPIRED: &str = "SupportExpired";
+    /// A grant was deleted.
+    pub const SUPPORT_REMOVED: &str = "SupportRemoved";
+    /// A grant was closed before its time.
+    pub const SUPPORT_CLOSED: &str = "SupportClosed";
+    /// A subject is no group of support staff.
+    pub const SUBJECT_NOT_ALLOWED: &str = "SubjectNotAllowed";
+    /// Everything is in the access record.
+    pub const RECORDED: &str = "Recorded";
+    /// The Region names no log bucket.
+    pub const NO_LOG_LOCATION: &str = "NoLogLocation";
+    /// The Region's log bucket is not known to be what its spec says.
+    pub const LOG_LOCATION_NOT_VERIFIED: &str = "LogLocationNotVerified";
 
     /// A hook failed.
     pub const HOOK_FAILED: &str = "HookFailed";

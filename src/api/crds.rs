@@ -8,8 +8,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 
 use super::{
-    backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, region::Region,
-    retention_policy::RetentionPolicy, trayorg::TrayOrg,
+    backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot,
+    orgtombstone::OrgTombstone, region::Region, retention_policy::RetentionPolicy,
+    support_access::SupportAccess, trayorg::TrayOrg,
 };
 
 /// Longest name of a Region or TrayOrg: an org's name is part of its namespace's, which ends at 63 characters.
@@ -48,6 +49,8 @@ pub fn all_crds() -> Vec<CustomResourceDefinition> {
         (TrayOrg::crd(), SHORT_NAME),
         (OrgSnapshot::crd(), LABEL_NAME),
         (OrgRestore::crd(), LABEL_NAME),
+        (SupportAccess::crd(), LABEL_NAME),
+        (OrgTombstone::crd(), LABEL_NAME),
     ]
     .into_iter()
     .map(|(crd, longest)| keep(limit_name(crd, longest)))

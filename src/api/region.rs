@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{shared::Quota, trayorg::Plan, workload::Workload};
 use crate::domain::{cloud_regions::Jurisdiction, stage::Stage};
@@ -63,8 +64,14 @@ use crate::domain::{cloud_regions::Jurisdiction, stage::Stage};
     .message("spec.minZones (2 unless set) must be at most the number of spec.zones: lower it or name more zones").field_path(".minZones"))]
 #[x_kube(validation = Rule::new("self.backup.kms.ledgerKeyArn.split(':')[3] == self.backup.cloudRegion")
     .message("spec.backup.kms.ledgerKeyArn must name a key in spec.backup.cloudRegion").field_path(".backup.kms.ledgerKeyArn"))]
+#[x_kube(validation = Rule::new("!has(self.logLocation) || self.logLocation.bucket != self.backup.bucket")
+    .message("spec.logLocation.bucket must be another bucket than spec.backup.bucket, which lies in another region: name one in spec.cloudRegion").field_path(".logLocation.bucket"))]
 #[x_kube(validation = Rule::new("self.stage != 'Production' || has(self.backup.moverRoleArn)")
     .message("spec.backup.moverRoleArn is required where spec.stage is Production: movers assume it, cut down to one part each"))]
+#[x_kube(validation = Rule::new("!has(self.workloads) || self.workloads.filter(w, has(w.webhook)).size() <= 1")
+    .message("at most one of spec.workloads may have webhook: an org has one webhook host").field_path(".workloads"))]
+#[x_kube(validation = Rule::new("has(self.ingress) || !has(self.workloads) || !self.workloads.exists(w, has(w.webhook))")
+    .message("a workload with webhook needs spec.ingress: name domain and gatewayRef there, or remove webhook").field_path(".workloads"))]
 pub struct RegionSpec {
     /// Under whose law data has to stay: US, EU or APAC. Never changes.
     pub jurisdiction: Jurisdiction,
@@ -94,6 +101,12 @@ pub struct RegionSpec {
     pub storage: Storage,
     /// Where snapshots go.
     pub backup: BackupLocation,
+    /// Where access records go: who of support was let into an org, and when. Without it there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_location: Option<LogLocation>,
+    /// Where webhooks come in. Unset = no org here has a webhook host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<Ingress>,
     /// What a plan gives in this region; a plan that is not named has built-in values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -165,6 +178,19 @@ pub struct BackupLocation {
     pub endpoints: Endpoints,
 }
 
+/// Where the access records of a region's orgs go: a bucket in the region's own cloud region, of the account in
+/// `backup.bucketOwner`, reached by `backup.endpoints`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct LogLocation {
+    /// Encrypted, private S3 bucket in spec.cloudRegion; another one than the backups'.
+    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$"))]
+    pub bucket: String,
+    /// Put before every object's name; empty, or ending in `/`.
+    #[serde(default)]
+    #[schemars(length(max = 200), regex(pattern = r"^([A-Za-z0-9_.-]+/)*$"))]
+    pub prefix: String,
+}
+
 /// Keys of a backup location.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -192,6 +218,37 @@ pub struct Endpoints {
     #[serde(default)]
     #[schemars(length(max = 200), regex(pattern = r"^(https://[^\s/]+/?)?$"))]
     pub sts: String,
+}
+
+/// Where webhooks come in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ingress {
+    /// An org's host is `<orgId>.<domain>`. DNS and the Gateway's certificate have to cover `*.<domain>`.
+    #[schemars(
+        length(min = 1, max = 200),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+$")
+    )]
+    pub domain: String,
+    /// Gateway of the Gateway API that they come in through; its pods run in its own namespace.
+    pub gateway_ref: GatewayRef,
+}
+
+/// Names a Gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct GatewayRef {
+    /// Name of the Gateway.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    pub name: String,
+    /// Its namespace.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    pub namespace: String,
 }
 
 /// What a plan gives in a region.
@@ -229,11 +286,91 @@ pub struct RegionStatus {
     /// Ready nodes by zone.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub zones: BTreeMap<String, i32>,
-    /// Ready, NodesAvailable, ZonesAvailable, BackupLocationVerified; Reconciling and Stalled while true.
+    /// What the orgs run, and how a change of `spec.workloads` reaches them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workloads: Option<RegionWorkloads>,
+    /// Ready, NodesAvailable, ZonesAvailable, BackupLocationVerified, LogLocationVerified (with logLocation), IngressAvailable (with ingress), WorkloadsRolledOut; Reconciling and Stalled while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 20))]
     pub conditions: Vec<Condition>,
+}
+
+/// What the orgs of a region run, and how a change of it reaches them: one org in twenty at once (at least one, at most
+/// 100), the next when those are ready with it, and no further while one of them fails.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RegionWorkloads {
+    /// Revision that every org gets: the workloads of the spec, and those in `removed`.
+    #[schemars(length(max = 16))]
+    pub revision: String,
+    /// Revisions that orgs have, the newest among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 1000))]
+    pub revisions: Vec<WorkloadsRevision>,
+    /// Orgs that were let have the newest revision and are not known to be well with it yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(max = 40)))]
+    pub wave: Vec<String>,
+    /// Workloads that are not in the spec any more and are still run for a day.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 100))]
+    pub removed: Vec<RemovedWorkload>,
+}
+
+/// The workloads of a region as they were.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+pub struct WorkloadsRevision {
+    /// Name of the revision, made from what it holds.
+    #[schemars(length(max = 16))]
+    pub name: String,
+    /// The workloads, as they were in the spec. One that this version cannot read must not make the Region unreadable.
+    #[schemars(schema_with = "as_it_was")]
+    pub workloads: Vec<Value>,
+}
+
+impl WorkloadsRevision {
+    /// Of these workloads.
+    pub fn new(name: String, workloads: &[Workload]) -> Self {
+        Self {
+            name,
+            workloads: workloads
+                .iter()
+                .filter_map(|workload| serde_json::to_value(workload).ok())
+                .collect(),
+        }
+    }
+
+    /// The workloads; none where this version cannot read one of them.
+    pub fn read(&self) -> Option<Vec<Workload>> {
+        self.workloads
+            .iter()
+            .map(|workload| Workload::deserialize(workload).ok())
+            .collect()
+    }
+}
+
+/// A workload that is not in the spec any more and is still run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RemovedWorkload {
+    /// Its name.
+    #[schemars(length(max = 30))]
+    pub name: String,
+    /// When it was first missed in the spec.
+    pub removed_at: Time,
+    /// From then on it is taken from the orgs, a few at a time. Its volumes stay.
+    pub goes_at: Time,
+}
+
+/// Schema of a record: no defaults of today get into what was written before them.
+fn as_it_was(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+    })
 }
 
 fn default_min_zones() -> i32 {

@@ -9,6 +9,7 @@ use crate::domain::{
     cloud_regions::Jurisdiction,
     manifest::{Consistency, Verdict},
     stage::Stage,
+    support::{Action, Role},
 };
 
 /// Names another object of a cluster-scoped kind.
@@ -26,6 +27,26 @@ impl NameRef {
     /// Names `name`.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into() }
+    }
+}
+
+/// How many orgs name an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = {"observedGeneration": -1}))]
+pub struct Usage {
+    /// Generation of the spec that this status answers; -1 = none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Orgs that name it: while there are any, it cannot be deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orgs: Option<i32>,
+}
+
+impl Usage {
+    /// Whether any org names it.
+    pub fn in_use(&self) -> bool {
+        self.orgs.is_some_and(|orgs| orgs > 0)
     }
 }
 
@@ -87,6 +108,12 @@ text_schema!(Jurisdiction, "Jurisdiction", ["US", "EU", "APAC"]);
 text_schema!(Consistency, "Consistency", ["Hooks", "AtRest", "Live"]);
 text_schema!(Verdict, "Verdict", ["Good", "Suspicious"]);
 text_schema!(Stage, "Stage", ["Production", "NonProduction"]);
+text_schema!(Role, "SupportRole", ["View", "Debug"]);
+text_schema!(
+    Action,
+    "SupportAction",
+    ["Granted", "Expired", "Removed", "Closed", "Reopened"]
+);
 
 #[cfg(test)]
 mod tests {
@@ -103,5 +130,7 @@ mod tests {
         assert_listed(&[Consistency::Hooks, Consistency::AtRest, Consistency::Live]);
         assert_listed(&[Verdict::Good, Verdict::Suspicious]);
         assert_listed(&[Stage::Production, Stage::NonProduction]);
+        assert_listed(&Role::ALL);
+        assert_listed(&Action::ALL);
     }
 }

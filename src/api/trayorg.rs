@@ -12,7 +12,10 @@ use super::{
     shared::{NameRef, Quota, positive_quantity},
     workload::{EnvVar, Resources, Workload},
 };
-use crate::domain::cloud_regions::Jurisdiction;
+use crate::domain::{cloud_regions::Jurisdiction, support::Role};
+
+/// Most grants of support access that a status lists.
+pub const MOST_SUPPORT_ENTRIES: usize = 50;
 
 /// Address ranges that an org's pods never reach: loopback, private, link-local (cloud metadata), shared, multicast
 /// and reserved ones, and the IPv6 ranges that embed them.
@@ -83,6 +86,8 @@ pub const INTERNAL_CIDRS: &[&str] = &[
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.overrides) || !has(self.workloads) || self.overrides.all(o, !self.workloads.exists(w, w.name == o.name))")
     .message("spec.overrides is for workloads of the region: change a workload of the org in spec.workloads itself").field_path(".overrides"))]
+#[x_kube(validation = Rule::new("!has(self.workloads) || self.workloads.filter(w, has(w.webhook)).size() <= 1")
+    .message("at most one of spec.workloads may have webhook: an org has one webhook host").field_path(".workloads"))]
 pub struct TrayOrgSpec {
     /// UUID, lower case. Put it into Git, so that the org finds its data again; generated into the status unless set. Never changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -303,9 +308,21 @@ pub struct TrayOrgStatus {
     /// Where the org's pods run, counted; absent while none does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<PlacementStatus>,
+    /// Host of the org's webhooks: `https://<webhookHost>/…`. Set where one of its workloads has `webhook`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub webhook_host: Option<String>,
     /// The org's snapshots, as the ledger has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupStatus>,
+    /// Revision of the region's workloads that the org has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub workloads_revision: Option<String>,
+    /// Claims that no workload uses any more. They are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4000))]
+    pub unused_volumes: Vec<String>,
     /// Workloads whose replicas were raised to the plan's least number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 40))]
@@ -314,11 +331,31 @@ pub struct TrayOrgStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4000))]
     pub excluded_volumes: Vec<String>,
-    /// Ready, Placed, ResidencyCompliant, WorkloadsAvailable, ZonesSpread, IsolationEnforced, QuotaSatisfied, BackupHealthy, RpoMet; Reconciling, Stalled and DataLost while true.
+    /// Who of support is let in at present, those first that end first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = MOST_SUPPORT_ENTRIES))]
+    pub support_access: Vec<SupportAccessEntry>,
+    /// Ready, Placed, ResidencyCompliant, WorkloadsAvailable, ZonesSpread, IsolationEnforced, QuotaSatisfied, BackupHealthy, RpoMet, SupportAccessActive, WebhookReady (with a webhook host); Reconciling, Stalled and DataLost while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 20))]
     pub conditions: Vec<Condition>,
+}
+
+/// Support that is let in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct SupportAccessEntry {
+    /// The SupportAccess, in the org's namespace.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// View or Debug.
+    pub role: Role,
+    /// The groups that are let in.
+    #[schemars(length(max = 10))]
+    pub subjects: Vec<String>,
+    /// When it ends by itself.
+    pub until: Time,
 }
 
 /// Where an org was placed.

@@ -19,6 +19,8 @@ use super::shared::{is_false, positive_quantity};
     .message("backup says how the volume is copied: set volume too, or remove backup").field_path(".backup"))]
 #[x_kube(validation = Rule::new("!has(self.readiness) || !has(self.readiness.port) || (has(self.ports) && self.ports.exists(p, p.name == self.readiness.port))")
     .message("readiness.port must be the name of one of ports"))]
+#[x_kube(validation = Rule::new("!has(self.webhook) || (has(self.ports) && self.ports.exists(p, p.name == self.webhook.port))")
+    .message("webhook.port must be the name of one of ports"))]
 #[x_kube(validation = Rule::new("!has(self.volume) || !has(self.scratch) || !(self.volume.mountPath in self.scratch)")
     .message("scratch must not hold volume.mountPath: the volume is mounted there"))]
 pub struct Workload {
@@ -87,6 +89,9 @@ pub struct Workload {
     /// A volume that outlives pods, and is in every snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<Volume>,
+    /// The org's webhook host leads here; at most one workload of an org may have it. Needs `ingress` in the Region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
     /// How the volume is copied; the whole volume, without hooks, unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<WorkloadBackup>,
@@ -159,6 +164,14 @@ pub struct Readiness {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), inner(length(max = 8192)))]
     pub exec: Option<Vec<String>>,
+}
+
+/// Where an org's webhook host leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct Webhook {
+    /// Name of one of the workload's ports.
+    #[schemars(length(min = 1, max = 15))]
+    pub port: String,
 }
 
 /// A volume.

@@ -16,7 +16,10 @@ use super::{
     changes::{Change, Changes},
     conditions::ConditionFact,
 };
-use crate::{api::trayorg::BackupStatus, domain::ids::OrgId};
+use crate::{
+    api::trayorg::BackupStatus,
+    domain::ids::{KmsKeyArn, OrgId},
+};
 
 /// What a status says of an org's backups.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +42,8 @@ pub struct OrgFacts {
     pub lost: Option<BTreeMap<String, String>>,
     /// OrgRestore that is under way.
     pub restoring: Option<String>,
+    /// The org's KMS key, as the ledger has it; none = not known since the start.
+    pub key: Option<KmsKeyArn>,
 }
 
 /// The board.
@@ -78,6 +83,11 @@ impl BackupFacts {
     /// A restore began, or none is under way any more.
     pub fn set_restoring(&self, org: &OrgId, restore: Option<String>) {
         self.update(org, |facts| facts.restoring = restore);
+    }
+
+    /// The org's key is in place.
+    pub fn set_key(&self, org: &OrgId, key: KmsKeyArn) {
+        self.update(org, |facts| facts.key = Some(key));
     }
 
     /// The org is gone.

@@ -8,7 +8,8 @@ use std::{
 use super::queue::Queue;
 use crate::{adapters::kube::index::Index, domain::ids::OrgId, resources::child::ChildId};
 
-/// Something that controllers look at changed: made, edited or gone. Names are of cluster-scoped objects.
+/// Something that controllers look at changed: made, edited or gone. Names are of cluster-scoped objects
+/// unless they say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// A TrayOrg, or that it cannot be read.
@@ -23,6 +24,10 @@ pub enum Change {
     Snapshot { name: String, org: String },
     /// An OrgRestore of an org.
     Restore { name: String, org: String },
+    /// A SupportAccess, as `namespace/name`.
+    Support(String),
+    /// An OrgTombstone of an org that is gone.
+    Tombstone { name: String, org: String },
     /// A child of an org, its substance or what its controller says of it.
     Child { org: String, id: ChildId },
     /// A pod in an org's namespace, or one elsewhere that carries the org's label: [`Change::org_of_pod`].
@@ -43,6 +48,8 @@ pub enum Change {
     Node { name: String, regions: Vec<String> },
     /// A StorageClass.
     StorageClass(String),
+    /// The cluster serves what webhooks need of the Gateway API, or does so no more.
+    GatewayApi,
     /// An object of one of our kinds cannot be read, or can be read again.
     Malformed { kind: String, name: String },
     /// What the backup controllers know of an org.
@@ -123,8 +130,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn p1_a_hundred_orgs_do_not_follow_their_region_at_once() {
+    #[tokio::test]
+    async fn p1_a_hundred_orgs_do_not_follow_their_region_at_once() {
         let changes = Changes::new(Arc::default());
         let queue = Arc::new(Queue::default());
         changes.subscribe(queue.clone(), |_, _| {

@@ -5,6 +5,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api::conditions::types;
 
+/// How many names a message lists.
+const NAMED: usize = 5;
+
 /// Status of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Truth {
@@ -158,6 +161,15 @@ pub fn is_true(conditions: &[Condition], type_: &str) -> bool {
     find(conditions, type_).is_some_and(|condition| condition.status == "True")
 }
 
+/// The first few names of a message, and how many more there are.
+pub fn listed(names: &[String]) -> String {
+    let shown = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 /// The API keeps whole seconds: a fraction would differ from what is read back.
 pub fn whole_seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
@@ -212,5 +224,12 @@ mod tests {
         let names: Vec<_> = built.iter().map(|c| c.type_.as_str()).collect();
         assert_eq!(names, [types::READY, types::RPO_MET]);
         assert_eq!(built[1].observed_generation, Some(1));
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let names: Vec<String> = (0..7).map(|n| n.to_string()).collect();
+        assert_eq!(listed(&names), "0, 1, 2, 3, 4 and 2 more");
+        assert_eq!(listed(&names[..2]), "0, 1");
     }
 }

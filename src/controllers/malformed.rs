@@ -18,7 +18,7 @@ use crate::{
     },
     api::{
         conditions::reasons, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, region::Region,
-        trayorg::TrayOrg,
+        support_access::SupportAccess, trayorg::TrayOrg,
     },
 };
 
@@ -74,7 +74,8 @@ impl Driver for MalformedObjects {
         let object = ObjectReference {
             api_version: Some(TrayOrg::api_version(&()).into_owned()),
             kind: Some(kind.to_owned()),
-            name: Some(name.to_owned()),
+            name: malformed.metadata.name.clone(),
+            namespace: malformed.metadata.namespace.clone(),
             uid: malformed.metadata.uid.clone(),
             ..ObjectReference::default()
         };
@@ -126,6 +127,11 @@ async fn write_status(
         "OrgRestore" => {
             cluster
                 .write_status_of_malformed::<OrgRestore>(malformed, &status)
+                .await?;
+        }
+        "SupportAccess" => {
+            cluster
+                .write_status_of_malformed::<SupportAccess>(malformed, &status)
                 .await?;
         }
         // The other kinds have no status.

@@ -14,7 +14,11 @@ pub mod malformed;
 pub mod org;
 pub mod queue;
 pub mod region;
+pub mod regional;
 pub mod run;
+pub mod specs;
+pub mod support;
+pub mod usage;
 pub mod watches;
 
 use std::{sync::Arc, time::Duration};
@@ -34,11 +38,26 @@ pub enum Next {
     After(Duration),
 }
 
+impl Next {
+    /// The same, but after `delay` at the latest.
+    #[must_use]
+    pub fn or_sooner(self, delay: Option<Duration>) -> Self {
+        match (self, delay) {
+            (next, None) => next,
+            (Self::OnChange, Some(delay)) => Self::After(delay),
+            (Self::After(after), Some(delay)) => Self::After(after.min(delay)),
+        }
+    }
+}
+
 /// What one controller does.
 #[async_trait::async_trait]
 pub trait Driver: Send + Sync + 'static {
     /// Its name in logs and metrics: `region`, `org` ….
     fn name(&self) -> &'static str;
+
+    /// What has to be done after a start before any controller begins.
+    async fn begin(&self, _ctx: &Arc<Context>) {}
 
     /// The keys that have to be looked at after `change`.
     fn concerns(&self, change: &Change, index: &Index) -> Vec<String>;

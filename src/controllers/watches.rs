@@ -13,22 +13,24 @@ use kube::{
     core::{DeserializeGuard, error_boundary::InvalidObject},
 };
 use tokio::task::JoinSet;
+use tracing::info;
 
 use super::{changes::Change, context::Context};
 use crate::{
     adapters::kube::{
-        apply::api_resource,
         child::ChildFact,
         children::Seen,
         facts::{JobFact, Key, NodeFact, PodFact, StorageClassFact, VolumeFact},
-        index::{Malformed, OwnKind},
+        index::{Malformed, OwnKind, key_of},
         live::Live,
+        served::follow_crd,
         table::{Put, Row, Table},
-        watch::{Watched, follow},
+        watch::{Watched, follow, follow_children},
     },
     api::{
-        backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, region::Region,
-        retention_policy::RetentionPolicy, trayorg::TrayOrg,
+        backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot,
+        orgtombstone::OrgTombstone, region::Region, retention_policy::RetentionPolicy,
+        support_access::SupportAccess, trayorg::TrayOrg,
     },
     domain::names,
     resources::child::{ChildId, ChildKind},
@@ -54,6 +56,13 @@ pub fn start(ctx: &Arc<Context>, readiness: &Arc<Readiness>) -> JoinSet<()> {
         name: r.name_any(),
         org: r.spec.org_ref.name.clone(),
     });
+    own::<OrgTombstone>(&mut watches, ctx, readiness, |t| Change::Tombstone {
+        name: t.name_any(),
+        org: t.spec.org.clone(),
+    });
+    own::<SupportAccess>(&mut watches, ctx, readiness, |s| {
+        Change::Support(key_of(s.meta()))
+    });
     facts::<NodeFact>(&mut watches, ctx, readiness, "");
     facts::<StorageClassFact>(&mut watches, ctx, readiness, "");
     // All of them: a label that was taken off must not hide a pod.
@@ -61,15 +70,13 @@ pub fn start(ctx: &Arc<Context>, readiness: &Arc<Readiness>) -> JoinSet<()> {
     facts::<VolumeFact>(&mut watches, ctx, readiness, "");
     let movers = format!("{}={}", names::LABEL_COMPONENT, names::COMPONENT_MOVER);
     facts::<JobFact>(&mut watches, ctx, readiness, &movers);
-    let ours = format!("{}={}", names::LABEL_MANAGED_BY, names::OPERATOR);
     for kind in ChildKind::ALL {
-        let watched = Children {
-            kind,
-            ctx: ctx.clone(),
-            sync: Sync::new(readiness, kind.plural()),
-        };
-        let (client, ours) = (ctx.watches.clone(), ours.clone());
-        watches.spawn(async move { follow(client, api_resource(kind), &ours, watched).await });
+        if !kind.is_optional() {
+            let sync = Sync::new(readiness, kind.plural());
+            watches.spawn(children(ctx.clone(), kind, sync));
+        } else if ctx.settings.webhooks {
+            watches.spawn(optional(ctx.clone(), kind, readiness.clone()));
+        }
     }
     watches
 }
@@ -87,6 +94,13 @@ impl Sync {
         Self {
             readiness: readiness.clone(),
             name,
+        }
+    }
+    /// Of a watch that begins later: nobody waits for it.
+    fn late(readiness: &Arc<Readiness>, name: impl Into<String>) -> Self {
+        Self {
+            readiness: readiness.clone(),
+            name: name.into(),
         }
     }
     fn done(&self) {
@@ -120,7 +134,7 @@ fn own<K: OwnKind>(
 impl<K: OwnKind> Own<K> {
     /// An object that cannot be read is news to those who look at its kind, and to [`super::malformed`].
     fn malformed(&self, invalid: InvalidObject) -> String {
-        let name = invalid.metadata.name.clone().unwrap_or_default();
+        let name = key_of(&invalid.metadata);
         let kind = K::kind(&()).into_owned();
         K::objects(&self.ctx.index).remove(&name, None);
         self.ctx.index.malformed.put(Malformed {
@@ -139,6 +153,7 @@ impl<K: OwnKind> Own<K> {
             "Region" => self.ctx.changes.publish(&Change::Region(name.clone())),
             "RetentionPolicy" => self.ctx.changes.publish(&Change::RetentionPolicy(name.clone())),
             "BackupSchedule" => self.ctx.changes.publish(&Change::BackupSchedule(name.clone())),
+            "SupportAccess" => self.ctx.changes.publish(&Change::Support(name.clone())),
             _ => {}
         }
         self.ctx.changes.publish(&Change::Malformed { kind, name });
@@ -161,7 +176,7 @@ impl<K: OwnKind> Watched for Own<K> {
             Ok(object) => object,
             Err(invalid) => return self.malformed(invalid),
         };
-        let (name, change) = (object.name_any(), (self.change)(&object));
+        let (name, change) = (key_of(object.meta()), (self.change)(&object));
         self.readable(&name);
         let new = K::objects(&self.ctx.index).put(object);
         // The answer to our own write is in the index before the watch shows it: others have not heard of it yet.
@@ -174,10 +189,10 @@ impl<K: OwnKind> Watched for Own<K> {
     fn delete(&self, object: Self::Object) {
         match object.0 {
             Ok(object) => {
-                K::objects(&self.ctx.index).remove(&object.name_any(), object.uid().as_deref());
+                K::objects(&self.ctx.index).remove(&key_of(object.meta()), object.uid().as_deref());
                 self.ctx.changes.publish(&(self.change)(&object));
             }
-            Err(invalid) => self.readable(&invalid.metadata.name.unwrap_or_default()),
+            Err(invalid) => self.readable(&key_of(&invalid.metadata)),
         }
     }
 
@@ -370,6 +385,52 @@ impl Children {
     }
 }
 
+/// Follows the children of one kind, for ever.
+async fn children(ctx: Arc<Context>, kind: ChildKind, sync: Sync) {
+    let ours = format!("{}={}", names::LABEL_MANAGED_BY, names::OPERATOR);
+    let client = ctx.watches.clone();
+    follow_children(client, kind, &ours, Children { kind, ctx, sync }).await;
+}
+
+/// Follows the children of a kind while the cluster serves it. At a start everything is known only when it is known
+/// whether it does, and if so, which there are.
+async fn optional(ctx: Arc<Context>, kind: ChildKind, readiness: Arc<Readiness>) {
+    let crd = kind.crd();
+    let first = Sync::new(&readiness, &crd);
+    // Dropping it ends what runs in it.
+    let mut running: Option<JoinSet<()>> = None;
+    let client = ctx.watches.clone();
+    let tell = |is_served: bool| {
+        if is_served && running.is_none() {
+            let sync = if readiness.missing().contains(&crd) {
+                Sync::new(&readiness, kind.plural())
+            } else {
+                Sync::late(&readiness, kind.plural())
+            };
+            info!(%kind, "is served");
+            running
+                .insert(JoinSet::new())
+                .spawn(children(ctx.clone(), kind, sync));
+        } else if !is_served && running.take().is_some() {
+            info!(%kind, "is served no more");
+            let children = &ctx.index.children;
+            for id in children.ids(kind) {
+                children.remove(&id, None);
+            }
+            serve(&ctx, kind, false);
+        }
+        first.done();
+    };
+    follow_crd(client, &crd, kind.group_version().1, tell).await;
+}
+
+/// Takes down whether an optional kind is served.
+fn serve(ctx: &Context, kind: ChildKind, is_served: bool) {
+    if ctx.index.set_served(kind, is_served) {
+        ctx.changes.publish(&Change::GatewayApi);
+    }
+}
+
 impl Watched for Children {
     type Object = Live;
     type Key = ChildId;
@@ -406,6 +467,9 @@ impl Watched for Children {
     }
 
     fn synced(&self) {
+        if self.kind.is_optional() {
+            serve(&self.ctx, self.kind, true);
+        }
         self.sync.done();
     }
 }

@@ -149,6 +149,9 @@ mod tests {
         assert!(matches!(treatment("", "secrets"), Treatment::Archived(k) if k.kind == "Secret"));
         assert_eq!(treatment("", "pods"), Treatment::Derived);
         assert_eq!(treatment("example.com", "secrets"), Treatment::NotIncluded);
+        // An org's webhook token stands in its route, which the operator renders.
+        let route = treatment("gateway.networking.k8s.io", "httproutes");
+        assert_eq!(route, Treatment::NotIncluded);
     }
 
     #[test]

@@ -26,6 +26,10 @@ pub fn triage(object: &Value) -> Triage {
     if label(names::LABEL_COMPONENT) == Some(names::COMPONENT_MOVER) {
         return Triage::Skip;
     }
+    // It stays in the namespace, whatever is restored there; no copy of it is needed elsewhere.
+    if kind == Some("Secret") && name == Some(names::WEBHOOK_TOKEN_SECRET) {
+        return Triage::Skip;
+    }
     if kind == Some("Secret") && object["type"] == "kubernetes.io/service-account-token" {
         return Triage::LeaveOut("a token, which would outlive its service account");
     }
@@ -200,6 +204,7 @@ mod tests {
             json!({"kind": "Secret", "metadata": {"name": "snap-x",
                 "labels": {"platform.tray.ai/component": "mover", "app.kubernetes.io/managed-by": "tray-operator"}}}),
             json!({"kind": "Secret", "type": "kubernetes.io/service-account-token", "metadata": {"name": "t"}}),
+            json!({"kind": "Secret", "metadata": {"name": "tray-webhook-token"}}),
             json!({"kind": "ConfigMap", "metadata": {"name": "kube-root-ca.crt"}}),
             json!({"kind": "ConfigMap", "metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"}}),
         ] {

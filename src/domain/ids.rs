@@ -97,11 +97,16 @@ impl KmsKeyArn {
 impl RunId {
     /// The run of an OrgSnapshot: computable again after a crash, from its slot (or creation time) and its UID.
     pub fn of(at: jiff::Timestamp, snapshot_uid: &str) -> Self {
-        use sha2::Digest;
-        let digest = sha2::Sha256::digest(snapshot_uid.as_bytes());
-        let mut random = [0u8; 16];
-        random[6..].copy_from_slice(&digest[..10]);
-        let millis = u64::try_from(at.as_millisecond()).unwrap_or_default();
-        Self(ulid::Ulid::from_parts(millis, u128::from_be_bytes(random)).to_string())
+        Self(ulid_of(at, snapshot_uid))
     }
+}
+
+/// A ULID of that time, the same whenever it is made of the same text.
+pub fn ulid_of(at: jiff::Timestamp, text: &str) -> String {
+    use sha2::Digest;
+    let digest = sha2::Sha256::digest(text.as_bytes());
+    let mut random = [0u8; 16];
+    random[6..].copy_from_slice(&digest[..10]);
+    let millis = u64::try_from(at.as_millisecond()).unwrap_or_default();
+    ulid::Ulid::from_parts(millis, u128::from_be_bytes(random)).to_string()
 }

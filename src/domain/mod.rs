@@ -1,5 +1,6 @@
 //! The rules of the product, pure and synchronous: no Kubernetes, no AWS, no runtime, no clock.
 
+pub mod access_record;
 pub mod archived_kinds;
 pub mod archived_objects;
 pub mod bucket_layout;
@@ -15,15 +16,20 @@ pub mod names;
 pub mod objectives;
 pub mod placement;
 pub mod quantity;
+pub mod reattachment;
 pub mod replicas;
 pub mod residency;
 pub mod restore_run;
 pub mod retention;
+pub mod rollout;
 pub mod run_plan;
 pub mod schedule;
 pub mod session_policy;
 pub mod snapshot_run;
 pub mod spread;
 pub mod stage;
+pub mod support;
+pub mod tombstone;
 pub mod view;
 pub mod volume_facts;
+pub mod webhook_tokens;

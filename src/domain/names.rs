@@ -25,6 +25,8 @@ pub const LABEL_JURISDICTION: &str = "platform.tray.ai/jurisdiction";
 pub const LABEL_STORAGE_CLASS: &str = "platform.tray.ai/storage-class";
 /// On the Namespace, `true`: its org is gone, its data is kept.
 pub const LABEL_RETAINED: &str = "platform.tray.ai/retained";
+/// On the Namespace, `true`: its org was deleted past its protection; nothing of it was touched.
+pub const LABEL_ORPHANED: &str = "platform.tray.ai/orphaned";
 /// On workloads, their pods, Services and claims: the workload's name.
 pub const LABEL_WORKLOAD: &str = "platform.tray.ai/workload";
 /// On Jobs and pods that move data: [`COMPONENT_MOVER`].
@@ -37,16 +39,34 @@ pub const LABEL_RUN: &str = "platform.tray.ai/run-id";
 pub const LABEL_PART: &str = "platform.tray.ai/part";
 /// On mover Jobs: the name of the OrgSnapshot or OrgRestore they work for.
 pub const LABEL_OWNER: &str = "platform.tray.ai/owner";
+/// On the bindings of support: the name of the SupportAccess.
+pub const LABEL_SUPPORT_ACCESS: &str = "platform.tray.ai/support-access";
+/// On the bindings of support: the UID of the SupportAccess.
+pub const LABEL_SUPPORT_UID: &str = "platform.tray.ai/support-access-uid";
 
+/// On the Namespace: the groups, separated by commas, that may debug in it at present. The exec gate goes by it.
+pub const ANNOTATION_SUPPORT_ACCESS: &str = "platform.tray.ai/support-access";
 /// On a TrayOrg: a person accepts the Suspicious run that the value names.
 pub const ANNOTATION_ACCEPT_RUN: &str = "platform.tray.ai/accept-run";
 /// On a TrayOrg: a person accepts the loss of the volume (claim name) that the value names.
 pub const ANNOTATION_ACCEPT_DATA_LOSS: &str = "platform.tray.ai/accept-data-loss";
+/// On a TrayOrg: any new value has the org's webhook token replaced; the old one is good for another day.
+pub const ANNOTATION_ROTATE_WEBHOOK_TOKEN: &str = "platform.tray.ai/rotate-webhook-token";
+/// On the Secret of the webhook token: the value of [`ANNOTATION_ROTATE_WEBHOOK_TOKEN`] that it was last replaced for.
+pub const ANNOTATION_ROTATION: &str = "platform.tray.ai/rotation";
+/// On the Secret of the webhook token: until when the previous token is good, RFC 3339.
+pub const ANNOTATION_PREVIOUS_UNTIL: &str = "platform.tray.ai/previous-until";
+/// On a TrayOrg whose namespace is lost: a person wants it made anew, empty. The value is the namespace's name.
+pub const ANNOTATION_ACCEPT_NAMESPACE_LOSS: &str = "platform.tray.ai/accept-namespace-loss";
 /// On mover Jobs: the consistency point of their part, RFC 3339.
 pub const ANNOTATION_CONSISTENCY_POINT: &str = "platform.tray.ai/consistency-point";
 
 /// Finalizer of a TrayOrg.
 pub const FINALIZER_ORG: &str = "platform.tray.ai/org";
+/// Finalizer of a SupportAccess: support is out, and its removal is in the access record.
+pub const FINALIZER_SUPPORT: &str = "platform.tray.ai/support-access";
+/// Label of namespaces that Kubernetes itself defines: their name.
+pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// Label of nodes that Kubernetes itself defines.
 pub const NODE_REGION: &str = "topology.kubernetes.io/region";
 /// Label of nodes that Kubernetes itself defines.
@@ -62,6 +82,17 @@ pub const MOVER_SERVICE_ACCOUNT: &str = "tray-mover";
 /// PriorityClass that only the operator's Jobs may use; pods of it are outside the org's pod quota.
 pub const MOVER_PRIORITY_CLASS: &str = "tray-mover";
 
+/// HTTPRoute of an org's webhook host, and the NetworkPolicy that lets the Gateway in.
+pub const WEBHOOK: &str = "tray-webhook";
+/// Secret of an org's webhook token.
+pub const WEBHOOK_TOKEN_SECRET: &str = "tray-webhook-token";
+/// Service (in the chart, in [`SYSTEM_NAMESPACE`]) that answers calls which do not reach an org.
+pub const RESPONDER: &str = "tray-responder";
+/// Its port that answers 403.
+pub const RESPONDER_FORBIDDEN_PORT: u16 = 8403;
+/// Its port that answers 503.
+pub const RESPONDER_SUSPENDED_PORT: u16 = 8503;
+
 /// ClusterRole (in the chart) of an org's owners with role Admin.
 pub const CLUSTER_ROLE_ORG_ADMIN: &str = "tray-org-admin";
 /// ClusterRole (in the chart) of an org's owners with role Viewer.
@@ -72,6 +103,12 @@ pub const CLUSTER_ROLE_ORG_OPERATOR: &str = "tray-org-operator";
 pub const CLUSTER_ROLE_ORG_ARCHIVE: &str = "tray-org-archive";
 /// ClusterRole (in the chart) of the objects part of a restore: creates the archived kinds; bound while it runs.
 pub const CLUSTER_ROLE_ORG_RESTORE: &str = "tray-org-restore";
+/// ClusterRole (in the chart) of support with role View; bound while a SupportAccess is open.
+pub const CLUSTER_ROLE_SUPPORT_VIEW: &str = "tray-support-view";
+/// ClusterRole (in the chart) of support with role Debug; bound while a SupportAccess is open.
+pub const CLUSTER_ROLE_SUPPORT_DEBUG: &str = "tray-support-debug";
+/// What the names of support's bindings begin with; the name of the SupportAccess follows.
+pub const SUPPORT_BINDING: &str = "tray-support-";
 
 /// What the names of the orgs' namespaces begin with.
 const ORG_NAMESPACE_PREFIX: &str = "org-";
@@ -84,6 +121,11 @@ pub fn org_namespace(org_name: &str, org_id: &super::ids::OrgId) -> String {
 /// Whether a namespace may be an org's, by its name: what others name so costs a little memory, nothing else.
 pub fn may_be_of_an_org(namespace: &str) -> bool {
     namespace.starts_with(ORG_NAMESPACE_PREFIX)
+}
+
+/// Host of an org's webhooks. Whoever has the orgId has the host: it stays reserved as long as the orgId does.
+pub fn webhook_host(org_id: &super::ids::OrgId, domain: &str) -> String {
+    format!("{org_id}.{domain}")
 }
 
 /// Name of the claim that a StatefulSet with one volume expects for its first replica: `data-<workload>-<ordinal>`.

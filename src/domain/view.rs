@@ -35,6 +35,16 @@ mod tests {
     }
 
     #[test]
+    fn the_failed_run_that_is_shown_is_the_one_planned_last_whatever_its_id() {
+        let mut story = Story::new();
+        let first = story.aborted("2026-01-01T00:00:00Z", 60);
+        story.aborted("2026-01-02T00:00:00Z", 60);
+        let run = story.state.runs.get_mut(&first).unwrap();
+        run.planned_at = "2026-01-03T00:00:00Z".parse().unwrap();
+        assert_eq!(shown(&story.state), [first]);
+    }
+
+    #[test]
     fn a_suspicious_run_is_shown_as_failed() {
         let mut story = Story::new();
         let good = story.good("2026-01-01T00:00:00Z", 60);

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::domain::names;
+
 /// Kinds of children. Each is watched by the label `app.kubernetes.io/managed-by: tray-operator`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChildKind {
@@ -16,11 +18,13 @@ pub enum ChildKind {
     PodDisruptionBudget,
     Deployment,
     StatefulSet,
+    HttpRoute,
+    ReferenceGrant,
 }
 
 impl ChildKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Namespace,
         Self::ResourceQuota,
         Self::LimitRange,
@@ -32,6 +36,8 @@ impl ChildKind {
         Self::PodDisruptionBudget,
         Self::Deployment,
         Self::StatefulSet,
+        Self::HttpRoute,
+        Self::ReferenceGrant,
     ];
 
     /// The kind's name.
@@ -48,6 +54,8 @@ impl ChildKind {
             Self::PodDisruptionBudget => "PodDisruptionBudget",
             Self::Deployment => "Deployment",
             Self::StatefulSet => "StatefulSet",
+            Self::HttpRoute => "HTTPRoute",
+            Self::ReferenceGrant => "ReferenceGrant",
         }
     }
 
@@ -64,6 +72,27 @@ impl ChildKind {
             Self::RoleBinding => ("rbac.authorization.k8s.io", "v1"),
             Self::PodDisruptionBudget => ("policy", "v1"),
             Self::Deployment | Self::StatefulSet => ("apps", "v1"),
+            Self::HttpRoute => ("gateway.networking.k8s.io", "v1"),
+            // Every release of the Gateway API serves this version.
+            Self::ReferenceGrant => ("gateway.networking.k8s.io", "v1beta1"),
+        }
+    }
+
+    /// Whether it comes with a CRD of somebody else's, which may not be there.
+    pub const fn is_optional(self) -> bool {
+        matches!(self, Self::HttpRoute | Self::ReferenceGrant)
+    }
+
+    /// Name of its CRD, where it comes with one.
+    pub fn crd(self) -> String {
+        format!("{}.{}", self.plural(), self.group_version().0)
+    }
+
+    /// The one namespace that all of its children are in; none = each is where its org is.
+    pub const fn home(self) -> Option<&'static str> {
+        match self {
+            Self::ReferenceGrant => Some(names::SYSTEM_NAMESPACE),
+            _ => None,
         }
     }
 
@@ -89,6 +118,8 @@ impl ChildKind {
             Self::PodDisruptionBudget => "poddisruptionbudgets",
             Self::Deployment => "deployments",
             Self::StatefulSet => "statefulsets",
+            Self::HttpRoute => "httproutes",
+            Self::ReferenceGrant => "referencegrants",
         }
     }
 }

@@ -3,3 +3,4 @@
 pub mod child;
 pub mod mover_job;
 pub mod org;
+pub mod support;

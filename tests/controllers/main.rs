@@ -14,3 +14,4 @@ mod malformed;
 mod regions;
 #[path = "../support/mod.rs"]
 mod support;
+mod usage;

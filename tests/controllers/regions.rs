@@ -260,3 +260,41 @@ async fn a_ledger_key_that_cannot_be_used_is_named() {
     }
     running.stop().await;
 }
+
+#[tokio::test]
+async fn p17_a_log_location_is_judged_apart_and_keeps_no_org_from_running() {
+    let (operator, running) = at_work().await;
+    class("logs", "Retain").await;
+    node("logs-1", "eu-west-1").await;
+    let logs = &operator.regions.logs;
+    let good = logs.facts("").await.unwrap();
+    let mut elsewhere = good.clone();
+    elsewhere.cloud_region = "us-east-2".to_owned();
+    logs.set_facts(elsewhere);
+    let mut region = region("logs", "eu-west-1");
+    region["spec"]["logLocation"] = json!({"bucket": "tray-logs-eu"});
+    apply(&region).await;
+    let found = condition(
+        "logs",
+        types::LOG_LOCATION_VERIFIED,
+        "False",
+        reasons::BUCKET_REGION_DIFFERS,
+    )
+    .await;
+    for part in ["us-east-2", "eu-west-1", "spec.logLocation.bucket"] {
+        assert!(found.message.contains(part), "{}", found.message);
+    }
+    condition("logs", types::READY, "True", reasons::AS_SPECIFIED).await;
+
+    logs.set_facts(good);
+    region["spec"]["logLocation"]["prefix"] = "platform/".into();
+    apply(&region).await;
+    condition(
+        "logs",
+        types::LOG_LOCATION_VERIFIED,
+        "True",
+        reasons::BUCKET_VERIFIED,
+    )
+    .await;
+    running.stop().await;
+}

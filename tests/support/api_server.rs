@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -35,6 +35,7 @@ rm -rf "$folder""#;
 /// A running API server.
 pub struct ApiServer {
     kubeconfig: Kubeconfig,
+    audit_log: PathBuf,
 }
 
 /// The one API server of this test process; the first caller starts it.
@@ -70,6 +71,16 @@ impl ApiServer {
             format!("{TOKEN},admin,admin,system:masters\n"),
         )
         .unwrap();
+        // Whoever connects to something, and nothing else.
+        let connections = json!({
+            "apiVersion": "audit.k8s.io/v1", "kind": "Policy",
+            "rules": [
+                {"level": "Metadata", "omitStages": ["RequestReceived"], "resources": [{"group": "", "resources":
+                    ["pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "services/proxy"]}]},
+                {"level": "None"},
+            ],
+        });
+        fs::write(server.join("audit.json"), connections.to_string()).unwrap();
         let port = free_port();
         keep_running(
             "kube-apiserver",
@@ -83,6 +94,8 @@ impl ApiServer {
                 "--token-auth-file=tokens.csv",
                 "--authorization-mode=RBAC",
                 "--service-cluster-ip-range=10.0.0.0/24",
+                "--audit-policy-file=audit.json",
+                "--audit-log-path=audit.log",
                 "--service-account-issuer=https://tests.invalid",
                 "--service-account-key-file=server.crt",
                 "--service-account-signing-key-file=server.key",
@@ -101,7 +114,10 @@ impl ApiServer {
             "current-context": "test",
         }))
         .unwrap();
-        let started = Self { kubeconfig };
+        let started = Self {
+            kubeconfig,
+            audit_log: server.join("audit.log"),
+        };
         let client = started.client().await;
         let ready = http::Request::get("/readyz").body(vec![]).unwrap();
         let became_ready = eventually(async || client.request_text(ready.clone()).await.ok()).await;
@@ -111,6 +127,15 @@ impl ApiServer {
             log_end(&server)
         );
         started
+    }
+
+    /// The events of its audit log: every connection to a pod or Service that was asked for.
+    pub fn audit(&self) -> Vec<Value> {
+        let log = fs::read_to_string(&self.audit_log).unwrap_or_default();
+        // The last line may be half written.
+        log.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 
     /// A client of the cluster's administrator.

@@ -47,6 +47,8 @@ pub struct StandIn {
     pub admin: AccessKey,
     /// A bucket with its ledger key per region, by the region's name.
     pub places: std::collections::BTreeMap<String, Place>,
+    /// A log bucket per region, by the region's name.
+    pub log_buckets: std::collections::BTreeMap<String, String>,
     /// A bucket in the org's own region.
     pub same_region: Place,
     /// A bucket of another account.
@@ -149,6 +151,16 @@ impl StandIn {
                 kms: self.endpoint.clone(),
                 sts: self.endpoint.clone(),
             },
+        }
+    }
+
+    /// How the log bucket of a place is reached.
+    pub fn logs(&self, name: &str, prefix: &str) -> BucketLocation {
+        let place = self.place(name);
+        BucketLocation {
+            bucket: self.log_buckets[name].clone(),
+            cloud_region: place.cloud_region.clone(),
+            ..self.location(place, prefix)
         }
     }
 

@@ -21,6 +21,7 @@ use tray_operator::{
     config::Settings,
     controllers::{Driver, backup_facts::BackupFacts, changes::Changes, context::Context},
     operator::control,
+    ports::Clock,
     telemetry::metrics::Metrics,
 };
 
@@ -32,6 +33,8 @@ use super::{
 
 /// Whom the policies exempt.
 pub const OPERATOR: &str = "system:serviceaccount:tray-system:tray-operator";
+/// The chart's value of the groups of support; the operator of the tests knows the first two.
+pub const SUPPORT_GROUPS: &str = r#"--set-json=supportGroups=["support","sre","dismissed"]"#;
 /// Groups of that account.
 const GROUPS: [&str; 3] = [
     "system:serviceaccounts",
@@ -48,13 +51,13 @@ pub struct Operator {
 }
 
 /// Installs the chart but its Deployment.
-async fn install(client: &Client) {
+pub async fn install(client: &Client) {
     for crd in crds::all_crds() {
         api_server::apply(client, &serde_json::to_value(crd).unwrap()).await;
     }
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tray-system"}});
     api_server::apply(client, &namespace).await;
-    for object in chart::render(&[]).unwrap() {
+    for object in chart::render(&[SUPPORT_GROUPS, "--set=webhooks.enabled=true"]).unwrap() {
         if !matches!(
             object["kind"].as_str(),
             Some("Deployment" | "CustomResourceDefinition")
@@ -62,6 +65,12 @@ async fn install(client: &Client) {
             api_server::apply(client, &object).await;
         }
     }
+}
+
+/// A client that is the operator: what is only its to write, a test that plays it writes by this.
+pub async fn client() -> Client {
+    let server = api_server::shared().await;
+    server.client_as(Some(OPERATOR), &GROUPS).await
 }
 
 /// The one operator of this test process, with these drivers; the first caller starts it.
@@ -84,7 +93,7 @@ async fn start(drivers: fn() -> Vec<Arc<dyn Driver>>) -> Operator {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let ctx = context(server, aws).await;
+            let ctx = context(server, Arc::new(SystemClock), aws).await;
             let _ = tell.send(ctx.clone());
             let (_end, ends) = watch::channel(false);
             control(drivers(), ctx, Arc::default(), ends).await;
@@ -96,7 +105,8 @@ async fn start(drivers: fn() -> Vec<Arc<dyn Driver>>) -> Operator {
     }
 }
 
-async fn context(server: &ApiServer, regions: Arc<MemoryRegions>) -> Arc<Context> {
+/// What controllers share that run with the operator's rights.
+pub async fn context(server: &ApiServer, clock: Arc<dyn Clock>, regions: Arc<MemoryRegions>) -> Arc<Context> {
     let metrics = Arc::new(Metrics::default());
     let config = server.config_as(Some(OPERATOR), &GROUPS).await;
     let Connections {
@@ -113,14 +123,16 @@ async fn context(server: &ApiServer, regions: Arc<MemoryRegions>) -> Arc<Context
         cluster_uid: cluster_uid(&client).await.unwrap(),
         client,
         watches,
-        clock: Arc::new(SystemClock),
+        clock,
         regions,
         settings: Settings {
             concurrency: 4,
             api_server_ports: vec![443, 6443],
+            support_groups: vec!["support".into(), "sre".into()],
             mover_image: "operator:test".into(),
             mover_image_pull_policy: None,
             ca_bundle: None,
+            webhooks: true,
         },
         changes,
         metrics,

@@ -12,6 +12,7 @@ pub mod aws;
 pub mod chart;
 pub mod installed;
 pub mod operator;
+pub mod org_world;
 pub mod orgs;
 pub mod reachability;
 pub mod tools;

@@ -19,18 +19,31 @@ use tray_operator::{
 
 use super::api_server;
 
-/// The services of every backup location: the same ones, in memory.
-#[derive(Default)]
+/// The services of every location, in memory: one bucket for backups, and one for logs.
 pub struct MemoryRegions {
     pub store: Arc<MemoryStore>,
+    pub logs: Arc<MemoryStore>,
     pub keys: Arc<MemoryKeys>,
     pub sessions: Arc<MemorySessions>,
 }
 
+impl Default for MemoryRegions {
+    fn default() -> Self {
+        Self {
+            store: Arc::default(),
+            logs: Arc::new(MemoryStore::new("eu-west-1")),
+            keys: Arc::default(),
+            sessions: Arc::default(),
+        }
+    }
+}
+
 impl RegionPorts for MemoryRegions {
-    fn services(&self, _: &BucketLocation) -> Result<RegionServices, RemoteError> {
+    fn services(&self, location: &BucketLocation) -> Result<RegionServices, RemoteError> {
+        let is_log = location.bucket.starts_with("tray-logs");
+        let store = if is_log { &self.logs } else { &self.store };
         Ok(RegionServices {
-            store: self.store.clone(),
+            store: store.clone(),
             keys: self.keys.clone(),
             sessions: self.sessions.clone(),
         })
@@ -77,9 +90,11 @@ impl Operator {
             settings: Settings {
                 concurrency: 4,
                 api_server_ports: vec![443],
+                support_groups: vec!["support".to_owned(), "sre".to_owned()],
                 mover_image: "tray.example/operator:dev".to_owned(),
                 mover_image_pull_policy: None,
                 ca_bundle: None,
+                webhooks: true,
             },
             cluster_uid: "cluster".to_owned(),
             changes,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kube::{
     Api, Client,
-    api::{DynamicObject, ListParams, Patch, PatchParams},
+    api::{DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 
@@ -180,7 +180,7 @@ pub async fn run(client: &Client, pod: &Value, node: &str) {
     );
     let pods = api(client, "v1", "Pod", &namespace).await;
     let object: DynamicObject = serde_json::from_value(pod.clone()).unwrap();
-    pods.create(&Default::default(), &object).await.unwrap();
+    pods.create(&PostParams::default(), &object).await.unwrap();
     let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name},
         "target": {"apiVersion": "v1", "kind": "Node", "name": node}});
     let request = http::Request::post(format!("/api/v1/namespaces/{namespace}/pods/{name}/binding"))

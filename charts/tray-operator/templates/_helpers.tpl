@@ -12,6 +12,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
+{{/* Labels that select the responder's pods: none of the operator's. */}}
+{{- define "tray.responderLabels" -}}
+app.kubernetes.io/name: tray-responder
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
 {{/* The operator's image, which is also the movers'. */}}
 {{- define "tray.image" -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}

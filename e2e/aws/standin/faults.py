@@ -2,17 +2,23 @@
 
     {"method": "GET", "path": "orgs/7c9e…/repo/data", "times": 2, "do": {"status": 503, "code": "SlowDown"}}
 
-A rule takes the first `times` requests of that method whose path contains `path`; a file that is removed ends it.
+    {"scope": "eu-central-1/s3", "do": {"status": 503, "code": "ServiceUnavailable"}}
+
+A rule takes the first `times` requests (all, where it does not say) of that method whose path contains `path` and that
+are signed for the region and service of `scope`; what it does not name may be anything. A file that is removed ends it.
+Beside the file of a rule that has taken a request lies one that ends in `.taken`.
 What it does, beneath TLS and with all signatures and rights as they are:
 
 - `{"status": 503, "code": "SlowDown"}`  answers with that error, and does nothing
 - `{"lost": true}`                       does it and answers 500
 - `{"hang": 5}`                          waits that many seconds first
+- `{"late": 5}`                          does it and answers that many seconds later
 - `{"cut": 1000}`                        closes the connection after that many bytes of the body
 - `{"bytesPerSecond": 1000}`             sends the body that slowly
 """
 import asyncio
 import json
+import math
 import pathlib
 
 # Pieces a second of a slow body.
@@ -29,10 +35,11 @@ def injected(app, folder: pathlib.Path):
                 rule = json.loads(path.read_text(encoding="utf-8"))
             except (OSError, ValueError):
                 continue  # removed, or not yet whole
-            if rule["method"] != scope["method"] or rule["path"] not in scope["path"]:
+            if not concerns(rule, scope):
                 continue
-            if used.get(path.name, 0) < rule["times"]:
+            if used.get(path.name, 0) < rule.get("times", math.inf):
                 used[path.name] = used.get(path.name, 0) + 1
+                path.with_suffix(".taken").touch()
                 return rule["do"]
         return None
 
@@ -49,10 +56,30 @@ def injected(app, folder: pathlib.Path):
         elif "hang" in fault:
             await asyncio.sleep(fault["hang"])
             await app(scope, receive, send)
+        elif "late" in fault:
+            await app(scope, receive, delayed(send, fault["late"]))
         else:
             await app(scope, receive, damaged(send, fault))
 
     return serve
+
+
+def concerns(rule: dict, scope) -> bool:
+    """Whether the rule speaks of that request."""
+    if rule.get("method", scope["method"]) != scope["method"] or rule.get("path", "") not in scope["path"]:
+        return False
+    signed = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+    return "scope" not in rule or f"/{rule['scope']}/" in signed
+
+
+def delayed(send, seconds: float):
+    """A `send` that waits before the answer begins."""
+    async def sending(message):
+        if message["type"] == "http.response.start":
+            await asyncio.sleep(seconds)
+        await send(message)
+
+    return sending
 
 
 async def drain(receive) -> None:

@@ -1,4 +1,4 @@
-"""The account: backup buckets, ledger keys, roles and a test administrator, made through the API like anybody would.
+"""The account: backup and log buckets, ledger keys, roles and a test administrator, made through the API like anybody would.
 
 The policies are those that users copy (`docs/aws/*.json`), word for word but for the token issuer.
 This is the only user of the root keys; its last line in the request log is followed by no other of theirs.
@@ -14,6 +14,7 @@ POLICIES = pathlib.Path(__file__).parents[3] / "docs/aws"
 # Stands for the cluster's token issuer in the trust policies.
 EXAMPLE_ISSUER = "oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE"
 OTHER_ACCOUNT = "444455556666"
+CLOSED = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": True, "RestrictPublicBuckets": True}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Account:
             "moverRoleArn": roles["tray-mover"],
             "admin": self._administrator(iam),
             "places": {place.name: self._place(place, self.account) for place in PLACES},
+            "logBuckets": {place.name: self._logs(place) for place in PLACES},
             "sameRegion": self._place(SAME_REGION, self.account),
             "foreign": self._place(FOREIGN, OTHER_ACCOUNT),
         }
@@ -81,8 +83,7 @@ class Account:
         s3.put_bucket_encryption(**bucket, ServerSideEncryptionConfiguration={"Rules": [{
             "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key_arn},
             "BucketKeyEnabled": True}]})
-        s3.put_public_access_block(**bucket, PublicAccessBlockConfiguration={
-            "BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": True, "RestrictPublicBuckets": True})
+        s3.put_public_access_block(**bucket, PublicAccessBlockConfiguration=CLOSED)
         s3.put_bucket_lifecycle_configuration(**bucket, LifecycleConfiguration={"Rules": [{
             "ID": "clean-up", "Status": "Enabled", "Filter": {"Prefix": ""},
             "NoncurrentVersionExpiration": {"NoncurrentDays": 7},
@@ -94,6 +95,15 @@ class Account:
                 "Resource": [f"arn:aws:s3:::{place.bucket}", f"arn:aws:s3:::{place.bucket}/*"]}]}))
         return {"cloudRegion": place.cloud_region, "bucket": place.bucket, "bucketRegion": place.bucket_region,
                 "bucketOwner": owner, "ledgerKeyArn": key_arn}
+
+    def _logs(self, place: Place) -> str:
+        """An encrypted, closed bucket in the region itself; its name."""
+        s3, bucket = self._client("s3", place.cloud_region), {"Bucket": f"tray-logs-{place.name}"}
+        s3.create_bucket(**bucket, CreateBucketConfiguration={"LocationConstraint": place.cloud_region})
+        s3.put_bucket_encryption(**bucket, ServerSideEncryptionConfiguration={"Rules": [{
+            "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]})
+        s3.put_public_access_block(**bucket, PublicAccessBlockConfiguration=CLOSED)
+        return bucket["Bucket"]
 
     def _roles(self, iam) -> dict[str, str]:
         """The operator's and the movers' role, from the documents that users copy; name to ARN."""

@@ -12,7 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from cryptography.exceptions import InvalidTag
 from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 
-from standin import authorization, envelopes, sessions, set_up
+from standin import authorization, envelopes, faults, sessions, set_up
 
 KEY = "arn:aws:kms:eu-central-1:111122223333:key/7c9e6679-7425-40de-944b-e07fc1f90ae7"
 
@@ -102,6 +102,18 @@ class Tokens(unittest.TestCase):
         self.assertEqual(sessions.sole(["sts.amazonaws.com"]), "sts.amazonaws.com")
         self.assertEqual(sessions.sole("sts.amazonaws.com"), "sts.amazonaws.com")
         self.assertEqual(sessions.sole(["a", "b"]), ["a", "b"])
+
+
+class Faults(unittest.TestCase):
+    REQUEST = {"method": "PUT", "path": "/bucket/v1/ledger/a/1.json", "headers": [
+        (b"authorization", b"AWS4-HMAC-SHA256 Credential=K/20260101/eu-central-1/s3/aws4_request, SignedHeaders=host")]}
+
+    def test_a_rule_concerns_what_it_names(self):
+        for rule, concerned in [
+            ({}, True), ({"method": "PUT", "path": "ledger/a"}, True), ({"method": "GET"}, False), ({"path": "ledger/b"}, False),
+            ({"scope": "eu-central-1/s3"}, True), ({"scope": "us-east-2/s3"}, False), ({"scope": "eu-central-1/kms"}, False),
+        ]:
+            self.assertEqual(faults.concerns(rule, self.REQUEST), concerned, rule)
 
 
 class Documents(unittest.TestCase):

@@ -12,7 +12,10 @@ use std::{
 };
 
 use super::kube::Kube;
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    verdict::{Restored, Rows},
+};
 
 /// Rows of a filled database: a small customer's month of workflow runs.
 pub const WORKFLOW_RUNS: u32 = 200_000;
@@ -84,25 +87,14 @@ impl Database {
         Ok(())
     }
 
-    /// Rows 1 to `upto` of the writer: how many, and their checksum.
-    pub fn heartbeats(&self, upto: u64) -> Result<(u64, String)> {
-        let answer = self.query(&format!(
-            "select count(*) || ' ' || md5(coalesce(string_agg(n || '@' || at::text, ',' order by n), ''))
-             from heartbeat where n <= {upto}"
-        ))?;
-        let (count, checksum) = answer.split_once(' ').ok_or_else(|| Error::Unexpected {
-            what: "the heartbeat query".to_owned(),
-            detail: answer.clone(),
-        })?;
-        Ok((number(count)?, checksum.to_owned()))
+    /// Rows 1 to `upto` of the writer.
+    pub fn rows(&self, upto: u64) -> Result<Rows> {
+        Rows::read(|sql| self.query(sql), upto)
     }
 
-    /// The writer's highest row, and whether none below it is missing.
-    pub fn highest_heartbeat(&self) -> Result<(u64, bool)> {
-        let answer = self.query("select coalesce(max(n), 0) || ' ' || count(*) from heartbeat")?;
-        let (highest, count) = answer.split_once(' ').unwrap_or_default();
-        let (highest, count) = (number(highest)?, number(count)?);
-        Ok((highest, highest == count))
+    /// The same after a restore, and what else came back.
+    pub fn restored(&self, upto: u64) -> Result<Restored> {
+        Restored::read(|sql| self.query(sql), upto)
     }
 
     /// Checksum over all workflow runs.
@@ -123,8 +115,8 @@ impl Database {
 
     /// Starts to commit numbered rows, one transaction each, until it is stopped.
     pub fn start_writer(&self, log: &std::path::Path) -> Result<Writer> {
-        let first = self.highest_heartbeat()?.0 + 1;
-        let program = self.kube.program(&[
+        let first = self.restored(0)?.highest + 1;
+        let program = self.kube.support(&[
             "exec",
             "-i",
             "-n",

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::support;
 use crate::{
     Cluster,
     error::{Error, Result},
@@ -16,18 +17,19 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Kube {
     kubectl: Program,
+    /// The same as a member of the support staff.
+    support: Program,
     dir: ClusterDir,
 }
 
 impl Kube {
-    /// Around a `kubectl` that knows its kubeconfig.
-    pub fn new(kubectl: Program, dir: ClusterDir) -> Self {
-        Self { kubectl, dir }
-    }
-
-    /// As the administrator of `cluster`.
-    pub fn of(cluster: &Cluster) -> Self {
-        Self::new(cluster.kubectl::<&str>([]), cluster.dir().clone())
+    /// As the administrator of `cluster`; what is run in pods is run by support.
+    pub fn of(cluster: &Cluster) -> Result<Self> {
+        Ok(Self {
+            kubectl: cluster.kubectl::<&str>([]),
+            support: support::kubectl(cluster, "sam", support::GROUP)?,
+            dir: cluster.dir().clone(),
+        })
     }
 
     /// Runs it and returns what it printed.
@@ -35,9 +37,9 @@ impl Kube {
         self.kubectl.clone().args(args).run()
     }
 
-    /// As a program, to be fed or watched.
-    pub fn program(&self, args: &[&str]) -> Program {
-        self.kubectl.clone().args(args)
+    /// As support: a program, to be fed or watched.
+    pub fn support(&self, args: &[&str]) -> Program {
+        self.support.clone().args(args)
     }
 
     /// Creates one object and returns it.
@@ -87,9 +89,9 @@ impl Kube {
         })
     }
 
-    /// Runs a command in a pod.
+    /// Runs a command in a pod, as support: the org has to have let it in.
     pub fn exec(&self, namespace: &str, pod: &str, command: &[&str]) -> Result<String> {
-        self.kubectl
+        self.support
             .clone()
             .args(["exec", "-n", namespace, pod, "--"])
             .args(command)

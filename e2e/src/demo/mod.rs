@@ -3,20 +3,25 @@
 //! Everything that is reported comes from the API's, the stand-in's and SQL's answers. The end-to-end tests walk the same
 //! steps.
 
+pub mod aged;
 pub mod database;
+pub mod keys;
 pub mod kube;
 pub mod orgs;
 pub mod report;
+pub mod support;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use self::database::{Commits, Database};
+use self::database::Commits;
 use self::kube::Kube;
 use self::orgs::{ORGS, Org};
 use self::report::{Report, RestoreReport};
+use crate::bucket::Bucket;
 use crate::error::{Error, Result};
 use crate::paths::workspace;
+use crate::verdict::judge;
 use crate::{Cluster, Progress, aws, files, install};
 
 /// The org whose volumes are destroyed.
@@ -26,7 +31,7 @@ const WEB_MEBIBYTES: u32 = 64;
 
 /// Runs the demo on a running cluster, and writes `target/demo/result.json`.
 pub fn run(cluster: &Cluster, progress: Progress) -> Result<()> {
-    let kube = Kube::of(cluster);
+    let kube = Kube::of(cluster)?;
     let mut steps = Steps::start(progress);
     let mut report = Report::default();
 
@@ -35,12 +40,20 @@ pub fn run(cluster: &Cluster, progress: Progress) -> Result<()> {
     place(cluster, &kube, &mut report, &mut steps)?;
     fill(&kube, &mut report, &mut steps)?;
     let commits = copy_under_writers(cluster, &kube, &mut report, &mut steps)?;
+    let bucket = Bucket::of(cluster)?;
+    try_foreign_keys(&bucket, &report, &mut steps)?;
+    prune(&kube, &bucket, &mut report, &mut steps)?;
     for (org, found) in ORGS.iter().zip(&mut report.orgs) {
         if org.name == VICTIM {
             found.restore = Some(lose_and_restore(&kube, org, &commits, &mut steps)?);
         }
         org.verdicts(&kube, found)?;
     }
+    for org in &ORGS {
+        let refusal = support::put_out(cluster, &kube, org)?;
+        println!("  {refusal}");
+    }
+    steps.done("support-out", "support is out of every org, and refused");
     refuse_root_keys(cluster)?;
 
     report.seconds = steps.seconds;
@@ -62,6 +75,10 @@ fn place(cluster: &Cluster, kube: &Kube, report: &mut Report, steps: &mut Steps)
         org.await_ready(kube)?;
     }
     steps.done("orgs", "three orgs are Ready");
+    for org in &ORGS {
+        support::let_in(cluster, kube, org)?;
+    }
+    steps.done("support", "an Admin of every org has let support in, to debug");
     for org in &ORGS {
         let found = org.report(kube)?;
         for pod in &found.pods {
@@ -143,6 +160,51 @@ fn copy_under_writers(
     Ok(commits)
 }
 
+/// Everything in the buckets lies elsewhere and under its org's own key, and the next org's key opens none of it.
+fn try_foreign_keys(bucket: &Bucket, report: &Report, steps: &mut Steps) -> Result<()> {
+    let others = ORGS.iter().cycle().skip(1);
+    for ((org, other), found) in ORGS.iter().zip(others).zip(&report.orgs) {
+        let tried = keys::try_foreign_key(bucket, org, other, &found.cloud_region)?;
+        println!(
+            "  {:8} {} objects in {} ({}), all under {}",
+            org.name, tried.objects, tried.bucket, tried.bucket_region, tried.kms_key_arn
+        );
+        println!(
+            "    {}'s mover: S3 says {}, KMS says {}; with {}'s key {} does not open",
+            other.name,
+            code(&tried.refusals.s3),
+            code(&tried.refusals.kms),
+            other.name,
+            tried.pack
+        );
+    }
+    steps.done(
+        "keys",
+        "every object is in another region under its org's own key, and no pack opens with another org's",
+    );
+    Ok(())
+}
+
+/// The code in what AWS said, as "AccessDenied, HTTP 403".
+fn code(refusal: &str) -> &str {
+    let words = refusal.split(": ").find(|words| words.contains("HTTP "));
+    words.unwrap_or(refusal)
+}
+
+/// A run of 15 days ago goes, and no other.
+fn prune(kube: &Kube, bucket: &Bucket, report: &mut Report, steps: &mut Steps) -> Result<()> {
+    let pruned = aged::prune_aged_runs(kube, bucket, &ORGS)?;
+    for (found, run) in report.orgs.iter_mut().zip(pruned) {
+        println!(
+            "  {:8} {} is pruned, every other run can be restored",
+            found.name, run.name
+        );
+        found.snapshots.push(run);
+    }
+    steps.done("prune", "the run of 15 days ago is pruned");
+    Ok(())
+}
+
 /// After the set-up nothing was asked with a root key.
 fn refuse_root_keys(cluster: &Cluster) -> Result<()> {
     let by_root = aws::root_requests(cluster.dir())?;
@@ -163,53 +225,30 @@ pub fn lose_and_restore(
     let database = org.database(kube);
     let point = org.consistency_point(kube)?;
     let committed = acknowledged.before(point);
-    let (rows_before, checksum_before) = database.heartbeats(committed)?;
+    let before = database.rows(committed)?;
     org.destroy(kube)?;
     org.await_data_lost(kube)?;
     clock.done("lose", "the volumes are destroyed, and the operator says so");
     let seconds = org.restore(kube, &format!("{}-back", org.name))?;
     clock.done("restore", "the restore has succeeded");
-    let (rows_after, checksum_after) = database.heartbeats(committed)?;
-    check(
-        org,
-        &database,
-        (rows_before, &checksum_before),
-        (rows_after, &checksum_after),
-    )?;
+    let after = database.restored(committed)?;
+    judge(&before, &after).map_err(Error::unexpected(format!(
+        "the database of {} after its restore",
+        org.name
+    )))?;
+    database.amcheck()?;
     org.expect_foreign_objects(kube)?;
     clock.done(
         "compare",
         "every committed row is there, pg_amcheck is clean, foreign objects are back",
     );
     Ok(RestoreReport {
-        rows_before,
-        rows_after,
-        checksum_before,
-        checksum_after,
+        rows_before: before.count,
+        rows_after: after.rows.count,
+        checksum_before: before.checksum,
+        checksum_after: after.rows.checksum,
         seconds,
     })
-}
-
-fn check(org: &Org, database: &Database, before: (u64, &str), after: (u64, &str)) -> Result<()> {
-    if before != after {
-        let detail = format!(
-            "{} rows ({}) became {} rows ({})",
-            before.0, before.1, after.0, after.1
-        );
-        return Err(unexpected(
-            &format!("the database of {} after its restore", org.name),
-            &detail,
-        ));
-    }
-    let (highest, gapless) = database.highest_heartbeat()?;
-    if !gapless {
-        let detail = format!("rows are missing below {highest}");
-        return Err(unexpected(
-            &format!("the database of {} after its restore", org.name),
-            &detail,
-        ));
-    }
-    database.amcheck()
 }
 
 /// Steps with their times.

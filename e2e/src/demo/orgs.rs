@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::database::Database;
-use super::kube::{Kube, condition};
+use super::kube::Kube;
 use super::report::{OrgReport, PodReport, SnapshotReport};
 use super::{PATIENCE, unexpected};
 use crate::cluster::Cluster;
@@ -82,18 +82,14 @@ impl Org {
         Database::new(kube, self.namespace, "db-0")
     }
 
+    /// Its orgId, as the API says.
+    pub fn id(&self, kube: &Kube) -> Result<String> {
+        Ok(text(&kube.get(&["trayorg", self.name])?["status"]["orgId"]))
+    }
+
     /// Awaits its condition Ready.
     pub fn await_ready(&self, kube: &Kube) -> Result<()> {
-        let ready = |org: &Value| {
-            let current = org["status"]["observedGeneration"] == org["metadata"]["generation"];
-            (current && condition(org, "Ready") == Some("True")).then_some(())
-        };
-        kube.wait(
-            &format!("org {} did not become Ready", self.name),
-            PATIENCE,
-            &["trayorg", self.name],
-            ready,
-        )
+        examples::await_ready(kube, "trayorg", Some(self.name), PATIENCE)
     }
 
     /// Where it is, as the API says.
@@ -151,13 +147,18 @@ impl Org {
 
     /// Awaits its commit.
     pub fn await_snapshot(&self, kube: &Kube, name: &str) -> Result<SnapshotReport> {
-        let what = format!("OrgSnapshot {name} was not committed");
-        let snapshot = kube.wait(&what, PATIENCE, &["orgsnapshot", name], |object| {
-            let phase = object["status"]["phase"].as_str()?;
-            matches!(phase, "Committed" | "Failed").then(|| object.clone())
-        })?;
+        let snapshot = self.await_end(kube, name)?;
         committed(&snapshot)
             .ok_or_else(|| unexpected(&format!("OrgSnapshot {name}"), &snapshot["status"].to_string()))
+    }
+
+    /// Awaits its end, good or bad, and returns the OrgSnapshot.
+    pub fn await_end(&self, kube: &Kube, name: &str) -> Result<Value> {
+        let what = format!("OrgSnapshot {name} did not end");
+        kube.wait(&what, PATIENCE, &["orgsnapshot", name], |object| {
+            let phase = object["status"]["phase"].as_str()?;
+            matches!(phase, "Committed" | "Failed").then(|| object.clone())
+        })
     }
 
     /// Consistency point of its newest good run.

@@ -29,6 +29,8 @@ pub const COREDNS: &str = "registry.local/coredns:1";
 pub const POSTGRES: &str = "tray.example/postgres:15";
 /// A small web server (busybox httpd) on port 8080 over `/data`; runs as any user.
 pub const WEB: &str = "tray.example/web:1";
+/// The Gateway of the tests of webhooks.
+pub const TRAEFIK: &str = "tray.example/traefik:3";
 /// The operator and its movers.
 pub const OPERATOR: &str = "tray.example/operator:dev";
 
@@ -79,6 +81,20 @@ pub fn ensure(cache: &Cache, tools: &Toolbox, progress: Progress) -> Result<Vec<
     .iter()
     .map(|image| image.ensure(cache))
     .collect()
+}
+
+/// The Gateway's image around `program`, as an archive in the cache.
+pub fn traefik(cache: &Cache, program: &Path) -> Result<PathBuf> {
+    Image {
+        reference: TRAEFIK,
+        layers: vec![layer::program(cache, "traefik", program)?],
+        config: Config {
+            user: "65532:65532",
+            command: &["/traefik"],
+            environment: &[],
+        },
+    }
+    .ensure(cache)
 }
 
 /// The root file system of [`POSTGRES`], as a tar file in the cache.

@@ -183,6 +183,13 @@ impl Cluster {
         }
     }
 
+    /// Asks the API server whether an object of that kind and name is there, whosever it is: for one that the index
+    /// should know and does not.
+    pub async fn exists(&self, id: &ChildId) -> Result<bool, ApplyError> {
+        let found = self.api(id).get_opt(&id.name).await;
+        Ok(found.map_err(|error| failed(id, error))?.is_some())
+    }
+
     async fn create(&self, goal: Goal<'_>) -> Result<Applied, ApplyError> {
         let _turn = if gets_an_address(goal) {
             self.addresses.acquire().await.ok()

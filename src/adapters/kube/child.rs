@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{compare::digest, facts::Identity, live::Live};
 use crate::{
@@ -22,8 +23,11 @@ pub struct ChildFact {
     pub identity: Identity,
     /// The org (TrayOrg name) that its label says it is of.
     pub org: Option<String>,
-    /// Its labels of ours. Kept of Namespaces alone: they say where an org is pinned to.
+    /// Its labels of ours. Of Namespaces all, which say where an org is pinned to; of others what says which grant of
+    /// support they are of.
     pub labels: BTreeMap<String, String>,
+    /// Its annotations of ours; kept of Namespaces alone.
+    pub annotations: BTreeMap<String, String>,
     /// It is being deleted.
     pub deleting: bool,
     /// What its controller says of it.
@@ -60,6 +64,8 @@ pub enum Observed {
     Claim(ClaimFact),
     /// Of a quota: the limits that Kubernetes has counted.
     Quota(Vec<QuotaUse>),
+    /// Of an HTTPRoute.
+    Route(RouteFact),
 }
 
 impl Observed {
@@ -75,6 +81,14 @@ impl Observed {
     pub fn claim(&self) -> Option<&ClaimFact> {
         match self {
             Self::Claim(fact) => Some(fact),
+            _ => None,
+        }
+    }
+
+    /// What is said of an HTTPRoute.
+    pub fn route(&self) -> Option<&RouteFact> {
+        match self {
+            Self::Route(fact) => Some(fact),
             _ => None,
         }
     }
@@ -118,11 +132,21 @@ pub struct ClaimFact {
     pub volume: Option<String>,
 }
 
+/// What its Gateway says of an HTTPRoute, in its newest generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteFact {
+    /// Nothing yet.
+    Pending,
+    /// It takes all of it.
+    Accepted,
+    /// It does not take it, or cannot follow it. In the Gateway's words.
+    Refused(String),
+}
+
 impl ChildFact {
     /// From the object as the API server gives it.
     pub fn of(kind: ChildKind, live: &Live) -> Self {
         let metadata = &live.metadata;
-        let labels = metadata.labels.iter().flatten();
         let substance = live.substance();
         Self {
             id: ChildId {
@@ -135,10 +159,8 @@ impl ChildFact {
                 .labels
                 .as_ref()
                 .and_then(|labels| labels.get(names::LABEL_ORG).cloned()),
-            labels: labels
-                .filter(|(name, _)| kind == ChildKind::Namespace && name.starts_with(names::GROUP))
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect(),
+            labels: kept(kind, metadata.labels.as_ref()),
+            annotations: kept(kind, metadata.annotations.as_ref()),
             deleting: metadata.deletion_timestamp.is_some(),
             observed: observed(kind, live),
             digest: digest(&substance),
@@ -171,6 +193,19 @@ impl ChildFact {
             || self.observed != before.observed
             || self.org != before.org
     }
+}
+
+/// Of a Namespace all of ours; of anything else what says which grant it is of.
+fn kept(kind: ChildKind, map: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
+    let is_kept = |name: &str| match kind {
+        ChildKind::Namespace => name.starts_with(names::GROUP),
+        _ => name == names::LABEL_SUPPORT_UID,
+    };
+    map.into_iter()
+        .flatten()
+        .filter(|(name, _)| is_kept(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 fn observed(kind: ChildKind, live: &Live) -> Observed {
@@ -211,6 +246,10 @@ fn observed(kind: ChildKind, live: &Live) -> Observed {
                 })
             });
             Observed::Quota(counted.collect())
+        }
+        ChildKind::HttpRoute => {
+            let generation = live.metadata.generation.unwrap_or_default();
+            Observed::Route(route(&live.spec(), &live.status(), generation))
         }
         _ => Observed::Nothing,
     }
@@ -262,9 +301,42 @@ struct ClaimStatus {
     phase: Option<String>,
 }
 
+/// A route is taken when its Gateway says both: that it takes it, and that it finds what it leads to.
+fn route(spec: &Value, status: &Value, generation: i64) -> RouteFact {
+    let gateway = &spec["parentRefs"][0];
+    let ours = |parent: &&Value| {
+        let of = &parent["parentRef"];
+        of["name"] == gateway["name"] && of["namespace"] == gateway["namespace"]
+    };
+    let parents = status["parents"].as_array().into_iter().flatten();
+    let said: Vec<&Value> = parents
+        .filter(ours)
+        .filter_map(|parent| parent["conditions"].as_array())
+        .flatten()
+        .filter(|c| c["observedGeneration"].as_i64().unwrap_or(generation) >= generation)
+        .collect();
+    let of = |type_: &str| said.iter().find(|c| c["type"] == type_);
+    let mut pending = false;
+    for type_ in ["Accepted", "ResolvedRefs"] {
+        match of(type_) {
+            Some(condition) if condition["status"] == "True" => {}
+            Some(condition) if condition["status"] == "False" => {
+                let word = |field: &str| condition[field].as_str().unwrap_or_default();
+                return RouteFact::Refused(format!("{}: {}", word("reason"), word("message")));
+            }
+            _ => pending = true,
+        }
+    }
+    if pending {
+        RouteFact::Pending
+    } else {
+        RouteFact::Accepted
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -326,14 +398,61 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_kept_of_namespaces_alone() {
-        let labels = json!({"platform.tray.ai/org": "acme", "platform.tray.ai/region": "eu", "other": "x"});
-        let live: Live =
-            serde_json::from_value(json!({"metadata": {"name": "n", "labels": labels}})).unwrap();
+    fn p21_a_route_is_accepted_when_its_gateway_takes_it_and_finds_where_it_leads() {
+        let parent = |name: &str, conditions: Value| json!({"parentRef": {"name": name, "namespace": "edge"}, "controllerName": "c", "conditions": conditions});
+        let said = |type_: &str, status: &str, generation: i64| json!({"type": type_, "status": status, "reason": "Why", "message": "because", "observedGeneration": generation});
+        let all = json!([said("Accepted", "True", 2), said("ResolvedRefs", "True", 2)]);
+        for (parents, want, why) in [
+            (json!([]), RouteFact::Pending, "nobody has answered"),
+            (json!([parent("ours", all.clone())]), RouteFact::Accepted, "both"),
+            (
+                json!([parent("former", all)]),
+                RouteFact::Pending,
+                "another Gateway's answer",
+            ),
+            (
+                json!([parent(
+                    "ours",
+                    json!([said("Accepted", "True", 1), said("ResolvedRefs", "True", 1)])
+                )]),
+                RouteFact::Pending,
+                "the answer to an older route",
+            ),
+            (
+                json!([parent("ours", json!([said("Accepted", "True", 2)]))]),
+                RouteFact::Pending,
+                "half an answer",
+            ),
+            (
+                json!([parent(
+                    "ours",
+                    json!([said("Accepted", "True", 2), said("ResolvedRefs", "False", 2)])
+                )]),
+                RouteFact::Refused("Why: because".into()),
+                "it leads nowhere",
+            ),
+        ] {
+            let live: Live = serde_json::from_value(json!({
+                "metadata": {"name": "r", "namespace": "n", "generation": 2},
+                "spec": {"parentRefs": [{"name": "ours", "namespace": "edge"}]}, "status": {"parents": parents},
+            }))
+            .unwrap();
+            let fact = ChildFact::of(ChildKind::HttpRoute, &live);
+            assert_eq!(fact.observed.route(), Some(&want), "{why}");
+        }
+    }
+
+    #[test]
+    fn of_our_labels_and_annotations_only_what_is_asked_for_is_kept() {
+        let metadata = json!({
+            "name": "n", "labels": {"platform.tray.ai/org": "acme", "platform.tray.ai/region": "eu", "other": "x"},
+            "annotations": {"platform.tray.ai/support-access": "support", "other": "x"},
+        });
+        let live: Live = serde_json::from_value(json!({"metadata": metadata})).unwrap();
         let namespace = ChildFact::of(ChildKind::Namespace, &live);
-        assert_eq!(namespace.labels.len(), 2);
+        assert_eq!((namespace.labels.len(), namespace.annotations.len()), (2, 1));
         let service = ChildFact::of(ChildKind::Service, &live);
-        assert!(service.labels.is_empty());
+        assert!(service.labels.is_empty() && service.annotations.is_empty());
         assert_eq!(service.org.as_deref(), Some("acme"));
     }
 }

@@ -57,6 +57,7 @@ enum Compact {
 
 struct More {
     labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
     observed: Observed,
 }
 
@@ -97,6 +98,17 @@ impl Children {
             stored.map(|stored| stored.id(namespace))
         });
         children.collect()
+    }
+
+    /// The Namespaces whose names end so: those of orgs whose orgId begins so.
+    pub fn namespaces_ending(&self, end: &str) -> Vec<Arc<ChildFact>> {
+        let rows = self.read();
+        let namespaces = rows.namespaces.iter().filter(|(name, _)| name.ends_with(end));
+        let found = namespaces.filter_map(|(name, stored)| {
+            let namespace = stored.iter().find(|stored| stored.kind == ChildKind::Namespace)?;
+            Some(Arc::new(namespace.fact(name)))
+        });
+        found.collect()
     }
 
     /// Takes in what the API server said of a child: a watch, or the answer to a write, which may be newer than what the
@@ -209,7 +221,8 @@ fn shared<V>(map: &HashMap<Arc<str>, V>, name: &str) -> Arc<str> {
 
 impl Stored {
     fn new(fact: ChildFact, org: Option<Arc<str>>) -> Self {
-        let has_more = !fact.labels.is_empty() || fact.observed != Observed::Nothing;
+        let has_more =
+            !fact.labels.is_empty() || !fact.annotations.is_empty() || fact.observed != Observed::Nothing;
         Self {
             kind: fact.id.kind,
             deleting: fact.deleting,
@@ -225,6 +238,7 @@ impl Stored {
             more: has_more.then(|| {
                 Box::new(More {
                     labels: fact.labels,
+                    annotations: fact.annotations,
                     observed: fact.observed,
                 })
             }),
@@ -256,6 +270,7 @@ impl Stored {
             },
             org: self.org.as_deref().map(str::to_owned),
             labels: more.map(|more| more.labels.clone()).unwrap_or_default(),
+            annotations: more.map(|more| more.annotations.clone()).unwrap_or_default(),
             deleting: self.deleting,
             observed: more.map_or(Observed::Nothing, |more| more.observed.clone()),
             digest: self.digest,

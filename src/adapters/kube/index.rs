@@ -1,10 +1,13 @@
 //! Everything the operator knows of the cluster without asking: filled by the watches and by the answers to its own
 //! writes.
 
-use std::{fmt::Debug, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt::Debug,
+    sync::{Arc, PoisonError, RwLock},
+};
 
-use k8s_openapi::ClusterResourceScope;
-use kube::{Resource, ResourceExt, api::ObjectMeta};
+use kube::{Api, Client, Resource, ResourceExt, api::ObjectMeta};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
@@ -14,8 +17,9 @@ use super::{
 };
 use crate::{
     api::{
-        backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, region::Region,
-        retention_policy::RetentionPolicy, trayorg::TrayOrg,
+        backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot,
+        orgtombstone::OrgTombstone, region::Region, retention_policy::RetentionPolicy,
+        support_access::SupportAccess, trayorg::TrayOrg,
     },
     resources::child::{ChildId, ChildKind},
 };
@@ -27,28 +31,27 @@ pub struct Stored<K> {
     pub object: Arc<K>,
     identity: Identity,
     group: Option<String>,
-    name: String,
+    key: String,
 }
 
 /// One of our kinds.
 pub trait OwnKind:
-    Resource<DynamicType = (), Scope = ClusterResourceScope>
-    + Clone
-    + Debug
-    + Serialize
-    + DeserializeOwned
-    + Send
-    + Sync
-    + 'static
+    Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
 {
-    /// What it is found by besides its name: the org it is about; of a TrayOrg, the orgId that it claims.
+    /// What finds it among others: the name of the org it is about, or its namespace; of a TrayOrg the orgId that it
+    /// claims.
     fn group(&self) -> Option<&str>;
     /// Where its objects are.
     fn objects(index: &Index) -> &Objects<Self>;
+    /// What its objects are written by: `namespace` is that of the object, none for a cluster-scoped kind.
+    fn api(client: Client, namespace: Option<&str>) -> Api<Self>;
 }
 
 macro_rules! own_kind {
     ($type:ty, $objects:ident, $group:expr) => {
+        own_kind!($type, $objects, $group, |client, _| Api::all(client));
+    };
+    ($type:ty, $objects:ident, $group:expr, $api:expr) => {
         impl OwnKind for $type {
             fn group(&self) -> Option<&str> {
                 let group: fn(&$type) -> Option<&str> = $group;
@@ -56,6 +59,10 @@ macro_rules! own_kind {
             }
             fn objects(index: &Index) -> &Objects<Self> {
                 &index.$objects
+            }
+            fn api(client: Client, namespace: Option<&str>) -> Api<Self> {
+                let api: fn(Client, Option<&str>) -> Api<$type> = $api;
+                api(client, namespace)
             }
         }
     };
@@ -73,6 +80,22 @@ own_kind!(OrgSnapshot, snapshots, |snapshot| Some(
     &snapshot.spec.org_ref.name
 ));
 own_kind!(OrgRestore, restores, |restore| Some(&restore.spec.org_ref.name));
+own_kind!(OrgTombstone, tombstones, |tombstone| Some(&tombstone.spec.org));
+own_kind!(
+    SupportAccess,
+    support,
+    |access| access.metadata.namespace.as_deref(),
+    |client, namespace| Api::namespaced(client, namespace.unwrap_or_default())
+);
+
+/// What an object of one of our kinds is found by: its name, or `namespace/name`.
+pub fn key_of(metadata: &ObjectMeta) -> String {
+    let name = metadata.name.as_deref().unwrap_or_default();
+    match &metadata.namespace {
+        Some(namespace) => format!("{namespace}/{name}"),
+        None => name.to_owned(),
+    }
+}
 
 impl<K: OwnKind> Stored<K> {
     /// Keeps what is needed of it.
@@ -81,7 +104,7 @@ impl<K: OwnKind> Stored<K> {
         Self {
             identity: Identity::of(object.meta()),
             group: object.group().map(str::to_owned),
-            name: object.name_any(),
+            key: key_of(object.meta()),
             object: Arc::new(object),
         }
     }
@@ -90,7 +113,7 @@ impl<K: OwnKind> Stored<K> {
 impl<K> Row for Stored<K> {
     type Key = String;
     fn key(&self) -> String {
-        self.name.clone()
+        self.key.clone()
     }
     fn uid(&self) -> &str {
         &self.identity.uid
@@ -103,7 +126,7 @@ impl<K> Row for Stored<K> {
     }
 }
 
-/// The objects of one of our kinds, by name.
+/// The objects of one of our kinds, by [`key_of`]: the name, unless the kind is namespaced.
 pub struct Objects<K> {
     table: Table<Stored<K>>,
 }
@@ -124,6 +147,14 @@ impl<K: OwnKind> Objects<K> {
     /// Every object, by name.
     pub fn all(&self) -> Vec<Arc<K>> {
         self.table.all().iter().map(|row| row.object.clone()).collect()
+    }
+    /// Those about an org, by name.
+    pub fn of_org(&self, org: &str) -> Vec<Arc<K>> {
+        self.of(org)
+    }
+    /// Those in a namespace, by name; of a namespaced kind.
+    pub fn of_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
+        self.of(namespace)
     }
     fn of(&self, group: &str) -> Vec<Arc<K>> {
         self.table
@@ -159,20 +190,6 @@ impl Objects<TrayOrg> {
     }
 }
 
-impl Objects<OrgSnapshot> {
-    /// Those about an org, by name.
-    pub fn of_org(&self, org: &str) -> Vec<Arc<OrgSnapshot>> {
-        self.of(org)
-    }
-}
-
-impl Objects<OrgRestore> {
-    /// Those about an org, by name.
-    pub fn of_org(&self, org: &str) -> Vec<Arc<OrgRestore>> {
-        self.of(org)
-    }
-}
-
 /// A stored object of one of our kinds that this version cannot read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Malformed {
@@ -186,9 +203,9 @@ pub struct Malformed {
 
 impl Row for Malformed {
     type Key = Key;
-    /// Kind and name.
+    /// Kind, and [`key_of`].
     fn key(&self) -> Key {
-        (self.kind.clone(), self.metadata.name.clone().unwrap_or_default())
+        (self.kind.clone(), key_of(&self.metadata))
     }
     fn uid(&self) -> &str {
         self.metadata.uid.as_deref().unwrap_or_default()
@@ -210,10 +227,14 @@ pub struct Index {
     pub schedules: Objects<BackupSchedule>,
     /// TrayOrgs.
     pub orgs: Objects<TrayOrg>,
-    /// OrgSnapshots; [`Objects::<OrgSnapshot>::of_org`] finds those of an org.
+    /// OrgSnapshots; [`Objects::of_org`] finds those of an org.
     pub snapshots: Objects<OrgSnapshot>,
-    /// OrgRestores; [`Objects::<OrgRestore>::of_org`] finds those of an org.
+    /// OrgRestores; [`Objects::of_org`] finds those of an org.
     pub restores: Objects<OrgRestore>,
+    /// SupportAccesses; [`Objects::of_namespace`] finds those of a namespace.
+    pub support: Objects<SupportAccess>,
+    /// OrgTombstones; [`Objects::of_org`] finds those of an org's name.
+    pub tombstones: Objects<OrgTombstone>,
     /// Objects of our kinds that cannot be read, by kind and name.
     pub malformed: Table<Malformed>,
     /// Nodes; grouped by cloud region.
@@ -228,6 +249,8 @@ pub struct Index {
     pub jobs: Table<JobFact>,
     /// Children; [`Children::of`] finds those of an org.
     pub children: Children,
+    /// Optional kinds of children that are served, and all of whose children are known.
+    served: RwLock<BTreeSet<ChildKind>>,
 }
 
 impl Index {
@@ -247,5 +270,22 @@ impl Index {
             name: namespace.to_owned(),
         };
         self.children.get(&id)?.org.clone()
+    }
+    /// Whether the cluster serves what webhooks need of the Gateway API.
+    pub fn has_gateway_api(&self) -> bool {
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
+        [ChildKind::HttpRoute, ChildKind::ReferenceGrant]
+            .iter()
+            .all(|kind| served.contains(kind))
+    }
+
+    /// Remembers whether an optional kind is served. Returns whether that is news.
+    pub fn set_served(&self, kind: ChildKind, is_served: bool) -> bool {
+        let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
+        if is_served {
+            served.insert(kind)
+        } else {
+            served.remove(&kind)
+        }
     }
 }

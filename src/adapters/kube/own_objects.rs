@@ -4,11 +4,14 @@ use std::fmt::Debug;
 
 use kube::{
     ResourceExt,
-    api::{Api, DeleteParams, PostParams, Preconditions},
+    api::{DeleteParams, PostParams, Preconditions},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{apply::Cluster, index::OwnKind};
+use super::{
+    apply::Cluster,
+    index::{OwnKind, key_of},
+};
 use crate::domain::names;
 
 impl Cluster {
@@ -21,8 +24,7 @@ impl Cluster {
             field_manager: Some(names::OPERATOR.to_owned()),
             ..PostParams::default()
         };
-        let api: Api<K> = Api::all(self.client.clone());
-        match api.create(&params, object).await {
+        match self.own(object).create(&params, object).await {
             Ok(created) => {
                 K::objects(&self.index).put(created);
                 Ok(())
@@ -43,13 +45,12 @@ impl Cluster {
             resource_version: None,
         };
         let params = DeleteParams::default().preconditions(preconditions);
-        let api: Api<K> = Api::all(self.client.clone());
-        match api.delete(&object.name_any(), &params).await {
+        match self.own(object).delete(&object.name_any(), &params).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
             Err(error) => return Err(error),
         }
-        K::objects(&self.index).remove(&object.name_any(), uid.as_deref());
+        K::objects(&self.index).remove(&key_of(object.meta()), uid.as_deref());
         Ok(())
     }
 }

@@ -10,11 +10,16 @@ use serde_json::{Value, json};
 use super::{
     apply::Cluster,
     compare::merge_diff,
-    index::{Malformed, OwnKind},
+    index::{Malformed, OwnKind, key_of},
 };
 use crate::domain::names;
 
 impl Cluster {
+    /// What `object` is written by.
+    pub(super) fn own<K: OwnKind>(&self, object: &K) -> Api<K> {
+        K::api(self.client.clone(), object.namespace().as_deref())
+    }
+
     /// Makes the status of `object` be `new` where it is `old`; no request where they are equal. Returns whether it was
     /// written. Somebody else's edit is not overwritten blindly: it comes back by the watch and is corrected then.
     pub async fn write_status<K, S>(&self, object: &K, old: Option<&S>, new: &S) -> Result<bool, kube::Error>
@@ -29,8 +34,8 @@ impl Cluster {
             return Ok(false);
         };
         let patch = json!({"metadata": {"uid": object.uid()}, "status": status});
-        let api: Api<K> = Api::all(self.client.clone());
-        let written = api
+        let written = self
+            .own(object)
             .patch_status(&object.name_any(), &params(), &Patch::Merge(patch))
             .await?;
         K::objects(&self.index).put(written);
@@ -79,13 +84,15 @@ impl Cluster {
     async fn patch_metadata<K: OwnKind>(&self, object: &K, metadata: &Value) -> Result<(), kube::Error> {
         let mut metadata = metadata.clone();
         metadata["uid"] = object.uid().into();
-        let api: Api<K> = Api::all(self.client.clone());
         let patch = Patch::Merge(json!({"metadata": metadata}));
         let going = object.meta().deletion_timestamp.is_some();
-        let written = api.patch(&object.name_any(), &params(), &patch).await?;
+        let written = self
+            .own(object)
+            .patch(&object.name_any(), &params(), &patch)
+            .await?;
         // The last finalizer of an object that is being deleted: the answer shows it as it was.
         if going && written.finalizers().is_empty() {
-            K::objects(&self.index).remove(&object.name_any(), object.uid().as_deref());
+            K::objects(&self.index).remove(&key_of(object.meta()), object.uid().as_deref());
         } else {
             K::objects(&self.index).put(written);
         }
@@ -99,7 +106,11 @@ impl Cluster {
         status: &Value,
     ) -> Result<(), kube::Error> {
         let resource = kube::api::ApiResource::erase::<K>(&());
-        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        let client = self.client.clone();
+        let api: Api<DynamicObject> = match &malformed.metadata.namespace {
+            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+            None => Api::all_with(client, &resource),
+        };
         let name = malformed.metadata.name.clone().unwrap_or_default();
         let patch = json!({"metadata": {"uid": malformed.metadata.uid}, "status": status});
         api.patch_status(&name, &params(), &Patch::Merge(patch)).await?;

@@ -13,10 +13,18 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
+use super::{apply::api_resource, live::Live};
+use crate::resources::child::ChildKind;
+
 /// How long the API server keeps a watch open, in seconds: an idle operator asks once for each kind in that time. One
 /// that is cut off without a word is found out by the client ([`super::client`]): the API server says something every
 /// minute.
 const LIFETIME: u32 = 45 * 60;
+
+/// A watch that is kept open for long.
+pub(super) fn lasting(config: watcher::Config) -> watcher::Config {
+    config.timeout(LIFETIME)
+}
 
 /// What is done with what a watch shows.
 pub trait Watched: Send + Sync + 'static {
@@ -44,9 +52,27 @@ pub async fn follow<W: Watched>(
     labels: &str,
     watched: W,
 ) {
-    let api: Api<W::Object> = Api::all_with(client, &kind);
+    follow_all_of(Api::all_with(client, &kind), labels, watched).await;
+}
+
+/// The same for those of one kind of children, which may all be in one namespace.
+pub async fn follow_children<W: Watched<Object = Live>>(
+    client: Client,
+    kind: ChildKind,
+    labels: &str,
+    watched: W,
+) {
+    let resource = api_resource(kind);
+    let api = match kind.home() {
+        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+        None => Api::all_with(client, &resource),
+    };
+    follow_all_of(api, labels, watched).await;
+}
+
+async fn follow_all_of<W: Watched>(api: Api<W::Object>, labels: &str, watched: W) {
     // What is there comes by the watch itself: one request for each kind, not one for each five hundred objects.
-    let mut config = watcher::Config::default().streaming_lists().timeout(LIFETIME);
+    let mut config = lasting(watcher::Config::default().streaming_lists());
     if !labels.is_empty() {
         config = config.labels(labels);
     }

@@ -26,7 +26,7 @@ use self::{
     issued::Issued, keys::Keys, pass::Pass, prune::Sweep, restore::status::waiting, run::Drive,
     run::hooks::HookTasks, subject::Subject, trouble::Trouble, view::Phases,
 };
-use super::{Driver, Failure, Next, changes::Change, context::Context, region::location};
+use super::{Driver, Failure, Next, changes::Change, context::Context, region::location, specs::Specs};
 use crate::{
     adapters::kube::{index::Index, mover_jobs::Phase},
     api::{
@@ -47,6 +47,7 @@ pub struct BackupDriver {
     keys: Keys,
     hooks: HookTasks,
     issued: Issued,
+    specs: Specs,
 }
 
 /// What a pass found, for the org's status.
@@ -68,6 +69,7 @@ impl Driver for BackupDriver {
 
     fn concerns(&self, change: &Change, index: &Index) -> Vec<String> {
         match change {
+            change if !self.specs.are_news(change, index) => Vec::new(),
             Change::Org(org)
             | Change::Snapshot { org, .. }
             | Change::Restore { org, .. }
@@ -99,8 +101,11 @@ impl Driver for BackupDriver {
             }
             Change::Node { .. }
             | Change::Volume { .. }
+            | Change::Tombstone { .. }
             | Change::StorageClass(_)
             | Change::BackupFacts(_)
+            | Change::Support(_)
+            | Change::GatewayApi
             | Change::Malformed { .. } => Vec::new(),
         }
     }
@@ -161,6 +166,7 @@ impl BackupDriver {
             .ledger(subject, &services.store, &ctx.cluster_uid, now)
             .await?;
         let key = self.keys.key(subject, &services, &ledger, now).await?;
+        ctx.backup_facts.set_key(subject.org_id(), key.clone());
         Ok(Pass {
             ctx,
             backup: self,
@@ -241,7 +247,8 @@ async fn open_run(
         return Ok(Drive::Ended);
     };
     let restore = restore.map(ResourceExt::name_any);
-    let drive = run::drive(pass, run_id, run, &found.losses, restore.as_deref()).await?;
+    let drive = run::drive(pass, run_id, run, &found.losses, restore.as_deref()).await;
+    // Also where a service did not answer: the run is where it was.
     let jobs = pass.ctx.index.jobs.of(pass.subject.name());
     let movers = jobs
         .iter()
@@ -262,7 +269,7 @@ async fn open_run(
         )
     };
     phases.insert(run.plan.snapshot_name.clone(), (phase, message));
-    Ok(drive)
+    drive
 }
 
 /// Begins the run that waits, or makes the one that is due. Returns when to look again if one began.

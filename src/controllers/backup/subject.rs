@@ -15,7 +15,7 @@ use crate::{
         backup_schedule::BackupSchedule, region::Region, retention_policy::RetentionPolicy, trayorg::TrayOrg,
         workload::Workload,
     },
-    controllers::region::location::bucket_location,
+    controllers::{region::location::bucket_location, regional},
     domain::{
         ids::{KmsKeyArn, OrgId, PartId},
         mover_task::BucketLocation,
@@ -69,7 +69,9 @@ impl Subject {
         Some(Self {
             location: bucket_location(backup),
             ledger_key: backup.kms.ledger_key_arn.parse().ok()?,
-            workloads: effective::workloads(&org.spec, &region.spec).ok()?.workloads,
+            workloads: effective::workloads(&org.spec, &regional::of(&region, &org).spec)
+                .ok()?
+                .workloads,
             policy: index.policies.get(&org.spec.retention_policy_ref.name),
             schedule: index.schedules.get(&org.spec.backup_schedule_ref.name),
             placement,

@@ -11,12 +11,16 @@ use super::{
     validate::{Obstacle, Valid},
 };
 use crate::{
-    adapters::kube::apply::{Applied, ApplyError},
+    adapters::kube::{
+        apply::{Applied, ApplyError},
+        child::ChildFact,
+    },
     api::{conditions::reasons, region::RegionSpec},
     controllers::{Failure, context::Context},
+    domain::names,
     resources::{
         child::{ChildId, ChildKind, DesiredChild},
-        org::{Inputs, Surroundings, access, children},
+        org::{Inputs, Surroundings, access, children, namespace},
     },
 };
 
@@ -33,13 +37,14 @@ pub struct Outcome {
     pub isolation: Isolation,
 }
 
-/// Applies every child and removes those that are no longer wanted. What the API server refuses for good is returned;
-/// what may work later is a failure.
+/// Applies every child and removes those that are no longer wanted; `others` are wanted, too, and applied elsewhere. What
+/// the API server refuses for good is returned; what may work later is a failure.
 pub async fn apply(
     ctx: &Context,
     observed: &Observed,
     valid: &Valid,
     region: &RegionSpec,
+    others: Vec<ChildId>,
 ) -> Result<Outcome, Failure> {
     let situation = situation::of(observed, valid);
     let surroundings = Surroundings {
@@ -53,8 +58,10 @@ pub async fn apply(
         limits: &valid.fitted.limits,
         situation: &situation,
         surroundings: &surroundings,
+        support: observed.support.debug_groups.as_deref(),
     });
-    let wanted: BTreeSet<ChildId> = stages.iter().flatten().map(|child| child.id.clone()).collect();
+    let mut wanted: BTreeSet<ChildId> = stages.iter().flatten().map(|child| child.id.clone()).collect();
+    wanted.extend(others);
     let mut outcome = Outcome {
         refused: None,
         isolation: Isolation::of(&stages),
@@ -74,6 +81,26 @@ pub async fn apply(
             .map_err(|error| Failure::retry(error.to_string()))?;
     }
     Ok(outcome)
+}
+
+/// Keeps the namespace's word on who of support may debug true where nothing else can be worked on: who is out must not
+/// stay in because of it.
+pub async fn gate(ctx: &Context, observed: &Observed) -> Result<(), Failure> {
+    let wanted = observed.support.debug_groups.as_deref();
+    let told = |child: &Arc<ChildFact>| {
+        let told = child.annotations.get(names::ANNOTATION_SUPPORT_ACCESS);
+        told.map(String::as_str) == wanted
+    };
+    let namespaces = observed
+        .children
+        .iter()
+        .filter(|child| child.id.kind == ChildKind::Namespace);
+    for namespace in namespaces.filter(|child| !told(child)) {
+        let gate = namespace::gate(&namespace.id.name, wanted);
+        let ensured = ctx.cluster.ensure(&gate).await;
+        ensured.map_err(|error| Failure::retry(error.to_string()))?;
+    }
+    Ok(())
 }
 
 async fn apply_stage(
@@ -116,7 +143,7 @@ fn is_immutable(id: &ChildId, message: &str) -> bool {
 }
 
 /// What the status says of an error; one of the way to the API server is nobody's obstacle but tried again.
-fn obstacle(error: &ApplyError) -> Result<Obstacle, Failure> {
+pub(super) fn obstacle(error: &ApplyError) -> Result<Obstacle, Failure> {
     let (reason, passing) = match error {
         ApplyError::Foreign(_) => (reasons::NAMESPACE_TAKEN, false),
         ApplyError::Refused { .. } => (reasons::APPLY_REFUSED, false),
@@ -140,7 +167,9 @@ fn obstacle(error: &ApplyError) -> Result<Obstacle, Failure> {
 /// Children of earlier specs. Claims and the namespace are never among them, nor bindings that others make.
 fn surplus(observed: &Observed, valid: &Valid, wanted: &BTreeSet<ChildId>) -> Vec<ChildId> {
     let ours = observed.children.iter().filter(|child| {
-        child.id.namespace == valid.placement.namespace && !child.deleting && is_removable(&child.id)
+        let id = &child.id;
+        let is_here = id.kind.home().unwrap_or(&valid.placement.namespace) == id.namespace;
+        is_here && !child.deleting && is_removable(id)
     });
     ours.filter(|child| !wanted.contains(&child.id))
         .map(|child| child.id.clone())
@@ -154,7 +183,9 @@ fn is_removable(id: &ChildId) -> bool {
         | ChildKind::StatefulSet
         | ChildKind::Service
         | ChildKind::PodDisruptionBudget
-        | ChildKind::NetworkPolicy => true,
+        | ChildKind::NetworkPolicy
+        | ChildKind::HttpRoute
+        | ChildKind::ReferenceGrant => true,
         ChildKind::RoleBinding => access::OWNER_BINDINGS.contains(&id.name.as_str()),
         ChildKind::Namespace
         | ChildKind::ResourceQuota
@@ -165,13 +196,17 @@ fn is_removable(id: &ChildId) -> bool {
 }
 
 /// The org's children that run or give access: what goes when the org goes.
-pub fn running(observed: &[Arc<crate::adapters::kube::child::ChildFact>]) -> Vec<Vec<ChildId>> {
+pub fn running(observed: &[Arc<ChildFact>]) -> Vec<Vec<ChildId>> {
     let of = |kinds: &[ChildKind]| {
         let present = observed.iter().filter(|child| kinds.contains(&child.id.kind));
         present.map(|child| child.id.clone()).collect()
     };
     vec![
-        of(&[ChildKind::RoleBinding]),
+        of(&[
+            ChildKind::RoleBinding,
+            ChildKind::HttpRoute,
+            ChildKind::ReferenceGrant,
+        ]),
         of(&[
             ChildKind::Deployment,
             ChildKind::StatefulSet,

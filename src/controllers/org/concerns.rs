@@ -12,7 +12,8 @@ use crate::{
         region::Region,
         trayorg::TrayOrg,
     },
-    controllers::{changes::Change, conditions::find, region::location},
+    controllers::{changes::Change, conditions::find, region::location, support::observe::home},
+    resources::child::ChildKind,
 };
 
 /// What orgs go by of a Region.
@@ -26,6 +27,8 @@ pub struct RegionMark {
     backup_elsewhere: Option<String>,
     /// Where pods can be spread.
     zones: BTreeSet<String>,
+    /// Its status records revisions of its workloads.
+    records: bool,
 }
 
 /// What orgs go by of a Region.
@@ -42,17 +45,37 @@ pub fn region_mark(region: &Region) -> RegionMark {
         ready,
         backup_elsewhere: location::elsewhere(region).map(str::to_owned),
         zones: spread::usable_zones(region),
+        records: region
+            .status
+            .as_ref()
+            .is_some_and(|status| status.workloads.is_some()),
     }
+}
+
+/// The orgs that a change of the Region's workloads has reached and that do not have it yet.
+pub fn reached(index: &Index, region: &str) -> Vec<String> {
+    let region = index.regions.get(region);
+    let Some(record) = region
+        .as_ref()
+        .and_then(|region| region.status.as_ref()?.workloads.as_ref())
+    else {
+        return Vec::new();
+    };
+    let is_behind = |name: &&String| {
+        let org = index.orgs.get(name);
+        let status = org.as_ref().and_then(|org| org.status.as_ref());
+        status.is_some_and(|status| status.workloads_revision.as_ref() != Some(&record.revision))
+    };
+    record.wave.iter().filter(is_behind).cloned().collect()
 }
 
 /// Names of the orgs that `change` concerns.
 pub fn concerns(change: &Change, index: &Index) -> Vec<String> {
     match change {
-        Change::Org(name) if index.orgs.get(name).is_none() => {
-            // Its orgId is free now.
-            let mut waiting = named(index, waits_for_an_id);
-            waiting.push(name.clone());
-            waiting
+        Change::Org(name) if index.orgs.get(name).is_none() => with_waiting(index, name),
+        Change::Tombstone { org, .. } => with_waiting(index, org),
+        Change::Child { org, id } if id.kind == ChildKind::Namespace && index.children.get(id).is_none() => {
+            with_waiting(index, org)
         }
         Change::Org(name) => vec![name.clone()],
         Change::Region(name) => named(index, |org| org.spec.region_ref.name == *name),
@@ -64,6 +87,15 @@ pub fn concerns(change: &Change, index: &Index) -> Vec<String> {
             .collect(),
         Change::Volume { namespace, .. } => index.org_of(namespace).into_iter().collect(),
         Change::Node { name, .. } => on_node(index, name),
+        // Its namespace says who may debug, its status who is in.
+        Change::Support(key) => {
+            let namespace = key.split_once('/').map_or("", |(namespace, _)| namespace);
+            home(index, namespace).map(|home| home.org).into_iter().collect()
+        }
+        Change::GatewayApi => named(index, |org| {
+            let region = index.regions.get(&org.spec.region_ref.name);
+            region.is_some_and(|region| region.spec.ingress.is_some())
+        }),
         Change::BackupFacts(id) => {
             let orgs = index.orgs.claiming(id.as_str());
             let of_it = orgs.iter().filter(|org| org_id(org).as_ref() == Some(id));
@@ -94,6 +126,13 @@ fn named(index: &Index, concerned: impl Fn(&TrayOrg) -> bool) -> Vec<String> {
         .filter(|org| concerned(org))
         .map(|org| org.name_any())
         .collect()
+}
+
+/// That org, and those that wait for an orgId, which may be free now.
+fn with_waiting(index: &Index, org: &str) -> Vec<String> {
+    let mut waiting = named(index, waits_for_an_id);
+    waiting.push(org.to_owned());
+    waiting
 }
 
 fn waits_for_an_id(org: &TrayOrg) -> bool {

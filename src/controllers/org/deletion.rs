@@ -1,25 +1,22 @@
-//! The end of a TrayOrg: what runs and who may enter go; the namespace, its volumes and claims and all snapshots stay.
+//! The end of a TrayOrg: a tombstone is written, what runs and who may enter go; the namespace, its volumes and claims, the
+//! key and all snapshots stay. Never waits for anything but the API server.
 //!
-//! A deletion that bypassed the protection (the CRD was deleted, or the policy's binding) tears nothing down at all.
-//! Either way the namespace says that its org is gone, and the same orgId takes it up again.
+//! A deletion that bypassed the protection tears nothing down at all: see [`super::orphan`].
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::{
-    apply,
-    observe::{Observed, org_id},
-    validate::pinned,
-};
+use super::{apply, observe::Observed, orphan, tombstone, validate};
 use crate::{
-    adapters::kube::events::Severity,
+    adapters::kube::mover_jobs::MoverJobs,
     api::trayorg::{DeletionProtection, PinnedRegion},
     controllers::{Failure, Next, context::Context},
     domain::names,
     resources::org::{Placement, namespace},
 };
 
-/// Lets go of an org that is being deleted. Never waits for anything but the API server.
-pub async fn finish(ctx: &Context, observed: &Observed) -> Result<Next, Failure> {
+/// Lets go of an org that is being deleted.
+pub async fn finish(ctx: &Context, observed: &Observed, now: Timestamp) -> Result<Next, Failure> {
     let org = &*observed.org;
     if !org
         .finalizers()
@@ -28,40 +25,64 @@ pub async fn finish(ctx: &Context, observed: &Observed) -> Result<Next, Failure>
     {
         return Ok(Next::OnChange);
     }
-    let is_protected = org.spec.lifecycle.deletion_protection == DeletionProtection::Enabled;
-    if is_protected {
-        let note = "deleted although spec.lifecycle.deletionProtection is Enabled: everything stays as it is; \
-                    apply the TrayOrg again to take it up";
-        ctx.events
-            .publish(org, Severity::Warning, "DeletionBypassed", "Release", note)
-            .await;
-    } else {
-        for stage in apply::running(&observed.children) {
-            for id in stage {
-                ctx.cluster
-                    .remove(&id)
-                    .await
-                    .map_err(|error| Failure::retry(error.to_string()))?;
-            }
+    if let Some(placement) = placement(observed) {
+        let deleted_at = org.metadata.deletion_timestamp.as_ref().map_or(now, |at| at.0);
+        if org.spec.lifecycle.deletion_protection == DeletionProtection::Enabled {
+            orphan::leave(ctx, observed, &placement, deleted_at).await?;
+        } else {
+            tombstone::write(ctx, observed, &placement, deleted_at, now).await?;
+            take_down(ctx, observed, &placement).await?;
         }
-    }
-    if let Some(id) = org_id(org) {
-        if let Some(place) = pinned(observed, &id) {
-            let region = PinnedRegion {
-                name: place.region,
-                jurisdiction: place.jurisdiction,
-                cloud_region: place.cloud_region,
-            };
-            let retained = namespace::retained(&Placement::new(org.name_any(), id.clone(), region));
-            ctx.cluster
-                .ensure(&retained)
-                .await
-                .map_err(|error| Failure::retry(error.to_string()))?;
-        }
-        ctx.backup_facts.forget(&id);
+        ctx.backup_facts.forget(&placement.org_id);
     }
     ctx.cluster
         .set_finalizer(org, names::FINALIZER_ORG, false)
         .await?;
     Ok(Next::OnChange)
+}
+
+/// Where the org was placed; none where it never was, whatever may be held of an earlier one of its name.
+pub fn placement(observed: &Observed) -> Option<Placement> {
+    let id = observed.org_id.clone()?;
+    let status = observed.org.status.as_ref();
+    let recorded = status.is_some_and(|status| status.region.is_some());
+    if !recorded && !has_made_its_namespace(observed, &id) {
+        return None;
+    }
+    let place = validate::pinned(observed, &id)?;
+    let region = PinnedRegion {
+        name: place.region,
+        jurisdiction: place.jurisdiction,
+        cloud_region: place.cloud_region,
+    };
+    Some(Placement::new(observed.org.name_any(), id, region))
+}
+
+/// Its status was never written, or is lost, but there is a namespace that no earlier org left.
+fn has_made_its_namespace(observed: &Observed, id: &crate::domain::ids::OrgId) -> bool {
+    let abandoned = [names::LABEL_RETAINED, names::LABEL_ORPHANED];
+    observed.refusal.is_none()
+        && validate::namespace(observed, id).is_some_and(|namespace| {
+            !abandoned
+                .iter()
+                .any(|label| namespace.labels.contains_key(*label))
+        })
+}
+
+async fn take_down(ctx: &Context, observed: &Observed, placement: &Placement) -> Result<(), Failure> {
+    let retry = |error: crate::adapters::kube::apply::ApplyError| Failure::retry(error.to_string());
+    for id in apply::running(&observed.children).into_iter().flatten() {
+        ctx.cluster.remove(&id).await.map_err(retry)?;
+    }
+    let movers = MoverJobs::new(ctx.client.clone(), &placement.namespace);
+    for job in ctx.index.jobs.of(&placement.org) {
+        if job.namespace == placement.namespace {
+            movers.remove(&job.name).await?;
+        }
+    }
+    if validate::namespace(observed, &placement.org_id).is_some() {
+        let retained = namespace::retained(placement);
+        ctx.cluster.ensure(&retained).await.map_err(retry)?;
+    }
+    Ok(())
 }

@@ -12,12 +12,9 @@ use crate::{
         conditions::reasons,
         workload::{Workload, WorkloadKind},
     },
-    controllers::conditions::ConditionFact,
+    controllers::conditions::{ConditionFact, listed},
     resources::child::ChildKind,
 };
-
-/// How many names a message lists.
-const NAMED: usize = 5;
 
 /// WorkloadsAvailable of workloads that are meant to run. The first trouble that a person can mend is told; else what is
 /// still on its way.
@@ -116,15 +113,6 @@ fn rolling_out(waiting: &[&Workload], facts: &BTreeMap<&str, &WorkloadFact>) -> 
     ConditionFact::new(false, reasons::ROLLING_OUT, listed(&named))
 }
 
-/// The first few, and how many more there are.
-pub fn listed(names: &[String]) -> String {
-    let shown = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMED) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -201,12 +189,5 @@ mod tests {
                 "RollingOut"
             );
         }
-    }
-
-    #[test]
-    fn long_lists_are_cut() {
-        let names: Vec<String> = (0..7).map(|n| n.to_string()).collect();
-        assert_eq!(listed(&names), "0, 1, 2, 3, 4 and 2 more");
-        assert_eq!(listed(&names[..2]), "0, 1");
     }
 }

@@ -17,11 +17,21 @@ const ISOLATING: [ChildKind; 3] = [
     ChildKind::LimitRange,
 ];
 
+/// What is known of one child.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Known {
+    /// Why the API server has it not, or not as it is wanted.
+    Missing(String),
+    /// It was not its turn yet.
+    NotYet,
+    /// The API server has it as it is wanted.
+    Acknowledged,
+}
+
 /// What came of applying the children that isolate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Isolation {
-    /// Those that are wanted: whether the API server has them as they are wanted, else why not.
-    children: BTreeMap<ChildId, Result<(), String>>,
+    children: BTreeMap<ChildId, Known>,
 }
 
 impl Isolation {
@@ -31,27 +41,35 @@ impl Isolation {
             .iter()
             .flatten()
             .filter(|child| ISOLATING.contains(&child.id.kind));
-        let not_yet = |child: &DesiredChild| (child.id.clone(), Err(format!("{} is not made yet", child.id)));
         Self {
-            children: isolating.map(not_yet).collect(),
+            children: isolating.map(|child| (child.id.clone(), Known::NotYet)).collect(),
         }
     }
 
     /// The API server answered, or the index says that it has it as wanted.
     pub fn note(&mut self, id: &ChildId, result: &Result<Applied, ApplyError>) {
-        if let Some(noted) = self.children.get_mut(id) {
-            *noted = match result {
-                Ok(Applied::Unchanged | Applied::Created | Applied::Changed) => Ok(()),
-                Ok(Applied::Going) => Err(format!("{id} is being deleted: it is made anew when it is gone")),
-                Err(error) => Err(error.to_string()),
+        if let Some(known) = self.children.get_mut(id) {
+            *known = match result {
+                Ok(Applied::Unchanged | Applied::Created | Applied::Changed) => Known::Acknowledged,
+                Ok(Applied::Going) => {
+                    Known::Missing(format!("{id} is being deleted: it is made anew when it is gone"))
+                }
+                Err(error) => Known::Missing(error.to_string()),
             };
         }
     }
 
     /// Condition IsolationEnforced.
     pub fn condition(&self) -> ConditionFact {
-        if let Some(why) = self.children.values().find_map(|noted| noted.as_ref().err()) {
-            return ConditionFact::new(false, reasons::NOT_ACKNOWLEDGED, why.clone());
+        let worst = self.children.iter().min_by_key(|(_, known)| *known);
+        match worst {
+            Some((_, Known::Missing(why))) => {
+                return ConditionFact::new(false, reasons::NOT_ACKNOWLEDGED, why.clone());
+            }
+            Some((id, Known::NotYet)) => {
+                return ConditionFact::new(false, reasons::NOT_ACKNOWLEDGED, format!("{id} is not made yet"));
+            }
+            Some((_, Known::Acknowledged)) | None => {}
         }
         let number = |kind| self.children.keys().filter(|id| id.kind == kind).count();
         let message = format!(
@@ -92,6 +110,11 @@ mod tests {
         }
         let open = isolation.condition();
         assert_eq!(open.message, "ResourceQuota n/pods is not made yet");
+        // What was refused is told before what waits for it.
+        let deny = &wanted[0][0].id;
+        isolation.note(deny, &Ok(Applied::Going));
+        assert!(isolation.condition().message.contains("n/deny"));
+        isolation.note(deny, &Ok(Applied::Created));
         isolation.note(&wanted[1][1].id, &Ok(Applied::Going));
         let quota = &wanted[1][0].id;
         for (result, named) in [

@@ -17,14 +17,17 @@ use self::{
     status::Findings,
     validate::{Obstacle, Valid, validate},
 };
-use super::{Driver, Failure, Next, changes::Change, context::Context};
+use super::{Driver, Failure, Next, changes::Change, context::Context, specs::Specs};
 use crate::{
     adapters::kube::{events::Severity, index::Index},
     api::{
         conditions::{reasons, types},
         trayorg::TrayOrgStatus,
     },
-    controllers::conditions::find,
+    controllers::{
+        conditions::{find, is_true},
+        support::observe::{Support, support_in},
+    },
     domain::names,
 };
 
@@ -33,14 +36,19 @@ mod concerns;
 mod deletion;
 mod evict;
 mod health;
+mod held;
 mod isolation;
-mod observe;
+mod namespace_loss;
+pub mod observe;
+mod orphan;
 mod quota;
 mod residency;
 mod situation;
 mod spread;
 mod status;
+mod tombstone;
 mod validate;
+mod webhook;
 
 #[cfg(test)]
 mod tests;
@@ -59,8 +67,12 @@ pub struct OrgDriver {
     /// What orgs go by of each Region, as last seen. A Region's status counts its orgs: without this, every new org would
     /// have all others of its Region looked at.
     regions: Mutex<HashMap<String, concerns::RegionMark>>,
+    /// The same of what else orgs name.
+    specs: Specs,
     /// Pods that were deleted since they ran elsewhere.
     evictions: evict::Evictions,
+    /// Webhook tokens, which no watch shows.
+    tokens: webhook::KnownTokens,
 }
 
 #[async_trait::async_trait]
@@ -71,7 +83,8 @@ impl Driver for OrgDriver {
 
     fn concerns(&self, change: &Change, index: &Index) -> Vec<String> {
         match change {
-            Change::Region(name) if !self.is_news(name, index) => Vec::new(),
+            Change::Region(name) if !self.is_news(name, index) => concerns::reached(index, name),
+            change if !self.specs.are_news(change, index) => Vec::new(),
             change => concerns::concerns(change, index),
         }
     }
@@ -89,25 +102,36 @@ impl Driver for OrgDriver {
         let Some(org) = ctx.index.orgs.get(key) else {
             self.forget(key);
             self.evictions.forget(key);
+            self.tokens.forget(key);
             return Ok(Next::OnChange);
         };
-        let observed = observe(&ctx.index, &ctx.backup_facts, org);
+        let mut observed = observe(&ctx.index, &ctx.backup_facts, org);
+        observed.support = support_of(ctx, &observed, now);
         if observed.org.metadata.deletion_timestamp.is_some() {
-            return deletion::finish(ctx, &observed).await;
+            return deletion::finish(ctx, &observed, now).await;
         }
-        match validate(&observed) {
+        match check(ctx, &observed).await? {
             Ok(valid) => {
-                let findings = carry_out(ctx, &observed, &valid).await?;
+                orphan::take_up(ctx, &observed, &valid.placement, now).await?;
+                let findings = carry_out(ctx, &self.tokens, &observed, &valid, now).await?;
                 let status = status::of_valid(&observed, &valid, &findings, now);
                 let reported = self.report(ctx, &observed, &status, now).await?;
+                if is_true(&status.conditions, types::READY) {
+                    tombstone::remove(ctx, &observed, &valid.placement).await?;
+                }
                 let evicted = self.evictions.evict(ctx, &observed, &valid, now).await;
-                let next = evicted.map_or(reported, |wait| sooner(reported, wait));
-                findings
-                    .refused
-                    .or(valid.flaw)
-                    .map_or(Ok(next), |obstacle| Err(obstacle.into()))
+                let again = [evicted, findings.webhook.again].into_iter().flatten().min();
+                match (findings.refused.or(valid.flaw), again) {
+                    (None, again) => Ok(reported.or_sooner(again)),
+                    (Some(obstacle), None) => Err(obstacle.into()),
+                    // A person must act, and pods are left that have to go, or a token that has to end.
+                    (Some(obstacle), Some(wait)) => {
+                        Err(Failure::wait(obstacle.reason, obstacle.message, wait))
+                    }
+                }
             }
             Err(obstacle) => {
+                apply::gate(ctx, &observed).await?;
                 let status = status::of_obstacle(&observed, &obstacle, now);
                 self.report(ctx, &observed, &status, now).await?;
                 Err(obstacle.into())
@@ -116,11 +140,42 @@ impl Driver for OrgDriver {
     }
 }
 
+/// Who of support is in the org, and who is meant to be.
+fn support_of(ctx: &Context, observed: &Observed, now: Timestamp) -> Support {
+    let Some(id) = &observed.org_id else {
+        return Support::default();
+    };
+    let namespace = names::org_namespace(&observed.org.name_any(), id);
+    support_in(&ctx.index, &namespace, &ctx.settings.support_groups, now)
+}
+
+/// Whether the org can be worked on.
+async fn check(ctx: &Context, observed: &Observed) -> Result<Result<Valid, Obstacle>, Failure> {
+    let valid = match validate(observed) {
+        Ok(valid) => valid,
+        Err(obstacle) => return Ok(Err(obstacle)),
+    };
+    Ok(match namespace_loss::obstacle(ctx, observed, &valid).await? {
+        Some(obstacle) => Err(obstacle),
+        None => Ok(valid),
+    })
+}
+
 /// Makes the cluster agree, and says how the org fares.
-async fn carry_out(ctx: &Context, observed: &Observed, valid: &Valid) -> Result<Findings, Failure> {
+async fn carry_out(
+    ctx: &Context,
+    tokens: &webhook::KnownTokens,
+    observed: &Observed,
+    valid: &Valid,
+    now: Timestamp,
+) -> Result<Findings, Failure> {
     let org = &*observed.org;
     ctx.cluster.set_finalizer(org, names::FINALIZER_ORG, true).await?;
-    let applied = apply::apply(ctx, observed, valid, &valid.region.spec).await?;
+    let exposure = webhook::exposure(valid, ctx.settings.webhooks, ctx.index.has_gateway_api());
+    let exposed = exposure.children(&valid.placement);
+    let applied = apply::apply(ctx, observed, valid, &valid.regional.spec, exposed).await?;
+    namespace_loss::done(ctx, observed, &valid.placement).await?;
+    let webhook = webhook::expose(ctx, tokens, observed, valid, &exposure, now).await;
     let children = ctx.index.children.of(&org.name_any());
     let situation = situation::of(observed, valid);
     let workloads = situation::why_stopped(&situation)
@@ -134,15 +189,9 @@ async fn carry_out(ctx: &Context, observed: &Observed, valid: &Valid) -> Result<
         isolation: applied.isolation.condition(),
         quota: quota::condition(&valid.fitted, org.spec.plan),
         workloads,
+        webhook,
         refused: applied.refused,
     })
-}
-
-fn sooner(next: Next, wait: Duration) -> Next {
-    match next {
-        Next::After(other) if other < wait => next,
-        _ => Next::After(wait),
-    }
 }
 
 impl OrgDriver {

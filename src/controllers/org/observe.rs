@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 
+use super::held;
 use crate::{
     adapters::kube::{
         child::ChildFact,
@@ -14,12 +15,16 @@ use crate::{
     api::{
         backup_schedule::BackupSchedule,
         orgrestore::{OrgRestore, RestorePhase},
+        orgtombstone::OrgTombstone,
         region::Region,
         retention_policy::RetentionPolicy,
         trayorg::TrayOrg,
     },
-    controllers::backup_facts::{BackupFacts, OrgFacts},
-    domain::{identity, ids::OrgId, names},
+    controllers::{
+        backup_facts::{BackupFacts, OrgFacts},
+        support::observe::Support,
+    },
+    domain::{identity, ids::OrgId, names, reattachment},
 };
 
 /// A pod of the org, and where it runs.
@@ -51,8 +56,16 @@ pub struct Observed {
     pub policy: Option<Arc<RetentionPolicy>>,
     /// The BackupSchedule that it names.
     pub schedule: Option<Arc<BackupSchedule>>,
+    /// Its id: [`org_id`], or that of what is held under its name.
+    pub org_id: Option<OrgId>,
     /// The TrayOrg that holds its orgId.
     pub holder: Option<String>,
+    /// Why what is held of orgs that are gone stands in its way.
+    pub refusal: Option<reattachment::Refusal>,
+    /// The tombstones under its name.
+    pub tombstones: Vec<Arc<OrgTombstone>>,
+    /// An OrgRestore of it has not ended.
+    pub restore_asked: bool,
     /// Its children.
     pub children: Vec<Arc<ChildFact>>,
     /// Every pod in its namespace whatever it is labelled, and its movers elsewhere.
@@ -61,6 +74,8 @@ pub struct Observed {
     pub volumes: Vec<PlacedVolume>,
     /// What the backup controllers know of it.
     pub facts: OrgFacts,
+    /// Who of support is in it.
+    pub support: Support,
 }
 
 /// The org's id: the recorded one; else the one that the spec asks for; else its object's own UID, which is a UUID, is
@@ -76,27 +91,32 @@ pub fn org_id(org: &TrayOrg) -> Option<OrgId> {
 /// Looks at the index.
 pub fn observe(index: &Index, facts: &BackupFacts, org: Arc<TrayOrg>) -> Observed {
     let name = org.name_any();
-    let id = org_id(&org);
+    let (id, refusal) = match held::taken_up(index, &org) {
+        Ok(taken_up) => (taken_up.or_else(|| org_id(&org)), None),
+        Err(refusal) => (org_id(&org), Some(refusal)),
+    };
     let namespace = id.as_ref().map(|id| names::org_namespace(&name, id));
     let mut known = id.as_ref().map(|id| facts.get(id)).unwrap_or_default();
+    let restores = index.restores.of_org(&name);
     if known.restoring.is_none() {
         // Known from the OrgRestore itself until its controller has looked at it after a start.
-        let under_way = index
-            .restores
-            .of_org(&name)
-            .into_iter()
-            .find(|restore| stops_workloads(restore));
+        let under_way = restores.iter().find(|restore| stops_workloads(restore));
         known.restoring = under_way.map(|restore| restore.name_any());
     }
     Observed {
         region: index.regions.get(&org.spec.region_ref.name),
         policy: index.policies.get(&org.spec.retention_policy_ref.name),
         schedule: index.schedules.get(&org.spec.backup_schedule_ref.name),
-        holder: id.and_then(|id| holder(index, &id)),
+        holder: id.as_ref().and_then(|id| holder(index, id)),
+        org_id: id,
+        refusal,
+        tombstones: index.tombstones.of_org(&name),
+        restore_asked: restores.iter().any(|restore| !has_ended(restore)),
         children: index.children.of(&name),
         pods: pods(index, &name, namespace.as_deref()),
         volumes: volumes(index, namespace.as_deref()),
         facts: known,
+        support: Support::default(),
         org,
     }
 }
@@ -125,6 +145,11 @@ fn volumes(index: &Index, namespace: Option<&str>) -> Vec<PlacedVolume> {
             volume,
         })
         .collect()
+}
+
+fn has_ended(restore: &OrgRestore) -> bool {
+    let phase = restore.status.as_ref().and_then(|status| status.phase);
+    matches!(phase, Some(RestorePhase::Succeeded | RestorePhase::Failed))
 }
 
 fn stops_workloads(restore: &OrgRestore) -> bool {

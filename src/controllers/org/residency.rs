@@ -2,10 +2,7 @@
 
 use kube::ResourceExt;
 
-use super::{
-    health::listed,
-    observe::{Observed, PlacedPod, PlacedVolume},
-};
+use super::observe::{Observed, PlacedPod, PlacedVolume};
 use crate::{
     api::{
         conditions::reasons,
@@ -13,7 +10,7 @@ use crate::{
         trayorg::PinnedRegion,
     },
     controllers::{
-        conditions::{ConditionFact, Truth},
+        conditions::{ConditionFact, Truth, listed},
         region::location,
     },
     domain::{

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    health::listed,
     observe::{Observed, PlacedPod},
     validate::Valid,
 };
@@ -13,7 +12,7 @@ use crate::{
         region::Region,
         trayorg::{NodePods, PlacementStatus, ZonePods},
     },
-    controllers::conditions::{ConditionFact, Truth},
+    controllers::conditions::{ConditionFact, Truth, listed},
     domain::{
         replicas::Situation,
         residency::{Kind, Residency},

@@ -1,20 +1,27 @@
 //! The status of an org, from what was observed and done. Pure: the same facts give the same status to the last bit.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::{
     observe::Observed,
     residency, spread,
     validate::{Obstacle, Valid},
+    webhook,
 };
 use crate::{
     api::{
         conditions::{reasons, types},
-        trayorg::{BackupStatus, PlacementStatus, TrayOrgStatus},
+        trayorg::{BackupStatus, MOST_SUPPORT_ENTRIES, PlacementStatus, SupportAccessEntry, TrayOrgStatus},
     },
     controllers::conditions::{ConditionFact, Conditions, Truth, is_true},
-    resources::org::claim,
+    resources::{
+        child::ChildKind,
+        org::{self, claim, webhook::Webhook},
+    },
 };
 
 /// What a pass over an org that can be worked on has found.
@@ -34,6 +41,8 @@ pub struct Findings {
     pub quota: ConditionFact,
     /// Condition WorkloadsAvailable.
     pub workloads: ConditionFact,
+    /// What was found out about the webhook host.
+    pub webhook: webhook::Found,
     /// Why a child could not be made as it should be.
     pub refused: Option<Obstacle>,
 }
@@ -55,6 +64,9 @@ pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Ti
     conditions.set(types::ZONES_SPREAD, &findings.zones);
     conditions.set(types::ISOLATION_ENFORCED, &findings.isolation);
     conditions.set(types::QUOTA_SATISFIED, &findings.quota);
+    if let Some(fact) = &findings.webhook.condition {
+        conditions.set(types::WEBHOOK_READY, fact);
+    }
     let lost = lost_data(observed);
     match (&lost, &observed.facts.lost) {
         (Some(fact), _) => {
@@ -66,6 +78,7 @@ pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Ti
         (None, Some(_)) => {}
     }
     backups(&mut conditions, observed);
+    conditions.set(types::SUPPORT_ACCESS_ACTIVE, &support_access(observed));
     let refused = findings.refused.as_ref();
     if let Some(contest) = refused.filter(|obstacle| obstacle.reason == reasons::CHILD_CONTESTED) {
         let fact = ConditionFact::new(true, contest.reason, contest.message.clone());
@@ -78,9 +91,13 @@ pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Ti
         namespace: Some(placement.namespace.clone()),
         region: Some(placement.region.clone()),
         placement: findings.placement.clone(),
+        webhook_host: webhook_host(valid),
         backup: backup_status(observed),
+        workloads_revision: valid.regional.revision.clone(),
+        unused_volumes: unused_volumes(observed, valid),
         raised_workloads: valid.effective.raised.clone(),
         excluded_volumes: excluded_volumes(valid),
+        support_access: support_status(observed),
         conditions: conditions.build(),
     }
 }
@@ -103,19 +120,28 @@ pub fn of_obstacle(observed: &Observed, obstacle: &Obstacle, now: Timestamp) -> 
             types::ZONES_SPREAD,
             types::ISOLATION_ENFORCED,
             types::QUOTA_SATISFIED,
+            types::WEBHOOK_READY,
             types::DATA_LOST,
         ] {
             conditions.keep(kept);
+        }
+        if obstacle.reason == reasons::NAMESPACE_LOST {
+            let fact = ConditionFact::new(false, obstacle.reason, obstacle.message.clone());
+            conditions.set(types::WORKLOADS_AVAILABLE, &fact);
         }
     } else {
         let fact = ConditionFact::new(false, obstacle.reason, obstacle.message.clone());
         conditions.set(types::PLACED, &fact);
     }
     backups(&mut conditions, observed);
+    if recorded.region.is_some() {
+        conditions.set(types::SUPPORT_ACCESS_ACTIVE, &support_access(observed));
+    }
     tell(&mut conditions, obstacle);
     TrayOrgStatus {
         observed_generation: observed.org.metadata.generation,
         backup: backup_status(observed),
+        support_access: support_status(observed),
         conditions: conditions.build(),
         ..recorded
     }
@@ -237,6 +263,62 @@ fn backup_status(observed: &Observed) -> Option<BackupStatus> {
         .as_ref()
         .map(|view| view.status.clone())
         .or_else(recorded)
+}
+
+/// Condition SupportAccessActive: who, until when.
+fn support_access(observed: &Observed) -> ConditionFact {
+    let who: Vec<String> = observed
+        .support
+        .bound
+        .iter()
+        .map(|grant| {
+            let (groups, role) = (grant.groups.join(", "), grant.role.as_str());
+            format!("{groups} may {role} until {} ({})", grant.until, grant.name)
+        })
+        .collect();
+    if who.is_empty() {
+        return ConditionFact::new(false, reasons::NO_SUPPORT_ACCESS, "nobody of support is let in");
+    }
+    ConditionFact::new(true, reasons::SUPPORT_GRANTED, who.join("; "))
+}
+
+/// Those that end first, where there are too many to list.
+fn support_status(observed: &Observed) -> Vec<SupportAccessEntry> {
+    let bound = observed.support.bound.iter().take(MOST_SUPPORT_ENTRIES);
+    bound
+        .map(|grant| SupportAccessEntry {
+            name: grant.name.clone(),
+            role: grant.role,
+            subjects: grant.groups.clone(),
+            until: Time(grant.until),
+        })
+        .collect()
+}
+
+fn webhook_host(valid: &Valid) -> Option<String> {
+    let region = &valid.regional.spec;
+    Webhook::of(region, &valid.effective.workloads)?;
+    org::webhook::webhook_host(&valid.placement.org_id, region)
+}
+
+/// Claims of workloads that were removed or have fewer pods now.
+fn unused_volumes(observed: &Observed, valid: &Valid) -> Vec<String> {
+    let used: BTreeSet<String> = valid
+        .effective
+        .workloads
+        .iter()
+        .flat_map(claim::claim_names)
+        .collect();
+    let claims = observed.children.iter().filter(|child| {
+        child.id.kind == ChildKind::PersistentVolumeClaim
+            && child.id.namespace == valid.placement.namespace
+            && !child.deleting
+    });
+    let unused: BTreeSet<String> = claims
+        .filter(|claim| !used.contains(&claim.id.name))
+        .map(|claim| claim.id.name.clone())
+        .collect();
+    unused.into_iter().collect()
 }
 
 fn excluded_volumes(valid: &Valid) -> Vec<String> {

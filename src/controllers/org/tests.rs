@@ -8,10 +8,14 @@ use serde_json::{Value, json};
 use super::{
     OrgDriver,
     concerns::concerns,
+    deletion,
+    namespace_loss::{self, Loss},
     observe::{Observed, observe},
     residency, situation, spread,
     status::{self, Findings},
+    tombstone,
     validate::{Obstacle, Valid, validate},
+    webhook::{Exposure, Found, exposure},
 };
 use crate::{
     adapters::kube::{
@@ -21,6 +25,7 @@ use crate::{
     },
     api::{
         conditions::{reasons, types},
+        orgtombstone::OrgTombstone,
         trayorg::{BackupStatus, TrayOrg, TrayOrgStatus},
     },
     controllers::{
@@ -28,8 +33,9 @@ use crate::{
         backup_facts::{BackupFacts, BackupView},
         changes::{Change, Changes},
         conditions::{ConditionFact, Truth, find, is_true},
+        support::observe::{OpenGrant, Support},
     },
-    domain::residency::Residency,
+    domain::{residency::Residency, support::Role},
     resources::{child::ChildKind, org::fixtures},
 };
 
@@ -44,6 +50,7 @@ struct World {
     region: Value,
     policy: Value,
     others: Vec<Value>,
+    support: Support,
 }
 
 fn object(kind: &str, name: &str, spec: &Value) -> Value {
@@ -66,6 +73,7 @@ impl World {
             region,
             policy: object("RetentionPolicy", "standard", &json!({})),
             others: vec![],
+            support: Support::default(),
         }
     }
 
@@ -112,7 +120,10 @@ impl World {
         }
         let org: TrayOrg = read(&self.org);
         self.index.orgs.put(org);
-        observe(&self.index, &self.facts, self.index.orgs.get("acme").unwrap())
+        Observed {
+            support: self.support.clone(),
+            ..observe(&self.index, &self.facts, self.index.orgs.get("acme").unwrap())
+        }
     }
 
     fn valid(&self) -> Valid {
@@ -134,6 +145,7 @@ impl World {
             isolation: fact(true, "Acknowledged"),
             quota: fact(true, "AsSpecified"),
             workloads: workloads.clone(),
+            webhook: Found::default(),
             refused: None,
         };
         status::of_valid(&observed, &validate(&observed).unwrap(), &findings, now())
@@ -387,6 +399,7 @@ fn p1_a_pod_in_another_region_is_worse_than_anything_else() {
             isolation: fact(true, "Acknowledged"),
             quota: fact(true, "AsSpecified"),
             workloads: fact(true, "AsSpecified"),
+            webhook: Found::default(),
             refused: None,
         };
         let told = status::of_valid(&observed, &world.valid(), &findings, now());
@@ -697,4 +710,309 @@ fn a_region_that_only_counts_its_orgs_is_no_news() {
         driver.concerns(&Change::Region("eu".into()), &world.index),
         ["acme"]
     );
+}
+
+#[test]
+fn p17_the_status_says_who_of_support_is_in_and_until_when() {
+    let mut world = World::placed();
+    let nobody = world.status(&fact(true, "AsSpecified"));
+    assert!(!is_true(&nobody.conditions, types::SUPPORT_ACCESS_ACTIVE));
+    assert!(nobody.support_access.is_empty());
+
+    let until: Timestamp = "2026-01-05T14:00:00Z".parse().unwrap();
+    let grant = |number: usize| OpenGrant {
+        name: format!("ticket-{number}"),
+        role: Role::Debug,
+        groups: vec!["support".to_owned()],
+        until,
+    };
+    world.support.bound = (0..60).map(grant).collect();
+    let status = world.status(&fact(true, "AsSpecified"));
+    let active = find(&status.conditions, types::SUPPORT_ACCESS_ACTIVE).unwrap();
+    assert_eq!(active.status, "True");
+    let told = "support may Debug until 2026-01-05T14:00:00Z (ticket-0)";
+    assert!(active.message.contains(told), "{}", active.message);
+    assert_eq!(status.support_access.len(), 50);
+    assert_eq!(status.support_access[0].until.0, until);
+}
+
+/// A placed org whose Region has an ingress, and whose `runtime` takes webhooks.
+fn with_webhook() -> World {
+    let mut world = World::placed();
+    let spec = serde_json::to_value(fixtures::region_with_webhook()).unwrap();
+    world.region["spec"] = spec;
+    world
+}
+
+#[test]
+fn p21_a_webhook_host_needs_a_workload_an_ingress_and_a_cluster_that_routes() {
+    let reason = |exposure: Exposure<'_>| match exposure {
+        Exposure::Unwanted => "none".to_owned(),
+        Exposure::Impossible(fact) => fact.reason,
+        Exposure::To(webhook) => webhook.workload.name.clone(),
+    };
+    let plain = World::placed().valid();
+    assert_eq!(reason(exposure(&plain, true, true)), "none");
+    let valid = with_webhook().valid();
+    for (webhooks, gateway_api, wanted) in [
+        (false, false, reasons::WEBHOOKS_DISABLED),
+        (true, false, reasons::GATEWAY_API_MISSING),
+        (true, true, "runtime"),
+    ] {
+        assert_eq!(reason(exposure(&valid, webhooks, gateway_api)), wanted);
+    }
+    let mut world = with_webhook();
+    world.region["spec"]["ingress"].take();
+    let valid = world.valid();
+    let Exposure::Impossible(fact) = exposure(&valid, true, true) else {
+        panic!("there is no ingress")
+    };
+    assert_eq!(fact.reason, reasons::INGRESS_MISSING);
+    for named in ["runtime", "Region eu", "spec.ingress"] {
+        assert!(fact.message.contains(named), "{}", fact.message);
+    }
+}
+
+#[test]
+fn p21_a_status_names_the_host_and_is_ready_without_it() {
+    let world = with_webhook();
+    let observed = world.observed();
+    let valid = validate(&observed).unwrap();
+    let findings = Findings {
+        residency: fact(true, "AllInRegion"),
+        mended: false,
+        placement: None,
+        zones: fact(true, "Spread"),
+        isolation: fact(true, "Acknowledged"),
+        quota: fact(true, "AsSpecified"),
+        workloads: fact(true, "AsSpecified"),
+        webhook: Found {
+            condition: Some(fact(false, "GatewayApiMissing")),
+            again: None,
+        },
+        refused: None,
+    };
+    let told = status::of_valid(&observed, &valid, &findings, now());
+    let host = format!("{ID}.hooks.eu.example.com");
+    assert_eq!(told.webhook_host, Some(host));
+    assert_eq!(
+        reason_of(&told, types::WEBHOOK_READY),
+        said("False", "GatewayApiMissing")
+    );
+    assert!(is_true(&told.conditions, types::READY));
+    let without = World::placed().status(&fact(true, "AsSpecified"));
+    assert_eq!(without.webhook_host, None);
+    assert_eq!(reason_of(&without, types::WEBHOOK_READY), None);
+}
+
+#[test]
+fn orgs_of_regions_with_an_ingress_are_looked_at_when_the_gateway_api_comes() {
+    for (world, concerned) in [
+        (with_webhook(), vec!["acme".to_owned()]),
+        (World::placed(), vec![]),
+    ] {
+        world.observed();
+        assert_eq!(concerns(&Change::GatewayApi, &world.index), concerned);
+    }
+}
+
+/// The namespace of acme, with these labels besides.
+fn namespace_with(world: &World, id: &str, more: &Value) {
+    let mut labels = json!({
+        "platform.tray.ai/org": "acme", "platform.tray.ai/org-id": id, "platform.tray.ai/region": "eu-west-1",
+        "platform.tray.ai/region-name": "eu", "platform.tray.ai/jurisdiction": "EU",
+    });
+    for (label, value) in more.as_object().into_iter().flatten() {
+        labels[label] = value.clone();
+    }
+    let name = format!("org-acme-{}", &id[..8]);
+    world.child(
+        ChildKind::Namespace,
+        &labels,
+        &json!({"metadata": {"name": name}}),
+    );
+}
+
+/// A tombstone of an org of that name with the id `ID`, whose data is in Region `eu`.
+fn tombstone_of(world: &World, org: &str) {
+    let spec = json!({
+        "org": org, "orgId": ID, "namespace": format!("org-{org}-7c9e6679"), "reason": "Deletion",
+        "region": {"name": "eu", "jurisdiction": "EU", "cloudRegion": "eu-west-1"},
+        "deletedAt": "2026-01-01T00:00:00Z", "purgeAt": "2026-04-01T00:00:00Z", "erasureStartsAt": "2026-03-23T00:00:00Z",
+    });
+    let tombstone = object("OrgTombstone", &format!("{org}-7c9e6679"), &spec);
+    world
+        .index
+        .tombstones
+        .put(serde_json::from_value(tombstone).unwrap());
+}
+
+#[test]
+fn an_org_without_an_id_takes_up_what_is_held_under_its_name() {
+    for held in [
+        (|world: &World| tombstone_of(world, "acme")) as fn(&World),
+        |world| namespace_with(world, ID, &json!({"platform.tray.ai/orphaned": "true"})),
+    ] {
+        let mut world = World::new();
+        world.org["spec"]["orgId"].take();
+        held(&world);
+        let valid = world.valid();
+        assert_eq!(valid.placement.org_id.as_str(), ID);
+        assert_eq!(valid.placement.namespace, "org-acme-7c9e6679");
+    }
+}
+
+#[test]
+fn an_org_with_another_id_is_told_the_line_that_takes_up_what_is_held() {
+    let mut world = World::new();
+    world.org["spec"]["orgId"] = UID.into();
+    tombstone_of(&world, "acme");
+    is_obstacle(
+        &world.obstacle(),
+        reasons::RETAINED_DATA_EXISTS,
+        &[
+            "`orgId: 7c9e6679-7425-40de-944b-e07fc1f90ae7`",
+            "OrgTombstone acme-7c9e6679",
+        ],
+    );
+    namespace_with(&world, ID, &json!({"platform.tray.ai/retained": "true"}));
+    is_obstacle(&world.obstacle(), reasons::RETAINED_DATA_EXISTS, &[ID]);
+}
+
+#[test]
+fn p1_what_is_held_in_a_region_is_taken_up_in_no_other() {
+    let mut world = World::new();
+    tombstone_of(&world, "acme");
+    world.org["spec"]["regionRef"]["name"] = "us".into();
+    for id in [json!(ID), Value::Null] {
+        world.org["spec"]["orgId"] = id;
+        is_obstacle(&world.obstacle(), reasons::REGION_MISMATCH, &["eu", "us"]);
+    }
+}
+
+#[test]
+fn an_id_that_is_held_for_another_name_is_refused_until_it_is_free() {
+    let mut world = World::new();
+    tombstone_of(&world, "other");
+    is_obstacle(&world.obstacle(), reasons::ORG_ID_IN_USE, &["TrayOrg other", ID]);
+    let told = status::of_obstacle(&world.observed(), &world.obstacle(), now());
+    world.org["status"] = serde_json::to_value(told).unwrap();
+    world.observed();
+    let tombstone = Change::Tombstone {
+        name: "other-7c9e6679".into(),
+        org: "other".into(),
+    };
+    assert_eq!(concerns(&tombstone, &world.index), ["acme", "other"]);
+}
+
+#[test]
+fn an_org_that_was_never_placed_leaves_nothing() {
+    let nothing = World::new();
+    assert_eq!(deletion::placement(&nothing.observed()), None);
+    // What an earlier org of its name left is not its own.
+    for label in ["platform.tray.ai/retained", "platform.tray.ai/orphaned"] {
+        let stalled = World::new();
+        tombstone_of(&stalled, "acme");
+        namespace_with(&stalled, ID, &json!({label: "true"}));
+        assert_eq!(deletion::placement(&stalled.observed()), None, "{label}");
+    }
+    // One whose status was not written yet, or is lost.
+    let made = World::new();
+    namespace_with(&made, ID, &json!({}));
+    assert_eq!(deletion::placement(&made.observed()), Some(fixtures::placement()));
+    assert_eq!(
+        deletion::placement(&World::placed().observed()),
+        Some(fixtures::placement())
+    );
+}
+
+#[test]
+fn a_tombstone_says_what_is_held_and_until_when() {
+    let mut world = World::placed();
+    world.policy["spec"] = json!({"termination": {"purgeAfterDays": 30}});
+    let key = "arn:aws:kms:eu-central-1:111122223333:key/org";
+    world.facts.set_key(&ID.parse().unwrap(), key.parse().unwrap());
+    let deleted_at = "2026-01-01T00:00:00Z".parse().unwrap();
+    let made = |world: &World| -> OrgTombstone {
+        tombstone::of(&world.observed(), &fixtures::placement(), deleted_at, deleted_at)
+    };
+    let spec = serde_json::to_value(made(&world).spec).unwrap();
+    let expected = json!({
+        "org": "acme", "orgId": ID, "namespace": "org-acme-7c9e6679", "reason": "Deletion",
+        "region": {"name": "eu", "jurisdiction": "EU", "cloudRegion": "eu-west-1"},
+        "kmsKeyArn": key, "backup": {"bucket": "tray-backups-eu", "prefix": ""},
+        "deletedAt": "2026-01-01T00:00:00Z", "purgeAt": "2026-01-31T00:00:00Z", "erasureStartsAt": "2026-01-22T00:00:00Z",
+    });
+    assert_eq!(spec, expected);
+    // A Region of that name elsewhere says nothing of where the org's snapshots are.
+    world.region["spec"]["cloudRegion"] = "eu-west-3".into();
+    assert_eq!(made(&world).spec.backup, None);
+}
+
+#[test]
+fn a_namespace_that_held_volumes_and_is_gone_is_lost() {
+    let lost = |world: &World| namespace_loss::of(&world.observed(), &fixtures::placement());
+    assert_eq!(lost(&World::new()), None, "there was none");
+    assert_eq!(lost(&World::placed()), Some(Loss::Missing));
+    let back = World::new();
+    tombstone_of(&back, "acme");
+    assert_eq!(lost(&back), Some(Loss::Missing), "the tombstone's");
+    let there = World::placed();
+    namespace_with(&there, ID, &json!({}));
+    assert_eq!(lost(&there), None);
+    let going = World::placed();
+    let labels = json!({"platform.tray.ai/org": "acme"});
+    let namespace =
+        json!({"metadata": {"name": "org-acme-7c9e6679", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
+    going.child(ChildKind::Namespace, &labels, &namespace);
+    assert_eq!(lost(&going), Some(Loss::Going));
+}
+
+#[test]
+fn claims_that_no_workload_uses_are_named() {
+    let world = World::placed();
+    let labels = json!({"platform.tray.ai/org": "acme"});
+    for name in ["data-db-0", "data-db-1", "data-gone-0"] {
+        let claim = json!({"metadata": {"name": name, "namespace": "org-acme-7c9e6679"}});
+        world.child(ChildKind::PersistentVolumeClaim, &labels, &claim);
+    }
+    let told = world.status(&fact(true, "AsSpecified"));
+    assert_eq!(told.unused_volumes, ["data-db-1", "data-gone-0"]);
+}
+
+#[test]
+fn an_org_keeps_what_it_runs_until_a_change_of_its_region_reaches_it() {
+    let mut world = World::placed();
+    let old = serde_json::to_value([fixtures::database()]).unwrap();
+    let new = world.region["spec"]["workloads"].clone();
+    world.region["status"]["workloads"] = json!({
+        "revision": "2", "revisions": [{"name": "1", "workloads": old}, {"name": "2", "workloads": new}],
+        "wave": ["somebody"],
+    });
+    world.org["status"]["workloadsRevision"] = "1".into();
+    let runs = |world: &World| -> (usize, Option<String>) {
+        let valid = world.valid();
+        (valid.effective.workloads.len(), valid.regional.revision)
+    };
+    assert_eq!(runs(&world), (1, Some("1".into())));
+    // Its own change is not held back.
+    world.org["spec"]["overrides"] = json!([{"name": "db", "image": "db:own"}]);
+    assert_eq!(world.valid().effective.workloads[0].image, "db:own");
+    let reached = |world: &World| {
+        world.observed();
+        let driver = OrgDriver::default();
+        let change = Change::Region("eu".into());
+        driver.concerns(&change, &world.index);
+        driver.concerns(&change, &world.index)
+    };
+    assert_eq!(reached(&world), Vec::<String>::new());
+    world.region["status"]["workloads"]["wave"] = json!(["acme"]);
+    assert_eq!(runs(&world), (2, Some("2".into())));
+    assert_eq!(reached(&world), ["acme"], "and it is looked at");
+    let told = world.status(&fact(true, "AsSpecified"));
+    assert_eq!(told.workloads_revision.as_deref(), Some("2"));
+    // A new one has what there is.
+    world.region["status"]["workloads"]["wave"] = json!([]);
+    world.org["status"]["workloadsRevision"].take();
+    assert_eq!(runs(&world), (2, Some("2".into())));
 }

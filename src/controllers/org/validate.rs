@@ -4,22 +4,24 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 
-use super::{
-    observe::{Observed, org_id},
-    quota,
-};
+use super::{observe::Observed, quota};
 use crate::{
+    adapters::kube::child::ChildFact,
     api::{
         conditions::{reasons, types},
         region::{Region, Scheduling},
-        trayorg::{LifecycleState, PinnedRegion, TrayOrg},
+        trayorg::{LifecycleState, PinnedRegion},
     },
-    controllers::conditions,
+    controllers::{
+        conditions,
+        regional::{self, Regional},
+    },
     domain::{
         cloud_regions::Jurisdiction,
         ids::OrgId,
         names,
         placement::{self, Candidate, Place, Refusal},
+        reattachment,
         stage::Stage,
     },
     resources::{
@@ -47,7 +49,7 @@ pub struct Obstacle {
 }
 
 impl Obstacle {
-    fn new(reason: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             reason,
             message: message.into(),
@@ -63,6 +65,8 @@ pub struct Valid {
     pub placement: Placement,
     /// The Region it lives in.
     pub region: Arc<Region>,
+    /// The same as the org has it at present.
+    pub regional: Regional,
     /// What it runs.
     pub effective: Effective,
     /// What it may use, as far as that fits what it uses.
@@ -76,7 +80,7 @@ pub struct Valid {
 /// Checks an org. An obstacle leaves whatever it has as it is: nothing is ever torn down for one.
 pub fn validate(observed: &Observed) -> Result<Valid, Obstacle> {
     let org = &*observed.org;
-    let id = identity(org, observed.holder.as_deref())?;
+    let id = identity(observed)?;
     let placement = place(observed, id)?;
     let Some(region) = observed.region.clone() else {
         return Err(Obstacle::new(
@@ -84,8 +88,9 @@ pub fn validate(observed: &Observed) -> Result<Valid, Obstacle> {
             Refusal::NotServed(placement.region.name).to_string(),
         ));
     };
-    let effective = effective::workloads(&org.spec, &region.spec)
-        .map_err(|taken| Obstacle::new(reasons::WORKLOAD_NAME_TAKEN, taken.to_string()))?;
+    let regional = regional::of(&region, org);
+    let effective = effective::workloads(&org.spec, &regional.spec)
+        .map_err(|conflict| Obstacle::new(conflict.reason(), conflict.to_string()))?;
     let uses = quota::uses(observed, &placement.namespace);
     let fitted = fit(limits(&org.spec, &region.spec), &uses);
     match references(observed, &region).or_else(|| idle_overrides(&effective)) {
@@ -94,6 +99,7 @@ pub fn validate(observed: &Observed) -> Result<Valid, Obstacle> {
         flaw => Ok(Valid {
             placement,
             region,
+            regional,
             effective,
             fitted,
             suspended: org.spec.lifecycle.state == LifecycleState::Suspended,
@@ -102,7 +108,8 @@ pub fn validate(observed: &Observed) -> Result<Valid, Obstacle> {
     }
 }
 
-fn identity(org: &TrayOrg, holder: Option<&str>) -> Result<OrgId, Obstacle> {
+fn identity(observed: &Observed) -> Result<OrgId, Obstacle> {
+    let org = &*observed.org;
     let name = org.name_any();
     let recorded = org.status.as_ref().and_then(|status| status.org_id.as_deref());
     if let (Some(recorded), Some(wanted)) = (recorded, org.spec.org_id.as_deref())
@@ -111,42 +118,63 @@ fn identity(org: &TrayOrg, holder: Option<&str>) -> Result<OrgId, Obstacle> {
         let message = format!("spec.orgId of TrayOrg {name} was {recorded} and never changes: put it back");
         return Err(Obstacle::new(reasons::ORG_ID_CHANGED, message));
     }
-    let id = org_id(org).ok_or_else(|| {
+    let id = observed.org_id.clone().ok_or_else(|| {
         Obstacle::new(
             reasons::MALFORMED,
             format!("spec.orgId of TrayOrg {name} must be a lower-case UUID"),
         )
     })?;
-    match holder {
-        Some(holder) if holder != name => Err(Obstacle::new(
-            reasons::ORG_ID_IN_USE,
-            format!("spec.orgId: {id} is the orgId of TrayOrg {holder}: give {name} one of its own"),
-        )),
-        _ => Ok(id),
+    if let Some(holder) = observed.holder.as_deref().filter(|holder| *holder != name) {
+        let message =
+            format!("spec.orgId: {id} is the orgId of TrayOrg {holder}: give {name} one of its own");
+        return Err(Obstacle::new(reasons::ORG_ID_IN_USE, message));
+    }
+    match &observed.refusal {
+        Some(refusal) => Err(Obstacle::new(held_reason(refusal), refusal.to_string())),
+        None => Ok(id),
     }
 }
 
-/// Where the org is pinned to: in its status, or on its namespace where the status was not written yet or is a new
-/// TrayOrg's.
+fn held_reason(refusal: &reattachment::Refusal) -> &'static str {
+    match refusal {
+        reattachment::Refusal::RetainedData { .. } => reasons::RETAINED_DATA_EXISTS,
+        reattachment::Refusal::RegionMismatch { .. } => reasons::REGION_MISMATCH,
+        reattachment::Refusal::OtherName { .. } => reasons::ORG_ID_IN_USE,
+    }
+}
+
+/// Where the org is pinned to: in its status; on its namespace where the status was not written yet or is a new
+/// TrayOrg's; in its tombstone where the namespace is gone, too.
 pub fn pinned(observed: &Observed, id: &OrgId) -> Option<Place> {
     let recorded = observed
         .org
         .status
         .as_ref()
         .and_then(|status| status.region.as_ref());
+    let of_region = |region: &PinnedRegion| Place {
+        region: region.name.clone(),
+        jurisdiction: region.jurisdiction,
+        cloud_region: region.cloud_region.clone(),
+    };
     if let Some(region) = recorded {
-        return Some(Place {
-            region: region.name.clone(),
-            jurisdiction: region.jurisdiction,
-            cloud_region: region.cloud_region.clone(),
-        });
+        return Some(of_region(region));
     }
+    if let Some(namespace) = namespace(observed, id) {
+        return pinned_by(namespace);
+    }
+    let mut tombstones = observed.tombstones.iter();
+    let tombstone = tombstones.find(|tombstone| tombstone.spec.org_id == id.as_str())?;
+    Some(of_region(&tombstone.spec.region))
+}
+
+/// The org's namespace, if it is there.
+pub fn namespace<'a>(observed: &'a Observed, id: &OrgId) -> Option<&'a Arc<ChildFact>> {
     let name = names::org_namespace(&observed.org.name_any(), id);
-    let namespaces = observed
-        .children
-        .iter()
-        .filter(|child| child.id.kind == ChildKind::Namespace);
-    let namespace = namespaces.into_iter().find(|child| child.id.name == name)?;
+    let mut children = observed.children.iter();
+    children.find(|child| child.id.kind == ChildKind::Namespace && child.id.name == name)
+}
+
+fn pinned_by(namespace: &ChildFact) -> Option<Place> {
     let label = |name: &str| namespace.labels.get(name);
     let jurisdiction = label(names::LABEL_JURISDICTION)?;
     Some(Place {

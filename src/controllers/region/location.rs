@@ -220,7 +220,7 @@ pub fn unanswered(standing: Option<ConditionFact>, why: &str) -> ConditionFact {
         _ => ConditionFact::new(
             Truth::Unknown,
             reasons::RETRYING,
-            format!("the backup location has not been verified yet; tried again: {why}"),
+            format!("the location has not been verified yet; tried again: {why}"),
         ),
     }
 }

@@ -8,8 +8,10 @@
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod location;
+pub mod log_location;
 pub mod place;
 mod violations;
+mod workloads;
 
 use std::{
     collections::HashMap,
@@ -64,13 +66,17 @@ struct Verification {
     generation: Option<i64>,
     at: Timestamp,
     verdict: Verdict,
+    /// Of the log location; none where the spec names none.
+    logs: Option<Verdict>,
     /// Times in a row that it was not in order.
     failures: u32,
 }
 
 impl Verification {
     fn good(&self) -> bool {
-        matches!(&self.verdict, Verdict::Found(fact) if fact.status == Truth::True)
+        let is_good =
+            |verdict: &Verdict| matches!(verdict, Verdict::Found(fact) if fact.status == Truth::True);
+        is_good(&self.verdict) && self.logs.as_ref().is_none_or(is_good)
     }
 
     /// How long what was found holds.
@@ -111,6 +117,7 @@ impl Driver for RegionDriver {
         match change {
             Change::Region(name) => vec![name.clone()],
             Change::Node { regions, .. } => named(&|r| regions.contains(&r.spec.cloud_region)),
+            Change::GatewayApi => named(&|r| r.spec.ingress.is_some()),
             Change::StorageClass(class) => named(&|r| r.spec.storage.storage_class_name == *class),
             // The number of orgs: of one that is gone nobody knows any more where it was.
             Change::Org(org) => match index.orgs.get(org) {
@@ -143,7 +150,11 @@ impl Driver for RegionDriver {
         };
         let now = ctx.now();
         let verification = self.verification(ctx, &region, now).await;
-        let (status, violations) = status(&ctx.index, &region, &verification, now);
+        let ingress = place::ingress(&region.spec, ctx.settings.webhooks, ctx.index.has_gateway_api());
+        // Orgs went on while S3 was asked.
+        let found = workloads::look(&ctx.index, &region, now);
+        let next = found.next;
+        let (status, violations) = status(&ctx.index, &region, &verification, ingress.as_ref(), found, now);
         measure(ctx, key);
         violations.measure(&ctx.metrics, key);
         let old = region.status.as_ref();
@@ -151,7 +162,13 @@ impl Driver for RegionDriver {
             announce(ctx, &region, old, &status).await;
         }
         let pause = verification.left(&region, now).unwrap_or(PAUSES.0);
-        match &verification.verdict {
+        let pause = next.map_or(pause, |at| pause.min(until(at, now)));
+        // Whichever is not in order is looked at again; the backup location is told first.
+        let amiss =
+            |verdict: &&Verdict| !matches!(verdict, Verdict::Found(fact) if fact.status == Truth::True);
+        let verdicts = [Some(&verification.verdict), verification.logs.as_ref()];
+        let worst = verdicts.into_iter().flatten().find(amiss);
+        match worst.unwrap_or(&verification.verdict) {
             Verdict::Unanswered(why) => Err(Failure::wait(reasons::RETRYING, why.clone(), pause)),
             Verdict::Found(fact) if fact.status != Truth::True => Err(Failure::wait(
                 reasons::BUCKET_NOT_SAFE,
@@ -178,13 +195,18 @@ impl RegionDriver {
             return before.clone();
         }
         // A service that hangs must not keep the rest of the status back.
-        let asking = location::verify(&region.spec, &*ctx.regions);
-        let verdict = tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| {
+        let silent = || {
             Verdict::Unanswered(format!(
                 "S3 and KMS did not answer within {} s",
                 PATIENCE.as_secs()
             ))
-        });
+        };
+        let (verdict, logs) = tokio::join!(
+            tokio::time::timeout(PATIENCE, location::verify(&region.spec, &*ctx.regions)),
+            tokio::time::timeout(PATIENCE, log_location::verify(&region.spec, &*ctx.regions)),
+        );
+        let verdict = verdict.unwrap_or_else(|_| silent());
+        let logs = logs.unwrap_or_else(|_| Some(silent()));
         let same_spec =
             before.filter(|b| b.uid == region.uid() && b.generation == region.metadata.generation);
         let mut verification = Verification {
@@ -192,6 +214,7 @@ impl RegionDriver {
             generation: region.metadata.generation,
             at: now,
             verdict,
+            logs,
             failures: same_spec.map_or(0, |before| before.failures),
         };
         verification.failures = if verification.good() {
@@ -202,6 +225,12 @@ impl RegionDriver {
         self.verifications().insert(name, verification.clone());
         verification
     }
+}
+
+/// How long until then; at least a moment.
+fn until(at: Timestamp, now: Timestamp) -> Duration {
+    let left = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+    left.max(Duration::from_secs(1))
 }
 
 /// The Region an org is placed in.
@@ -245,6 +274,8 @@ fn status(
     index: &Index,
     region: &Region,
     verification: &Verification,
+    ingress: Option<&ConditionFact>,
+    workloads: workloads::Found,
     now: Timestamp,
 ) -> (RegionStatus, Violations) {
     let (spec, generation) = (&region.spec, region.metadata.generation);
@@ -256,16 +287,17 @@ fn status(
     let class = index
         .storage_classes
         .get(&(String::new(), spec.storage.storage_class_name.clone()));
-    let located = match &verification.verdict {
+    let fact = |verdict: &Verdict, type_: &str| match verdict {
         Verdict::Found(fact) => fact.clone(),
         Verdict::Unanswered(why) => {
             // What was found for this very spec stands.
-            let standing = find(recorded, types::BACKUP_LOCATION_VERIFIED)
+            let standing = find(recorded, type_)
                 .filter(|recorded| recorded.observed_generation == generation)
                 .map(ConditionFact::of);
             location::unanswered(standing, why)
         }
     };
+    let located = fact(&verification.verdict, types::BACKUP_LOCATION_VERIFIED);
     let available = nodes.available(spec);
     let storage = place::storage_fault(spec, class.as_deref());
 
@@ -274,7 +306,18 @@ fn status(
     conditions
         .set(types::NODES_AVAILABLE, &available)
         .set(types::ZONES_AVAILABLE, &nodes.zones_available(spec))
-        .set(types::BACKUP_LOCATION_VERIFIED, &located);
+        .set(types::BACKUP_LOCATION_VERIFIED, &located)
+        .set(types::WORKLOADS_ROLLED_OUT, &workloads.rolled_out);
+    if let Some(logs) = &verification.logs {
+        // A record that cannot be written keeps no org from running.
+        conditions.set(
+            types::LOG_LOCATION_VERIFIED,
+            &fact(logs, types::LOG_LOCATION_VERIFIED),
+        );
+    }
+    if let Some(ingress) = ingress {
+        conditions.set(types::INGRESS_AVAILABLE, ingress);
+    }
     let name = region.name_any();
     let orgs = index.orgs.all();
     let placed: Vec<&TrayOrg> = orgs
@@ -289,6 +332,7 @@ fn status(
         violations: Some(violations.total()),
         nodes: Some(nodes.ready),
         zones: nodes.zones,
+        workloads: Some(workloads.record),
         conditions: conditions.build(),
     };
     (status, violations)
@@ -320,21 +364,24 @@ fn ready(
     }
 }
 
-/// Tells people what changed of readiness.
+/// Tells people what changed of readiness, and of a rollout that stopped.
 async fn announce(ctx: &Context, region: &Region, old: Option<&RegionStatus>, new: &RegionStatus) {
-    let before = old.and_then(|status| find(&status.conditions, types::READY));
-    let Some(ready) = find(&new.conditions, types::READY) else {
-        return;
-    };
-    if before.is_some_and(|before| before.status == ready.status && before.reason == ready.reason) {
-        return;
+    for (type_, action) in [(types::READY, "Verify"), (types::WORKLOADS_ROLLED_OUT, "RollOut")] {
+        let before = old.and_then(|status| find(&status.conditions, type_));
+        let Some(now) = find(&new.conditions, type_) else {
+            continue;
+        };
+        let is_news = before.is_none_or(|before| before.status != now.status || before.reason != now.reason);
+        if !is_news || (type_ == types::WORKLOADS_ROLLED_OUT && now.reason != reasons::ROLLOUT_STOPPED) {
+            continue;
+        }
+        let severity = if now.status == "True" {
+            Severity::Normal
+        } else {
+            Severity::Warning
+        };
+        ctx.events
+            .publish(region, severity, &now.reason, action, now.message.clone())
+            .await;
     }
-    let severity = if ready.status == "True" {
-        Severity::Normal
-    } else {
-        Severity::Warning
-    };
-    ctx.events
-        .publish(region, severity, &ready.reason, "Verify", ready.message.clone())
-        .await;
 }

@@ -86,6 +86,35 @@ impl Nodes {
     }
 }
 
+/// Condition IngressAvailable; none where the Region has no ingress. Orgs are ready without their webhook hosts.
+pub fn ingress(spec: &RegionSpec, webhooks: bool, has_gateway_api: bool) -> Option<ConditionFact> {
+    let ingress = spec.ingress.as_ref()?;
+    let fault = webhook_fault(webhooks, has_gateway_api);
+    Some(fault.unwrap_or_else(|| {
+        let message = format!("orgs have webhook hosts under {}", ingress.domain);
+        ConditionFact::new(true, reasons::AS_SPECIFIED, message)
+    }))
+}
+
+/// Why no org can have a webhook host in this cluster; none where they can.
+pub fn webhook_fault(webhooks: bool, has_gateway_api: bool) -> Option<ConditionFact> {
+    let (reason, message) = if !webhooks {
+        (
+            reasons::WEBHOOKS_DISABLED,
+            "the operator was installed without webhooks: set webhooks.enabled in the values of its chart",
+        )
+    } else if !has_gateway_api {
+        (
+            reasons::GATEWAY_API_MISSING,
+            "the cluster does not serve httproutes and referencegrants of gateway.networking.k8s.io: install the CRDs \
+             of the Gateway API, which are taken up without a restart",
+        )
+    } else {
+        return None;
+    };
+    Some(ConditionFact::new(false, reason, message))
+}
+
 /// Why the storage class cannot be used; none where it can.
 pub fn storage_fault(spec: &RegionSpec, class: Option<&StorageClassFact>) -> Option<ConditionFact> {
     let name = &spec.storage.storage_class_name;
@@ -154,6 +183,25 @@ mod tests {
         assert!(none.message.contains("eu-west-1"));
         let down = Nodes::count(&spec, &[node("eu-west-1a", false)]).available(&spec);
         assert_eq!(down.reason, reasons::NODES_NOT_READY);
+    }
+
+    #[test]
+    fn p21_an_ingress_needs_webhooks_to_be_switched_on_and_the_gateway_api() {
+        let mut spec = spec();
+        assert_eq!(ingress(&spec, false, false), None, "nobody asked for one");
+        spec.ingress = serde_json::from_value(serde_json::json!(
+            {"domain": "hooks.example.com", "gatewayRef": {"name": "edge", "namespace": "edge"}}
+        ))
+        .unwrap();
+        for (webhooks, gateway_api, reason, named) in [
+            (false, true, reasons::WEBHOOKS_DISABLED, "webhooks.enabled"),
+            (true, false, reasons::GATEWAY_API_MISSING, "httproutes"),
+            (true, true, reasons::AS_SPECIFIED, "hooks.example.com"),
+        ] {
+            let fact = ingress(&spec, webhooks, gateway_api).unwrap();
+            assert_eq!(fact.reason, reason);
+            assert!(fact.message.contains(named), "{}", fact.message);
+        }
     }
 
     #[test]

@@ -390,10 +390,12 @@ impl LedgerState {
         self.good_runs().into_iter().next()
     }
 
-    /// The newest run that was aborted, or is Suspicious.
+    /// The newest run that was aborted, or is Suspicious: the one that was planned last. Ids of runs that were asked for
+    /// within one second are in no order.
     pub fn newest_failed(&self) -> Option<(&RunId, &Run)> {
         let failed = |run: &Run| matches!(run.end, Some(RunEnd::Aborted { .. })) || run.is_suspicious();
-        self.runs.iter().rev().find(|(_, run)| failed(run))
+        let runs = self.runs.iter().filter(|(_, run)| failed(run));
+        runs.max_by_key(|(id, run)| (run.planned_at, *id))
     }
 
     /// The newest good copy of a part, and the run it is in.

@@ -12,6 +12,8 @@ use crate::{
 
 /// Bindings of people, which go when the last owner of the role does.
 pub const OWNER_BINDINGS: [&str; 2] = ["tray-admins", "tray-viewers"];
+/// Binding of the operator itself.
+pub const OPERATOR_BINDING: &str = "tray-operator";
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// The account of the workloads and that of the movers. Neither gets a token unless a pod asks for it.
@@ -38,7 +40,7 @@ pub fn role_bindings(placement: &Placement, owners: &[Owner]) -> Vec<DesiredChil
     };
     let bindings = [
         (
-            "tray-operator",
+            OPERATOR_BINDING,
             names::CLUSTER_ROLE_ORG_OPERATOR,
             vec![account(names::OPERATOR_SERVICE_ACCOUNT, names::SYSTEM_NAMESPACE)],
         ),

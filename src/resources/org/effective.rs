@@ -2,6 +2,7 @@
 
 use super::quota::plan_values;
 use crate::api::{
+    conditions::reasons,
     region::RegionSpec,
     trayorg::{Override, Plan, TrayOrgSpec},
     workload::{Resources, Workload, WorkloadKind},
@@ -23,7 +24,7 @@ pub struct Effective {
 
 /// Why the workloads cannot be put together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NameTaken {
+pub enum Conflict {
     /// The region uses the name.
     #[error(
         "spec.workloads: {0} is the name of a workload of the region: rename it, or change the region's by spec.overrides"
@@ -32,13 +33,28 @@ pub enum NameTaken {
     /// Movers use the name.
     #[error("workload {0}: names that begin with snap-, restore- or prune- are the movers': rename it")]
     ByMovers(String),
+    /// Two of them have `webhook`.
+    #[error(
+        "workloads {0} and {1} both have webhook, and an org has one webhook host: remove it from one of them"
+    )]
+    TwoWebhooks(String, String),
+}
+
+impl Conflict {
+    /// What a condition says of it.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::ByRegion(_) | Self::ByMovers(_) => reasons::WORKLOAD_NAME_TAKEN,
+            Self::TwoWebhooks(..) => reasons::WEBHOOK_NOT_UNIQUE,
+        }
+    }
 }
 
 /// What the org runs in the region.
-pub fn workloads(org: &TrayOrgSpec, region: &RegionSpec) -> Result<Effective, NameTaken> {
+pub fn workloads(org: &TrayOrgSpec, region: &RegionSpec) -> Result<Effective, Conflict> {
     let is_regional = |name: &str| region.workloads.iter().any(|w| w.name == name);
     if let Some(own) = org.workloads.iter().find(|w| is_regional(&w.name)) {
-        return Err(NameTaken::ByRegion(own.name.clone()));
+        return Err(Conflict::ByRegion(own.name.clone()));
     }
     let mut effective = Effective::default();
     for workload in &region.workloads {
@@ -48,12 +64,16 @@ pub fn workloads(org: &TrayOrgSpec, region: &RegionSpec) -> Result<Effective, Na
             .push(change.map_or_else(|| workload.clone(), |o| overridden(workload, o)));
     }
     effective.workloads.extend(org.workloads.iter().cloned());
+    let mut webhooks = effective.workloads.iter().filter(|w| w.webhook.is_some());
+    if let (Some(one), Some(other)) = (webhooks.next(), webhooks.next()) {
+        return Err(Conflict::TwoWebhooks(one.name.clone(), other.name.clone()));
+    }
     for workload in &mut effective.workloads {
         if MOVER_NAMES
             .iter()
             .any(|beginning| workload.name.starts_with(beginning))
         {
-            return Err(NameTaken::ByMovers(workload.name.clone()));
+            return Err(Conflict::ByMovers(workload.name.clone()));
         }
         if raise(workload, least_replicas(org.plan, region)) {
             effective.raised.push(workload.name.clone());
@@ -165,8 +185,22 @@ mod tests {
             ..fixtures::runtime()
         }];
         let refused = workloads(&org, &region).unwrap_err();
-        assert_eq!(refused, NameTaken::ByRegion("db".into()));
+        assert_eq!(refused, Conflict::ByRegion("db".into()));
         assert!(refused.to_string().contains("spec.workloads: db"), "{refused}");
+    }
+
+    #[test]
+    fn p21_an_org_has_one_webhook_host_at_most() {
+        let (mut org, region) = (fixtures::org(), fixtures::region_with_webhook());
+        assert!(workloads(&org, &region).is_ok());
+        org.workloads = vec![Workload {
+            name: "extra".into(),
+            webhook: region.workloads[1].webhook.clone(),
+            ..fixtures::runtime()
+        }];
+        let refused = workloads(&org, &region).unwrap_err();
+        assert_eq!(refused, Conflict::TwoWebhooks("runtime".into(), "extra".into()));
+        assert_eq!(refused.reason(), "WebhookNotUnique");
     }
 
     #[test]
@@ -178,7 +212,7 @@ mod tests {
         }];
         assert_eq!(
             workloads(&org, &region),
-            Err(NameTaken::ByMovers("snap-shot".into()))
+            Err(Conflict::ByMovers("snap-shot".into()))
         );
     }
 

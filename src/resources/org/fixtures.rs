@@ -41,6 +41,16 @@ pub fn region() -> RegionSpec {
     region
 }
 
+/// The same, with an ingress, and [`runtime`] taking webhooks.
+pub fn region_with_webhook() -> RegionSpec {
+    let mut region = region();
+    region.ingress = Some(read(
+        "{domain: hooks.eu.example.com, gatewayRef: {name: edge, namespace: tray-edge}}",
+    ));
+    region.workloads[1].webhook = Some(read("{port: http}"));
+    region
+}
+
 /// A StatefulSet with a volume.
 pub fn database() -> Workload {
     read(

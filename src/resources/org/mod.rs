@@ -24,6 +24,8 @@ pub mod network;
 pub mod pod;
 pub mod quota;
 pub mod service;
+pub mod webhook;
+pub mod webhook_secret;
 pub mod workload;
 
 #[cfg(test)]
@@ -100,10 +102,14 @@ pub struct Inputs<'a> {
     pub situation: &'a Situation,
     /// What the operator is told.
     pub surroundings: &'a Surroundings,
+    /// The groups of support that may debug at present, separated by commas.
+    pub support: Option<&'a str>,
 }
 
 /// An org's children by the order they have to be made in: the namespace; the operator's own access; what isolates;
 /// claims; what runs. Those of one stage may be made at once.
+///
+/// The route of a webhook host is not among them, since it needs the org's token: [`webhook::route`].
 ///
 /// Quotas come last: until their controller has counted once, the API server refuses what they are on.
 pub fn children(inputs: &Inputs<'_>) -> Vec<Vec<DesiredChild>> {
@@ -117,6 +123,8 @@ pub fn children(inputs: &Inputs<'_>) -> Vec<Vec<DesiredChild>> {
     let mut isolation = network::policies(placement, org, region, inputs.surroundings);
     isolation.extend(access::service_accounts(placement));
     isolation.push(quota::limit_range(placement));
+    let webhook = webhook::Webhook::of(region, workloads);
+    isolation.extend(webhook.map(|webhook| webhook::network_policy(placement, &webhook)));
     let claims = workloads.iter().flat_map(|w| claim::claims(placement, region, w));
     let mut running = Vec::new();
     for workload in workloads {
@@ -126,7 +134,7 @@ pub fn children(inputs: &Inputs<'_>) -> Vec<Vec<DesiredChild>> {
         running.extend(service::disruption_budget(placement, workload));
     }
     vec![
-        vec![namespace::namespace(placement, region)],
+        vec![namespace::namespace(placement, region, inputs.support)],
         access::role_bindings(placement, &org.owners),
         isolation,
         claims.collect(),
@@ -153,6 +161,7 @@ mod tests {
             limits: &quota::limits(&org, &region),
             situation: &Situation::default(),
             surroundings: &fixtures::surroundings(),
+            support: None,
         })
     }
 

@@ -13,8 +13,8 @@ use crate::{
 /// Level of PodSecurity that every pod of an org has to keep.
 const POD_SECURITY: &str = "restricted";
 
-/// The org's namespace.
-pub fn namespace(placement: &Placement, region: &RegionSpec) -> DesiredChild {
+/// The org's namespace. `support` are the groups of support that may debug at present: the exec gate goes by them.
+pub fn namespace(placement: &Placement, region: &RegionSpec, support: Option<&str>) -> DesiredChild {
     let mut labels = pinned_labels(placement);
     labels.insert(
         names::LABEL_STORAGE_CLASS.into(),
@@ -29,14 +29,30 @@ pub fn namespace(placement: &Placement, region: &RegionSpec) -> DesiredChild {
     }
     // Its org is back.
     labels.insert(names::LABEL_RETAINED.into(), Value::Null);
-    child(placement, &labels)
+    labels.insert(names::LABEL_ORPHANED.into(), Value::Null);
+    child(placement, &labels, support)
 }
 
-/// The namespace of an org that is gone: everything in it stays, and says so.
+/// The namespace of an org that was deleted: its volumes stay, and it says so.
 pub fn retained(placement: &Placement) -> DesiredChild {
+    abandoned(placement, names::LABEL_RETAINED)
+}
+
+/// The namespace of an org that was deleted past its protection: everything in it goes on, and it says so.
+pub fn orphaned(placement: &Placement) -> DesiredChild {
+    abandoned(placement, names::LABEL_ORPHANED)
+}
+
+fn abandoned(placement: &Placement, label: &str) -> DesiredChild {
     let mut labels = pinned_labels(placement);
-    labels.insert(names::LABEL_RETAINED.into(), "true".into());
-    child(placement, &labels)
+    labels.insert(label.into(), "true".into());
+    child(placement, &labels, None)
+}
+
+/// Only who of support may debug, of a namespace that is otherwise left as it is.
+pub fn gate(namespace: &str, support: Option<&str>) -> DesiredChild {
+    let body = json!({"metadata": {"annotations": {names::ANNOTATION_SUPPORT_ACCESS: support}}});
+    DesiredChild::new(ChildKind::Namespace, "", namespace, body)
 }
 
 fn pinned_labels(placement: &Placement) -> Map<String, Value> {
@@ -51,8 +67,9 @@ fn pinned_labels(placement: &Placement) -> Map<String, Value> {
     labels
 }
 
-fn child(placement: &Placement, labels: &Map<String, Value>) -> DesiredChild {
-    let body = json!({"metadata": {"labels": labels}});
+fn child(placement: &Placement, labels: &Map<String, Value>, support: Option<&str>) -> DesiredChild {
+    let annotations = json!({names::ANNOTATION_SUPPORT_ACCESS: support});
+    let body = json!({"metadata": {"labels": labels, "annotations": annotations}});
     DesiredChild::new(ChildKind::Namespace, "", placement.namespace.clone(), body)
 }
 
@@ -63,7 +80,7 @@ mod tests {
 
     #[test]
     fn the_namespace_says_whose_it_is_where_it_is_and_what_its_pods_may() {
-        let child = namespace(&fixtures::placement(), &fixtures::region());
+        let child = namespace(&fixtures::placement(), &fixtures::region(), Some("support"));
         assert_eq!(child.id.name, "org-acme-7c9e6679");
         let labels = &child.body["metadata"]["labels"];
         for (label, want) in [
@@ -79,20 +96,27 @@ mod tests {
             assert_eq!(labels[label], want, "{label}");
         }
         assert!(
-            labels[names::LABEL_RETAINED].is_null(),
-            "an org that is back is not retained"
+            labels[names::LABEL_RETAINED].is_null() && labels[names::LABEL_ORPHANED].is_null(),
+            "an org that is back is neither retained nor orphaned"
         );
+        let annotations = &child.body["metadata"]["annotations"];
+        assert_eq!(annotations[names::ANNOTATION_SUPPORT_ACCESS], "support");
     }
 
     #[test]
-    fn a_retained_namespace_keeps_what_finds_it_again() {
-        let child = retained(&fixtures::placement());
-        let labels = &child.body["metadata"]["labels"];
-        assert_eq!(labels[names::LABEL_RETAINED], "true");
-        assert_eq!(labels[names::LABEL_REGION], "eu-west-1");
-        assert_eq!(
-            labels[names::LABEL_ORG_ID],
-            "7c9e6679-7425-40de-944b-e07fc1f90ae7"
-        );
+    fn an_abandoned_namespace_keeps_what_finds_it_again() {
+        for (child, label) in [
+            (retained(&fixtures::placement()), names::LABEL_RETAINED),
+            (orphaned(&fixtures::placement()), names::LABEL_ORPHANED),
+        ] {
+            let labels = &child.body["metadata"]["labels"];
+            assert_eq!(labels[label], "true");
+            assert!(child.body["metadata"]["annotations"][names::ANNOTATION_SUPPORT_ACCESS].is_null());
+            assert_eq!(labels[names::LABEL_REGION], "eu-west-1");
+            assert_eq!(
+                labels[names::LABEL_ORG_ID],
+                "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+            );
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{Placement, Surroundings};
+use super::{Placement, Surroundings, workload_selector};
 use crate::{
     api::{
         region::{Endpoints, RegionSpec},
@@ -80,6 +80,13 @@ pub fn policies(
 /// who read policies know that.
 fn own_pods() -> Value {
     json!({"matchExpressions": [{"key": names::LABEL_COMPONENT, "operator": "DoesNotExist"}]})
+}
+
+/// The pods of one workload. A mover never counts among them, whatever its labels say.
+pub(super) fn own_pods_of(workload: &str) -> Value {
+    let mut selector = own_pods();
+    selector["matchLabels"] = workload_selector(workload);
+    selector
 }
 
 /// Movers, of one part or all. Only the operator's Jobs may carry the label: an admission policy holds that.

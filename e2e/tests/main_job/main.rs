@@ -1,5 +1,5 @@
-//! The main job on the real cluster: place, refuse, repair, snapshot under a writer, lose, restore; and what must never
-//! happen on the way.
+//! The main job on the real cluster: place, refuse, repair, snapshot under a writer, prune, lose, restore; and what must
+//! never happen on the way.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,26 +7,35 @@
     reason = "clippy knows test functions, not what they call"
 )]
 
+mod crowd;
+mod outages;
+#[path = "../support/mod.rs"]
 mod support;
+mod survival;
+mod unreadable;
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tray_e2e::bucket::Bucket;
 use tray_e2e::demo::database::Commits;
 use tray_e2e::demo::kube::Kube;
 use tray_e2e::demo::orgs::{self, ORGS, Org};
-use tray_e2e::demo::{Steps, lose_and_restore};
+use tray_e2e::demo::{Steps, aged, keys, lose_and_restore, support as staff};
+use tray_e2e::faults::Faults;
 use tray_e2e::paths::workspace;
-use tray_e2e::{Cluster, Progress, aws, install};
+use tray_e2e::{Cluster, Progress, aws, install, operator};
 
 const ACME: Org = ORGS[0];
-const PATIENCE: Duration = Duration::from_secs(180);
+const GLOBEX: Org = ORGS[1];
+const INITECH: Org = ORGS[2];
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// One scenario after the other on one cluster: each needs the org as the one before left it.
 #[test]
 fn an_org_is_placed_copied_lost_and_restored() {
     let cluster = support::start();
-    let kube = Kube::of(&cluster);
+    let kube = Kube::of(&cluster).unwrap();
     cluster
         .helm(["lint", "--strict"])
         .arg(workspace().join("charts/tray-operator"))
@@ -40,8 +49,21 @@ fn an_org_is_placed_copied_lost_and_restored() {
     every_pod_runs_in_its_region(&kube);
     a_pod_elsewhere_is_refused(&kube);
     an_edited_child_is_put_back(&kube);
+    p17_support_enters_only_while_the_org_says_so(&cluster, &kube);
     let commits = a_snapshot_under_a_writer(&cluster, &kube);
-    the_operator_dies_in_the_middle_of_a_run(&kube);
+    let (bucket, faults) = (Bucket::of(&cluster).unwrap(), Faults::of(cluster.dir()));
+    p24_another_orgs_key_opens_nothing(&kube, &bucket);
+    // Before any run failed: nothing is swept yet, so that the next entry of the ledger is the run's.
+    survival::the_operator_dies_at_every_arrow_of_a_run(&kube, &bucket, &faults);
+    unreadable::a_file_that_cannot_be_read_fails_the_run_and_is_named(&cluster, &kube);
+    // While two services of two regions are away, twenty orgs of the third begin.
+    std::thread::scope(|scope| {
+        let crowd = scope.spawn(|| crowd::twenty_first_runs_start_together(&cluster, &kube, &bucket));
+        outages::s3_and_kms_are_away_for_a_minute(&kube, &faults);
+        crowd.join().unwrap();
+    });
+    outages::the_api_server_is_away_for_a_minute(&cluster, &kube);
+    p7_a_run_of_15_days_ago_is_pruned(&kube, &bucket);
     the_same_runs_are_shown_after_all_snapshots_were_deleted(&kube);
     a_lost_volume_is_restored(&kube, &commits);
     assert_eq!(aws::root_requests(cluster.dir()).unwrap(), Vec::<String>::new());
@@ -87,6 +109,17 @@ fn an_edited_child_is_put_back(kube: &Kube) {
     ACME.await_ready(kube).unwrap();
 }
 
+/// Leaves support in: what follows is done by it.
+fn p17_support_enters_only_while_the_org_says_so(cluster: &Cluster, kube: &Kube) {
+    let enter = || kube.exec(ACME.namespace, "web-0", &["true"]);
+    assert!(enter().is_err(), "support enters an org that did not let it in");
+    staff::let_in(cluster, kube, &ACME).unwrap();
+    enter().unwrap();
+    let refusal = staff::put_out(cluster, kube, &ACME).unwrap();
+    assert!(refusal.contains("orbidden"), "{refusal}");
+    staff::let_in(cluster, kube, &ACME).unwrap();
+}
+
 fn a_snapshot_under_a_writer(cluster: &Cluster, kube: &Kube) -> Commits {
     ACME.first_snapshot(kube).unwrap();
     let database = ACME.database(kube);
@@ -108,51 +141,18 @@ fn a_snapshot_under_a_writer(cluster: &Cluster, kube: &Kube) -> Commits {
     commits
 }
 
-/// Nothing twice, nothing lost: the run goes on where it was, or is a run that failed and says why.
-fn the_operator_dies_in_the_middle_of_a_run(kube: &Kube) {
-    ACME.ask_snapshot(kube, "acme-survives").unwrap();
-    // Before anybody looked at it, while hooks run or movers start, and while they copy or the run is committed.
-    for reached in [
-        &["Pending"][..],
-        &["Hooks", "Copying"],
-        &["Copying", "Committing"],
-    ] {
-        let phase = kube
-            .wait(
-                "the run stood still",
-                PATIENCE,
-                &["orgsnapshot", "acme-survives"],
-                |object| {
-                    let phase = object["status"]["phase"].as_str().unwrap_or("Pending");
-                    let ended = matches!(phase, "Committed" | "Failed");
-                    (ended || reached.contains(&phase)).then(|| phase.to_owned())
-                },
-            )
-            .unwrap();
-        if reached.contains(&phase.as_str()) {
-            kill_operator(kube);
-        }
-    }
-    ACME.await_snapshot(kube, "acme-survives").unwrap();
-    let jobs = kube.list(&["jobs", "-n", ACME.namespace]).unwrap();
-    let left: Vec<&Value> = jobs.iter().filter(|job| job["status"]["active"] == 1).collect();
-    assert!(left.is_empty(), "{left:?}");
+fn p24_another_orgs_key_opens_nothing(kube: &Kube, bucket: &Bucket) {
+    GLOBEX.first_snapshot(kube).unwrap();
+    let tried = keys::try_foreign_key(bucket, &ACME, &GLOBEX, "eu-west-1").unwrap();
+    assert_eq!(tried.bucket_region, "eu-central-1");
+    assert!(tried.objects > 5, "{tried:?}");
 }
 
-/// Kills both pods of the operator at once and awaits their successors.
-fn kill_operator(kube: &Kube) {
-    let pods = ["-n", "tray-system", "-l", "app.kubernetes.io/name=tray-operator"];
-    kube.run(&[&["delete", "pods", "--force", "--grace-period=0"][..], &pods].concat())
-        .unwrap();
-    kube.run(&[
-        "rollout",
-        "status",
-        "deployment/tray-operator",
-        "-n",
-        "tray-system",
-        "--timeout=60s",
-    ])
-    .unwrap();
+fn p7_a_run_of_15_days_ago_is_pruned(kube: &Kube, bucket: &Bucket) {
+    let pruned = aged::prune_aged_runs(kube, bucket, &[ACME]).unwrap();
+    assert!(pruned[0].pruned && pruned[0].files > 100, "{pruned:?}");
+    // It is no run of the org any more, and was never its newest.
+    ACME.await_ready(kube).unwrap();
 }
 
 fn shown(kube: &Kube) -> Vec<(String, Value)> {
@@ -184,34 +184,9 @@ fn the_same_runs_are_shown_after_all_snapshots_were_deleted(kube: &Kube) {
         org.first_snapshot(kube).unwrap();
     }
     let before = shown(kube);
-    kube.run(&[
-        "scale",
-        "deployment/tray-operator",
-        "--replicas=0",
-        "-n",
-        "tray-system",
-    ])
-    .unwrap();
-    kube.run(&[
-        "wait",
-        "--for=delete",
-        "pod",
-        "-l",
-        "app.kubernetes.io/name=tray-operator",
-        "-n",
-        "tray-system",
-        "--timeout=90s",
-    ])
-    .unwrap();
+    operator::stop(kube).unwrap();
     kube.run(&["delete", "orgsnapshots", "--all"]).unwrap();
-    kube.run(&[
-        "scale",
-        "deployment/tray-operator",
-        "--replicas=1",
-        "-n",
-        "tray-system",
-    ])
-    .unwrap();
+    operator::start(kube).unwrap();
     let mut after = Vec::new();
     let same = kube.wait(
         "the same runs are not shown again",

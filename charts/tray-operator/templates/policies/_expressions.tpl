@@ -1,0 +1,49 @@
+{{/* What several policies share: whom they are about, and how to read what they judge. */}}
+
+{{/* matchConstraints.namespaceSelector: the namespaces of orgs. */}}
+{{- define "tray.orgNamespaces" -}}
+matchExpressions:
+  - {key: platform.tray.ai/org, operator: Exists}
+{{- end }}
+
+{{/* CEL: the request is the operator's. */}}
+{{- define "tray.isOperator" -}}
+request.userInfo.username == '{{ include "tray.operatorUser" . }}'
+{{- end }}
+
+{{/* CEL: the request is of one of Kubernetes' own controllers: they empty a namespace that is deleted, make every
+     namespace's default account, collect garbage and bind volumes. */}}
+{{- define "tray.isKubernetes" -}}
+request.userInfo.username.startsWith('system:serviceaccount:kube-system:') || request.userInfo.username in ['system:kube-controller-manager', 'system:kube-scheduler', 'system:apiserver']
+{{- end }}
+
+{{/* resourceRules: everything that makes pods. Refused there, too, so that whoever applies it is told. */}}
+{{- define "tray.podTemplates" -}}
+- {apiGroups: [""], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [replicationcontrollers], scope: Namespaced}
+- apiGroups: [apps]
+  apiVersions: [v1]
+  operations: [CREATE, UPDATE]
+  resources: [daemonsets, deployments, replicasets, statefulsets]
+  scope: Namespaced
+- {apiGroups: [batch], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [cronjobs, jobs], scope: Namespaced}
+{{- end }}
+
+{{/* CEL: the pod, or the template of pods, in `object` or `oldObject`: {{ include "tray.template" "object" }} */}}
+{{- define "tray.template" -}}
+request.resource.resource == 'pods' ? {{ . }} : request.resource.resource == 'cronjobs' ? {{ . }}.spec.jobTemplate.spec.template : {{ . }}.spec.template
+{{- end }}
+
+{{/* Variables of a policy on pods and their templates: the spec, where it stands, and whether it is new. */}}
+{{- define "tray.podVariables" -}}
+- name: pod
+  expression: >-
+    ({{ include "tray.template" "object" }}).spec
+- name: at
+  expression: >-
+    request.resource.resource == 'pods' ? 'spec' :
+    request.resource.resource == 'cronjobs' ? 'spec.jobTemplate.spec.template.spec' : 'spec.template.spec'
+# What is there already can still be scaled, labelled and cleaned up.
+- name: unchanged
+  expression: >-
+    request.operation == 'UPDATE' && variables.pod == ({{ include "tray.template" "oldObject" }}).spec
+{{- end }}

@@ -1,0 +1,219 @@
+//! An org's part of its bucket, and movers that run in this process.
+
+use std::{fs, path::Path, path::PathBuf, sync::Arc};
+
+use jiff::{SignedDuration, Timestamp};
+use kube::{Api, Client};
+use tempfile::TempDir;
+use tray_operator::{
+    adapters::{
+        aws_client::AwsClients,
+        aws_regions::AwsRegions,
+        clock::SystemClock,
+        kube::client::cluster_uid,
+        ledger_store::{Ledger, LedgerStore},
+        mover_credentials::FileCredentials,
+    },
+    api::{region::Region, trayorg::TrayOrg},
+    controllers::region::location::bucket_location,
+    domain::{
+        ids::{KmsKeyArn, OrgId, PartId},
+        mover_lifetime::CREDENTIALS_LIFETIME,
+        mover_task::{Action, BucketLocation, MoverOutcome, MoverTask},
+        session_policy::{SessionScope, session_policy},
+    },
+    mover::{self, Places, Session},
+    mover_process,
+    ports::{Clock, RegionPorts, RegionServices},
+};
+use uuid::Uuid;
+
+use crate::Failed;
+
+/// The cluster and AWS, as the operator reaches them.
+pub struct Access {
+    client: Client,
+    regions: AwsRegions,
+    ca_bundle: Vec<u8>,
+}
+
+impl Access {
+    /// By KUBECONFIG, and with the operator's role.
+    pub async fn connect(ca_bundle: &Path, web_identity_token: PathBuf) -> Result<Self, Failed> {
+        let ca_bundle = fs::read(ca_bundle)
+            .map_err(|error| format!("failed to read {}: {error}", ca_bundle.display()))?;
+        let clients = AwsClients::with_default_credentials(Some(&ca_bundle), Arc::new(SystemClock)).await?;
+        Ok(Self {
+            client: Client::try_default().await?,
+            regions: AwsRegions::new(clients.with_web_identity_token(Some(web_identity_token))),
+            ca_bundle,
+        })
+    }
+}
+
+/// One org's part of its bucket.
+pub struct Org {
+    /// Name of the TrayOrg.
+    pub name: String,
+    /// Its id.
+    pub id: OrgId,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its bucket.
+    pub location: BucketLocation,
+    /// Bucket, KMS and STS with the operator's rights.
+    pub services: RegionServices,
+    /// Its ledger, held by this cluster.
+    pub ledger: Ledger,
+    /// Its key.
+    pub key: KmsKeyArn,
+    /// UID of the cluster.
+    pub cluster_uid: String,
+    mover_role_arn: String,
+    ca_bundle: Vec<u8>,
+}
+
+/// Folders of one mover. They go with this value.
+pub struct Folders {
+    root: TempDir,
+}
+
+impl Folders {
+    /// Empty ones.
+    pub fn make() -> Result<Self, Failed> {
+        let root = TempDir::new()?;
+        for name in ["task", "volume", "cache"] {
+            fs::create_dir(root.path().join(name))?;
+        }
+        Ok(Self { root })
+    }
+
+    /// What stands for the org's volume.
+    pub fn volume(&self) -> PathBuf {
+        self.root.path().join("volume")
+    }
+}
+
+impl Org {
+    /// The org of that name, which this cluster has placed and copied at least once.
+    pub async fn find(access: &Access, name: &str) -> Result<Self, Failed> {
+        let missing = |what: &str| format!("TrayOrg {name} has no {what}: is it Ready?");
+        let org = Api::<TrayOrg>::all(access.client.clone()).get(name).await?;
+        let status = org.status.ok_or_else(|| missing("status"))?;
+        let id: OrgId = status.org_id.ok_or_else(|| missing("status.orgId"))?.parse()?;
+        let pinned = status.region.ok_or_else(|| missing("status.region"))?;
+        let region = Api::<Region>::all(access.client.clone())
+            .get(&pinned.name)
+            .await?;
+        let backup = &region.spec.backup;
+        let location = bucket_location(backup);
+        let services = access.regions.services(&location)?;
+        let cluster_uid = cluster_uid(&access.client).await?;
+        let ledger_key = backup.kms.ledger_key_arn.parse()?;
+        let ledger = LedgerStore::new()
+            .open(
+                services.store.clone(),
+                &location.prefix,
+                ledger_key,
+                id.clone(),
+                &cluster_uid,
+            )
+            .await?;
+        Ok(Self {
+            key: ledger
+                .state()
+                .kms_key_arn
+                .clone()
+                .ok_or_else(|| missing("key in its ledger"))?,
+            name: name.to_owned(),
+            namespace: status.namespace.ok_or_else(|| missing("status.namespace"))?,
+            mover_role_arn: backup
+                .mover_role_arn
+                .clone()
+                .ok_or_else(|| format!("Region {} has no spec.backup.moverRoleArn", pinned.name))?,
+            ca_bundle: access.ca_bundle.clone(),
+            id,
+            location,
+            services,
+            ledger,
+            cluster_uid,
+        })
+    }
+
+    /// A mover in `folders`, with the credentials that the operator would give it, at the time of `clock`.
+    pub async fn mover(
+        &self,
+        folders: &Folders,
+        scope: &SessionScope,
+        action: Action,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Session, Failed> {
+        let policy = session_policy(scope, &self.location, &self.id, &self.key)?;
+        let name = format!("tray-bucket-{}", self.name);
+        let credentials = self
+            .services
+            .sessions
+            .assume(&self.mover_role_arn, &name, &policy, CREDENTIALS_LIFETIME)
+            .await?;
+        let places = Places {
+            task: folders.root.path().join("task"),
+            volume: folders.volume(),
+            cache: folders.root.path().join("cache"),
+            termination_log: folders.root.path().join("termination-log"),
+            pod_uid: Uuid::new_v4().to_string(),
+        };
+        fs::write(places.credentials(), serde_json::to_vec(&credentials)?)?;
+        let task = MoverTask {
+            org_id: self.id.clone(),
+            location: self.location.clone(),
+            kms_key_arn: self.key.clone(),
+            action,
+        };
+        let mut ports = mover_process::connect(&task, &places, Some(self.ca_bundle.clone())).await?;
+        ports.clock = clock;
+        Ok(Session { ports, task, places })
+    }
+
+    /// A mover that may read the repository of one volume.
+    pub async fn reader(&self, folders: &Folders, volume: &PartId) -> Result<Session, Failed> {
+        let scope = SessionScope::RestoreVolume {
+            volume: volume.clone(),
+        };
+        // Any task will do: what it reads it is asked for.
+        let nothing = Action::Prune {
+            volumes: Vec::new(),
+            remove_archives: Vec::new(),
+        };
+        self.mover(folders, &scope, nothing, Arc::new(SystemClock)).await
+    }
+
+    /// AWS with the credentials of a mover.
+    pub fn clients(&self, mover: &Session) -> Result<AwsClients, Failed> {
+        let credentials = FileCredentials::new(mover.places.credentials());
+        Ok(AwsClients::new(
+            credentials,
+            Some(&self.ca_bundle),
+            Arc::new(SystemClock),
+        )?)
+    }
+
+    /// Runs a mover to its end.
+    pub async fn perform(
+        &self,
+        folders: &Folders,
+        scope: &SessionScope,
+        action: Action,
+        clock: Arc<dyn Clock>,
+    ) -> Result<MoverOutcome, Failed> {
+        Ok(mover::perform(self.mover(folders, scope, action, clock).await?).await?)
+    }
+}
+
+/// The machine's clock, some days ago.
+pub struct DaysAgo(pub u32);
+
+impl Clock for DaysAgo {
+    fn now(&self) -> Timestamp {
+        SystemClock.now() - SignedDuration::from_hours(24 * i64::from(self.0))
+    }
+}

@@ -1,0 +1,85 @@
+//! What is held of orgs that are gone, as far as it concerns one that is not placed yet. Pure.
+
+use kube::ResourceExt;
+
+use crate::{
+    adapters::kube::{child::ChildFact, index::Index},
+    api::{orgtombstone::OrgTombstone, trayorg::TrayOrg},
+    domain::{
+        ids::OrgId,
+        names,
+        reattachment::{Asking, Held, Refusal, take_up},
+    },
+    resources::child::ChildKind,
+};
+
+/// The orgId under which `org` takes up what is held of it; none = it is new, or placed already.
+pub fn taken_up(index: &Index, org: &TrayOrg) -> Result<Option<OrgId>, Refusal> {
+    let status = org.status.as_ref();
+    if status.is_some_and(|status| status.region.is_some()) {
+        return Ok(None);
+    }
+    let name = org.name_any();
+    let asking = Asking {
+        name: &name,
+        org_id: org.spec.org_id.as_deref(),
+        region: &org.spec.region_ref.name,
+    };
+    let held = held(index, asking);
+    Ok(take_up(asking, &held)?.and_then(|id| id.parse().ok()))
+}
+
+/// Everything under the name or the orgId of the one who asks.
+fn held(index: &Index, asking: Asking<'_>) -> Vec<Held> {
+    let tombstones = index
+        .tombstones
+        .all()
+        .into_iter()
+        .map(|tombstone| by_tombstone(&tombstone));
+    // Without an orgId only what has its name can be meant.
+    let of_id = asking.org_id.map(|id| {
+        index
+            .children
+            .namespaces_ending(&id.chars().take(8).collect::<String>())
+    });
+    let namespaces = index
+        .children
+        .of(asking.name)
+        .into_iter()
+        .chain(of_id.unwrap_or_default());
+    let namespaces = namespaces
+        .filter_map(|namespace| by_namespace(&namespace))
+        .filter(|held| held.org == asking.name || !is_in_use(index, held));
+    tombstones
+        .chain(namespaces)
+        .filter(|held| held.org == asking.name || asking.org_id == Some(&held.org_id))
+        .collect()
+}
+
+fn by_tombstone(tombstone: &OrgTombstone) -> Held {
+    let spec = &tombstone.spec;
+    Held {
+        by: format!("OrgTombstone {}", tombstone.name_any()),
+        org: spec.org.clone(),
+        org_id: spec.org_id.clone(),
+        region: spec.region.name.clone(),
+    }
+}
+
+fn by_namespace(child: &ChildFact) -> Option<Held> {
+    let label = |name: &str| child.labels.get(name).cloned();
+    if child.id.kind != ChildKind::Namespace {
+        return None;
+    }
+    Some(Held {
+        by: format!("Namespace {}", child.id.name),
+        org: label(names::LABEL_ORG)?,
+        org_id: label(names::LABEL_ORG_ID)?,
+        region: label(names::LABEL_REGION_NAME)?,
+    })
+}
+
+/// A living org's namespace: who holds an orgId among the living is decided by their age.
+fn is_in_use(index: &Index, held: &Held) -> bool {
+    index.orgs.get(&held.org).is_some()
+}

@@ -1,0 +1,85 @@
+//! An org that was deleted past its protection: its CRD was deleted, or a policy's binding. Nothing of it is touched; it
+//! is recorded where no kind of ours is needed to read it, and taken up when the TrayOrg is back.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{observe::Observed, validate};
+use crate::{
+    adapters::kube::events::Severity,
+    controllers::{Failure, conditions::whole_seconds, context::Context},
+    domain::{names, tombstone},
+    resources::org::{Placement, namespace},
+};
+
+/// Records the deletion and says so on the namespace. Everything else stays as it is.
+pub async fn leave(
+    ctx: &Context,
+    observed: &Observed,
+    placement: &Placement,
+    deleted_at: Timestamp,
+) -> Result<(), Failure> {
+    let note = "deleted although spec.lifecycle.deletionProtection is Enabled: everything stays as it is; \
+                apply the TrayOrg again to take it up";
+    ctx.events
+        .publish(
+            &*observed.org,
+            Severity::Warning,
+            "DeletionBypassed",
+            "Release",
+            note,
+        )
+        .await;
+    let data = record(placement, deleted_at);
+    ctx.cluster.write_record(&record_name(placement), &data).await?;
+    if validate::namespace(observed, &placement.org_id).is_some() {
+        ctx.cluster
+            .ensure(&namespace::orphaned(placement))
+            .await
+            .map_err(|error| Failure::retry(error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// The TrayOrg is back: the record says when. Before the namespace's label goes, so that it is not forgotten.
+pub async fn take_up(
+    ctx: &Context,
+    observed: &Observed,
+    placement: &Placement,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let namespace = validate::namespace(observed, &placement.org_id);
+    if namespace.is_some_and(|namespace| namespace.labels.contains_key(names::LABEL_ORPHANED)) {
+        let data = BTreeMap::from([("returnedAt", whole_seconds(now).to_string())]);
+        ctx.cluster.add_to_record(&record_name(placement), &data).await?;
+    }
+    Ok(())
+}
+
+fn record_name(placement: &Placement) -> String {
+    format!(
+        "tray-orphaned-{}",
+        tombstone::name(&placement.org, &placement.org_id)
+    )
+}
+
+/// What finds the org again. Never its spec.
+fn record(placement: &Placement, deleted_at: Timestamp) -> BTreeMap<&'static str, String> {
+    let region = &placement.region;
+    BTreeMap::from([
+        ("org", placement.org.clone()),
+        ("orgId", placement.org_id.to_string()),
+        ("namespace", placement.namespace.clone()),
+        ("region", region.name.clone()),
+        ("jurisdiction", region.jurisdiction.as_str().to_owned()),
+        ("cloudRegion", region.cloud_region.clone()),
+        ("deletedAt", deleted_at.to_string()),
+        (
+            "what",
+            "This TrayOrg was deleted although its spec.lifecycle.deletionProtection is Enabled. Nothing of it was \
+             removed. Apply it again, with this orgId, to take it up; returnedAt says when that was."
+                .to_owned(),
+        ),
+    ])
+}

@@ -1,0 +1,96 @@
+//! The tombstone of an org: written before anything of it is taken down, gone once the org is back.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+
+use super::observe::Observed;
+use crate::{
+    api::{
+        orgtombstone::{HeldBackup, OrgTombstone, OrgTombstoneSpec, TombstoneReason},
+        region::Region,
+        retention_policy::TerminationRetention,
+    },
+    controllers::{Failure, conditions::whole_seconds, context::Context},
+    domain::{names::OPERATOR, tombstone},
+    resources::org::Placement,
+};
+
+/// Writes the tombstone of an org that was deleted at `deleted_at`, unless it is there. One of an earlier deletion, after
+/// which the org was back but never Ready, makes place for it: its dates are past.
+pub async fn write(
+    ctx: &Context,
+    observed: &Observed,
+    placement: &Placement,
+    deleted_at: Timestamp,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let wanted = of(observed, placement, deleted_at, now);
+    let name = wanted.name_any();
+    let present = observed
+        .tombstones
+        .iter()
+        .find(|present| present.name_any() == name);
+    if let Some(present) = present {
+        if present.spec.deleted_at == wanted.spec.deleted_at {
+            return Ok(());
+        }
+        ctx.cluster.delete_own(&**present).await?;
+    }
+    Ok(ctx.cluster.create_own(&wanted).await?)
+}
+
+/// The org is back: what its tombstones held is its own again.
+pub async fn remove(ctx: &Context, observed: &Observed, placement: &Placement) -> Result<(), Failure> {
+    for tombstone in &observed.tombstones {
+        if tombstone.spec.org_id == placement.org_id.as_str() {
+            ctx.cluster.delete_own(&**tombstone).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Pure.
+pub fn of(
+    observed: &Observed,
+    placement: &Placement,
+    deleted_at: Timestamp,
+    first_seen: Timestamp,
+) -> OrgTombstone {
+    let policy = observed
+        .policy
+        .as_ref()
+        .map(|policy| policy.spec.termination.clone());
+    let TerminationRetention { purge_after_days } = policy.unwrap_or_default();
+    let deadlines = tombstone::deadlines(deleted_at, whole_seconds(first_seen), purge_after_days);
+    // A Region that is another one by now says nothing of where the org's snapshots are.
+    let region = observed
+        .region
+        .as_deref()
+        .filter(|region| region.spec.cloud_region == placement.region.cloud_region);
+    let spec = OrgTombstoneSpec {
+        org: placement.org.clone(),
+        org_id: placement.org_id.to_string(),
+        region: placement.region.clone(),
+        namespace: placement.namespace.clone(),
+        kms_key_arn: observed.facts.key.as_ref().map(ToString::to_string),
+        backup: region.map(backup),
+        reason: TombstoneReason::Deletion,
+        deleted_at: Time(deleted_at),
+        purge_at: Time(deadlines.purge_at),
+        erasure_starts_at: Time(deadlines.erasure_starts_at),
+    };
+    let mut tombstone = OrgTombstone::new(&tombstone::name(&placement.org, &placement.org_id), spec);
+    tombstone.labels_mut().insert(
+        crate::domain::names::LABEL_MANAGED_BY.to_owned(),
+        OPERATOR.to_owned(),
+    );
+    tombstone
+}
+
+fn backup(region: &Region) -> HeldBackup {
+    HeldBackup {
+        bucket: region.spec.backup.bucket.clone(),
+        prefix: region.spec.backup.prefix.clone(),
+    }
+}

@@ -1,0 +1,514 @@
+//! The rules of the CRDs (`x-kubernetes-validations`): for each the change of a valid object that it refuses, and one
+//! next to it that it takes.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use tray_operator::api::crds;
+
+use super::{Creation, valid};
+use crate::edit::with;
+
+/// What is set where (JSON pointers below `spec`; null removes).
+type Change = Vec<(String, Value)>;
+
+/// One rule: the field that a refusal names, words of it, and a change on either side.
+struct Row {
+    kind: &'static str,
+    field: String,
+    says: &'static str,
+    good: Change,
+    bad: Change,
+}
+
+fn row(
+    kind: &'static str,
+    field: &str,
+    says: &'static str,
+    good: &[(&str, Value)],
+    bad: &[(&str, Value)],
+) -> Row {
+    let own = |change: &[(&str, Value)]| {
+        change
+            .iter()
+            .map(|(at, v)| ((*at).to_owned(), v.clone()))
+            .collect()
+    };
+    Row {
+        kind,
+        field: field.to_owned(),
+        says,
+        good: own(good),
+        bad: own(bad),
+    }
+}
+
+fn rows() -> Vec<Row> {
+    let mut rows = vec![
+        row(
+            "BackupSchedule",
+            "spec.windowMinutes",
+            "must be shorter than spec.objectives.rpoHours",
+            &[("windowMinutes", json!(59)), ("objectives/rpoHours", json!(1))],
+            &[("windowMinutes", json!(60)), ("objectives/rpoHours", json!(1))],
+        ),
+        row(
+            "OrgRestore",
+            "spec.snapshot",
+            "exactly one of runId, latestGood and asOf",
+            &[("snapshot", json!({"asOf": "2026-01-01T00:00:00Z"}))],
+            &[("snapshot/latestGood", json!(true))],
+        ),
+        row(
+            "OrgRestore",
+            "spec.snapshot",
+            "exactly one of runId, latestGood and asOf",
+            &[],
+            &[("snapshot", json!({}))],
+        ),
+        row(
+            "OrgRestore",
+            "spec.snapshot.latestGood",
+            "must be true, or left out",
+            &[("snapshot", json!({"latestGood": true}))],
+            &[("snapshot", json!({"latestGood": false}))],
+        ),
+        row(
+            "OrgRestore",
+            "spec.target.inPlace",
+            "must be true",
+            &[],
+            &[("target/inPlace", json!(false))],
+        ),
+        row(
+            "OrgSnapshot",
+            "spec",
+            "spec.slot is required where spec.origin is Schedule; to take a snapshot now use origin: Request",
+            &[],
+            &[("slot", Value::Null)],
+        ),
+        row(
+            "OrgSnapshot",
+            "spec",
+            "spec.slot must not be set where spec.origin is Request",
+            &[("origin", json!("Request")), ("slot", Value::Null)],
+            &[("origin", json!("Request"))],
+        ),
+        row(
+            "OrgSnapshot",
+            "spec",
+            "spec.runId goes with spec.origin: Discovered: set both or neither",
+            &[
+                ("origin", json!("Discovered")),
+                ("runId", json!("01ARZ3NDEKTSV4RRFFQ69G5FAV")),
+            ],
+            &[("runId", json!("01ARZ3NDEKTSV4RRFFQ69G5FAV"))],
+        ),
+        row(
+            "OrgSnapshot",
+            "spec",
+            "spec.runId goes with spec.origin: Discovered",
+            &[],
+            &[("origin", json!("Discovered"))],
+        ),
+        row(
+            "RetentionPolicy",
+            "spec.snapshots",
+            "keepAtLeast must be at most twice spec.snapshots.keepDays",
+            &[("snapshots", json!({"keepDays": 1, "keepAtLeast": 2}))],
+            &[("snapshots", json!({"keepDays": 1, "keepAtLeast": 3}))],
+        ),
+    ];
+    rows.extend(of_regions());
+    rows.extend(of_orgs());
+    for kind in ["Region", "TrayOrg"] {
+        rows.extend(of_workloads(kind));
+    }
+    rows
+}
+
+/// A Region elsewhere: the whole of what goes together.
+fn place(jurisdiction: &str, cloud_region: &str, backup: &str) -> Vec<(&'static str, Value)> {
+    vec![
+        ("jurisdiction", json!(jurisdiction)),
+        ("cloudRegion", json!(cloud_region)),
+        (
+            "zones",
+            json!([format!("{cloud_region}a"), format!("{cloud_region}b")]),
+        ),
+        ("backup/cloudRegion", json!(backup)),
+        (
+            "backup/kms/ledgerKeyArn",
+            json!(format!("arn:aws:kms:{backup}:111122223333:key/ledger")),
+        ),
+    ]
+}
+
+fn of_regions() -> Vec<Row> {
+    let in_jurisdiction = "must lie in spec.jurisdiction: US has us-east-1";
+    let mut rows = vec![
+        // London and Zurich are not in the EU; a name that only begins like one of the APAC's is none.
+        row(
+            "Region",
+            "spec.cloudRegion",
+            in_jurisdiction,
+            &place("EU", "eu-north-1", "eu-west-3"),
+            &place("EU", "eu-west-2", "eu-west-3"),
+        ),
+        row(
+            "Region",
+            "spec.cloudRegion",
+            in_jurisdiction,
+            &place("US", "us-west-2", "us-east-2"),
+            &place("US", "eu-west-1", "us-east-2"),
+        ),
+        row(
+            "Region",
+            "spec.cloudRegion",
+            in_jurisdiction,
+            &place("APAC", "ap-southeast-2", "ap-southeast-1"),
+            &place("APAC", "ap-nowhere-9", "ap-southeast-1"),
+        ),
+        row(
+            "Region",
+            "spec.backup.cloudRegion",
+            "spec.backup.cloudRegion must lie in spec.jurisdiction",
+            &place("EU", "eu-west-1", "eu-south-2"),
+            &place("EU", "eu-west-1", "eu-central-2"),
+        ),
+        row(
+            "Region",
+            "spec.logLocation.bucket",
+            "must be another bucket than spec.backup.bucket",
+            &[("logLocation/bucket", json!("tray-logs-eu"))],
+            &[("logLocation/bucket", json!("tray-backups-eu"))],
+        ),
+        row(
+            "Region",
+            "spec.backup.cloudRegion",
+            "must be another region than spec.cloudRegion",
+            &[],
+            &place("EU", "eu-west-1", "eu-west-1"),
+        ),
+        row(
+            "Region",
+            "spec.zones",
+            "must be a zone of spec.cloudRegion, such as eu-west-1a",
+            &[("zones", json!(["eu-west-1c", "eu-west-1a"]))],
+            &[("zones", json!(["eu-west-1a", "eu-west-3a"]))],
+        ),
+        row(
+            "Region",
+            "spec.zones",
+            "must be a zone of spec.cloudRegion",
+            &[],
+            &[("zones", json!(["eu-west-1a", "eu-west-11a"]))],
+        ),
+        row(
+            "Region",
+            "spec.minZones",
+            "at most the number of spec.zones: lower it or name more zones",
+            &[("minZones", json!(1))],
+            &[("minZones", json!(3))],
+        ),
+        row(
+            "Region",
+            "spec.backup.kms.ledgerKeyArn",
+            "must name a key in spec.backup.cloudRegion",
+            &[],
+            &[(
+                "backup/kms/ledgerKeyArn",
+                json!("arn:aws:kms:eu-west-1:111122223333:key/ledger"),
+            )],
+        ),
+        row(
+            "Region",
+            "spec",
+            "spec.backup.moverRoleArn is required where spec.stage is Production",
+            &[
+                ("stage", json!("NonProduction")),
+                ("backup/moverRoleArn", Value::Null),
+            ],
+            &[("backup/moverRoleArn", Value::Null)],
+        ),
+    ];
+    for quantity in ["cpu", "memory", "storage"] {
+        rows.extend(of_quantity("Region", &format!("plans/0/quota/{quantity}")));
+    }
+    rows
+}
+
+fn of_orgs() -> Vec<Row> {
+    let public = "must not touch private, link-local, metadata, multicast or reserved ranges";
+    let mut rows = vec![
+        row(
+            "TrayOrg",
+            "spec.overrides",
+            "change a workload of the org in spec.workloads itself",
+            &[("overrides/0/name", json!("api"))],
+            &[("overrides/0/name", json!("db"))],
+        ),
+        row(
+            "TrayOrg",
+            "spec.network",
+            "network.allowCidrs goes with network.egress: AllowList: set both or neither",
+            &[("network", json!({"egress": "None"}))],
+            &[("network/egress", json!("None"))],
+        ),
+        row(
+            "TrayOrg",
+            "spec.network",
+            "network.allowCidrs goes with network.egress: AllowList",
+            &[("network", json!({}))],
+            &[("network", json!({"egress": "AllowList"}))],
+        ),
+        row(
+            "TrayOrg",
+            "spec.network.allowCidrs",
+            "must hold CIDR ranges, such as 203.0.113.0/24",
+            &[("network/allowCidrs", json!(["2606:4700::/32", "203.0.113.7/32"]))],
+            &[("network/allowCidrs", json!(["203.0.113.7"]))],
+        ),
+        row(
+            "TrayOrg",
+            "spec.owners[0].name",
+            "owners must not name a system: user or group",
+            &[("owners/0/name", json!("systems"))],
+            &[("owners/0/name", json!("system:authenticated"))],
+        ),
+    ];
+    for internal in [
+        "10.1.0.0/16",
+        "169.254.169.254/32",
+        "0.0.0.0/0",
+        "8.0.0.0/6",
+        "fd00::/8",
+        "::/0",
+    ] {
+        let bad = [("network/allowCidrs", json!(["203.0.113.0/24", internal]))];
+        rows.push(row("TrayOrg", "spec.network.allowCidrs", public, &[], &bad));
+    }
+    for quantity in ["quota/cpu", "quota/memory", "quota/storage"] {
+        rows.extend(of_quantity("TrayOrg", quantity));
+    }
+    for quantity in [
+        "resources/cpu",
+        "resources/memory",
+        "resources/memoryLimit",
+        "volume/size",
+    ] {
+        rows.extend(of_quantity("TrayOrg", &format!("overrides/0/{quantity}")));
+    }
+    rows
+}
+
+/// Of the workloads of a kind that has some.
+fn of_workloads(kind: &'static str) -> Vec<Row> {
+    let at = |field: &str| format!("workloads/0/{field}");
+    let of = |field: &str, says, good: &[(&str, Value)], bad: &[(&str, Value)]| {
+        let own = |change: &[(&str, Value)]| change.iter().map(|(f, v)| (at(f), v.clone())).collect();
+        Row {
+            kind,
+            field: format!("spec.workloads[0]{field}"),
+            says,
+            good: own(good),
+            bad: own(bad),
+        }
+    };
+    let mut rows = vec![
+        of(
+            ".kind",
+            "a workload with a volume must have kind: StatefulSet",
+            &[
+                ("kind", json!("Deployment")),
+                ("volume", Value::Null),
+                ("backup", Value::Null),
+            ],
+            &[("kind", json!("Deployment"))],
+        ),
+        of(
+            "",
+            "a workload with a volume must set runAsUser",
+            &[
+                ("runAsUser", Value::Null),
+                ("volume", Value::Null),
+                ("backup", Value::Null),
+            ],
+            &[("runAsUser", Value::Null)],
+        ),
+        of(
+            ".backup",
+            "set volume too, or remove backup",
+            &[("backup", Value::Null)],
+            &[("volume", Value::Null)],
+        ),
+        of(
+            "",
+            "readiness.port must be the name of one of ports",
+            &[
+                ("ports/0/name", json!("other")),
+                ("readiness/port", json!("other")),
+            ],
+            &[("readiness/port", json!("other"))],
+        ),
+        of(
+            "",
+            "scratch must not hold volume.mountPath",
+            &[("scratch", json!(["/tmp", "/data/tmp"]))],
+            &[("scratch", json!(["/tmp", "/data"]))],
+        ),
+        of(
+            ".backup",
+            "remove paths, pre and post, or exclude",
+            &[("backup", json!({"exclude": true}))],
+            &[("backup/exclude", json!(true))],
+        ),
+        of(
+            ".envFromSecrets",
+            "must not name a Secret tray-*",
+            &[("envFromSecrets", json!(["stray-secret"]))],
+            &[("envFromSecrets", json!(["tray-webhook-token"]))],
+        ),
+        of(
+            ".readiness",
+            "exactly one of httpPath and exec",
+            &[("readiness", json!({"exec": ["ready"]}))],
+            &[("readiness/exec", json!(["ready"]))],
+        ),
+        of(
+            ".readiness",
+            "readiness.port goes with readiness.httpPath: set both or neither",
+            &[],
+            &[("readiness", json!({"httpPath": "/healthz"}))],
+        ),
+    ];
+    for path in ["/backup", "../other", "a//b", "./a", "a/.."] {
+        rows.push(of(
+            ".backup.paths",
+            "must be relative to the volume, without '.', '..' or empty steps",
+            &[("backup/paths", json!(["a/b", ".hidden"]))],
+            &[("backup/paths", json!(["backup", path]))],
+        ));
+    }
+    for quantity in [
+        "resources/cpu",
+        "resources/memory",
+        "resources/memoryLimit",
+        "volume/size",
+    ] {
+        rows.extend(of_quantity(kind, &at(quantity)));
+    }
+    rows
+}
+
+/// Quantities are above 0 and can be read; whole numbers need no quotes.
+fn of_quantity(kind: &'static str, at: &str) -> Vec<Row> {
+    let field = format!("spec.{}", at.replace("/0/", "[0].").replace('/', "."));
+    let bad = [json!("banana"), json!("-5"), json!("0"), json!(0)];
+    let rows = bad.map(|bad| {
+        let says = "must be a quantity above 0, such as 500m, 2 or 10Gi";
+        row(kind, &field, says, &[(at, json!(2))], &[(at, bad)])
+    });
+    rows.into()
+}
+
+fn changed(kind: &str, change: &Change) -> Value {
+    let object = valid::fullest(kind);
+    change.iter().fold(object, |object, (at, value)| {
+        with(object, &format!("/spec/{at}"), value.clone())
+    })
+}
+
+/// A rule of a CRD: kind, the field that it names (`[]` for every index), and what it says.
+type Rule = (String, String, String);
+
+fn without_indexes(field: &str) -> String {
+    let mut parts = field.split('[');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |path, part| {
+        path + "[]" + part.split_once(']').map_or("", |(_, rest)| rest)
+    })
+}
+
+/// Every rule below `schema`, which is at `path`.
+fn rules_of(kind: &str, path: &str, schema: &Value, found: &mut BTreeSet<Rule>) {
+    for rule in schema["x-kubernetes-validations"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
+        let text = |name: &str| rule[name].as_str().unwrap_or_default().to_owned();
+        assert_ne!(
+            text("message"),
+            "",
+            "a rule at {path} of {kind} says nothing: {}",
+            text("rule")
+        );
+        found.insert((
+            kind.to_owned(),
+            format!("{path}{}", text("fieldPath")),
+            text("message"),
+        ));
+    }
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let path = if path.is_empty() {
+            name.clone()
+        } else {
+            format!("{path}.{name}")
+        };
+        rules_of(kind, &path, property, found);
+    }
+    for items in ["items", "additionalProperties"] {
+        if schema[items].is_object() {
+            rules_of(kind, &format!("{path}[]"), &schema[items], found);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_rule_refuses_what_breaks_it_and_nothing_next_to_it() {
+    let (mut wrong, mut proved) = (Vec::new(), BTreeSet::new());
+    for row in rows() {
+        let creation = Creation::of(row.kind).await;
+        if let Some(causes) = creation.refusal(&changed(row.kind, &row.good)).await {
+            wrong.push(format!("{} {:?} is refused: {causes:?}", row.kind, row.good));
+        }
+        let causes = creation
+            .refusal(&changed(row.kind, &row.bad))
+            .await
+            .unwrap_or_default();
+        let named = causes
+            .iter()
+            .any(|c| c.field == row.field && c.message.contains(row.says));
+        if !named {
+            wrong.push(format!(
+                "{} {:?} is not refused with {} {:?}, but with {causes:?}",
+                row.kind, row.bad, row.field, row.says
+            ));
+        }
+        let seen = causes
+            .into_iter()
+            .map(|c| (row.kind, without_indexes(&c.field), c.message));
+        proved.extend(seen);
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+
+    let mut rules = BTreeSet::new();
+    for crd in crds::all_crds() {
+        let crd = serde_json::to_value(crd).unwrap();
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        rules_of(
+            crd["spec"]["names"]["kind"].as_str().unwrap(),
+            "",
+            schema,
+            &mut rules,
+        );
+    }
+    assert!(rules.len() > 50, "{} rules", rules.len());
+    rules.retain(|(kind, field, message)| {
+        !proved
+            .iter()
+            .any(|(of, at, said)| of == kind && at == field && said.contains(message))
+    });
+    assert!(rules.is_empty(), "no row is refused by: {rules:#?}");
+}

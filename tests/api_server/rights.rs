@@ -1,0 +1,383 @@
+//! Who has which rights, asked of the API server by SubjectAccessReview. Every question is asked for everybody.
+
+use std::collections::BTreeSet;
+
+use kube::Client;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+use tray_operator::{
+    api::trayorg::{Owner, OwnerKind, OwnerRole, PinnedRegion},
+    domain::{cloud_regions::Jurisdiction, names},
+    resources::org::{Placement, access},
+};
+
+use crate::{
+    policies::world::{self, world},
+    support::{api_server, installed},
+};
+
+/// Everybody whose rights are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Who {
+    /// An owner of the org with role Admin.
+    Admin,
+    /// An owner with role Viewer.
+    Viewer,
+    /// Support staff whom the org let in to look.
+    SupportView,
+    /// Support staff whom the org let in to debug.
+    SupportDebug,
+    /// Support staff whom it did not let in.
+    Support,
+    Operator,
+    /// The movers of the org.
+    Mover,
+    /// The workloads of the org.
+    Workload,
+    /// An Admin of another org.
+    Neighbour,
+    /// Anybody else whom the cluster knows.
+    Stranger,
+}
+use Who::{
+    Admin, Mover, Neighbour, Operator, Stranger, Support, SupportDebug, SupportView, Viewer, Workload,
+};
+
+const EVERYBODY: [Who; 10] = [
+    Admin,
+    Viewer,
+    SupportView,
+    SupportDebug,
+    Support,
+    Operator,
+    Mover,
+    Workload,
+    Neighbour,
+    Stranger,
+];
+
+/// Where something is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// The org's namespace.
+    Org,
+    /// That of another org, which Neighbour owns.
+    OtherOrg,
+    /// The operator's.
+    System,
+    /// Cluster-scoped, or in all namespaces.
+    Cluster,
+}
+use Place::{Cluster, Org, OtherOrg, System};
+
+/// `verb resource[.group][/subresource][ name]`, where, and all who may.
+type Row = (&'static str, Place, &'static [Who]);
+
+const READERS: &[Who] = &[Admin, Viewer, SupportView, SupportDebug];
+const READERS_AND_OPERATOR: &[Who] = &[Admin, Viewer, SupportView, SupportDebug, Operator];
+const READERS_AND_ARCHIVE: &[Who] = &[Admin, Viewer, SupportView, SupportDebug, Mover];
+const ALL_READERS: &[Who] = &[Admin, Viewer, SupportView, SupportDebug, Operator, Mover];
+
+/// What is seen of an org.
+const SEEING: &[Row] = &[
+    ("get pods", Org, READERS_AND_OPERATOR),
+    ("watch events", Org, READERS),
+    ("get configmaps", Org, READERS),
+    ("list configmaps", Org, READERS_AND_ARCHIVE),
+    ("list deployments.apps", Org, ALL_READERS),
+    ("get statefulsets.apps", Org, READERS_AND_OPERATOR),
+    ("list jobs.batch", Org, READERS_AND_OPERATOR),
+    ("list networkpolicies.networking.k8s.io", Org, ALL_READERS),
+    ("list rolebindings.rbac.authorization.k8s.io", Org, ALL_READERS),
+    ("list resourcequotas", Org, ALL_READERS),
+    ("list endpointslices.discovery.k8s.io", Org, READERS),
+    ("list supportaccesses.platform.tray.ai", Org, READERS_AND_OPERATOR),
+    ("get pods/log", Org, &[Admin, SupportView, SupportDebug]),
+    // Secrets: the operator asks for those it knows by name, the archive reads all of them.
+    ("get secrets", Org, &[Operator]),
+    ("list secrets", Org, &[Mover]),
+    ("watch secrets", Org, &[]),
+    ("list secrets", Cluster, &[]),
+    ("get secrets", System, &[Operator]),
+    // The webhook's token stands in them.
+    ("list httproutes.gateway.networking.k8s.io", Org, &[]),
+    // Another org.
+    ("get pods", OtherOrg, &[Operator, Neighbour]),
+    ("get pods/log", OtherOrg, &[Neighbour]),
+    ("list configmaps", OtherOrg, &[Neighbour]),
+    ("list secrets", OtherOrg, &[]),
+    ("get configmaps", Cluster, &[]),
+    ("get pods", Cluster, &[Operator]),
+    ("get configmaps", System, &[]),
+];
+
+/// Ways into running pods.
+const ENTERING: &[Row] = &[
+    ("create pods/exec", Org, &[SupportDebug, Operator]),
+    ("get pods/exec", Org, &[SupportDebug, Operator]),
+    ("create pods/attach", Org, &[SupportDebug]),
+    ("create pods/portforward", Org, &[SupportDebug]),
+    ("patch pods/ephemeralcontainers", Org, &[SupportDebug]),
+    ("get pods/proxy", Org, &[]),
+    ("get services/proxy", Org, &[]),
+    ("create pods/exec", OtherOrg, &[Operator]),
+    ("create pods/exec", System, &[]),
+    ("create pods/exec", Cluster, &[]),
+    ("get nodes/proxy", Cluster, &[]),
+    // Who lets support in.
+    ("create supportaccesses.platform.tray.ai", Org, &[Admin]),
+    ("delete supportaccesses.platform.tray.ai", Org, &[Admin]),
+    ("patch supportaccesses.platform.tray.ai", Org, &[Operator]),
+    ("create supportaccesses.platform.tray.ai", OtherOrg, &[Neighbour]),
+    ("create supportaccesses.platform.tray.ai", Cluster, &[]),
+];
+
+/// What opens or isolates an org: the network, its doors, and what runs in it.
+const OPENING: &[Row] = &[
+    ("create networkpolicies.networking.k8s.io", Org, &[Operator]),
+    ("delete networkpolicies.networking.k8s.io", Org, &[Operator]),
+    ("create services", Org, &[Operator]),
+    ("create ingresses.networking.k8s.io", Org, &[]),
+    ("create pods", Org, &[]),
+    ("delete pods", Org, &[Operator]),
+    ("delete pods", System, &[]),
+    ("create jobs.batch", Org, &[Operator]),
+    ("create cronjobs.batch", Org, &[]),
+    ("patch deployments.apps", Org, &[Operator]),
+    ("patch deployments.apps/scale", Org, &[]),
+    ("update resourcequotas", Org, &[Operator]),
+    ("delete persistentvolumeclaims", Org, &[Operator]),
+    ("create configmaps", Org, &[]),
+    ("patch namespaces", Cluster, &[Operator]),
+    ("delete namespaces", Cluster, &[]),
+    ("patch nodes", Cluster, &[]),
+    ("create persistentvolumes", Cluster, &[]),
+];
+
+/// What would give more rights than one has.
+const RISING: &[Row] = &[
+    ("create serviceaccounts", Org, &[Operator]),
+    ("create serviceaccounts/token tray-mover", Org, &[]),
+    ("create serviceaccounts/token tray-operator", System, &[]),
+    ("impersonate users", Cluster, &[]),
+    ("impersonate groups", Cluster, &[]),
+    ("impersonate serviceaccounts tray-mover", Org, &[]),
+    ("create rolebindings.rbac.authorization.k8s.io", Org, &[Operator]),
+    (
+        "create rolebindings.rbac.authorization.k8s.io",
+        OtherOrg,
+        &[Operator],
+    ),
+    ("create roles.rbac.authorization.k8s.io", Org, &[]),
+    ("escalate roles.rbac.authorization.k8s.io", Org, &[]),
+    (
+        "bind clusterroles.rbac.authorization.k8s.io tray-org-admin",
+        Cluster,
+        &[Operator],
+    ),
+    (
+        "bind clusterroles.rbac.authorization.k8s.io cluster-admin",
+        Cluster,
+        &[],
+    ),
+    (
+        "bind clusterroles.rbac.authorization.k8s.io tray-operator",
+        Cluster,
+        &[],
+    ),
+    ("update clusterroles.rbac.authorization.k8s.io", Cluster, &[]),
+    (
+        "create clusterrolebindings.rbac.authorization.k8s.io",
+        Cluster,
+        &[],
+    ),
+    (
+        "create certificatesigningrequests.certificates.k8s.io",
+        Cluster,
+        &[],
+    ),
+    (
+        "delete validatingadmissionpolicybindings.admissionregistration.k8s.io",
+        Cluster,
+        &[],
+    ),
+    (
+        "delete customresourcedefinitions.apiextensions.k8s.io",
+        Cluster,
+        &[],
+    ),
+    ("list nodes", Cluster, &[Operator]),
+    ("list trayorgs.platform.tray.ai", Cluster, &[Operator]),
+    ("create trayorgs.platform.tray.ai", Cluster, &[]),
+    ("delete trayorgs.platform.tray.ai", Cluster, &[]),
+    ("patch trayorgs.platform.tray.ai/status", Cluster, &[Operator]),
+    ("patch regions.platform.tray.ai", Cluster, &[]),
+    ("delete regions.platform.tray.ai", Cluster, &[]),
+    ("create orgsnapshots.platform.tray.ai", Cluster, &[Operator]),
+    ("create orgrestores.platform.tray.ai", Cluster, &[]),
+];
+
+fn placement(org: &str, id: u8) -> Placement {
+    let region = PinnedRegion {
+        name: "eu".to_owned(),
+        jurisdiction: Jurisdiction::Eu,
+        cloud_region: world::CLOUD_REGION.to_owned(),
+    };
+    Placement::new(
+        org,
+        format!("0000000{id}-0000-4000-8000-000000000000")
+            .parse()
+            .unwrap(),
+        region,
+    )
+}
+
+/// The org that is asked about.
+fn own() -> Placement {
+    placement("rights", 7)
+}
+
+fn other() -> Placement {
+    placement("other", 8)
+}
+
+/// Both orgs with the bindings that the operator makes, and those of support.
+async fn bound() -> Client {
+    static BOUND: OnceCell<()> = OnceCell::const_new();
+    let world = world().await;
+    let operator = world.client(world::Who::Operator).await;
+    let owner = |name: &str, role| Owner {
+        kind: OwnerKind::Group,
+        name: name.to_owned(),
+        role,
+    };
+    let bind = async || {
+        let admins = owner("admins", OwnerRole::Admin);
+        let viewers = owner("viewers", OwnerRole::Viewer);
+        let neighbours = owner("neighbours", OwnerRole::Admin);
+        for (placement, owners) in [(own(), vec![admins, viewers]), (other(), vec![neighbours])] {
+            let labels = json!({"platform.tray.ai/org": placement.org});
+            let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
+                "metadata": {"name": placement.namespace, "labels": labels}});
+            api_server::apply(&operator, &namespace).await;
+            for binding in access::role_bindings(&placement, &owners) {
+                apply_binding(&operator, &placement, &binding.id.name, binding.body).await;
+            }
+        }
+        for (group, role) in [
+            ("lookers", "tray-support-view"),
+            ("debuggers", "tray-support-debug"),
+        ] {
+            let rbac = "rbac.authorization.k8s.io";
+            let body = json!({
+                "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": role},
+                "subjects": [{"apiGroup": rbac, "kind": "Group", "name": group}],
+            });
+            apply_binding(&operator, &own(), role, body).await;
+        }
+    };
+    BOUND.get_or_init(bind).await;
+    api_server::shared().await.client().await
+}
+
+async fn apply_binding(client: &Client, placement: &Placement, name: &str, mut body: Value) {
+    body["apiVersion"] = "rbac.authorization.k8s.io/v1".into();
+    body["kind"] = "RoleBinding".into();
+    body["metadata"]["name"] = name.into();
+    body["metadata"]["namespace"] = placement.namespace.clone().into();
+    api_server::apply(client, &body).await;
+}
+
+/// User and groups.
+fn subject(who: Who) -> (String, Vec<String>) {
+    let person = |name: &str, group: &str| (name.to_owned(), vec![group.to_owned()]);
+    let account = |namespace: &str, name: &str| {
+        let all = "system:serviceaccounts";
+        let user = format!("system:serviceaccount:{namespace}:{name}");
+        (user, vec![all.to_owned(), format!("{all}:{namespace}")])
+    };
+    let (user, mut groups) = match who {
+        Admin => person("ann", "admins"),
+        Viewer => person("vic", "viewers"),
+        SupportView => person("lou", "lookers"),
+        SupportDebug => person("deb", "debuggers"),
+        Support => person("sue", world::STAFF[0]),
+        Neighbour => person("ned", "neighbours"),
+        Stranger => person("sam", "strangers"),
+        Operator => {
+            let (namespace, name) = installed::OPERATOR.rsplit_once(':').unwrap();
+            account(namespace.rsplit_once(':').unwrap().1, name)
+        }
+        Mover => account(&own().namespace, names::MOVER_SERVICE_ACCOUNT),
+        Workload => account(&own().namespace, names::WORKLOAD_SERVICE_ACCOUNT),
+    };
+    groups.push("system:authenticated".to_owned());
+    (user, groups)
+}
+
+async fn may(client: &Client, who: Who, question: &str, place: Place) -> bool {
+    let mut words = question.split(' ');
+    let (verb, what, name) = (words.next().unwrap(), words.next().unwrap(), words.next());
+    let (what, subresource) = what.split_once('/').unwrap_or((what, ""));
+    let (resource, group) = what.split_once('.').unwrap_or((what, ""));
+    let namespace = match place {
+        Org => own().namespace,
+        OtherOrg => other().namespace,
+        System => names::SYSTEM_NAMESPACE.to_owned(),
+        Cluster => String::new(),
+    };
+    let (user, groups) = subject(who);
+    let review = json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+        "spec": {"user": user, "groups": groups, "resourceAttributes": {
+            "verb": verb, "group": group, "resource": resource, "subresource": subresource, "namespace": namespace,
+            "name": name,
+        }},
+    });
+    let request = http::Request::post("/apis/authorization.k8s.io/v1/subjectaccessreviews")
+        .header("content-type", "application/json")
+        .body(serde_json::to_vec(&review).unwrap())
+        .unwrap();
+    let answer: Value = client.request(request).await.unwrap();
+    answer["status"]["allowed"] == true
+}
+
+/// Asks every question for everybody.
+async fn ask(rows: &[Row]) {
+    let client = bound().await;
+    let mut wrong = Vec::new();
+    for (question, place, expected) in rows {
+        let mut allowed = BTreeSet::new();
+        for who in EVERYBODY {
+            if may(&client, who, question, *place).await {
+                allowed.insert(who);
+            }
+        }
+        if allowed != expected.iter().copied().collect() {
+            wrong.push(format!(
+                "{question} in {place:?}: {allowed:?} may, {expected:?} should"
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test]
+async fn p3_an_org_is_seen_by_its_own_people_and_whom_they_let_in() {
+    ask(SEEING).await;
+}
+
+#[tokio::test]
+async fn p17_pods_are_entered_by_those_whom_the_org_let_in_to_debug_and_by_hooks() {
+    ask(ENTERING).await;
+}
+
+#[tokio::test]
+async fn p4_nobody_opens_an_org_or_runs_anything_in_it_but_the_operator() {
+    ask(OPENING).await;
+}
+
+#[tokio::test]
+async fn p19_nobody_gets_more_rights_than_he_has() {
+    ask(RISING).await;
+}

@@ -1,0 +1,710 @@
+//! Support access on a real API server, with the operator's own rights and under the chart's policies: let in, put out, by
+//! time, by deletion, with the org, after a time without an operator; and the access record.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "clippy knows test functions, not what they call"
+)]
+
+mod support;
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::{authorization::v1::SubjectAccessReview, core::v1::Namespace, rbac::v1::RoleBinding};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use support::{
+    api_server::{self, api_of, eventually},
+    installed,
+    operator::MemoryRegions,
+};
+use tokio::{
+    sync::{MutexGuard, OnceCell, watch},
+    task::JoinHandle,
+};
+use tray_operator::{
+    adapters::{
+        clock::SystemClock,
+        kube::index::Index,
+        memory::{Fault, Operation},
+    },
+    api::{
+        conditions::{reasons, types},
+        support_access::SupportAccess,
+        trayorg::TrayOrg,
+    },
+    controllers::{
+        Driver, Failure, Next, changes::Change, conditions::find, context::Context, org::OrgDriver,
+        support::SupportDriver,
+    },
+    domain::support::Action,
+    operator,
+    ports::{Clock, RemoteError},
+};
+
+/// The system's clock, put forward by tests.
+#[derive(Default)]
+struct ShiftedClock {
+    ahead: Mutex<SignedDuration>,
+}
+
+impl Clock for ShiftedClock {
+    fn now(&self) -> Timestamp {
+        SystemClock.now() + *self.ahead.lock().unwrap()
+    }
+}
+
+/// One org's cluster as a test sees it. Tests take turns: an operator sees every org.
+struct World {
+    _turn: MutexGuard<'static, ()>,
+    client: Client,
+    namespace: String,
+    org: String,
+    clock: Arc<ShiftedClock>,
+    regions: Arc<MemoryRegions>,
+}
+
+/// Controllers at work.
+struct Running {
+    ctx: Arc<Context>,
+    end: watch::Sender<bool>,
+    controllers: JoinHandle<()>,
+}
+
+impl Running {
+    async fn stop(self) {
+        self.end.send(true).unwrap();
+        self.controllers.await.unwrap();
+    }
+}
+
+fn drivers() -> Vec<Arc<dyn Driver>> {
+    vec![Arc::new(SupportDriver::default()), Arc::new(OrgDriver::default())]
+}
+
+fn object(kind: &str, name: &str, spec: &Value) -> Value {
+    json!({"apiVersion": "platform.tray.ai/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
+}
+
+impl World {
+    /// With an org of that name, whose id begins with `digit` seven times.
+    async fn new(org: &str, digit: char) -> Self {
+        static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+        static INSTALLED: OnceCell<()> = OnceCell::const_new();
+        let turn = TURN.lock().await;
+        let server = api_server::shared().await;
+        let client = server.client().await;
+        INSTALLED.get_or_init(|| prepare(&client)).await;
+        let id = format!("{}-7425-40de-944b-e07fc1f90ae7", digit.to_string().repeat(8));
+        let spec = json!({"orgId": id, "regionRef": {"name": "eu"}, "plan": "Team"});
+        api_server::apply(&client, &object("TrayOrg", org, &spec)).await;
+        Self {
+            _turn: turn,
+            client,
+            namespace: format!("org-{org}-{}", &id[..8]),
+            org: org.to_owned(),
+            clock: Arc::default(),
+            regions: Arc::default(),
+        }
+    }
+
+    async fn start(&self, drivers: Vec<Arc<dyn Driver>>) -> Running {
+        let server = api_server::shared().await;
+        let ctx = installed::context(server, self.clock.clone(), self.regions.clone()).await;
+        let (end, ends) = watch::channel(false);
+        let controllers = operator::control(drivers, ctx.clone(), Arc::default(), ends);
+        Running {
+            ctx,
+            end,
+            controllers: tokio::spawn(controllers),
+        }
+    }
+
+    /// With the org's namespace in place.
+    async fn at_work(&self) -> Running {
+        let running = self.start(drivers()).await;
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let made = eventually(async || namespaces.get_opt(&self.namespace).await.unwrap());
+        assert!(made.await.is_some(), "the org gets no namespace");
+        running
+    }
+
+    fn put_clock_forward(&self, by: SignedDuration) {
+        *self.clock.ahead.lock().unwrap() += by;
+    }
+
+    fn grants(&self) -> Api<SupportAccess> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    async fn grant(&self, name: &str, role: &str, groups: &[&str], hours: i32) -> SupportAccess {
+        let access = serde_json::from_value(self.manifest(name, role, groups, hours)).unwrap();
+        // The policies look at the namespace's labels, which are news to them for a moment.
+        let made = eventually(async || self.grants().create(&PostParams::default(), &access).await.ok());
+        made.await.expect("the SupportAccess is refused")
+    }
+
+    fn manifest(&self, name: &str, role: &str, groups: &[&str], hours: i32) -> Value {
+        let subjects: Vec<Value> = groups
+            .iter()
+            .map(|group| json!({"kind": "Group", "name": group}))
+            .collect();
+        let spec = json!({"subjects": subjects, "role": role, "durationHours": hours, "reason": "ticket 7"});
+        let mut access = object("SupportAccess", name, &spec);
+        access["metadata"]["namespace"] = self.namespace.clone().into();
+        access
+    }
+
+    async fn delete(&self, name: &str) {
+        self.grants()
+            .delete(name, &DeleteParams::default())
+            .await
+            .unwrap();
+    }
+
+    /// The SupportAccess as soon as its condition is so.
+    async fn until(&self, name: &str, type_: &str, status: &str, reason: &str) -> SupportAccess {
+        let last = Mutex::new(None);
+        let found = eventually(async || {
+            let access = self.grants().get_opt(name).await.unwrap()?;
+            let conditions = access
+                .status
+                .as_ref()
+                .map(|s| s.conditions.clone())
+                .unwrap_or_default();
+            let met = find(&conditions, type_).is_some_and(|c| c.status == status && c.reason == reason);
+            *last.lock().unwrap() = Some(conditions);
+            met.then_some(access)
+        })
+        .await;
+        found.unwrap_or_else(|| panic!("{type_} is not {status}, {reason}: {:#?}", last.lock().unwrap()))
+    }
+
+    async fn until_active(&self, name: &str) -> SupportAccess {
+        self.until(name, types::ACTIVE, "True", reasons::SUPPORT_GRANTED)
+            .await
+    }
+
+    async fn until_gone(&self, name: &str) {
+        let gone = eventually(async || self.grants().get_opt(name).await.unwrap().is_none().then_some(()));
+        assert!(gone.await.is_some(), "{name} stays");
+    }
+
+    async fn binding(&self, name: &str) -> Option<RoleBinding> {
+        let bindings: Api<RoleBinding> = Api::namespaced(self.client.clone(), &self.namespace);
+        bindings.get_opt(&format!("tray-support-{name}")).await.unwrap()
+    }
+
+    /// Awaits that the exec gate is told these groups.
+    async fn until_announced(&self, groups: Option<&str>) {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let last = Mutex::new(None);
+        let told = eventually(async || {
+            let namespace = namespaces.get(&self.namespace).await.unwrap();
+            let value = namespace
+                .annotations()
+                .get("platform.tray.ai/support-access")
+                .cloned();
+            let met = value.as_deref() == groups;
+            *last.lock().unwrap() = value;
+            met.then_some(())
+        });
+        assert!(
+            told.await.is_some(),
+            "not {groups:?} but {:?}",
+            last.lock().unwrap()
+        );
+    }
+
+    /// The TrayOrg once its status lists these SupportAccesses.
+    async fn until_listed(&self, names: &[&str]) -> TrayOrg {
+        let orgs: Api<TrayOrg> = Api::all(self.client.clone());
+        let found = eventually(async || {
+            let org = orgs.get(&self.org).await.unwrap();
+            let listed: Vec<_> = org
+                .status
+                .as_ref()?
+                .support_access
+                .iter()
+                .map(|s| s.name.as_str())
+                .collect();
+            (listed == names).then_some(org)
+        });
+        found
+            .await
+            .unwrap_or_else(|| panic!("the status does not list {names:?}"))
+    }
+
+    async fn set_state(&self, state: &str) {
+        let orgs: Api<TrayOrg> = Api::all(self.client.clone());
+        let patch = Patch::Merge(json!({"spec": {"lifecycle": {"state": state}}}));
+        orgs.patch(&self.org, &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+    }
+
+    /// The lines of this org's access record, in the order of their names.
+    fn lines(&self) -> Vec<Value> {
+        let logs = &self.regions.logs;
+        let ours = logs
+            .keys()
+            .into_iter()
+            .filter(|key| key.starts_with("platform/access/"));
+        let read = |key: String| serde_json::from_slice::<Value>(&logs.object(&key).unwrap().body).unwrap();
+        ours.map(read)
+            .filter(|line| line["org"] == self.org.as_str())
+            .collect()
+    }
+
+    fn actions(&self) -> Vec<String> {
+        let lines = self.lines();
+        let mut actions: Vec<_> = lines
+            .iter()
+            .map(|line| line["action"].as_str().unwrap().to_owned())
+            .collect();
+        actions.sort();
+        actions
+    }
+
+    fn look_again(&self, running: &Running, name: &str) {
+        let key = format!("{}/{name}", self.namespace);
+        running.ctx.changes.publish(&Change::Support(key));
+    }
+}
+
+/// The chart, a Region that is ready and keeps a record, and the policies that orgs name.
+async fn prepare(client: &Client) {
+    installed::install(client).await;
+    for (kind, spec) in [
+        ("RetentionPolicy", json!({})),
+        ("BackupSchedule", json!({"schedule": "0 */12 * * *"})),
+    ] {
+        api_server::apply(client, &object(kind, "standard", &spec)).await;
+    }
+    make_region(client).await;
+}
+
+async fn make_region(client: &Client) {
+    let region = object("Region", "eu", &region_spec());
+    api_server::apply(client, &region).await;
+    let condition = |type_: &str| {
+        json!({"type": type_, "status": "True", "reason": "AsSpecified", "message": "m",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    };
+    let conditions = [condition("Ready"), condition("LogLocationVerified")];
+    let status = Patch::Merge(json!({"status": {"observedGeneration": 1, "conditions": conditions}}));
+    // A status is the operator's to write.
+    let operator = installed::client().await;
+    let regions = api_of(&operator, &region).await.unwrap();
+    regions
+        .patch_status("eu", &PatchParams::default(), &status)
+        .await
+        .unwrap();
+}
+
+fn region_spec() -> Value {
+    json!({
+        "jurisdiction": "EU", "cloudRegion": "eu-west-1", "zones": ["eu-west-1a"], "minZones": 1,
+        "storage": {"storageClassName": "org-encrypted"},
+        "logLocation": {"bucket": "tray-logs-eu", "prefix": "platform/"},
+        "backup": {
+            "bucket": "tray-backups-eu", "bucketOwner": "111122223333", "cloudRegion": "eu-central-1",
+            "kms": {"ledgerKeyArn": "arn:aws:kms:eu-central-1:111122223333:key/k"},
+            "moverRoleArn": "arn:aws:iam::111122223333:role/tray-mover",
+        },
+    })
+}
+
+/// Requests so far for grants and bindings, but for watches and the lists that begin them.
+fn requests(running: &Running) -> Vec<String> {
+    let text = running.ctx.metrics.render().unwrap();
+    let ours = |line: &&str| {
+        ["supportaccesses", "rolebindings"]
+            .iter()
+            .any(|resource| line.contains(&format!("resource=\"{resource}")))
+            && !["watch", "list"]
+                .iter()
+                .any(|verb| line.contains(&format!("verb=\"{verb}\"")))
+    };
+    let counted = text
+        .lines()
+        .filter(|line| line.starts_with("tray_api_requests_total{"));
+    counted.filter(ours).map(str::to_owned).collect()
+}
+
+/// Passes of the controller so far.
+fn passes(running: &Running) -> u64 {
+    let text = running.ctx.metrics.render().unwrap();
+    let of_support = text
+        .lines()
+        .find_map(|line| line.strip_prefix("tray_reconciles_total{controller=\"support\"} "));
+    of_support.map_or(0, |count| count.parse().unwrap())
+}
+
+fn history(access: &SupportAccess) -> Vec<Action> {
+    let status = access.status.as_ref().unwrap();
+    status.history.iter().map(|event| event.action).collect()
+}
+
+#[tokio::test]
+async fn p17_support_is_let_in_by_a_grant_and_put_out_when_it_is_deleted() {
+    let world = World::new("granted", '1').await;
+    let running = world.at_work().await;
+    world.until_listed(&[]).await;
+    world.grant("ticket-7", "View", &["support"], 4).await;
+    let access = world.until_active("ticket-7").await;
+    let binding = world.binding("ticket-7").await.unwrap();
+    assert_eq!(binding.role_ref.name, "tray-support-view");
+    let subjects = binding.subjects.unwrap();
+    assert_eq!((subjects.len(), subjects[0].name.as_str()), (1, "support"));
+    let status = access.status.clone().unwrap();
+    let created = access.metadata.creation_timestamp.clone().unwrap().0;
+    assert_eq!(
+        status.expires_at.unwrap().0,
+        created + SignedDuration::from_hours(4)
+    );
+    assert!(status.granted_at.is_some());
+
+    let org = world.until_listed(&["ticket-7"]).await;
+    let org = org.status.unwrap();
+    let told = find(&org.conditions, types::SUPPORT_ACCESS_ACTIVE).unwrap();
+    assert_eq!(told.status, "True");
+    for part in ["support may View until", "ticket-7"] {
+        assert!(told.message.contains(part), "{}", told.message);
+    }
+    // Looking does not open the gate.
+    world.until_announced(None).await;
+    world
+        .until("ticket-7", types::ACCESS_RECORDED, "True", reasons::RECORDED)
+        .await;
+    // Looked at again it costs nothing.
+    let (written, passes) = (requests(&running), passes(&running));
+    world.look_again(&running, "ticket-7");
+    let looked = eventually(async || (self::passes(&running) > passes).then_some(()));
+    assert!(looked.await.is_some());
+    assert_eq!(requests(&running), written);
+
+    let line = world.lines().remove(0);
+    for (field, want) in [
+        ("action", "Granted"),
+        ("org", "granted"),
+        ("orgId", "11111111-7425-40de-944b-e07fc1f90ae7"),
+        ("role", "View"),
+        ("reason", "ticket 7"),
+        ("supportAccess", "ticket-7"),
+        ("uid", &access.uid().unwrap()),
+    ] {
+        assert_eq!(line[field], want, "{field}");
+    }
+
+    world.delete("ticket-7").await;
+    world.until_gone("ticket-7").await;
+    assert!(world.binding("ticket-7").await.is_none());
+    world.until_listed(&[]).await;
+    assert_eq!(world.actions(), ["Granted", "Removed"]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn p17_a_group_may_debug_until_the_last_of_its_grants_ends() {
+    let world = World::new("overlap", '2').await;
+    let running = world.at_work().await;
+    world.grant("short", "Debug", &["support"], 1).await;
+    world.until_active("short").await;
+    world.until_announced(Some("support")).await;
+    world.grant("long", "Debug", &["sre", "support"], 3).await;
+    world.until_active("long").await;
+    world.until_announced(Some("sre,support")).await;
+    assert_eq!(
+        world.binding("long").await.unwrap().role_ref.name,
+        "tray-support-debug"
+    );
+
+    world.put_clock_forward(SignedDuration::from_hours(2));
+    world.look_again(&running, "short");
+    world
+        .until("short", types::ACTIVE, "False", reasons::SUPPORT_EXPIRED)
+        .await;
+    world.until_listed(&["long"]).await;
+    world.until_announced(Some("sre,support")).await;
+    world.delete("long").await;
+    world.until_announced(None).await;
+    world.until_gone("long").await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn p19_a_grant_ends_by_itself_and_is_not_let_in_again() {
+    let world = World::new("expired", '3').await;
+    let running = world.at_work().await;
+    let access = world.grant("hour", "View", &["support"], 1).await;
+    world.until_active("hour").await;
+    // To two seconds before its end: from then on only time passes.
+    let end = access.metadata.creation_timestamp.unwrap().0 + SignedDuration::from_hours(1);
+    world.put_clock_forward(end.duration_since(world.clock.now()) - SignedDuration::from_secs(2));
+    world.look_again(&running, "hour");
+    world
+        .until("hour", types::ACTIVE, "False", reasons::SUPPORT_EXPIRED)
+        .await;
+    assert!(world.binding("hour").await.is_none());
+    world.put_clock_forward(SignedDuration::from_hours(-1));
+    world.look_again(&running, "hour");
+    let access = world
+        .until("hour", types::ACCESS_RECORDED, "True", reasons::RECORDED)
+        .await;
+    assert_eq!(history(&access), [Action::Granted, Action::Expired]);
+    assert!(world.binding("hour").await.is_none());
+    world.delete("hour").await;
+    world.until_gone("hour").await;
+    running.stop().await;
+    assert_eq!(
+        world.actions(),
+        ["Expired", "Granted"],
+        "what had ended was not removed"
+    );
+}
+
+/// Looks, as its first act, which bindings of support there are.
+struct Witness {
+    client: Client,
+    namespace: String,
+    seen: Arc<AtomicUsize>,
+}
+
+#[async_trait::async_trait]
+impl Driver for Witness {
+    fn name(&self) -> &'static str {
+        "witness"
+    }
+    fn concerns(&self, _: &Change, _: &Index) -> Vec<String> {
+        Vec::new()
+    }
+    fn keys(&self, _: &Index) -> Vec<String> {
+        vec!["look".to_owned()]
+    }
+    async fn reconcile(&self, _: &Arc<Context>, _: &str) -> Result<Next, Failure> {
+        let bindings: Api<RoleBinding> = Api::namespaced(self.client.clone(), &self.namespace);
+        let all = bindings.list(&ListParams::default()).await.unwrap();
+        let of_support = all.iter().filter(|b| b.name_any().starts_with("tray-support-"));
+        self.seen.store(of_support.count(), Ordering::SeqCst);
+        Ok(Next::OnChange)
+    }
+}
+
+#[tokio::test]
+async fn p19_what_ended_while_no_operator_lived_is_closed_before_any_controller_begins() {
+    let world = World::new("absent", '4').await;
+    let running = world.at_work().await;
+    for (name, hours) in [("ended", 1), ("vanished", 24), ("open", 24)] {
+        world.grant(name, "View", &["support"], hours).await;
+        world.until_active(name).await;
+    }
+    let operators: Api<SupportAccess> = Api::namespaced(running.ctx.client.clone(), &world.namespace);
+    running.stop().await;
+    let strip = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    operators
+        .patch("vanished", &PatchParams::default(), &strip)
+        .await
+        .unwrap();
+    world.delete("vanished").await;
+    world.until_gone("vanished").await;
+    world.put_clock_forward(SignedDuration::from_hours(2));
+    for name in ["ended", "vanished"] {
+        assert!(world.binding(name).await.is_some(), "nobody closes {name}");
+    }
+
+    let seen = Arc::new(AtomicUsize::new(usize::MAX));
+    let witness = Witness {
+        client: world.client.clone(),
+        namespace: world.namespace.clone(),
+        seen: seen.clone(),
+    };
+    let running = world
+        .start([vec![Arc::new(witness) as Arc<dyn Driver>], drivers()].concat())
+        .await;
+    let access = world
+        .until("ended", types::ACTIVE, "False", reasons::SUPPORT_EXPIRED)
+        .await;
+    assert_eq!(history(&access), [Action::Granted, Action::Expired]);
+    let looked = eventually(async || (seen.load(Ordering::SeqCst) != usize::MAX).then_some(()));
+    assert!(looked.await.is_some());
+    assert_eq!(
+        seen.load(Ordering::SeqCst),
+        1,
+        "only the open one was there when controllers began"
+    );
+    world.until_listed(&["open"]).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn p19_a_group_that_the_operator_does_not_know_gets_nothing() {
+    let world = World::new("stranger", '5').await;
+    let running = world.at_work().await;
+    // The chart's policy knows it still.
+    world.grant("stale", "Debug", &["support", "dismissed"], 1).await;
+    let access = world
+        .until("stale", types::STALLED, "True", reasons::SUBJECT_NOT_ALLOWED)
+        .await;
+    let conditions = access.status.unwrap().conditions;
+    let stalled = find(&conditions, types::STALLED).unwrap();
+    for part in ["spec.subjects", "dismissed", "--support-groups"] {
+        assert!(stalled.message.contains(part), "{}", stalled.message);
+    }
+    assert!(world.binding("stale").await.is_none());
+    world.until_announced(None).await;
+    // Nothing became of it, so it goes at once.
+    world.delete("stale").await;
+    world.until_gone("stale").await;
+    assert_eq!(world.actions(), Vec::<String>::new());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn p17_a_suspended_org_lets_nobody_in() {
+    let world = World::new("suspended", '6').await;
+    let running = world.at_work().await;
+    world.grant("ticket", "Debug", &["support"], 4).await;
+    world.until_active("ticket").await;
+    world.set_state("Suspended").await;
+    world
+        .until("ticket", types::ACTIVE, "False", reasons::SUSPENDED)
+        .await;
+    assert!(world.binding("ticket").await.is_none());
+    world.until_announced(None).await;
+    world.until_listed(&[]).await;
+    world.set_state("Active").await;
+    let access = world.until_active("ticket").await;
+    assert_eq!(
+        history(&access),
+        [Action::Granted, Action::Closed, Action::Reopened]
+    );
+    world
+        .until("ticket", types::ACCESS_RECORDED, "True", reasons::RECORDED)
+        .await;
+    world.delete("ticket").await;
+    world.until_gone("ticket").await;
+    running.stop().await;
+    assert_eq!(world.actions(), ["Closed", "Granted", "Removed", "Reopened"]);
+}
+
+#[tokio::test]
+async fn p19_an_org_that_cannot_be_worked_on_still_shuts_its_gate() {
+    let world = World::new("stalled", 'b').await;
+    let running = world.at_work().await;
+    world.grant("ticket", "Debug", &["support"], 4).await;
+    world.until_active("ticket").await;
+    let region = object("Region", "eu", &region_spec());
+    let regions = api_of(&world.client, &region).await.unwrap();
+    regions.delete("eu", &DeleteParams::default()).await.unwrap();
+    let orgs: Api<TrayOrg> = Api::all(world.client.clone());
+    let stalled = eventually(async || {
+        let conditions = orgs.get(&world.org).await.unwrap().status?.conditions;
+        (find(&conditions, types::STALLED)?.reason == reasons::REGION_NOT_SERVED).then_some(())
+    });
+    assert!(stalled.await.is_some());
+    world.delete("ticket").await;
+    world.until_announced(None).await;
+    assert!(world.binding("ticket").await.is_none());
+    make_region(&world.client).await;
+    world.until_gone("ticket").await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn p17_closing_waits_for_no_bucket_and_every_line_is_written_once() {
+    let world = World::new("bucket", '7').await;
+    let running = world.at_work().await;
+    let logs = &world.regions.logs;
+    // Written, and the answer lost: the next attempt finds it.
+    logs.fail_next(Operation::Put, Fault::AnswerLost);
+    world.grant("ticket", "View", &["support"], 4).await;
+    world
+        .until("ticket", types::ACCESS_RECORDED, "True", reasons::RECORDED)
+        .await;
+    assert_eq!(world.actions(), ["Granted"]);
+    let away = RemoteError::Unavailable("no answer from s3".to_owned());
+    for _ in 0..2 {
+        logs.fail_next(Operation::Put, Fault::Refused(away.clone()));
+    }
+    world.delete("ticket").await;
+    let out = eventually(async || world.binding("ticket").await.is_none().then_some(()));
+    assert!(out.await.is_some());
+    world.until_gone("ticket").await;
+    running.stop().await;
+    assert_eq!(world.actions(), ["Granted", "Removed"]);
+}
+
+#[tokio::test]
+async fn p17_a_binding_that_no_grant_asks_for_is_removed_and_one_that_is_deleted_comes_back() {
+    let world = World::new("stray", '8').await;
+    let running = world.at_work().await;
+    world.grant("ticket", "View", &["support"], 4).await;
+    world.until_active("ticket").await;
+    let operators: Api<RoleBinding> = Api::namespaced(running.ctx.client.clone(), &world.namespace);
+    let uid = world.binding("ticket").await.unwrap().uid();
+    operators
+        .delete("tray-support-ticket", &DeleteParams::default())
+        .await
+        .unwrap();
+    let back = eventually(async || world.binding("ticket").await.filter(|b| b.uid() != uid));
+    assert!(back.await.is_some(), "it stays away");
+
+    let mut stray = world.binding("ticket").await.unwrap();
+    stray.metadata =
+        serde_json::from_value(json!({"name": "tray-support-stray", "labels": stray.metadata.labels}))
+            .unwrap();
+    operators.create(&PostParams::default(), &stray).await.unwrap();
+    let gone = eventually(async || world.binding("stray").await.is_none().then_some(()));
+    assert!(gone.await.is_some(), "it stays");
+    world.delete("ticket").await;
+    world.until_gone("ticket").await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn p17_support_may_enter_while_the_org_lets_it_in_and_looks_no_further() {
+    let world = World::new("rights", '9').await;
+    let running = world.at_work().await;
+    let may = async |verb: &str, resource: &str, subresource: &str| {
+        let review = serde_json::from_value(json!({"spec": {
+            "user": "sam", "groups": ["support", "system:authenticated"],
+            "resourceAttributes": {"namespace": world.namespace, "verb": verb, "resource": resource, "subresource": subresource},
+        }}));
+        let reviews: Api<SubjectAccessReview> = Api::all(world.client.clone());
+        let answer = reviews
+            .create(&PostParams::default(), &review.unwrap())
+            .await
+            .unwrap();
+        answer.status.unwrap().allowed
+    };
+    // The authorizer hears of a binding a moment after it was made.
+    let becomes = async |wanted: bool, verb: &str, resource: &str, subresource: &str| {
+        let so = eventually(async || (may(verb, resource, subresource).await == wanted).then_some(()));
+        so.await.is_some()
+    };
+    assert!(!may("list", "pods", "").await);
+    world.grant("look", "View", &["support"], 4).await;
+    world.until_active("look").await;
+    assert!(becomes(true, "get", "pods", "log").await);
+    assert!(!may("create", "pods", "exec").await && !may("get", "secrets", "").await);
+    world.grant("debug", "Debug", &["support"], 4).await;
+    world.until_active("debug").await;
+    assert!(becomes(true, "create", "pods", "exec").await);
+    assert!(!may("get", "secrets", "").await && !may("create", "pods", "").await);
+    for name in ["debug", "look"] {
+        world.delete(name).await;
+        world.until_gone(name).await;
+    }
+    assert!(becomes(false, "create", "pods", "exec").await);
+    assert!(becomes(false, "list", "pods", "").await);
+    running.stop().await;
+}
