@@ -59,6 +59,10 @@ pub struct OrgTombstoneSpec {
     /// Where its snapshots are; absent where its Region was gone before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<HeldBackup>,
+    /// The host of its webhooks, which stays the org's own: it goes by the orgId.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub webhook_host: Option<String>,
     /// Why it is gone: Deletion = its TrayOrg was deleted.
     pub reason: TombstoneReason,
     /// When its TrayOrg was deleted.

@@ -930,6 +930,7 @@ fn an_org_that_was_never_placed_leaves_nothing() {
 fn a_tombstone_says_what_is_held_and_until_when() {
     let mut world = World::placed();
     world.policy["spec"] = json!({"termination": {"purgeAfterDays": 30}});
+    world.org["status"]["webhookHost"] = "h.example.com".into();
     let key = "arn:aws:kms:eu-central-1:111122223333:key/org";
     world.facts.set_key(&ID.parse().unwrap(), key.parse().unwrap());
     let deleted_at = "2026-01-01T00:00:00Z".parse().unwrap();
@@ -940,7 +941,7 @@ fn a_tombstone_says_what_is_held_and_until_when() {
     let expected = json!({
         "org": "acme", "orgId": ID, "namespace": "org-acme-7c9e6679", "reason": "Deletion",
         "region": {"name": "eu", "jurisdiction": "EU", "cloudRegion": "eu-west-1"},
-        "kmsKeyArn": key, "backup": {"bucket": "tray-backups-eu", "prefix": ""},
+        "kmsKeyArn": key, "backup": {"bucket": "tray-backups-eu", "prefix": ""}, "webhookHost": "h.example.com",
         "deletedAt": "2026-01-01T00:00:00Z", "purgeAt": "2026-01-31T00:00:00Z", "erasureStartsAt": "2026-01-22T00:00:00Z",
     });
     assert_eq!(spec, expected);

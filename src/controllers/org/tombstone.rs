@@ -75,6 +75,11 @@ pub fn of(
         namespace: placement.namespace.clone(),
         kms_key_arn: observed.facts.key.as_ref().map(ToString::to_string),
         backup: region.map(backup),
+        webhook_host: observed
+            .org
+            .status
+            .as_ref()
+            .and_then(|status| status.webhook_host.clone()),
         reason: TombstoneReason::Deletion,
         deleted_at: Time(deleted_at),
         purge_at: Time(deadlines.purge_at),
