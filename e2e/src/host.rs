@@ -37,7 +37,7 @@ pub fn check_system() -> Result<()> {
 pub fn check_machine() -> Result<()> {
     check_kernel()?;
     // The kernel takes the link of a cluster that has just ended away after its last process.
-    let busy = link_exists()? && await_no_link(Duration::from_secs(3)).is_err();
+    let busy = link_exists()? && await_no_link(Duration::from_secs(20)).is_err();
     if busy {
         return Err(Error::refused(
             format!("the network interface {HOST_LINK} exists already"),

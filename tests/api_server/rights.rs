@@ -100,7 +100,7 @@ const SEEING: &[Row] = &[
     ("list secrets", Cluster, &[]),
     ("get secrets", System, &[Operator]),
     // The webhook's token stands in them.
-    ("list httproutes.gateway.networking.k8s.io", Org, &[]),
+    ("list httproutes.gateway.networking.k8s.io", Org, &[Operator]),
     // Another org.
     ("get pods", OtherOrg, &[Operator, Neighbour]),
     ("get pods/log", OtherOrg, &[Neighbour]),

@@ -249,6 +249,12 @@ pub async fn exempt(client: &Client, policy: &str, name: &str) {
     let exempted = eventually(async || {
         let found = api.get(policy).await.unwrap();
         let mut conditions = found.data["spec"]["matchConditions"].clone();
+        if conditions
+            .as_array()
+            .is_some_and(|present| present.contains(&exemption))
+        {
+            return Some(found);
+        }
         match conditions.as_array_mut() {
             Some(conditions) => conditions.push(exemption.clone()),
             None => conditions = json!([exemption]),

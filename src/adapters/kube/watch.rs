@@ -21,9 +21,10 @@ use crate::resources::child::ChildKind;
 /// minute.
 const LIFETIME: u32 = 45 * 60;
 
-/// A watch that is kept open for long.
+/// A watch that is kept open for long. What is there comes by it, too: one request for each kind, not one for each five
+/// hundred objects.
 pub(super) fn lasting(config: watcher::Config) -> watcher::Config {
-    config.timeout(LIFETIME)
+    config.streaming_lists().timeout(LIFETIME)
 }
 
 /// What is done with what a watch shows.
@@ -71,8 +72,7 @@ pub async fn follow_children<W: Watched<Object = Live>>(
 }
 
 async fn follow_all_of<W: Watched>(api: Api<W::Object>, labels: &str, watched: W) {
-    // What is there comes by the watch itself: one request for each kind, not one for each five hundred objects.
-    let mut config = lasting(watcher::Config::default().streaming_lists());
+    let mut config = lasting(watcher::Config::default());
     if !labels.is_empty() {
         config = config.labels(labels);
     }

@@ -206,6 +206,13 @@ fn of_regions() -> Vec<Row> {
         ),
         row(
             "Region",
+            "spec.workloads",
+            "a workload with webhook needs spec.ingress: name domain and gatewayRef there, or remove webhook",
+            &[("ingress", Value::Null), ("workloads/0/webhook", Value::Null)],
+            &[("ingress", Value::Null)],
+        ),
+        row(
+            "Region",
             "spec.minZones",
             "at most the number of spec.zones: lower it or name more zones",
             &[("minZones", json!(1))],
@@ -315,6 +322,7 @@ fn of_workloads(kind: &'static str) -> Vec<Row> {
             bad: own(bad),
         }
     };
+    let http = json!([{"name": "http", "port": 8080}]);
     let mut rows = vec![
         of(
             ".kind",
@@ -348,8 +356,15 @@ fn of_workloads(kind: &'static str) -> Vec<Row> {
             &[
                 ("ports/0/name", json!("other")),
                 ("readiness/port", json!("other")),
+                ("webhook", Value::Null),
             ],
             &[("readiness/port", json!("other"))],
+        ),
+        of(
+            "",
+            "webhook.port must be the name of one of ports",
+            &[("webhook", Value::Null)],
+            &[("webhook/port", json!("other"))],
         ),
         of(
             "",
@@ -382,6 +397,20 @@ fn of_workloads(kind: &'static str) -> Vec<Row> {
             &[("readiness", json!({"httpPath": "/healthz"}))],
         ),
     ];
+    rows.push(row(
+        kind,
+        "spec.workloads",
+        "at most one of spec.workloads may have webhook: an org has one webhook host",
+        &[
+            ("workloads/1/ports", http.clone()),
+            ("workloads/0/webhook", Value::Null),
+            ("workloads/1/webhook", json!({"port": "http"})),
+        ],
+        &[
+            ("workloads/1/ports", http),
+            ("workloads/1/webhook", json!({"port": "http"})),
+        ],
+    ));
     for path in ["/backup", "../other", "a//b", "./a", "a/.."] {
         rows.push(of(
             ".backup.paths",

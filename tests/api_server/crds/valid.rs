@@ -52,7 +52,7 @@ fn workload() -> Value {
         "ports": [{"name": "sql", "port": 5432}],
         "resources": {"cpu": "100m", "memory": "128Mi", "memoryLimit": "256Mi"},
         "readiness": {"httpPath": "/healthz", "port": "sql"},
-        "volume": {"size": "10Gi", "mountPath": "/data"},
+        "volume": {"size": "10Gi", "mountPath": "/data"}, "webhook": {"port": "sql"},
         "backup": {
             "exclude": false, "paths": ["backup"],
             "pre": {"command": ["copy"], "timeoutSeconds": 60}, "post": {"command": ["clean"], "timeoutSeconds": 60},
@@ -80,6 +80,8 @@ fn regions() -> Vec<Value> {
     full["scheduling"] = "Schedulable".into();
     full["onViolation"] = "Alert".into();
     full["logLocation"] = json!({"bucket": "tray-logs-eu", "prefix": "platform/"});
+    full["ingress"] =
+        json!({"domain": "hooks.eu.example.com", "gatewayRef": {"name": "public", "namespace": "edge"}});
     full["backup"]["prefix"] = "orgs/".into();
     let endpoint = "https://aws.example";
     full["backup"]["endpoints"] = json!({"s3": endpoint, "kms": endpoint, "sts": endpoint});
@@ -92,7 +94,8 @@ fn regions() -> Vec<Value> {
 }
 
 fn retention_policies() -> Vec<Value> {
-    let full = json!({"snapshots": {"keepDays": 14, "keepAtLeast": 3}});
+    let full =
+        json!({"snapshots": {"keepDays": 14, "keepAtLeast": 3}, "termination": {"purgeAfterDays": 90}});
     vec![
         object("RetentionPolicy", &full),
         object("RetentionPolicy", &json!({})),
@@ -162,6 +165,7 @@ fn tombstones() -> Vec<Value> {
     let mut full = least.clone();
     full["kmsKeyArn"] = "arn:aws:kms:eu-central-1:111122223333:key/org".into();
     full["backup"] = json!({"bucket": "tray-backups-eu", "prefix": "orgs/"});
+    full["webhookHost"] = "7c9e6679-7425-40de-944b-e07fc1f90ae7.hooks.eu.example.com".into();
     vec![object("OrgTombstone", &full), object("OrgTombstone", &least)]
 }
 
