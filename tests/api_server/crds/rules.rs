@@ -123,6 +123,7 @@ fn rows() -> Vec<Row> {
     rows.extend(of_orgs());
     for kind in ["Region", "TrayOrg"] {
         rows.extend(of_workloads(kind));
+        rows.extend(of_webhooks(kind));
     }
     rows
 }
@@ -322,7 +323,6 @@ fn of_workloads(kind: &'static str) -> Vec<Row> {
             bad: own(bad),
         }
     };
-    let http = json!([{"name": "http", "port": 8080}]);
     let mut rows = vec![
         of(
             ".kind",
@@ -362,12 +362,6 @@ fn of_workloads(kind: &'static str) -> Vec<Row> {
         ),
         of(
             "",
-            "webhook.port must be the name of one of ports",
-            &[("webhook", Value::Null)],
-            &[("webhook/port", json!("other"))],
-        ),
-        of(
-            "",
             "scratch must not hold volume.mountPath",
             &[("scratch", json!(["/tmp", "/data/tmp"]))],
             &[("scratch", json!(["/tmp", "/data"]))],
@@ -397,20 +391,6 @@ fn of_workloads(kind: &'static str) -> Vec<Row> {
             &[("readiness", json!({"httpPath": "/healthz"}))],
         ),
     ];
-    rows.push(row(
-        kind,
-        "spec.workloads",
-        "at most one of spec.workloads may have webhook: an org has one webhook host",
-        &[
-            ("workloads/1/ports", http.clone()),
-            ("workloads/0/webhook", Value::Null),
-            ("workloads/1/webhook", json!({"port": "http"})),
-        ],
-        &[
-            ("workloads/1/ports", http),
-            ("workloads/1/webhook", json!({"port": "http"})),
-        ],
-    ));
     for path in ["/backup", "../other", "a//b", "./a", "a/.."] {
         rows.push(of(
             ".backup.paths",
@@ -428,6 +408,32 @@ fn of_workloads(kind: &'static str) -> Vec<Row> {
         rows.extend(of_quantity(kind, &at(quantity)));
     }
     rows
+}
+
+/// Of the workload that webhooks lead to.
+fn of_webhooks(kind: &'static str) -> Vec<Row> {
+    let http = json!([{"name": "http", "port": 8080}]);
+    let second = [
+        ("workloads/1/ports", http),
+        ("workloads/1/webhook", json!({"port": "http"})),
+    ];
+    let moved = [second.as_slice(), &[("workloads/0/webhook", Value::Null)]].concat();
+    vec![
+        row(
+            kind,
+            "spec.workloads[0]",
+            "webhook.port must be the name of one of ports",
+            &[("workloads/0/webhook", Value::Null)],
+            &[("workloads/0/webhook/port", json!("other"))],
+        ),
+        row(
+            kind,
+            "spec.workloads",
+            "at most one of spec.workloads may have webhook: an org has one webhook host",
+            &moved,
+            &second,
+        ),
+    ]
 }
 
 /// Quantities are above 0 and can be read; whole numbers need no quotes.
