@@ -1,0 +1,66 @@
+//! The health checks that `docs/gitops/argocd-cm.yaml` gives to Argo CD, in a Lua interpreter of the version that Argo CD
+//! runs (5.1), on objects as an API server shows them (`tests/gitops_health/`).
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy knows test functions, not what they call"
+)]
+
+use std::{fs, path::Path};
+
+use mlua::{Lua, LuaSerdeExt};
+use serde_json::Value;
+
+/// File → what Argo CD has to say of the object in it, and what its message holds.
+const EXPECTED: [(&str, &str, &str); 11] = [
+    ("org-new", "Progressing", "waiting for tray-operator"),
+    ("org-changed", "Progressing", "waiting for tray-operator"),
+    ("org-rolling-out", "Progressing", "StatefulSet db has 0 of 1"),
+    (
+        "org-restoring",
+        "Progressing",
+        "OrgRestore acme-back is under way",
+    ),
+    ("org-ready", "Healthy", "every workload"),
+    ("org-suspended", "Suspended", "suspended by spec.lifecycle.state"),
+    ("org-stalled", "Degraded", "spec.retentionPolicyRef"),
+    ("org-outside-region", "Degraded", "outside of ap-southeast-2"),
+    ("region-ready", "Healthy", "as specified"),
+    ("region-without-nodes", "Progressing", "no node"),
+    ("region-stalled", "Degraded", "spec.backup.bucket"),
+];
+
+fn read(path: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    serde_yaml::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Status and message that the check for objects of its kind gives.
+fn health(object: &Value) -> (String, String) {
+    let kind = object["kind"].as_str().unwrap();
+    let checks = read("docs/gitops/argocd-cm.yaml");
+    let key = format!("resource.customizations.health.platform.tray.ai_{kind}");
+    let script = checks["data"][&key]
+        .as_str()
+        .unwrap_or_else(|| panic!("no {key}"));
+    let lua = Lua::new();
+    lua.globals().set("obj", lua.to_value(object).unwrap()).unwrap();
+    let said: Value = lua.from_value(lua.load(script).eval().unwrap()).unwrap();
+    let text = |field: &str| said[field].as_str().unwrap_or_default().to_owned();
+    (text("status"), text("message"))
+}
+
+#[test]
+fn argo_cd_shows_how_an_object_fares() {
+    for (file, status, message) in EXPECTED {
+        let (found, said) = health(&read(&format!("tests/gitops_health/{file}.yaml")));
+        assert_eq!(found, status, "{file}: {said}");
+        assert!(said.contains(message), "{file}: {said}");
+    }
+}
+
+#[test]
+fn every_captured_object_is_expected_to_be_something() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gitops_health");
+    assert_eq!(fs::read_dir(folder).unwrap().count(), EXPECTED.len());
+}
