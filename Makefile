@@ -46,6 +46,7 @@ generated:
 
 test: prepare ## All tests: unit, API server, AWS stand-in, end to end on the local cluster (Linux, root)
 	cargo test --workspace --locked
+	cd e2e/aws && PYTHONDONTWRITEBYTECODE=1 "$$(TRAY_CACHE='$(CACHE)' python3 prepare.py)" -m unittest discover tests
 
 bench: bench-engine bench-control-plane bench-orgs ## Measure: the engine on one gibibyte, the control plane beside a bare loop, an org on the local cluster
 

@@ -36,7 +36,7 @@ pub fn run(cluster: &Cluster, progress: Progress) -> Result<()> {
     let mut report = Report::default();
 
     install::install(cluster, progress)?;
-    steps.done("install", "the operator is installed");
+    steps.time("install");
     place(cluster, &kube, &mut report, &mut steps)?;
     fill(&kube, &mut report, &mut steps)?;
     let commits = copy_under_writers(cluster, &kube, &mut report, &mut steps)?;
@@ -273,10 +273,15 @@ impl Steps {
 
     /// The present step has ended.
     pub fn done(&mut self, name: &str, text: &str) {
+        self.time(name);
+        self.progress.step(text);
+    }
+
+    /// The same for one that has said so itself.
+    pub fn time(&mut self, name: &str) {
         self.seconds
             .insert(name.to_owned(), self.began.elapsed().as_secs_f64());
         self.began = Instant::now();
-        self.progress.step(text);
     }
 }
 
