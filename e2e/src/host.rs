@@ -36,13 +36,8 @@ pub fn check_system() -> Result<()> {
 /// Refuses where the kernel lacks a part, or the link's name or subnet is taken.
 pub fn check_machine() -> Result<()> {
     check_kernel()?;
-    // The kernel takes the link of a cluster that has just ended away after its last process.
-    let busy = link_exists()? && await_no_link(Duration::from_secs(20)).is_err();
-    if busy {
-        return Err(Error::refused(
-            format!("the network interface {HOST_LINK} exists already"),
-            format!("Another cluster uses it, or `ip link delete {HOST_LINK}` removes it."),
-        ));
+    if link_exists()? {
+        remove_left_link()?;
     }
     let routes = Program::new("ip")
         .args(["-4", "-json", "route", "show", "table", "all"])
@@ -60,6 +55,26 @@ pub fn check_machine() -> Result<()> {
             "Remove that route or address, or run the cluster on another machine.",
         )),
     }
+}
+
+/// Removes the link of a cluster that has just ended: no cluster runs any more, and the kernel may take a minute to take it
+/// away with its namespace. What has its name and is no such link is somebody else's.
+fn remove_left_link() -> Result<()> {
+    let of_ours = Program::new("ip").args(["-json", "link", "show", "dev", HOST_LINK, "type", "veth"]);
+    // Gone by now is as good.
+    let is_ours = of_ours.run().map_or(true, |links| links.contains(HOST_LINK));
+    if is_ours {
+        let _ = Program::new("ip")
+            .args(["link", "delete", "dev", HOST_LINK])
+            .run();
+    }
+    if is_ours && await_no_link(Duration::from_secs(20)).is_ok() {
+        return Ok(());
+    }
+    Err(Error::refused(
+        format!("the network interface {HOST_LINK} exists already"),
+        format!("Something else uses its name: `ip link delete {HOST_LINK}` removes it."),
+    ))
 }
 
 /// Creates the link: the host's end here, the other in the network namespace of `init`.
