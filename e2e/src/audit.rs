@@ -58,6 +58,21 @@ impl AuditLog {
         Ok(requests)
     }
 
+    /// The requests that ended after `mark`, up to the first by `user` that changes the status of that object.
+    pub fn until_status(&self, mark: Mark, user: &str, resource: &str, name: &str) -> Result<Requests> {
+        let mut requests = Requests::default();
+        for line in self.read(mark)? {
+            let event: Event =
+                serde_json::from_str(&line?).map_err(Error::unexpected(self.0.display().to_string()))?;
+            let is_it = event.user.username == user && event.changes_status(resource, name);
+            requests.add(event);
+            if is_it {
+                break;
+            }
+        }
+        Ok(requests)
+    }
+
     /// The complete lines from `mark` on: the API server may be in the middle of the last one.
     fn read(&self, mark: Mark) -> Result<impl Iterator<Item = Result<String>> + use<'_>> {
         let path: &Path = &self.0;
@@ -162,6 +177,17 @@ struct Event {
     object_ref: Option<ObjectRef>,
 }
 
+impl Event {
+    fn changes_status(&self, resource: &str, name: &str) -> bool {
+        let status = self
+            .object_ref
+            .as_ref()
+            .filter(|of| of.subresource.as_deref() == Some("status"));
+        self.verb == "patch"
+            && status.is_some_and(|of| of.resource == resource && of.name.as_deref() == Some(name))
+    }
+}
+
 #[derive(Deserialize)]
 struct User {
     username: String,
@@ -172,6 +198,7 @@ struct ObjectRef {
     #[serde(default)]
     resource: String,
     subresource: Option<String>,
+    name: Option<String>,
 }
 
 #[cfg(test)]

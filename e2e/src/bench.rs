@@ -103,11 +103,12 @@ fn provision(cluster: &Cluster, log: &AuditLog, file: &str) -> Result<Provisione
         Duration::from_secs(120),
     )?;
     let seconds = started.elapsed().as_secs_f64();
-    let requests: Requests = log.since(mark)?;
+    // Its first snapshot begins at once. The status is written when the org has settled, and not before.
+    let requests: Requests = log.until_status(mark, OPERATOR, "trayorgs", &name)?;
     Ok(Provisioned {
+        requests: requests.total(OPERATOR),
         org: name,
         seconds,
-        requests: requests.total(OPERATOR),
     })
 }
 
