@@ -46,6 +46,8 @@ impl Process {
         fs::create_dir_all(folder).unwrap();
         let log = File::create(folder.join("log")).unwrap();
         let pid_file = folder.join("pid");
+        // One of that name may have run before.
+        let _ = fs::remove_file(&pid_file);
         let mut keeper = Command::new("sh")
             .arg("-c")
             .arg(KEEPER)

@@ -301,6 +301,8 @@ async fn answers(
 }
 
 async fn restart(cluster: &Cluster, orgs: usize) -> Restarted {
+    // The watches of the process before are told of when they end.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let mut requests: Requests = cluster.requests(CONTESTANT);
     let began = Instant::now();
     let mut process = cluster.contestant(&["operator", &orgs.to_string()]);
