@@ -14,6 +14,9 @@
 )]
 
 mod audit;
+#[allow(dead_code, reason = "tests read more of it")]
+#[path = "../../tests/support/chart.rs"]
+mod chart;
 mod cluster;
 mod contestant;
 mod ghost;

@@ -21,6 +21,8 @@ use tray_operator::{
     },
 };
 
+use super::chart;
+
 /// Ports of the API server that the operator is told, here and in the ghost.
 pub const API_SERVER_PORTS: [u16; 2] = [443, 6443];
 
@@ -122,6 +124,7 @@ pub async fn prepare(admin: &Client, platform: &Client, orgs: usize) {
         .await
         .unwrap();
     let api = api_of(platform, &org(0)).await.unwrap();
+    put_finalizers(admin, &api).await;
     let made = stream::iter(0..orgs).map(|number| {
         let (api, object) = (api.clone(), serde_json::from_value(org(number)).unwrap());
         async move {
@@ -131,6 +134,26 @@ pub async fn prepare(admin: &Client, platform: &Client, orgs: usize) {
         }
     });
     made.buffer_unordered(8).for_each(|_| async {}).await;
+}
+
+/// Has the API server put the orgs' finalizer there, as the chart does.
+async fn put_finalizers(admin: &Client, orgs: &Api<DynamicObject>) {
+    let served = "--api-versions=admissionregistration.k8s.io/v1/MutatingAdmissionPolicy";
+    for object in chart::render(&[served]).unwrap() {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        if kind.starts_with("MutatingAdmissionPolicy") {
+            apply(admin, &object).await;
+        }
+    }
+    let params = kube::api::PostParams {
+        dry_run: true,
+        ..kube::api::PostParams::default()
+    };
+    let probe = serde_json::from_value(org(0)).unwrap();
+    // It takes a moment to be in force.
+    while orgs.create(&params, &probe).await.unwrap().metadata.finalizers.is_none() {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
 }
 
 fn surroundings() -> Vec<Value> {

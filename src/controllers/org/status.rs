@@ -330,7 +330,8 @@ fn excluded_volumes(valid: &Valid) -> Vec<String> {
 /// Whether a status says all there is to say: nothing is merely on its way.
 pub fn is_settled(status: &TrayOrgStatus) -> bool {
     let reconciling = status.conditions.iter().find(|c| c.type_ == types::RECONCILING);
-    reconciling.is_none_or(|condition| condition.reason != reasons::ROLLING_OUT)
+    let on_its_way = [reasons::ROLLING_OUT, reasons::REGION_NOT_READY];
+    reconciling.is_none_or(|condition| !on_its_way.contains(&condition.reason.as_str()))
 }
 
 /// Whether the recorded status calls the org ready in its newest generation.
