@@ -151,7 +151,14 @@ async fn put_finalizers(admin: &Client, orgs: &Api<DynamicObject>) {
     };
     let probe = serde_json::from_value(org(0)).unwrap();
     // It takes a moment to be in force.
-    while orgs.create(&params, &probe).await.unwrap().metadata.finalizers.is_none() {
+    while orgs
+        .create(&params, &probe)
+        .await
+        .unwrap()
+        .metadata
+        .finalizers
+        .is_none()
+    {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
 }

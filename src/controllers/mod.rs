@@ -63,7 +63,7 @@ pub trait Driver: Send + Sync + 'static {
     fn concerns(&self, change: &Change, index: &Index) -> Vec<String>;
 
     /// How long the look after `change` may wait, so that many changes of one sort end in one look.
-    fn patience(&self, _change: &Change) -> Duration {
+    fn patience(&self, _change: &Change, _index: &Index) -> Duration {
         Duration::ZERO
     }
 

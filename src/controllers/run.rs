@@ -18,7 +18,10 @@ pub fn subscribe(driver: &Arc<dyn Driver>, ctx: &Context) -> Arc<Queue> {
     let queue = Arc::new(Queue::default());
     let subscriber = driver.clone();
     ctx.changes.subscribe(queue.clone(), move |change, index| {
-        (subscriber.concerns(change, index), subscriber.patience(change))
+        (
+            subscriber.concerns(change, index),
+            subscriber.patience(change, index),
+        )
     });
     queue
 }

@@ -10,16 +10,13 @@ pub(crate) mod fixtures;
 pub mod location;
 pub mod log_location;
 pub mod place;
+mod verification;
 mod violations;
 mod workloads;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::{
@@ -39,64 +36,16 @@ use crate::{
 };
 use location::Verdict;
 use place::Nodes;
+use verification::{PAUSES, Verification, Verifications};
 use violations::Violations;
-
-/// How long a backup location that is in order is taken for so.
-const RECHECK: Duration = Duration::from_hours(24);
-/// First and longest pause before a location that was not in order is asked for again.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(15), Duration::from_hours(1));
 
 /// How long the count of orgs may lag behind: a thousand orgs that come at once are counted a few times.
 const COUNTING: Duration = Duration::from_secs(5);
 
-/// How long all questions about a location may take.
-const PATIENCE: Duration = Duration::from_secs(45);
-
 /// The Region controller.
 #[derive(Default)]
 pub struct RegionDriver {
-    /// By name of the Region. In memory: after a start every location is asked for once.
-    verified: Mutex<HashMap<String, Verification>>,
-}
-
-/// When a location was asked for, and what came of it.
-#[derive(Clone, Debug)]
-struct Verification {
-    uid: Option<String>,
-    generation: Option<i64>,
-    at: Timestamp,
-    verdict: Verdict,
-    /// Of the log location; none where the spec names none.
-    logs: Option<Verdict>,
-    /// Times in a row that it was not in order.
-    failures: u32,
-}
-
-impl Verification {
-    fn good(&self) -> bool {
-        let is_good =
-            |verdict: &Verdict| matches!(verdict, Verdict::Found(fact) if fact.status == Truth::True);
-        is_good(&self.verdict) && self.logs.as_ref().is_none_or(is_good)
-    }
-
-    /// How long what was found holds.
-    fn holds_for(&self) -> Duration {
-        if self.good() {
-            return RECHECK;
-        }
-        let (first, longest) = PAUSES;
-        let factor = 2_u32.saturating_pow(self.failures.saturating_sub(1).min(16));
-        first.saturating_mul(factor).min(longest)
-    }
-
-    /// How long it still holds at `now`; none where it does not.
-    fn left(&self, region: &Region, now: Timestamp) -> Option<Duration> {
-        if self.uid != region.uid() || self.generation != region.metadata.generation {
-            return None;
-        }
-        let age = Duration::try_from(now.duration_since(self.at).max(SignedDuration::ZERO)).ok()?;
-        self.holds_for().checked_sub(age).filter(|left| !left.is_zero())
-    }
+    verified: Verifications,
 }
 
 #[async_trait::async_trait]
@@ -128,9 +77,11 @@ impl Driver for RegionDriver {
         }
     }
 
-    fn patience(&self, change: &Change) -> Duration {
+    fn patience(&self, change: &Change, index: &Index) -> Duration {
         match change {
             Change::Org(_) => COUNTING,
+            // The echo of its own status, as a rule: while orgs come, each would have the next one written at once.
+            Change::Region(name) if self.verified.know(name, index) => COUNTING,
             _ => Duration::ZERO,
         }
     }
@@ -145,11 +96,11 @@ impl Driver for RegionDriver {
 
     async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Failure> {
         let Some(region) = ctx.index.regions.get(key) else {
-            self.verifications().remove(key);
+            self.verified.forget(key);
             return Ok(Next::OnChange);
         };
         let now = ctx.now();
-        let verification = self.verification(ctx, &region, now).await;
+        let verification = self.verified.of(ctx, &region, now).await;
         let ingress = place::ingress(&region.spec, ctx.settings.webhooks, ctx.index.has_gateway_api());
         // Orgs went on while S3 was asked.
         let found = workloads::look(&ctx.index, &region, now);
@@ -177,53 +128,6 @@ impl Driver for RegionDriver {
             )),
             Verdict::Found(_) => Ok(Next::After(pause)),
         }
-    }
-}
-
-impl RegionDriver {
-    fn verifications(&self) -> std::sync::MutexGuard<'_, HashMap<String, Verification>> {
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What was found out about the backup location: asked for now, if what was found before does not hold any more.
-    async fn verification(&self, ctx: &Context, region: &Region, now: Timestamp) -> Verification {
-        let name = region.name_any();
-        let before = self.verifications().get(&name).cloned();
-        if let Some(before) = &before
-            && before.left(region, now).is_some()
-        {
-            return before.clone();
-        }
-        // A service that hangs must not keep the rest of the status back.
-        let silent = || {
-            Verdict::Unanswered(format!(
-                "S3 and KMS did not answer within {} s",
-                PATIENCE.as_secs()
-            ))
-        };
-        let (verdict, logs) = tokio::join!(
-            tokio::time::timeout(PATIENCE, location::verify(&region.spec, &*ctx.regions)),
-            tokio::time::timeout(PATIENCE, log_location::verify(&region.spec, &*ctx.regions)),
-        );
-        let verdict = verdict.unwrap_or_else(|_| silent());
-        let logs = logs.unwrap_or_else(|_| Some(silent()));
-        let same_spec =
-            before.filter(|b| b.uid == region.uid() && b.generation == region.metadata.generation);
-        let mut verification = Verification {
-            uid: region.uid(),
-            generation: region.metadata.generation,
-            at: now,
-            verdict,
-            logs,
-            failures: same_spec.map_or(0, |before| before.failures),
-        };
-        verification.failures = if verification.good() {
-            0
-        } else {
-            verification.failures.saturating_add(1)
-        };
-        self.verifications().insert(name, verification.clone());
-        verification
     }
 }
 
