@@ -193,7 +193,8 @@ impl Drop for Cluster {
 pub fn prepare_cache(cache: &Cache, progress: Progress) -> Result<()> {
     host::check_system()?;
     prepare(cache, progress)?;
-    Toolbox::gateway(cache, progress).map(drop)
+    Toolbox::gateway(cache, progress)?;
+    Toolbox::gitops(cache, progress).map(drop)
 }
 
 fn prepare(cache: &Cache, progress: Progress) -> Result<Prepared> {

@@ -158,6 +158,28 @@ const GATEWAY: [Tool; 2] = [
     },
 ];
 
+/// What tests of GitOps need besides: Argo CD's sync engine, and the parts of Flux.
+const GITOPS: [Tool; 2] = [
+    Tool {
+        name: "gitops-engine",
+        module: "github.com/argoproj/gitops-engine",
+        packages: &["github.com/argoproj/gitops-engine/agent"],
+        programs: &["gitops-agent"],
+        version_variables: &[],
+        files: &[],
+        patches: &[],
+    },
+    Tool {
+        name: "flux",
+        module: "github.com/fluxcd/pkg/ssa",
+        packages: &["tray.example/cluster/flux"],
+        programs: &["flux"],
+        version_variables: &[],
+        files: &[],
+        patches: &[],
+    },
+];
+
 /// The built programs.
 #[derive(Debug, Clone)]
 pub struct Toolbox {
@@ -173,6 +195,11 @@ impl Toolbox {
     /// The same for what tests of webhooks need besides (about five minutes on two cores).
     pub fn gateway(cache: &Cache, progress: Progress) -> Result<Self> {
         Self::of(&GATEWAY, cache, progress)
+    }
+
+    /// The same for what tests of GitOps need besides (about three minutes on two cores).
+    pub fn gitops(cache: &Cache, progress: Progress) -> Result<Self> {
+        Self::of(&GITOPS, cache, progress)
     }
 
     fn of(tools: &[Tool], cache: &Cache, progress: Progress) -> Result<Self> {
@@ -397,7 +424,7 @@ mod tests {
 
     #[test]
     fn every_tool_pins_its_version_and_names_its_programs() {
-        for tool in TOOLS.iter().chain(&GATEWAY) {
+        for tool in TOOLS.iter().chain(&GATEWAY).chain(&GITOPS) {
             let version = tool
                 .version(&workspace().join("e2e/tools").join(tool.name))
                 .unwrap();

@@ -138,6 +138,11 @@ impl ApiServer {
             .collect()
     }
 
+    /// How programs reach it as the cluster's administrator.
+    pub fn kubeconfig(&self) -> &Kubeconfig {
+        &self.kubeconfig
+    }
+
     /// A client of the cluster's administrator.
     pub async fn client(&self) -> Client {
         self.client_as(None, &[]).await

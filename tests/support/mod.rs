@@ -10,6 +10,7 @@
 pub mod api_server;
 pub mod aws;
 pub mod chart;
+pub mod flux;
 pub mod installed;
 pub mod operator;
 pub mod org_world;

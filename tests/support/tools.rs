@@ -24,7 +24,7 @@ pub fn program(name: &str) -> PathBuf {
         .or_else(built);
     let Some(folder) = found else {
         panic!(
-            "{name} is neither in a folder of TRAY_TOOLS_BIN nor in {}: `make cluster-up` builds it, once",
+            "{name} is neither in a folder of TRAY_TOOLS_BIN nor in {}: `make prepare` builds it, once",
             cache().join("tools").display()
         );
     };

@@ -143,10 +143,16 @@ fn status(
         }
         Some((_, Some(RunEnd::Aborted { why, .. }))) => {
             status.phase = Some(SnapshotPhase::Failed);
-            conditions.set(
-                types::COMMITTED,
-                &ConditionFact::new(false, reasons::LAST_RUN_FAILED, why.clone()),
-            );
+            conditions
+                .set(
+                    types::COMMITTED,
+                    &ConditionFact::new(false, reasons::LAST_RUN_FAILED, why.clone()),
+                )
+                // It never becomes anything else: whoever waits for it is told.
+                .set(
+                    types::STALLED,
+                    &ConditionFact::new(true, reasons::LAST_RUN_FAILED, why.clone()),
+                );
         }
         open => {
             let waiting = (SnapshotPhase::Pending, "waits for its turn".to_owned());
