@@ -235,7 +235,7 @@ async fn force_recreates_nothing_over_a_change_that_is_denied() {
 }
 
 #[tokio::test]
-async fn force_deletes_over_a_malformed_change_but_never_a_protected_org() {
+async fn force_deletes_over_a_malformed_change_but_neither_what_is_protected_nor_what_is_in_use() {
     let (client, flux) = flux().await;
     let policy = object("RetentionPolicy", "unused", &json!({}));
     let safe = org("safe", '4', &json!({}));
@@ -255,6 +255,25 @@ async fn force_deletes_over_a_malformed_change_but_never_a_protected_org() {
         read(&client, "safe").await.unwrap()["metadata"]["uid"],
         first["metadata"]["uid"]
     );
+
+    // Nor a Region that orgs name, where the change is both malformed and denied: the former is said first.
+    let regions = api_of(&client, &spare_region()).await.unwrap();
+    let in_use = eventually(async || {
+        let region = regions.get("eu").await.unwrap();
+        (region.data["status"]["orgs"].as_i64()? > 0).then_some(region)
+    });
+    let region = in_use.await.unwrap();
+    let moved = changed(
+        &object("Region", "eu", &region.data["spec"]),
+        &json!({"cloudRegion": "eu-north-1"}),
+    );
+    let outcome = flux.reconcile(&[moved], &[], true);
+    assert!(
+        outcome.error.contains("failed to delete object") && outcome.error.contains("Region eu is in use by"),
+        "{}",
+        outcome.error
+    );
+    assert_eq!(regions.get("eu").await.unwrap().metadata.uid, region.metadata.uid);
 
     // What nothing protects goes, which is why `force` is not for these kinds.
     let broken = changed(&policy, &json!({"termination": {"purgeAfterDays": 1}}));

@@ -1,15 +1,19 @@
-//! The health checks that `docs/gitops/argocd-cm.yaml` gives to Argo CD, in a Lua interpreter of the version that Argo CD
-//! runs (5.1), on objects as an API server shows them (`tests/gitops_health/`).
+//! The health checks that `docs/gitops/` gives to Argo CD and to Flux, on objects as an API server shows them
+//! (`tests/gitops_health/`): the former in a Lua interpreter of the version that Argo CD runs (5.1), the latter by Flux's own
+//! module.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     reason = "clippy knows test functions, not what they call"
 )]
 
+mod support;
+
 use std::{fs, path::Path};
 
 use mlua::{Lua, LuaSerdeExt};
 use serde_json::Value;
+use support::flux::{self, Verdict};
 
 /// File → what Argo CD has to say of the object in it, and what its message holds.
 const EXPECTED: [(&str, &str, &str); 11] = [
@@ -56,6 +60,34 @@ fn argo_cd_shows_how_an_object_fares() {
         let (found, said) = health(&read(&format!("tests/gitops_health/{file}.yaml")));
         assert_eq!(found, status, "{file}: {said}");
         assert!(said.contains(message), "{file}: {said}");
+    }
+}
+
+/// The `healthCheckExprs` of `docs/gitops/README.md`.
+fn flux_expressions() -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/gitops/README.md");
+    let text = fs::read_to_string(path).unwrap();
+    let mut blocks = text.split("```yaml\n").skip(1);
+    let block = blocks.find(|block| block.contains("healthCheckExprs")).unwrap();
+    let kustomization: Value = serde_yaml::from_str(block.split("```").next().unwrap()).unwrap();
+    kustomization["spec"]["healthCheckExprs"].clone()
+}
+
+/// With the expressions of the documentation and without them: they only make it say more.
+#[test]
+fn flux_waits_for_what_argo_cd_calls_progressing_and_fails_on_what_it_calls_degraded() {
+    let objects = EXPECTED.map(|(file, ..)| read(&format!("tests/gitops_health/{file}.yaml")));
+    let plain = flux::verdicts(&objects);
+    let told = flux::verdicts_by(&flux_expressions(), &objects);
+    for ((file, health, _), verdicts) in EXPECTED.into_iter().zip(plain.iter().zip(&told)) {
+        let wanted = match health {
+            "Healthy" | "Suspended" => "Current",
+            "Degraded" => "Failed",
+            _ => "InProgress",
+        };
+        let (plain, told): (&Verdict, &Verdict) = verdicts;
+        assert_eq!(told.status, wanted, "{file}: {told:?}");
+        assert_eq!(plain.status, wanted, "{file} without expressions: {plain:?}");
     }
 }
 

@@ -28,6 +28,7 @@ use tray_operator::{
 
 use crate::support::{
     api_server::{self, eventually},
+    flux,
     operator::Operator,
 };
 
@@ -258,6 +259,7 @@ async fn a_run_is_committed_when_its_mover_has_left_a_verified_record(operator: 
     assert_eq!(status["objects"], 3);
     assert_eq!(status["bucketCloudRegion"], "eu-central-1");
     nothing_is_left(org).await;
+    assert_eq!(flux::verdicts(&[shown])[0].status, "Current");
 }
 
 async fn a_run_that_shrank_counts_once_a_person_accepts_it(operator: &Operator, org: &Org) {
@@ -307,6 +309,7 @@ async fn a_mover_that_fails_ends_its_run_with_its_reason(operator: &Operator, or
         message.contains("part objects") && message.contains("the disk is on fire"),
         "{message}"
     );
+    assert_eq!(flux::verdicts(&[shown])[0].status, "Failed", "whoever waits is told");
     nothing_is_left(org).await;
     let state = org.ledger(operator).await.state();
     let committed = state

@@ -27,7 +27,7 @@ pub struct Outcome {
     pub error: String,
 }
 
-/// What kstatus computes of an object.
+/// How an object fares.
 #[derive(Debug, Deserialize)]
 pub struct Verdict {
     /// `InProgress`, `Current`, `Failed`, `Terminating`.
@@ -53,7 +53,13 @@ impl Flux {
 
 /// What kstatus computes of each object.
 pub fn verdicts(objects: &[Value]) -> Vec<Verdict> {
-    run("status", Path::new(""), &json!(objects))
+    verdicts_by(&json!([]), objects)
+}
+
+/// What a Kustomization with these `healthCheckExprs` says of each object.
+pub fn verdicts_by(exprs: &Value, objects: &[Value]) -> Vec<Verdict> {
+    let asked = json!({"objects": objects, "healthCheckExprs": exprs});
+    run("status", Path::new(""), &asked)
 }
 
 fn run<T: DeserializeOwned>(what: &str, kubeconfig: &Path, input: &Value) -> T {

@@ -2,8 +2,8 @@
 // and judges how objects fare (kstatus). It knows nothing of this operator.
 //
 // `flux reconcile` reads {"apply": [object …], "prune": [object …], "force": bool} from standard input, acts on the cluster of
-// $KUBECONFIG and writes {"changes": {"Kind/name": "created" …}, "error": "…"}. `flux status` reads [object …] and writes
-// [{"status": "InProgress", "message": "…"} …] in the same order.
+// $KUBECONFIG and writes {"changes": {"Kind/name": "created" …}, "error": "…"}. `flux status` reads {"objects": [object …],
+// "healthCheckExprs": [as in a Kustomization …]} and writes [{"status": "InProgress", "message": "…"} …] in the same order.
 package main
 
 import (
@@ -12,11 +12,15 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/fluxcd/cli-utils/pkg/kstatus/polling"
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"github.com/fluxcd/pkg/apis/kustomize"
+	"github.com/fluxcd/pkg/runtime/cel"
 	"github.com/fluxcd/pkg/ssa"
 	"github.com/fluxcd/pkg/ssa/normalize"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -53,7 +57,8 @@ func manager() (*ssa.ResourceManager, error) {
 		return nil, err
 	}
 	owner := ssa.Owner{Field: "kustomize-controller", Group: "kustomize.toolkit.fluxcd.io"}
-	return ssa.NewResourceManager(kube, nil, owner), nil
+	poller := polling.NewStatusPoller(kube, kube.RESTMapper(), polling.Options{})
+	return ssa.NewResourceManager(kube, poller, owner), nil
 }
 
 // Pruning follows applying, and what fails does not hold up what else is pruned.
@@ -99,14 +104,31 @@ func reconcile(ctx context.Context) (any, error) {
 	return done, nil
 }
 
-func judge() (any, error) {
-	var objects []unstructured.Unstructured
-	if err := json.NewDecoder(os.Stdin).Decode(&objects); err != nil {
+func judge(ctx context.Context) (any, error) {
+	var asked struct {
+		Objects          []*unstructured.Unstructured  `json:"objects"`
+		HealthCheckExprs []kustomize.CustomHealthCheck `json:"healthCheckExprs"`
+	}
+	if err := json.NewDecoder(os.Stdin).Decode(&asked); err != nil {
 		return nil, fmt.Errorf("failed to read the objects: %w", err)
 	}
-	verdicts := make([]verdict, 0, len(objects))
-	for _, object := range objects {
-		result, err := status.Compute(&object)
+	evaluators := map[schema.GroupKind]*cel.StatusEvaluator{}
+	for _, check := range asked.HealthCheckExprs {
+		evaluator, err := cel.NewStatusEvaluator(&check.HealthCheckExpressions)
+		if err != nil {
+			return nil, fmt.Errorf("failed to read the expressions for %s: %w", check.Kind, err)
+		}
+		evaluators[schema.FromAPIVersionAndKind(check.APIVersion, check.Kind).GroupKind()] = evaluator
+	}
+	verdicts := make([]verdict, 0, len(asked.Objects))
+	for _, object := range asked.Objects {
+		compute := status.Compute
+		if evaluator, ok := evaluators[object.GroupVersionKind().GroupKind()]; ok {
+			compute = func(object *unstructured.Unstructured) (*status.Result, error) {
+				return evaluator.Evaluate(ctx, object)
+			}
+		}
+		result, err := compute(object)
 		if err != nil {
 			return nil, fmt.Errorf("failed to judge %s %s: %w", object.GetKind(), object.GetName(), err)
 		}
@@ -115,18 +137,18 @@ func judge() (any, error) {
 	return verdicts, nil
 }
 
-func run() (any, error) {
+func run(ctx context.Context) (any, error) {
 	if len(os.Args) == 2 && os.Args[1] == "reconcile" {
-		return reconcile(context.Background())
+		return reconcile(ctx)
 	}
 	if len(os.Args) == 2 && os.Args[1] == "status" {
-		return judge()
+		return judge(ctx)
 	}
 	return nil, fmt.Errorf("usage: %s reconcile|status", os.Args[0])
 }
 
 func main() {
-	said, err := run()
+	said, err := run(context.Background())
 	if err == nil {
 		err = json.NewEncoder(os.Stdout).Encode(said)
 	}

@@ -1,0 +1,103 @@
+//! Argo CD's sync engine, as its own agent runs it: a sync for each commit that it is told of.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::Child;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use tray_e2e::paths::ClusterDir;
+use tray_e2e::{Cluster, Program};
+
+use crate::repo::Repo;
+
+/// Who it is to the API server.
+pub const USER: &str = "argocd";
+/// How long a sync may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub struct Argo {
+    agent: Child,
+    port: u16,
+    output: Receiver<String>,
+    dir: ClusterDir,
+    _kubeconfig: tempfile::NamedTempFile,
+}
+
+impl Argo {
+    /// Starts it; it syncs once by itself.
+    pub fn start(cluster: &Cluster, agent: &Program, repo: &Repo) -> Self {
+        let mut kubeconfig = tempfile::NamedTempFile::new().unwrap();
+        let text = cluster.kubeconfig_for(USER, Some("system:masters")).unwrap();
+        kubeconfig.write_all(text.as_bytes()).unwrap();
+        let port = free_port();
+        let dir = cluster.dir().clone();
+        let mut agent = agent
+            .clone()
+            .arg(repo.path())
+            .flag("kubeconfig", kubeconfig.path())
+            .flag("port", port.to_string())
+            // It syncs when it is told to.
+            .flag("resync-seconds", "86400")
+            .spawn_piped(&dir.log(USER))
+            .unwrap();
+        let stdout = agent.stdout.take().unwrap();
+        let (send, output) = mpsc::channel();
+        thread::spawn(move || {
+            let lines = BufReader::new(stdout).lines().map_while(Result::ok);
+            lines
+                .take_while(|line| send.send(line.clone()).is_ok())
+                .for_each(drop);
+        });
+        Self {
+            agent,
+            port,
+            output,
+            dir,
+            _kubeconfig: kubeconfig,
+        }
+    }
+
+    /// Syncs what the repository holds now: `Kind/name` → what came of it.
+    pub fn sync(&self, objects: usize) -> BTreeMap<String, String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.write_all(b"GET /api/v1/sync HTTP/1.0\r\n\r\n").unwrap();
+        stream.read_to_end(&mut Vec::new()).unwrap();
+        self.outcome(objects)
+    }
+
+    /// What came of the sync that it began last. It speaks of so many objects.
+    pub fn outcome(&self, objects: usize) -> BTreeMap<String, String> {
+        let mut table = BTreeMap::new();
+        while table.len() < objects {
+            let line = self.output.recv_timeout(PATIENCE).unwrap_or_else(|error| {
+                let log = self.dir.log(USER);
+                panic!("no outcome ({error}) after {table:#?}; see {}", log.display())
+            });
+            // `group/Kind/namespace/name`, two or more spaces, the message; before them a line that names both columns.
+            let Some((resource, message)) = line.split_once("  ") else {
+                panic!("not understood: {line}");
+            };
+            let mut parts = resource.split('/').skip(1);
+            if let (Some(kind), Some(name)) = (parts.next(), parts.nth(1)) {
+                table.insert(format!("{kind}/{name}"), message.trim().to_owned());
+            }
+        }
+        table
+    }
+}
+
+impl Drop for Argo {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.agent.kill();
+        let _ = self.agent.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
