@@ -19,6 +19,7 @@ use support::{
     api_server::{self, api_of, eventually},
     flux::{Flux, Outcome},
     org_world::{READY, namespace_of, object, org, read, tombstones, uid, until, world},
+    orgs,
 };
 
 /// The answers that make Flux's `force` delete an object and create it again.
@@ -159,7 +160,7 @@ fn denied() -> Vec<Denied> {
         ),
         denied(
             &region,
-            json!({"cloudRegion": "eu-north-1", "zones": ["eu-north-1a"]}),
+            json!({"cloudRegion": "eu-north-1", "zones": ["eu-north-1a", "eu-north-1b"]}),
             "spec.cloudRegion of a Region never changes",
         ),
         denied(
@@ -180,20 +181,9 @@ fn denied() -> Vec<Denied> {
     ]
 }
 
+/// A Region that no org names.
 fn spare_region() -> Value {
-    object(
-        "Region",
-        "spare",
-        &json!({
-            "jurisdiction": "EU", "cloudRegion": "eu-west-3", "zones": ["eu-west-3a"], "minZones": 1,
-            "storage": {"storageClassName": "org-encrypted"},
-            "backup": {
-                "bucket": "tray-backups-eu", "bucketOwner": "111122223333", "cloudRegion": "eu-central-1",
-                "kms": {"ledgerKeyArn": "arn:aws:kms:eu-central-1:111122223333:key/k"},
-                "moverRoleArn": "arn:aws:iam::111122223333:role/tray-mover",
-            },
-        }),
-    )
+    orgs::region("spare", "eu-west-3", &json!({}))
 }
 
 #[tokio::test]

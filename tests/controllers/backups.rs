@@ -309,7 +309,11 @@ async fn a_mover_that_fails_ends_its_run_with_its_reason(operator: &Operator, or
         message.contains("part objects") && message.contains("the disk is on fire"),
         "{message}"
     );
-    assert_eq!(flux::verdicts(&[shown])[0].status, "Failed", "whoever waits is told");
+    assert_eq!(
+        flux::verdicts(&[shown])[0].status,
+        "Failed",
+        "whoever waits is told"
+    );
     nothing_is_left(org).await;
     let state = org.ledger(operator).await.state();
     let committed = state
