@@ -80,6 +80,19 @@ fn no_field_of_an_example_is_unknown() {
 }
 
 #[test]
+fn every_org_has_the_annotation_that_is_advised_for_argo_cd() {
+    let advice = include_str!("../docs/gitops/README.md");
+    for org in all().iter().filter(|object| object["kind"] == "TrayOrg") {
+        let options = org["metadata"]["annotations"]["argocd.argoproj.io/sync-options"]
+            .as_str()
+            .unwrap();
+        assert!(options.contains("PruneLast=true"), "{org:#}");
+        let line = format!("argocd.argoproj.io/sync-options: {options}\n");
+        assert!(advice.contains(&line), "{line}");
+    }
+}
+
+#[test]
 fn every_region_runs_the_same_and_is_backed_up_elsewhere() {
     let regions = regions();
     let names: Vec<_> = regions.iter().filter_map(|r| r.metadata.name.clone()).collect();

@@ -16,7 +16,7 @@ use crate::repo::Repo;
 /// Who it is to the API server.
 pub const USER: &str = "argocd";
 /// How long a sync may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Argo {
     agent: Child,

@@ -45,16 +45,22 @@ fn what_is_in_git_is_what_runs() {
     let flux = tools
         .program("flux")
         .env("KUBECONFIG", cluster.dir().kubeconfig());
+    let progress = Progress::start();
     {
         let argo = Argo::start(&cluster, &tools.program("gitops-agent"), &repo);
         the_examples_are_synced(&kube, &argo, &flux);
+        progress.step("the examples are synced, every org has a snapshot");
         nothing_drifts(&cluster, &argo);
+        progress.step("nothing drifts");
         a_protected_org_outlives_its_manifest(&kube, &argo, &repo);
-        an_unprotected_org_goes_in_two_minutes_and_comes_back_by_revert(&kube, &argo, &repo);
+        progress.step("a protected org outlived its manifest");
+        let seconds = an_unprotected_org_goes_in_two_minutes_and_comes_back_by_revert(&kube, &argo, &repo);
+        progress.step(format!("an org went in {seconds:.1} s, and came back by revert"));
     }
     for how in [&[][..], &["--server-side", "--force-conflicts"]] {
         a_second_apply_changes_nothing(&cluster, &kube, &repo, how);
     }
+    progress.step("a second apply changes nothing, client-side and server-side");
     flux_takes_over_and_changes_nothing(&cluster, &kube, &repo, &flux);
     assert_eq!(aws::root_requests(cluster.dir()).unwrap(), Vec::<String>::new());
 }
@@ -121,7 +127,12 @@ fn a_protected_org_outlives_its_manifest(kube: &Kube, argo: &Argo, repo: &Repo) 
     assert!(outcome["TrayOrg/initech"].ends_with(" unchanged"), "{outcome:#?}");
 }
 
-fn an_unprotected_org_goes_in_two_minutes_and_comes_back_by_revert(kube: &Kube, argo: &Argo, repo: &Repo) {
+/// Returns how many seconds it took to go.
+fn an_unprotected_org_goes_in_two_minutes_and_comes_back_by_revert(
+    kube: &Kube,
+    argo: &Argo,
+    repo: &Repo,
+) -> f64 {
     let before = identity(kube, &ACME);
     let file = "orgs/acme-eu.yaml";
     repo.edit(
@@ -146,6 +157,7 @@ fn an_unprotected_org_goes_in_two_minutes_and_comes_back_by_revert(kube: &Kube, 
             .then_some(())
     })
     .unwrap();
+    let seconds = started.elapsed().as_secs_f64();
     let going = kube.list(&["trayorgs,namespaces,orgtombstones"]).unwrap();
     let going: Vec<&Value> = going
         .iter()
@@ -169,6 +181,7 @@ fn an_unprotected_org_goes_in_two_minutes_and_comes_back_by_revert(kube: &Kube, 
     argo.sync(OBJECTS);
     let acme = kube.get(&["trayorg", ACME.name]).unwrap();
     assert_eq!(acme["spec"]["lifecycle"]["deletionProtection"], "Enabled");
+    seconds
 }
 
 fn a_second_apply_changes_nothing(cluster: &Cluster, kube: &Kube, repo: &Repo, how: &[&str]) {
