@@ -51,7 +51,7 @@ pub fn run(args: RunArgs) -> Result<(), Box<dyn Error>> {
 }
 
 /// Every controller.
-fn drivers() -> Vec<Arc<dyn Driver>> {
+pub fn drivers() -> Vec<Arc<dyn Driver>> {
     vec![
         Arc::new(MalformedObjects::default()),
         Arc::new(SupportDriver::default()),

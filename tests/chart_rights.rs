@@ -66,6 +66,29 @@ fn the_restore_role_puts_back_what_is_archived_and_deletes_nothing() {
     assert_eq!(rights, needed(&["create", "get", "update"]));
 }
 
+#[test]
+fn p19_every_right_that_the_chart_gives_is_named() {
+    let objects = chart::render(WITH_WEBHOOKS).unwrap();
+    let mut roles = 0;
+    for role in objects
+        .iter()
+        .filter(|o| o["kind"] == "ClusterRole" || o["kind"] == "Role")
+    {
+        roles += 1;
+        for rule in role["rules"].as_array().unwrap() {
+            let text = rule.to_string();
+            assert!(!text.contains('*'), "{}: {text}", role["metadata"]["name"]);
+            let verbs = rule["verbs"].as_array().unwrap();
+            let of_others = ["impersonate", "escalate"];
+            assert!(
+                !verbs.iter().any(|verb| of_others.iter().any(|v| verb == v)),
+                "{text}"
+            );
+        }
+    }
+    assert!(roles > 5, "{roles} roles");
+}
+
 const WITH_WEBHOOKS: &[&str] = &["--set=webhooks.enabled=true"];
 const GATEWAY: &str = "gateway.networking.k8s.io";
 

@@ -8,7 +8,7 @@
 
 mod support;
 
-use std::{fs, io::Write, path::Path, process::Command};
+use std::{collections::BTreeSet, fs, io::Write, path::Path, process::Command};
 
 use serde_json::Value;
 use support::{api_server, chart, tools};
@@ -106,6 +106,28 @@ fn every_region_runs_the_same_and_is_backed_up_elsewhere() {
             "examples go to AWS"
         );
     }
+}
+
+#[test]
+fn p1_there_are_three_regions_that_share_nothing() {
+    let regions = regions();
+    let places: Vec<_> = regions
+        .iter()
+        .map(|r| (r.spec.jurisdiction.to_string(), r.spec.cloud_region.as_str()))
+        .collect();
+    let expected = [
+        ("US", "us-west-2"),
+        ("EU", "eu-west-1"),
+        ("APAC", "ap-southeast-2"),
+    ];
+    assert_eq!(
+        places,
+        expected.map(|(jurisdiction, place)| (jurisdiction.to_owned(), place))
+    );
+    let of = |text: fn(&Region) -> String| regions.iter().map(text).collect::<BTreeSet<_>>().len();
+    assert_eq!(of(|r| r.spec.backup.bucket.clone()), 3);
+    assert_eq!(of(|r| r.spec.backup.kms.ledger_key_arn.clone()), 3);
+    assert_eq!(of(|r| r.spec.backup.cloud_region.clone()), 3);
 }
 
 #[test]

@@ -17,10 +17,8 @@ use kube::{
 use serde_json::{Value, json};
 use support::{
     api_server::{self, api_of, eventually},
-    chart,
-    installed::{conditions, play_kubernetes},
+    installed::{self, conditions, play_kubernetes},
     operator::Operator,
-    tools,
 };
 use tray_operator::controllers::{Driver, org::OrgDriver};
 
@@ -69,12 +67,7 @@ async fn prepare(client: &Client) {
     ] {
         api_server::apply(client, &object(kind, "standard", &spec)).await;
     }
-    for kind in ["httproutes", "referencegrants"] {
-        let file = tools::program(&format!("gateway.networking.k8s.io_{kind}.yaml"));
-        for crd in chart::documents(&std::fs::read_to_string(file).unwrap()) {
-            api_server::apply(client, &crd).await;
-        }
-    }
+    installed::gateway_api(client).await;
 }
 
 async fn until_ready(client: &Client, org: &Value) {

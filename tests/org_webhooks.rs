@@ -18,9 +18,7 @@ use kube::{
 use serde_json::{Value, json};
 use support::{
     api_server::{self, api_of, eventually},
-    chart,
     installed::{self, conditions, play_kubernetes},
-    tools,
 };
 use tokio::sync::OnceCell;
 use tray_operator::controllers::{Driver, org::OrgDriver};
@@ -49,12 +47,7 @@ async fn world() -> Client {
             }
             api_server::apply(&client, &org("early", 'e', &json!({}))).await;
             until(&client, "early", "False/GatewayApiMissing").await;
-            for kind in ["httproutes", "referencegrants"] {
-                let file = tools::program(&format!("gateway.networking.k8s.io_{kind}.yaml"));
-                for crd in chart::documents(&std::fs::read_to_string(file).unwrap()) {
-                    api_server::apply(&client, &crd).await;
-                }
-            }
+            installed::gateway_api(&client).await;
             until(&client, "early", "Unknown/RoutePending").await;
         })
         .await;

@@ -136,6 +136,8 @@ pub mod reasons {
     pub const WORKLOAD_NAME_TAKEN: &str = "WorkloadNameTaken";
     /// An override names no workload of the region.
     pub const OVERRIDE_UNKNOWN: &str = "OverrideUnknown";
+    /// An override and what it changes do not go together.
+    pub const OVERRIDE_INVALID: &str = "OverrideInvalid";
     /// Two workloads of the org have `webhook`.
     pub const WEBHOOK_NOT_UNIQUE: &str = "WebhookNotUnique";
     /// Another cluster claimed the org's ledger.
@@ -265,4 +267,21 @@ pub mod reasons {
     pub const PRODUCTION_DATA: &str = "ProductionData";
     /// The run was pruned.
     pub const RUN_PRUNED: &str = "RunPruned";
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_type_is_in_the_documentation() {
+        let docs = include_str!("../../docs/operations.md");
+        let (types, _) = include_str!("conditions.rs")
+            .split_once("pub mod reasons")
+            .unwrap();
+        let named = types.split("&str = \"").skip(1);
+        let named: Vec<&str> = named.map(|text| text.split('"').next().unwrap()).collect();
+        assert!(named.len() > 20, "{named:?}");
+        for type_ in named {
+            assert!(docs.contains(&format!("`{type_}`")), "{type_}");
+        }
+    }
 }

@@ -259,7 +259,7 @@ pub struct Override {
     pub name: String,
     /// Instead of the region's image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[!-}]+$"))]
     pub image: Option<String>,
     /// Instead of the region's replicas.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -23,6 +23,8 @@ use super::shared::{is_false, positive_quantity};
     .message("webhook.port must be the name of one of ports"))]
 #[x_kube(validation = Rule::new("!has(self.volume) || !has(self.scratch) || !(self.volume.mountPath in self.scratch)")
     .message("scratch must not hold volume.mountPath: the volume is mounted there"))]
+#[x_kube(validation = Rule::new("!has(self.ports) || self.ports.all(p, self.ports.exists_one(q, q.port == p.port))")
+    .message("ports must have different numbers: a Service has each once").field_path(".ports"))]
 pub struct Workload {
     /// DNS label of at most 30 characters; name of the Deployment or StatefulSet and of its Service.
     #[schemars(length(min = 1, max = 30), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
@@ -30,7 +32,7 @@ pub struct Workload {
     /// StatefulSet is needed where a volume is.
     pub kind: WorkloadKind,
     /// Container image.
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[!-}]+$"))]
     pub image: String,
     /// Replaces the image's entry point.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -49,7 +51,13 @@ pub struct Workload {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Set, validation = Rule::new("self.all(s, !s.startsWith('tray-'))")
         .message("envFromSecrets must not name a Secret tray-*: those are the operator's"))]
-    #[schemars(length(max = 20), inner(length(min = 1, max = 253)))]
+    #[schemars(
+        length(max = 20),
+        inner(
+            length(min = 1, max = 253),
+            regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+        )
+    )]
     pub env_from_secrets: Vec<String>,
     /// Pods; 1 unless set. A StatefulSet with a volume has one volume per pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,7 +127,7 @@ pub struct EnvVar {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct Port {
     /// Name.
-    #[schemars(length(min = 1, max = 15), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 15), regex(pattern = r"^[a-z](-?[a-z0-9])*$"))]
     pub name: String,
     /// Number, in the pod and in the Service.
     #[schemars(range(min = 1, max = 65535))]
@@ -129,6 +137,8 @@ pub struct Port {
 /// CPU and memory of one pod.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.memory) || !has(self.memoryLimit) || !quantity(string(self.memory)).isGreaterThan(quantity(string(self.memoryLimit)))")
+    .message("memory must be at most memoryLimit: raise the limit, or leave it out to have it equal the request").field_path(".memory"))]
 pub struct Resources {
     /// CPU requested; there is no CPU limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -133,5 +133,17 @@ pub fn claim_name(workload: &str, ordinal: u32) -> String {
     format!("data-{workload}-{ordinal}")
 }
 
+/// Cuts an ASCII name to 63 characters, which labels and most names of objects may have; what is cut is replaced by a
+/// digest of the whole, so two names stay two.
+pub fn bounded(name: String) -> String {
+    use sha2::Digest;
+    const LONGEST: usize = 63;
+    if name.len() <= LONGEST {
+        return name;
+    }
+    let digest = hex::encode(sha2::Sha256::digest(name.as_bytes()));
+    format!("{}-{}", &name[..LONGEST - 9], &digest[..8])
+}
+
 /// The part of a run that holds the Kubernetes objects.
 pub const OBJECTS_PART: &str = "objects";

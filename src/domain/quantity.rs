@@ -15,16 +15,25 @@ pub fn milli(quantity: &str) -> Option<i128> {
         "G" => 1_000_000_000_000,
         "T" => 1_000_000_000_000_000,
         "P" => 1_000_000_000_000_000_000,
+        "E" => 1_000_000_000_000_000_000_000,
         "Ki" => 1_000 << 10,
         "Mi" => 1_000 << 20,
         "Gi" => 1_000 << 30,
         "Ti" => 1_000 << 40,
         "Pi" => 1_000 << 50,
-        _ => return None,
+        "Ei" => 1_000 << 60,
+        // `1e3`, which is a way to write 1k.
+        _ => {
+            let exponent: u32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
+            10_i128.checked_pow(exponent)?.checked_mul(1_000)?
+        }
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let sign = if whole.starts_with('-') { -1 } else { 1 };
-    let whole: i128 = whole.trim_start_matches(['+', '-']).parse().ok()?;
+    let whole: i128 = match whole.trim_start_matches(['+', '-']) {
+        "" if !fraction.is_empty() => 0,
+        digits => digits.parse().ok()?,
+    };
     let mut total = whole.checked_mul(scale)?;
     if !fraction.is_empty() {
         let divisor = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
@@ -67,11 +76,19 @@ mod tests {
             ("0.5", "500m"),
             ("1.5Gi", "1536Mi"),
             ("1k", "1000"),
+            (".5", "500m"),
+            ("5.", "5"),
+            ("1e3", "1k"),
+            ("1E6", "1M"),
+            ("1E", "1000P"),
+            ("1Ei", "1024Pi"),
             ("-1", "-1000m"),
         ] {
             assert_eq!(milli(one), milli(other), "{one}");
         }
-        assert_eq!(milli("banana"), None);
+        for text in ["", ".", "banana", "1e400", "1ee3", "1n"] {
+            assert_eq!(milli(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which runs of the ledger the cluster shows: at most three per org.
 
-use super::{ids::RunId, ledger::LedgerState};
+use super::{ids::RunId, ledger::LedgerState, names};
 
 /// The runs that have an OrgSnapshot: the open ones, the newest good one, and the newest failed one.
 pub fn shown(ledger: &LedgerState) -> Vec<RunId> {
@@ -15,6 +15,11 @@ pub fn shown(ledger: &LedgerState) -> Vec<RunId> {
     shown.sort();
     shown.dedup();
     shown
+}
+
+/// Name of the OrgSnapshot of a run whose own is taken. The longest org and a run together are longer than a name may be.
+pub fn name(org_name: &str, run: &RunId) -> String {
+    names::bounded(format!("{org_name}-{}", run.as_str().to_lowercase()))
 }
 
 #[cfg(test)]

@@ -347,26 +347,15 @@ fn field_env(name: &str, path: &str) -> EnvVar {
 
 /// Name of the Job of one part of a run: the run's ULID (lower case) and the part, at most 63 characters.
 pub fn snapshot_job_name(run: &RunId, part: &PartId) -> String {
-    bounded(format!("snap-{}-{part}", run.as_str().to_lowercase()))
+    names::bounded(format!("snap-{}-{part}", run.as_str().to_lowercase()))
 }
 
 /// Name of the Job that restores one part, from the OrgRestore's UID so that a new OrgRestore never meets old Jobs.
 pub fn restore_job_name(restore_uid: &str, part: &PartId) -> String {
-    bounded(format!(
+    names::bounded(format!(
         "restore-{}-{part}",
         restore_uid.split('-').next().unwrap_or_default()
     ))
-}
-
-/// Cuts a name to 63 characters; what is cut is replaced by a digest of the whole, so two names stay two.
-fn bounded(name: String) -> String {
-    use sha2::Digest;
-    const LONGEST: usize = 63;
-    if name.len() <= LONGEST {
-        return name;
-    }
-    let digest = hex::encode(sha2::Sha256::digest(name.as_bytes()));
-    format!("{}-{}", &name[..LONGEST - 9], &digest[..8])
 }
 
 #[cfg(test)]
@@ -454,6 +443,20 @@ mod tests {
         assert_eq!(pod(&mover).automount_service_account_token, Some(false));
         mover.kubernetes_api = true;
         assert_eq!(pod(&mover).automount_service_account_token, Some(true));
+    }
+
+    #[test]
+    fn p3_jobs_and_their_pods_say_whose_they_are_by_name_and_id() {
+        let job = mover(Access::ReadOnly).job();
+        let pod = job.spec.unwrap().template.metadata.unwrap().labels;
+        for labels in [job.metadata.labels, pod] {
+            let labels = labels.unwrap();
+            assert_eq!(labels[names::LABEL_ORG], "acme");
+            assert_eq!(
+                labels[names::LABEL_ORG_ID],
+                "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+            );
+        }
     }
 
     #[test]

@@ -206,4 +206,20 @@ mod tests {
         );
         assert!(text.contains("tray_leading 1"), "{text}");
     }
+
+    #[test]
+    fn every_metric_is_in_the_documentation() {
+        let docs = include_str!("../../docs/operations.md");
+        let text = Metrics::default().render().unwrap();
+        let described = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        for metric in described {
+            let (name, kind) = metric.split_once(' ').unwrap();
+            let shown = if kind == "counter" {
+                format!("`{name}_total`")
+            } else {
+                format!("`{name}`")
+            };
+            assert!(docs.contains(&shown), "{shown}");
+        }
+    }
 }

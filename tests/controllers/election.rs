@@ -1,14 +1,17 @@
 //! Who leads.
 
 use futures::FutureExt;
-use kube::{Api, ResourceExt, api::ListParams};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+};
 use serde_json::json;
 use tray_operator::adapters::kube::leader::Election;
 
 use crate::support::api_server::{self, PATIENCE};
 
 #[tokio::test]
-async fn one_leads_and_the_next_takes_over_as_soon_as_it_resigns() {
+async fn one_leads_until_it_resigns_or_another_has_the_lease_and_is_told() {
     let client = api_server::shared().await.client().await;
     let system = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tray-system"}});
     api_server::apply(&client, &system).await;
@@ -34,5 +37,22 @@ async fn one_leads_and_the_next_takes_over_as_soon_as_it_resigns() {
     tokio::time::timeout(PATIENCE, second.won())
         .await
         .expect("the Lease is free");
+
+    // As after a pause in which the Lease ran out and somebody else took it.
+    let taken = json!({"spec": {"holderIdentity": "third", "renewTime": "2099-01-01T00:00:00.000000Z"}});
+    let name = ours.name_any();
+    leases
+        .patch(&name, &PatchParams::default(), &Patch::Merge(taken))
+        .await
+        .unwrap();
+    tokio::time::timeout(PATIENCE, second.lost())
+        .await
+        .expect("it goes on as if it led");
     second.resign().await;
+    let held = leases.get(&name).await.unwrap().spec.unwrap().holder_identity;
+    assert_eq!(
+        held.as_deref(),
+        Some("third"),
+        "who has lost the Lease gives nothing back"
+    );
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     api_server::{self, api_of, eventually},
+    chart,
     installed::conditions,
     org_world::{
         READY, child, database, exempt, names, namespace_labels, namespace_of, object, operator, org, orgs,
@@ -358,4 +359,79 @@ async fn a_region_in_which_nothing_runs_takes_orgs() {
     );
     api_server::apply(&client, &bare).await;
     until(&client, "bare", READY).await;
+}
+
+#[tokio::test]
+async fn p19_whoever_is_no_owner_any_more_has_no_access_any_more() {
+    let client = world().await;
+    let owners = json!({"orgId": "b0b0b0b0-0000-4000-8000-000000000002", "owners": [
+        {"kind": "User", "name": "stays@acme", "role": "Admin"}, {"kind": "User", "name": "leaves@acme", "role": "Admin"},
+    ]});
+    let staffed = org("staffed", 'd', &owners);
+    let namespace = namespace_of(&staffed);
+    api_server::apply(&client, &staffed).await;
+    until(&client, "staffed", READY).await;
+    let may = async |user: &str| {
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+            "spec": {"user": user, "resourceAttributes": {"verb": "get", "resource": "pods", "namespace": namespace}},
+        });
+        let request = http::Request::post("/apis/authorization.k8s.io/v1/subjectaccessreviews")
+            .header("content-type", "application/json")
+            .body(serde_json::to_vec(&review).unwrap())
+            .unwrap();
+        let answer: Value = client.request(request).await.unwrap();
+        answer["status"]["allowed"] == true
+    };
+    let both = eventually(async || (may("stays@acme").await && may("leaves@acme").await).then_some(()));
+    assert!(both.await.is_some());
+    let fewer = json!({"spec": {"owners": [{"kind": "User", "name": "stays@acme", "role": "Admin"}]}});
+    patch(&client, "staffed", &fewer).await;
+    let out = eventually(async || (!may("leaves@acme").await).then_some(()));
+    assert!(out.await.is_some(), "access stays");
+    assert!(may("stays@acme").await);
+}
+
+#[tokio::test]
+async fn without_its_binding_a_policy_says_nothing_until_the_chart_is_applied_again() {
+    let client = world().await;
+    let broken = org(
+        "broken",
+        'f',
+        &json!({"orgId": "b0b0b0b0-0000-4000-8000-000000000001"}),
+    );
+    api_server::apply(&client, &broken).await;
+    until(&client, "broken", READY).await;
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "door", "namespace": namespace_of(&broken)},
+        "spec": {"type": "NodePort", "ports": [{"port": 80}]},
+    });
+    let services = api_of(&client, &service).await.unwrap();
+    let object: DynamicObject = serde_json::from_value(service).unwrap();
+    let dry = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let refused = async || {
+        let answer = services.create(&dry, &object).await;
+        matches!(answer, Err(kube::Error::Api(status)) if status.code == 403)
+    };
+    assert!(refused().await);
+
+    let rendered = chart::render(&[]).unwrap();
+    let kind = "ValidatingAdmissionPolicyBinding";
+    let is_it = |o: &&Value| o["kind"] == kind && o["metadata"]["name"] == "tray-service-type";
+    let binding = rendered.iter().find(is_it).unwrap();
+    let bindings = api_of(&client, binding).await.unwrap();
+    bindings
+        .delete("tray-service-type", &DeleteParams::default())
+        .await
+        .unwrap();
+    let open = eventually(async || (!refused().await).then_some(()));
+    assert!(open.await.is_some(), "the policy speaks without its binding");
+
+    api_server::apply(&client, binding).await;
+    let shut = eventually(async || refused().await.then_some(()));
+    assert!(shut.await.is_some(), "the policy stays silent");
+    until(&client, "broken", READY).await;
 }

@@ -1,7 +1,12 @@
 //! The operator's controllers, running in this process against the API server of the tests, with the rights and under
 //! the policies of the chart. No kubelet and no controller of Kubernetes runs there: tests play their part.
 
-use std::{collections::BTreeMap, sync::Arc, thread};
+use std::{
+    collections::BTreeMap,
+    panic,
+    sync::{Arc, Mutex},
+    thread,
+};
 
 use kube::{
     Api, Client,
@@ -29,6 +34,7 @@ use super::{
     api_server::{self, ApiServer},
     chart,
     operator::MemoryRegions,
+    tools,
 };
 
 /// Whom the policies exempt.
@@ -48,7 +54,13 @@ pub struct Operator {
     pub ctx: Arc<Context>,
     /// Its AWS.
     pub regions: Arc<MemoryRegions>,
+    thread: thread::JoinHandle<()>,
 }
+
+/// What its threads are called.
+const THREAD: &str = "operator";
+/// Where its threads panicked.
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Installs the chart but its Deployment.
 pub async fn install(client: &Client) {
@@ -63,6 +75,16 @@ pub async fn install(client: &Client) {
             Some("Deployment" | "CustomResourceDefinition")
         ) {
             api_server::apply(client, &object).await;
+        }
+    }
+}
+
+/// Has the cluster serve what webhooks need of the Gateway API.
+pub async fn gateway_api(client: &Client) {
+    for kind in ["httproutes", "referencegrants"] {
+        let file = tools::program(&format!("gateway.networking.k8s.io_{kind}.yaml"));
+        for crd in chart::documents(&std::fs::read_to_string(file).unwrap()) {
+            api_server::apply(client, &crd).await;
         }
     }
 }
@@ -85,10 +107,12 @@ async fn start(drivers: fn() -> Vec<Arc<dyn Driver>>) -> Operator {
     let (tell, told) = tokio::sync::oneshot::channel();
     let regions = Arc::new(MemoryRegions::default());
     let aws = regions.clone();
+    note_panics();
     // On a runtime of its own: that of a test ends with the test.
-    thread::spawn(move || {
+    let work = move || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
+            .thread_name(THREAD)
             .enable_all()
             .build()
             .unwrap();
@@ -98,11 +122,28 @@ async fn start(drivers: fn() -> Vec<Arc<dyn Driver>>) -> Operator {
             let (_end, ends) = watch::channel(false);
             control(drivers(), ctx, Arc::default(), ends).await;
         });
-    });
+    };
+    let thread = thread::Builder::new()
+        .name(THREAD.to_owned())
+        .spawn(work)
+        .unwrap();
     Operator {
         ctx: told.await.unwrap(),
         regions,
+        thread,
     }
+}
+
+/// A controller catches what panics under it, and a task that ends so is missed by nobody: whatever happens on its
+/// threads is noted before.
+fn note_panics() {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if thread::current().name() == Some(THREAD) {
+            PANICS.lock().unwrap().push(info.to_string());
+        }
+        before(info);
+    }));
 }
 
 /// What controllers share that run with the operator's rights.
@@ -139,7 +180,35 @@ pub async fn context(server: &ApiServer, clock: Arc<dyn Clock>, regions: Arc<Mem
     })
 }
 
+/// Where the operator panicked so far: nowhere, one would hope.
+pub fn panics() -> Vec<String> {
+    PANICS.lock().unwrap().clone()
+}
+
 impl Operator {
+    /// Whether it is still at work.
+    pub fn is_alive(&self) -> bool {
+        !self.thread.is_finished()
+    }
+
+    /// Passes of its controllers so far.
+    pub fn passes(&self) -> u64 {
+        self.sum("tray_reconciles_total{")
+    }
+
+    /// Keys that are due, or were when their controller last ended a pass.
+    pub fn queued(&self) -> u64 {
+        self.sum("tray_queue_keys{")
+    }
+
+    fn sum(&self, metric: &str) -> u64 {
+        let text = self.ctx.metrics.render().unwrap();
+        let lines = text.lines().filter(|line| line.starts_with(metric));
+        lines
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+            .sum()
+    }
+
     /// Requests of the operator so far, but for watches and the lists that begin them.
     pub fn requests(&self) -> u64 {
         let text = self.ctx.metrics.render().unwrap();

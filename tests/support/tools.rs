@@ -43,10 +43,11 @@ fn cache() -> PathBuf {
     )
 }
 
+/// A variable of the environment, unless it is empty.
 #[expect(
     clippy::disallowed_methods,
-    reason = "tests are told by their environment where the programs are"
+    reason = "tests are told by their environment where the programs are, and what to repeat"
 )]
-fn variable(name: &str) -> Option<std::ffi::OsString> {
+pub fn variable(name: &str) -> Option<std::ffi::OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
 }

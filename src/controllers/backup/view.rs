@@ -22,7 +22,7 @@ use crate::{
         ids::RunId,
         ledger::{LedgerState, Run, RunEnd},
         manifest::{Manifest, Verdict},
-        view::shown,
+        view::{self, shown},
     },
 };
 
@@ -81,7 +81,7 @@ async fn discover(
             .iter()
             .any(|snapshot| snapshot.name_any() == run.plan.snapshot_name);
         let name = if taken {
-            format!("{}-{}", pass.subject.name(), run_id.as_str().to_lowercase())
+            view::name(pass.subject.name(), run_id)
         } else {
             run.plan.snapshot_name.clone()
         };

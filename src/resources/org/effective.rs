@@ -1,11 +1,14 @@
 //! What an org really runs: the region's workloads with the org's overrides, and the org's own.
 
 use super::quota::plan_values;
-use crate::api::{
-    conditions::reasons,
-    region::RegionSpec,
-    trayorg::{Override, Plan, TrayOrgSpec},
-    workload::{Resources, Workload, WorkloadKind},
+use crate::{
+    api::{
+        conditions::reasons,
+        region::RegionSpec,
+        trayorg::{Override, Plan, TrayOrgSpec},
+        workload::{Resources, Workload, WorkloadKind},
+    },
+    domain::quantity,
 };
 
 /// Beginnings of the names of movers' pods: nobody may enter a pod that has one, not even a workload's hook.
@@ -38,6 +41,18 @@ pub enum Conflict {
         "workloads {0} and {1} both have webhook, and an org has one webhook host: remove it from one of them"
     )]
     TwoWebhooks(String, String),
+    /// An override, put together with what it changes, requests more memory than the limit.
+    #[error(
+        "workload {workload} of the region, with spec.overrides, requests memory {memory} at memoryLimit {limit}: set both in the override"
+    )]
+    MemoryAboveLimit {
+        /// Name of the workload.
+        workload: String,
+        /// What it requests.
+        memory: String,
+        /// What it may use.
+        limit: String,
+    },
 }
 
 impl Conflict {
@@ -46,6 +61,7 @@ impl Conflict {
         match self {
             Self::ByRegion(_) | Self::ByMovers(_) => reasons::WORKLOAD_NAME_TAKEN,
             Self::TwoWebhooks(..) => reasons::WEBHOOK_NOT_UNIQUE,
+            Self::MemoryAboveLimit { .. } => reasons::OVERRIDE_INVALID,
         }
     }
 }
@@ -67,6 +83,9 @@ pub fn workloads(org: &TrayOrgSpec, region: &RegionSpec) -> Result<Effective, Co
     let mut webhooks = effective.workloads.iter().filter(|w| w.webhook.is_some());
     if let (Some(one), Some(other)) = (webhooks.next(), webhooks.next()) {
         return Err(Conflict::TwoWebhooks(one.name.clone(), other.name.clone()));
+    }
+    if let Some(conflict) = effective.workloads.iter().find_map(above_limit) {
+        return Err(conflict);
     }
     for workload in &mut effective.workloads {
         if MOVER_NAMES
@@ -118,6 +137,17 @@ fn overridden(workload: &Workload, change: &Override) -> Workload {
         volume.size = change.size.clone();
     }
     result
+}
+
+/// The schema holds this for what one object says; an override has one of the two from the Region.
+fn above_limit(workload: &Workload) -> Option<Conflict> {
+    let resources = workload.resources.as_ref()?;
+    let (memory, limit) = (&resources.memory.as_ref()?.0, &resources.memory_limit.as_ref()?.0);
+    (quantity::milli(memory)? > quantity::milli(limit)?).then(|| Conflict::MemoryAboveLimit {
+        workload: workload.name.clone(),
+        memory: memory.clone(),
+        limit: limit.clone(),
+    })
 }
 
 /// Least replicas of an org's Deployments.
@@ -260,6 +290,38 @@ mod tests {
         assert_eq!(db.volume.as_ref().unwrap().size, Quantity("50Gi".into()));
         assert_eq!(db.backup, regional.backup);
         assert_eq!(effective.idle_overrides, Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_override_never_requests_more_memory_than_the_limit_that_it_leaves() {
+        let (mut org, mut region) = (fixtures::org(), fixtures::region());
+        let resources = |memory: &str, limit: &str| {
+            let some = |text: &str| (!text.is_empty()).then(|| Quantity(text.into()));
+            Some(Resources {
+                cpu: None,
+                memory: some(memory),
+                memory_limit: some(limit),
+            })
+        };
+        region.workloads[0].resources = resources("128Mi", "256Mi");
+        let name = region.workloads[0].name.clone();
+        for (memory, limit, fits) in [
+            ("0.25Gi", "", true),
+            ("257Mi", "", false),
+            ("257Mi", "1Gi", true),
+            ("", "127Mi", false),
+        ] {
+            org.overrides = vec![Override {
+                resources: resources(memory, limit),
+                ..change(&name)
+            }];
+            let refused = workloads(&org, &region).err();
+            assert_eq!(refused.is_none(), fits, "{memory} {limit}: {refused:?}");
+            if let Some(conflict) = refused {
+                assert_eq!(conflict.reason(), reasons::OVERRIDE_INVALID);
+                assert!(conflict.to_string().contains(&name), "{conflict}");
+            }
+        }
     }
 
     #[test]

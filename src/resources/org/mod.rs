@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn every_child_is_found_by_its_labels_and_belongs_to_nobody() {
+    fn p3_every_child_says_whose_it_is_by_name_and_id_and_belongs_to_nobody() {
         for child in rendered().into_iter().flatten() {
             let metadata = &child.body["metadata"];
             assert_eq!(

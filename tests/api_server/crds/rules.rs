@@ -124,6 +124,7 @@ fn rows() -> Vec<Row> {
     for kind in ["Region", "TrayOrg"] {
         rows.extend(of_workloads(kind));
         rows.extend(of_webhooks(kind));
+        rows.extend(of_numbers(kind));
     }
     rows
 }
@@ -307,6 +308,13 @@ fn of_orgs() -> Vec<Row> {
     ] {
         rows.extend(of_quantity("TrayOrg", &format!("overrides/0/{quantity}")));
     }
+    rows.push(row(
+        "TrayOrg",
+        "spec.overrides[0].resources.memory",
+        "memory must be at most memoryLimit",
+        &[("overrides/0/resources/memoryLimit", json!(1_073_741_824))],
+        &[("overrides/0/resources/memoryLimit", json!(1_073_741_823))],
+    ));
     rows
 }
 
@@ -440,11 +448,41 @@ fn of_webhooks(kind: &'static str) -> Vec<Row> {
 fn of_quantity(kind: &'static str, at: &str) -> Vec<Row> {
     let field = format!("spec.{}", at.replace("/0/", "[0].").replace('/', "."));
     let bad = [json!("banana"), json!("-5"), json!("0"), json!(0)];
+    // A limit must not be below the request.
+    let good = if at.ends_with("memoryLimit") {
+        2_000_000_000
+    } else {
+        2
+    };
     let rows = bad.map(|bad| {
         let says = "must be a quantity above 0, such as 500m, 2 or 10Gi";
-        row(kind, &field, says, &[(at, json!(2))], &[(at, bad)])
+        row(kind, &field, says, &[(at, json!(good))], &[(at, bad)])
     });
     rows.into()
+}
+
+/// Of numbers of a workload that have to go together.
+fn of_numbers(kind: &'static str) -> Vec<Row> {
+    vec![
+        row(
+            kind,
+            "spec.workloads[0].ports",
+            "ports must have different numbers",
+            &[("workloads/0/ports", two_ports(5433))],
+            &[("workloads/0/ports", two_ports(5432))],
+        ),
+        row(
+            kind,
+            "spec.workloads[0].resources.memory",
+            "memory must be at most memoryLimit",
+            &[("workloads/0/resources/memory", json!("0.25Gi"))],
+            &[("workloads/0/resources/memory", json!("257Mi"))],
+        ),
+    ]
+}
+
+fn two_ports(other: u16) -> Value {
+    json!([{"name": "sql", "port": 5432}, {"name": "more", "port": other}])
 }
 
 fn changed(kind: &str, change: &Change) -> Value {

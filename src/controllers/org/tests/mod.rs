@@ -1,0 +1,10 @@
+//! What the controller makes of what it sees, without a cluster.
+
+mod backups;
+mod placement;
+mod residency;
+mod status;
+mod support;
+mod tombstone;
+mod webhook;
+mod world;

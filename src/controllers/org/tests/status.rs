@@ -1,0 +1,159 @@
+//! What the status says, and when an org is looked at again.
+
+use serde_json::{Value, json};
+
+use super::world::{ID, World, condition, fact, now, reason_of, said};
+use crate::{
+    api::conditions::{reasons, types},
+    controllers::{
+        Driver,
+        changes::Change,
+        conditions::{Truth, find, is_true},
+        org::{OrgDriver, concerns::concerns, situation, status},
+    },
+    resources::child::ChildKind,
+};
+
+#[test]
+fn a_status_pins_the_org_and_says_that_it_is_ready() {
+    let told = World::new().status(&fact(true, "AsSpecified"));
+    assert_eq!(told.org_id.as_deref(), Some(ID));
+    assert_eq!(told.namespace.as_deref(), Some("org-acme-7c9e6679"));
+    assert_eq!(
+        told.region.as_ref().map(|r| r.cloud_region.as_str()),
+        Some("eu-west-1")
+    );
+    assert_eq!(told.observed_generation, Some(3));
+    for type_ in [
+        types::READY,
+        types::PLACED,
+        types::RESIDENCY_COMPLIANT,
+        types::WORKLOADS_AVAILABLE,
+    ] {
+        assert!(is_true(&told.conditions, type_), "{type_}");
+    }
+    for type_ in [types::RECONCILING, types::STALLED, types::DATA_LOST] {
+        assert!(
+            find(&told.conditions, type_).is_none(),
+            "{type_} is absent unless true"
+        );
+    }
+    assert_eq!(reason_of(&told, types::RPO_MET), said("Unknown", "NoSnapshotYet"));
+}
+
+#[test]
+fn a_status_edited_by_hand_is_corrected() {
+    let mut world = World::placed();
+    let right = world.status(&fact(true, "AsSpecified"));
+    world.org["status"] = serde_json::to_value(&right).unwrap();
+    assert_eq!(
+        world.status(&fact(true, "AsSpecified")),
+        right,
+        "what is right is written once"
+    );
+    world.org["status"]["conditions"][0]["status"] = "False".into();
+    world.org["status"]["raisedWorkloads"] = json!(["made-up"]);
+    let corrected = world.status(&fact(true, "AsSpecified"));
+    assert!(is_true(&corrected.conditions, types::READY));
+    assert_eq!(corrected.raised_workloads, right.raised_workloads);
+}
+
+#[test]
+fn what_is_on_its_way_is_reconciling_and_not_settled() {
+    let told = World::placed().status(&fact(false, reasons::ROLLING_OUT));
+    assert_eq!(reason_of(&told, types::RECONCILING), said("True", "RollingOut"));
+    assert!(!status::is_settled(&told));
+    let told = World::placed().status(&fact(false, reasons::IMAGE_UNAVAILABLE));
+    assert!(
+        status::is_settled(&told),
+        "what a person can mend is told at once"
+    );
+}
+
+#[test]
+fn a_suspended_org_is_as_it_should_be() {
+    let mut world = World::placed();
+    world.org["spec"]["lifecycle"] = json!({"state": "Suspended"});
+    assert!(situation::of(&world.observed(), &world.valid()).suspended);
+    let told = world.status(&fact(false, reasons::SUSPENDED));
+    assert_eq!(reason_of(&told, types::READY), said("True", "Suspended"));
+    assert_eq!(
+        reason_of(&told, types::WORKLOADS_AVAILABLE),
+        said("False", "Suspended")
+    );
+}
+
+#[test]
+fn an_obstacle_leaves_what_is_recorded() {
+    let mut world = World::placed().recorded(&json!([condition("WorkloadsAvailable", "True", "m")]));
+    world.region = Value::Null;
+    let (observed, obstacle) = (world.observed(), world.obstacle());
+    let told = status::of_obstacle(&observed, &obstacle, now());
+    assert_eq!(told.namespace.as_deref(), Some("org-acme-7c9e6679"));
+    assert!(is_true(&told.conditions, types::WORKLOADS_AVAILABLE));
+    assert_eq!(reason_of(&told, types::STALLED), said("True", "RegionNotServed"));
+    let truth = find(&told.conditions, types::READY).map(|c| Truth::parse(&c.status));
+    assert_eq!(truth, Some(Truth::False));
+}
+
+#[test]
+fn orgs_are_looked_at_again_when_what_they_name_changes() {
+    let world = World::placed();
+    world.observed();
+    let acme = vec!["acme".to_owned()];
+    for (change, concerned) in [
+        (Change::Region("eu".into()), acme.clone()),
+        (Change::Region("us".into()), vec![]),
+        (Change::RetentionPolicy("standard".into()), acme.clone()),
+        (Change::BackupSchedule("other".into()), vec![]),
+        (Change::BackupFacts(ID.parse().unwrap()), acme.clone()),
+        (
+            Change::Restore {
+                name: "r".into(),
+                org: "acme".into(),
+            },
+            acme,
+        ),
+    ] {
+        assert_eq!(concerns(&change, &world.index), concerned, "{change:?}");
+    }
+}
+
+#[test]
+fn a_region_that_only_counts_its_orgs_is_no_news() {
+    let mut world = World::placed();
+    world.observed();
+    let driver = OrgDriver::default();
+    let concerned = || driver.concerns(&Change::Region("eu".into()), &world.index);
+    assert_eq!(concerned(), ["acme"]);
+    assert_eq!(concerned(), Vec::<String>::new());
+    world.region["status"]["orgs"] = 5.into();
+    world.observed();
+    assert_eq!(
+        driver.concerns(&Change::Region("eu".into()), &world.index),
+        Vec::<String>::new()
+    );
+    world.region["metadata"]["generation"] = 4.into();
+    world.observed();
+    assert_eq!(
+        driver.concerns(&Change::Region("eu".into()), &world.index),
+        ["acme"]
+    );
+    world.index.regions.remove("eu", None);
+    assert_eq!(
+        driver.concerns(&Change::Region("eu".into()), &world.index),
+        ["acme"]
+    );
+}
+
+#[test]
+fn claims_that_no_workload_uses_are_named() {
+    let world = World::placed();
+    let labels = json!({"platform.tray.ai/org": "acme"});
+    for name in ["data-db-0", "data-db-1", "data-gone-0"] {
+        let claim = json!({"metadata": {"name": name, "namespace": "org-acme-7c9e6679"}});
+        world.child(ChildKind::PersistentVolumeClaim, &labels, &claim);
+    }
+    let told = world.status(&fact(true, "AsSpecified"));
+    assert_eq!(told.unused_volumes, ["data-db-1", "data-gone-0"]);
+}

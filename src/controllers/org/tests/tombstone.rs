@@ -1,0 +1,171 @@
+//! What an org leaves behind, and what takes it up.
+
+use serde_json::{Value, json};
+
+use super::world::{ID, UID, World, is_obstacle, now, object};
+use crate::{
+    api::{conditions::reasons, orgtombstone::OrgTombstone},
+    controllers::{
+        changes::Change,
+        org::{
+            concerns::concerns,
+            deletion,
+            namespace_loss::{self, Loss},
+            status, tombstone,
+        },
+    },
+    resources::{child::ChildKind, org::fixtures},
+};
+
+/// The namespace of acme, with these labels besides.
+fn namespace_with(world: &World, id: &str, more: &Value) {
+    let mut labels = json!({
+        "platform.tray.ai/org": "acme", "platform.tray.ai/org-id": id, "platform.tray.ai/region": "eu-west-1",
+        "platform.tray.ai/region-name": "eu", "platform.tray.ai/jurisdiction": "EU",
+    });
+    for (label, value) in more.as_object().into_iter().flatten() {
+        labels[label] = value.clone();
+    }
+    let name = format!("org-acme-{}", &id[..8]);
+    world.child(
+        ChildKind::Namespace,
+        &labels,
+        &json!({"metadata": {"name": name}}),
+    );
+}
+
+/// A tombstone of an org of that name with the id `ID`, whose data is in Region `eu`.
+fn tombstone_of(world: &World, org: &str) {
+    let spec = json!({
+        "org": org, "orgId": ID, "namespace": format!("org-{org}-7c9e6679"), "reason": "Deletion",
+        "region": {"name": "eu", "jurisdiction": "EU", "cloudRegion": "eu-west-1"},
+        "deletedAt": "2026-01-01T00:00:00Z", "purgeAt": "2026-04-01T00:00:00Z", "erasureStartsAt": "2026-03-23T00:00:00Z",
+    });
+    let tombstone = object("OrgTombstone", &format!("{org}-7c9e6679"), &spec);
+    world
+        .index
+        .tombstones
+        .put(serde_json::from_value(tombstone).unwrap());
+}
+
+#[test]
+fn an_org_without_an_id_takes_up_what_is_held_under_its_name() {
+    for held in [
+        (|world: &World| tombstone_of(world, "acme")) as fn(&World),
+        |world| namespace_with(world, ID, &json!({"platform.tray.ai/orphaned": "true"})),
+    ] {
+        let mut world = World::new();
+        world.org["spec"]["orgId"].take();
+        held(&world);
+        let valid = world.valid();
+        assert_eq!(valid.placement.org_id.as_str(), ID);
+        assert_eq!(valid.placement.namespace, "org-acme-7c9e6679");
+    }
+}
+
+#[test]
+fn an_org_with_another_id_is_told_the_line_that_takes_up_what_is_held() {
+    let mut world = World::new();
+    world.org["spec"]["orgId"] = UID.into();
+    tombstone_of(&world, "acme");
+    is_obstacle(
+        &world.obstacle(),
+        reasons::RETAINED_DATA_EXISTS,
+        &[
+            "`orgId: 7c9e6679-7425-40de-944b-e07fc1f90ae7`",
+            "OrgTombstone acme-7c9e6679",
+        ],
+    );
+    namespace_with(&world, ID, &json!({"platform.tray.ai/retained": "true"}));
+    is_obstacle(&world.obstacle(), reasons::RETAINED_DATA_EXISTS, &[ID]);
+}
+
+#[test]
+fn p1_what_is_held_in_a_region_is_taken_up_in_no_other() {
+    let mut world = World::new();
+    tombstone_of(&world, "acme");
+    world.org["spec"]["regionRef"]["name"] = "us".into();
+    for id in [json!(ID), Value::Null] {
+        world.org["spec"]["orgId"] = id;
+        is_obstacle(&world.obstacle(), reasons::REGION_MISMATCH, &["eu", "us"]);
+    }
+}
+
+#[test]
+fn an_id_that_is_held_for_another_name_is_refused_until_it_is_free() {
+    let mut world = World::new();
+    tombstone_of(&world, "other");
+    is_obstacle(&world.obstacle(), reasons::ORG_ID_IN_USE, &["TrayOrg other", ID]);
+    let told = status::of_obstacle(&world.observed(), &world.obstacle(), now());
+    world.org["status"] = serde_json::to_value(told).unwrap();
+    world.observed();
+    let tombstone = Change::Tombstone {
+        name: "other-7c9e6679".into(),
+        org: "other".into(),
+    };
+    assert_eq!(concerns(&tombstone, &world.index), ["acme", "other"]);
+}
+
+#[test]
+fn an_org_that_was_never_placed_leaves_nothing() {
+    let nothing = World::new();
+    assert_eq!(deletion::placement(&nothing.observed()), None);
+    // What an earlier org of its name left is not its own.
+    for label in ["platform.tray.ai/retained", "platform.tray.ai/orphaned"] {
+        let stalled = World::new();
+        tombstone_of(&stalled, "acme");
+        namespace_with(&stalled, ID, &json!({label: "true"}));
+        assert_eq!(deletion::placement(&stalled.observed()), None, "{label}");
+    }
+    // One whose status was not written yet, or is lost.
+    let made = World::new();
+    namespace_with(&made, ID, &json!({}));
+    assert_eq!(deletion::placement(&made.observed()), Some(fixtures::placement()));
+    assert_eq!(
+        deletion::placement(&World::placed().observed()),
+        Some(fixtures::placement())
+    );
+}
+
+#[test]
+fn a_tombstone_says_what_is_held_and_until_when() {
+    let mut world = World::placed();
+    world.policy["spec"] = json!({"termination": {"purgeAfterDays": 30}});
+    world.org["status"]["webhookHost"] = "h.example.com".into();
+    let key = "arn:aws:kms:eu-central-1:111122223333:key/org";
+    world.facts.set_key(&ID.parse().unwrap(), key.parse().unwrap());
+    let deleted_at = "2026-01-01T00:00:00Z".parse().unwrap();
+    let made = |world: &World| -> OrgTombstone {
+        tombstone::of(&world.observed(), &fixtures::placement(), deleted_at, deleted_at)
+    };
+    let spec = serde_json::to_value(made(&world).spec).unwrap();
+    let expected = json!({
+        "org": "acme", "orgId": ID, "namespace": "org-acme-7c9e6679", "reason": "Deletion",
+        "region": {"name": "eu", "jurisdiction": "EU", "cloudRegion": "eu-west-1"},
+        "kmsKeyArn": key, "backup": {"bucket": "tray-backups-eu", "prefix": ""}, "webhookHost": "h.example.com",
+        "deletedAt": "2026-01-01T00:00:00Z", "purgeAt": "2026-01-31T00:00:00Z", "erasureStartsAt": "2026-01-22T00:00:00Z",
+    });
+    assert_eq!(spec, expected);
+    // A Region of that name elsewhere says nothing of where the org's snapshots are.
+    world.region["spec"]["cloudRegion"] = "eu-west-3".into();
+    assert_eq!(made(&world).spec.backup, None);
+}
+
+#[test]
+fn a_namespace_that_held_volumes_and_is_gone_is_lost() {
+    let lost = |world: &World| namespace_loss::of(&world.observed(), &fixtures::placement());
+    assert_eq!(lost(&World::new()), None, "there was none");
+    assert_eq!(lost(&World::placed()), Some(Loss::Missing));
+    let back = World::new();
+    tombstone_of(&back, "acme");
+    assert_eq!(lost(&back), Some(Loss::Missing), "the tombstone's");
+    let there = World::placed();
+    namespace_with(&there, ID, &json!({}));
+    assert_eq!(lost(&there), None);
+    let going = World::placed();
+    let labels = json!({"platform.tray.ai/org": "acme"});
+    let namespace =
+        json!({"metadata": {"name": "org-acme-7c9e6679", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
+    going.child(ChildKind::Namespace, &labels, &namespace);
+    assert_eq!(lost(&going), Some(Loss::Going));
+}
