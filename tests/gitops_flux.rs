@@ -147,6 +147,13 @@ fn denied() -> Vec<Denied> {
     let snapshot = object("OrgSnapshot", "fixed", &json!({"orgRef": {"name": "placed"}}));
     let latest = |name: &str| json!({"orgRef": {"name": name}, "snapshot": {"latestGood": true}, "target": {"inPlace": true}});
     let region = spare_region();
+    let mut access = object(
+        "SupportAccess",
+        "fixed",
+        &json!({"subjects": [{"kind": "Group", "name": "support"}], "role": "View", "durationHours": 1,
+            "reason": "a question"}),
+    );
+    access["metadata"]["namespace"] = namespace_of(&placed).into();
     vec![
         denied(
             &placed,
@@ -178,6 +185,11 @@ fn denied() -> Vec<Denied> {
             latest("other"),
             "spec of OrgRestore fixed never changes",
         ),
+        denied(
+            &access,
+            json!({"durationHours": 72}),
+            "spec of SupportAccess fixed never changes",
+        ),
     ]
 }
 
@@ -192,9 +204,12 @@ async fn force_recreates_nothing_over_a_change_that_is_denied() {
     let denied = denied();
     let mut objects: Vec<Value> = denied.iter().map(|denied| denied.object.clone()).collect();
     objects.dedup();
-    let outcome = flux.reconcile(&objects, &[], true);
-    assert_eq!(outcome.error, "");
+    let (within, cluster): (Vec<Value>, Vec<Value>) = objects
+        .into_iter()
+        .partition(|object| object["metadata"]["namespace"].is_string());
+    assert_eq!(flux.reconcile(&cluster, &[], true).error, "");
     until(&client, "placed", READY).await;
+    assert_eq!(flux.reconcile(&within, &[], true).error, "");
     for Denied {
         object,
         change,

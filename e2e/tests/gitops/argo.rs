@@ -2,47 +2,50 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::Child;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
 use tray_e2e::paths::ClusterDir;
+use tray_e2e::topology::CLUSTER_ADDRESS;
 use tray_e2e::{Cluster, Program};
 
 use crate::repo::Repo;
 
 /// Who it is to the API server.
 pub const USER: &str = "argocd";
+/// Where it is told to sync.
+const PORT: u16 = 9001;
+/// Runs a program until standard input ends, which it does with whoever holds the other end.
+const KEEPER: &str = r#""$@" & program=$!; cat > /dev/null; kill -9 $program; wait $program"#;
 /// How long a sync may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Argo {
     agent: Child,
-    port: u16,
     output: Receiver<String>,
     dir: ClusterDir,
     _kubeconfig: tempfile::NamedTempFile,
 }
 
 impl Argo {
-    /// Starts it; it syncs once by itself.
+    /// Starts it, in the cluster's network: anybody who reaches it can have it sync. It does once by itself.
     pub fn start(cluster: &Cluster, agent: &Program, repo: &Repo) -> Self {
         let mut kubeconfig = tempfile::NamedTempFile::new().unwrap();
         let text = cluster.kubeconfig_for(USER, Some("system:masters")).unwrap();
         kubeconfig.write_all(text.as_bytes()).unwrap();
-        let port = free_port();
         let dir = cluster.dir().clone();
-        let mut agent = agent
+        let agent = agent
             .clone()
             .arg(repo.path())
             .flag("kubeconfig", kubeconfig.path())
-            .flag("port", port.to_string())
+            .flag("port", PORT.to_string())
             // It syncs when it is told to.
             .flag("resync-seconds", "86400")
-            .spawn_piped(&dir.log(USER))
-            .unwrap();
+            .behind(Program::new("sh").args(["-c", KEEPER, "keeper"]));
+        let mut agent = cluster.enter(agent).spawn_piped(&dir.log(USER)).unwrap();
         let stdout = agent.stdout.take().unwrap();
         let (send, output) = mpsc::channel();
         thread::spawn(move || {
@@ -53,7 +56,6 @@ impl Argo {
         });
         Self {
             agent,
-            port,
             output,
             dir,
             _kubeconfig: kubeconfig,
@@ -62,7 +64,7 @@ impl Argo {
 
     /// Syncs what the repository holds now: `Kind/name` → what came of it.
     pub fn sync(&self, objects: usize) -> BTreeMap<String, String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let mut stream = TcpStream::connect((CLUSTER_ADDRESS, PORT)).unwrap();
         stream.write_all(b"GET /api/v1/sync HTTP/1.0\r\n\r\n").unwrap();
         stream.read_to_end(&mut Vec::new()).unwrap();
         self.outcome(objects)
@@ -91,13 +93,8 @@ impl Argo {
 
 impl Drop for Argo {
     fn drop(&mut self) {
+        drop(self.agent.stdin.take());
         // It may have ended by itself.
-        let _ = self.agent.kill();
         let _ = self.agent.wait();
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
