@@ -91,7 +91,8 @@ async fn region(client: &Client, region: &Value) {
         "lastTransitionTime": "2026-01-01T00:00:00Z"});
     let status = Patch::Merge(json!({"status": {"observedGeneration": 1, "conditions": [ready]}}));
     let name = region["metadata"]["name"].as_str().unwrap();
-    let api = api_of(client, region).await.unwrap();
+    // A status is the operator's to write.
+    let api = api_of(&installed::client().await, region).await.unwrap();
     api.patch_status(name, &PatchParams::default(), &status)
         .await
         .unwrap();
@@ -129,9 +130,11 @@ async fn read(client: &Client, name: &str) -> Value {
 async fn until(client: &Client, name: &str, webhook: &str) -> Value {
     let found = eventually(async || {
         let org = read(client, name).await;
-        if let Some(namespace) = org["status"]["namespace"].as_str() {
-            play_kubernetes(client, namespace).await;
-            play_gateway(client, namespace).await;
+        // The status waits for what is played here.
+        if let Some(id) = org["spec"]["orgId"].as_str() {
+            let namespace = format!("org-{name}-{}", &id[..8]);
+            play_kubernetes(client, &namespace).await;
+            play_gateway(client, &namespace).await;
         }
         let said = conditions(&org);
         let (status, reason, _) = said.get("WebhookReady")?;
