@@ -19,6 +19,7 @@ use support::{
     api_server::{self, api_of, eventually},
     installed::{self, conditions, play_kubernetes},
     operator::Operator,
+    orgs::{self, object},
 };
 use tray_operator::controllers::{Driver, org::OrgDriver};
 
@@ -26,26 +27,16 @@ fn drivers() -> Vec<Arc<dyn Driver>> {
     vec![Arc::new(OrgDriver::default())]
 }
 
-fn object(kind: &str, name: &str, spec: &Value) -> Value {
-    json!({"apiVersion": "platform.tray.ai/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
-}
-
 async fn prepare(client: &Client) {
     let system = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tray-system"}});
     api_server::apply(client, &system).await;
     let webhook = json!({"port": "http"});
     for (name, webhook) in [("hooks", webhook), ("plain", Value::Null)] {
-        let region = object(
-            "Region",
+        let region = orgs::region(
             name,
+            "eu-west-1",
             &json!({
-                "jurisdiction": "EU", "cloudRegion": "eu-west-1", "zones": ["eu-west-1a"], "minZones": 1,
-                "storage": {"storageClassName": "org-encrypted"},
-                "backup": {
-                    "bucket": "tray-backups-eu", "bucketOwner": "111122223333", "cloudRegion": "eu-central-1",
-                    "kms": {"ledgerKeyArn": "arn:aws:kms:eu-central-1:111122223333:key/k"},
-                    "moverRoleArn": "arn:aws:iam::111122223333:role/tray-mover",
-                },
+                "zones": ["eu-west-1a"],
                 "ingress": {"domain": "hooks.example.com", "gatewayRef": {"name": "edge", "namespace": "tray-edge"}},
                 "workloads": [{"name": "web", "kind": "Deployment", "image": "web:1",
                     "ports": [{"name": "http", "port": 8080}], "webhook": webhook}],

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use support::{
     api_server::{self, api_of, eventually},
     installed::{self, conditions, play_kubernetes},
+    orgs::{self, object},
 };
 use tokio::sync::OnceCell;
 use tray_operator::controllers::{Driver, org::OrgDriver};
@@ -54,28 +55,16 @@ async fn world() -> Client {
     client
 }
 
-fn object(kind: &str, name: &str, spec: &Value) -> Value {
-    json!({"apiVersion": "platform.tray.ai/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
-}
-
 fn workload(name: &str) -> Value {
     json!({"name": name, "kind": "Deployment", "image": "web:1", "ports": [{"name": "http", "port": 8080}],
         "webhook": {"port": "http"}})
 }
 
 fn region_object(name: &str, ingress: bool) -> Value {
-    let mut region = object(
-        "Region",
+    let mut region = orgs::region(
         name,
-        &json!({
-            "jurisdiction": "EU", "cloudRegion": "eu-west-1", "zones": ["eu-west-1a"], "minZones": 1,
-            "storage": {"storageClassName": "org-encrypted"},
-            "backup": {
-                "bucket": "tray-backups-eu", "bucketOwner": "111122223333", "cloudRegion": "eu-central-1",
-                "kms": {"ledgerKeyArn": "arn:aws:kms:eu-central-1:111122223333:key/k"},
-                "moverRoleArn": "arn:aws:iam::111122223333:role/tray-mover",
-            },
-        }),
+        "eu-west-1",
+        &json!({"zones": ["eu-west-1a"], "workloads": []}),
     );
     if ingress {
         region["spec"]["ingress"] =

@@ -26,6 +26,7 @@ use std::{sync::Arc, time::Duration};
 use changes::Change;
 use context::Context;
 pub use failure::Failure;
+use jiff::Timestamp;
 
 use crate::adapters::kube::index::Index;
 
@@ -48,6 +49,11 @@ impl Next {
             (Self::After(after), Some(delay)) => Self::After(after.min(delay)),
         }
     }
+}
+
+/// How long it is until `at`; nothing where that is past.
+pub fn until(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now)).unwrap_or_default()
 }
 
 /// What one controller does.

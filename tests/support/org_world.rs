@@ -13,6 +13,7 @@ pub use super::orgs::object;
 use super::{
     api_server::{self, api_of, eventually},
     installed::{self, Operator, conditions, play_kubernetes},
+    orgs as manifests,
 };
 
 fn drivers() -> Vec<Arc<dyn Driver>> {
@@ -76,19 +77,10 @@ pub async fn region_with(client: &Client, name: &str, cloud_region: &str, worklo
         .await
         .unwrap();
 
-    let region = object(
-        "Region",
+    let region = manifests::region(
         name,
-        &json!({
-            "jurisdiction": "EU", "cloudRegion": cloud_region, "zones": [zone], "minZones": 1,
-            "storage": {"storageClassName": "org-encrypted"},
-            "backup": {
-                "bucket": "tray-backups-eu", "bucketOwner": "111122223333", "cloudRegion": "eu-central-1",
-                "kms": {"ledgerKeyArn": "arn:aws:kms:eu-central-1:111122223333:key/k"},
-                "moverRoleArn": "arn:aws:iam::111122223333:role/tray-mover",
-            },
-            "workloads": workloads,
-        }),
+        cloud_region,
+        &json!({"zones": [zone], "workloads": workloads}),
     );
     api_server::apply(client, &region).await;
     region_until(client, name, "Ready", "True/AsSpecified").await;

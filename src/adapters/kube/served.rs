@@ -48,8 +48,7 @@ pub async fn follow_crd(client: Client, name: &str, version: &str, mut tell: imp
     let kind = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
     let resource = ApiResource::from_gvk(&kind);
     let api: Api<Crd> = Api::all_with(client, &resource);
-    let one = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let config = lasting(one);
+    let config = lasting(watcher::Config::default()).fields(&format!("metadata.name={name}"));
     let mut events = watcher(api, config).default_backoff().boxed();
     let mut listed = false;
     while let Some(event) = events.next().await {

@@ -26,7 +26,9 @@ use self::{
     issued::Issued, keys::Keys, pass::Pass, prune::Sweep, restore::status::waiting, run::Drive,
     run::hooks::HookTasks, subject::Subject, trouble::Trouble, view::Phases,
 };
-use super::{Driver, Failure, Next, changes::Change, context::Context, region::location, specs::Specs};
+use super::{
+    Driver, Failure, Next, changes::Change, context::Context, region::location, specs::Specs, until,
+};
 use crate::{
     adapters::kube::{index::Index, mover_jobs::Phase},
     api::{
@@ -370,7 +372,7 @@ async fn restores_wait(
 
 impl Found {
     fn next(&self, now: Timestamp) -> Next {
-        let times = self.at.iter().map(|at| scheduling::until(*at, now));
+        let times = self.at.iter().map(|at| until(*at, now));
         let soonest = times.chain(self.after.iter().copied()).min();
         soonest.map_or(Next::OnChange, Next::After)
     }

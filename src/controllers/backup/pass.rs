@@ -14,7 +14,7 @@ use crate::{
         ledger_store::Ledger,
     },
     api::conditions::reasons,
-    controllers::context::Context,
+    controllers::{context::Context, until},
     domain::{
         ids::{KmsKeyArn, PartId, RunId},
         ledger::LedgerState,
@@ -164,7 +164,7 @@ impl Pass<'_> {
             self.backup.issued.set(namespace, name, self.now);
             renew_at(self.now)
         };
-        Ok(Duration::try_from(due.duration_since(self.now)).unwrap_or_default())
+        Ok(until(due, self.now))
     }
 
     /// How far a mover is, from its Job; none = there is no Job.

@@ -1,7 +1,5 @@
 //! Makes the OrgSnapshots that are due by the schedule.
 
-use std::time::Duration;
-
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -59,9 +57,4 @@ pub fn next(pass: &Pass<'_>) -> Result<Due, Trouble> {
 /// An objective in hours.
 pub fn objective(hours: i32) -> SignedDuration {
     SignedDuration::from_hours(i64::from(hours))
-}
-
-/// How long until then, as a pause.
-pub fn until(at: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(at.duration_since(now)).unwrap_or_default()
 }

@@ -30,6 +30,7 @@ use crate::{
         conditions::{ConditionFact, Truth},
         context::Context,
         region::place::webhook_fault,
+        until,
     },
     domain::{
         names,
@@ -325,11 +326,6 @@ fn condition(
             format!("calls with the token reach workload {}", webhook.workload.name),
         ),
     }
-}
-
-/// How long it is until `at`.
-fn until(at: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(at.duration_since(now)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use super::{
     changes::Change,
     conditions::{ConditionFact, Conditions, Truth, find},
     context::Context,
+    until,
 };
 use crate::{
     adapters::kube::{events::Severity, index::Index},
@@ -41,6 +42,9 @@ use violations::Violations;
 
 /// How long the count of orgs may lag behind: a thousand orgs that come at once are counted a few times.
 const COUNTING: Duration = Duration::from_secs(5);
+
+/// The shortest pause before a workload goes that was taken off the list.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// The Region controller.
 #[derive(Default)]
@@ -113,7 +117,7 @@ impl Driver for RegionDriver {
             announce(ctx, &region, old, &status).await;
         }
         let pause = verification.left(&region, now).unwrap_or(PAUSES.0);
-        let pause = next.map_or(pause, |at| pause.min(until(at, now)));
+        let pause = next.map_or(pause, |at| pause.min(until(at, now).max(MOMENT)));
         // Whichever is not in order is looked at again; the backup location is told first.
         let amiss =
             |verdict: &&Verdict| !matches!(verdict, Verdict::Found(fact) if fact.status == Truth::True);
@@ -129,12 +133,6 @@ impl Driver for RegionDriver {
             Verdict::Found(_) => Ok(Next::After(pause)),
         }
     }
-}
-
-/// How long until then; at least a moment.
-fn until(at: Timestamp, now: Timestamp) -> Duration {
-    let left = Duration::try_from(at.duration_since(now)).unwrap_or_default();
-    left.max(Duration::from_secs(1))
 }
 
 /// The Region an org is placed in.

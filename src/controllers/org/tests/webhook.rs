@@ -1,6 +1,6 @@
 //! The webhook host.
 
-use super::world::{ID, World, fact, now, reason_of, said};
+use super::world::{ID, World, fact, reason_of, said};
 use crate::{
     api::conditions::{reasons, types},
     controllers::{
@@ -8,8 +8,6 @@ use crate::{
         conditions::is_true,
         org::{
             concerns::concerns,
-            status::{self, Findings},
-            validate::validate,
             webhook::{Exposure, Found, exposure},
         },
     },
@@ -55,24 +53,11 @@ fn p21_a_webhook_host_needs_a_workload_an_ingress_and_a_cluster_that_routes() {
 
 #[test]
 fn p21_a_status_names_the_host_and_is_ready_without_it() {
-    let world = with_webhook();
-    let observed = world.observed();
-    let valid = validate(&observed).unwrap();
-    let findings = Findings {
-        residency: fact(true, "AllInRegion"),
-        mended: false,
-        placement: None,
-        zones: fact(true, "Spread"),
-        isolation: fact(true, "Acknowledged"),
-        quota: fact(true, "AsSpecified"),
-        workloads: fact(true, "AsSpecified"),
-        webhook: Found {
-            condition: Some(fact(false, "GatewayApiMissing")),
-            again: None,
-        },
-        refused: None,
+    let missing = Found {
+        condition: Some(fact(false, "GatewayApiMissing")),
+        again: None,
     };
-    let told = status::of_valid(&observed, &valid, &findings, now());
+    let told = with_webhook().status_with(&fact(true, "AsSpecified"), missing);
     let host = format!("{ID}.hooks.eu.example.com");
     assert_eq!(told.webhook_host, Some(host));
     assert_eq!(

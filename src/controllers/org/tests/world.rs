@@ -120,6 +120,11 @@ impl World {
 
     /// The status after a pass in which `workloads` was found.
     pub(super) fn status(&self, workloads: &ConditionFact) -> TrayOrgStatus {
+        self.status_with(workloads, Found::default())
+    }
+
+    /// The same where that was found of the webhook host.
+    pub(super) fn status_with(&self, workloads: &ConditionFact, webhook: Found) -> TrayOrgStatus {
         let observed = self.observed();
         let findings = Findings {
             residency: fact(true, "AllInRegion"),
@@ -129,7 +134,7 @@ impl World {
             isolation: fact(true, "Acknowledged"),
             quota: fact(true, "AsSpecified"),
             workloads: workloads.clone(),
-            webhook: Found::default(),
+            webhook,
             refused: None,
         };
         status::of_valid(&observed, &validate(&observed).unwrap(), &findings, now())
