@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use kube::{
     Api, Client,
-    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use support::{
@@ -415,6 +415,17 @@ async fn an_org_that_always_fails_costs_the_others_nothing() {
     for object in [&deny, &binding] {
         api_server::apply(&world.client, object).await;
     }
+    // A policy takes a moment to be in force. It refuses this Service, too: its namespace is no org's.
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "probe"}, "spec": {"clusterIP": "None"}});
+    let services: Api<DynamicObject> =
+        Api::namespaced_with(world.client.clone(), "default", &api_resource(ChildKind::Service));
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let probe = serde_json::from_value(service).unwrap();
+    let refused = eventually(async || services.create(&dry_run, &probe).await.err()).await;
+    assert!(refused.is_some(), "the policy is not in force");
     let (operator, running) = at_work(&world).await;
     world.create("failing").await;
     let told = world.until("failing", "Ready", "False").await;

@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     child::{ChildFact, Observed, State},
+    compact::{Texts, Uid},
     facts::Identity,
 };
 use crate::resources::child::{ChildId, ChildKind};
@@ -33,17 +34,19 @@ pub enum Seen {
 struct Rows {
     /// By namespace: that of the child, or the Namespace itself.
     namespaces: HashMap<Arc<str>, Vec<Stored>>,
-    /// Namespaces in which an org has children.
-    orgs: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// Namespaces in which an org has children: one, as a rule.
+    orgs: HashMap<Arc<str>, Vec<Arc<str>>>,
+    /// Children of all orgs have the same names and, of their labels, mostly the same values.
+    texts: Texts,
 }
 
 /// A child. Whatever only some have is apart.
 struct Stored {
     kind: ChildKind,
     deleting: bool,
-    name: Box<str>,
+    name: Arc<str>,
     org: Option<Arc<str>>,
-    uid: Box<str>,
+    uid: Uid,
     version: u64,
     digest: u64,
     state: Compact,
@@ -56,10 +59,13 @@ enum Compact {
 }
 
 struct More {
-    labels: BTreeMap<String, String>,
-    annotations: BTreeMap<String, String>,
+    labels: Pairs,
+    annotations: Pairs,
     observed: Observed,
 }
+
+/// A map that is only ever read as a whole.
+type Pairs = Box<[(Arc<str>, Arc<str>)]>;
 
 impl Children {
     /// Panics of other threads leave the rows whole: no row is ever half in.
@@ -145,7 +151,7 @@ impl Children {
     pub fn remove(&self, id: &ChildId, uid: Option<&str>) -> Option<ChildFact> {
         let mut rows = self.write();
         let present = rows.find(id)?;
-        if uid.is_some_and(|uid| uid != &*present.uid) {
+        if uid.is_some_and(|uid| !present.uid.is(uid)) {
             return None;
         }
         rows.take(id)
@@ -175,18 +181,21 @@ impl Rows {
 
     fn put(&mut self, fact: ChildFact) {
         self.take(&fact.id);
-        let namespace = shared(&self.namespaces, bucket(&fact.id));
-        let org = fact.org.as_deref().map(|org| shared(&self.orgs, org));
-        if let Some(org) = &org {
-            self.orgs
-                .entry(org.clone())
-                .or_default()
-                .insert(namespace.clone());
+        let namespace = self.texts.share(bucket(&fact.id));
+        let stored = Stored::new(fact, &mut self.texts);
+        if let Some(org) = &stored.org {
+            let namespaces = self.orgs.entry(org.clone()).or_default();
+            if !namespaces.contains(&namespace) {
+                namespaces.reserve_exact(1);
+                namespaces.push(namespace.clone());
+            }
         }
-        self.namespaces
-            .entry(namespace)
-            .or_default()
-            .push(Stored::new(fact, org));
+        let children = self.namespaces.entry(namespace).or_default();
+        if children.len() == children.capacity() {
+            // A few at a time: doubling would leave up to half of it empty for good.
+            children.reserve_exact(4);
+        }
+        children.push(stored);
     }
 
     fn take(&mut self, id: &ChildId) -> Option<ChildFact> {
@@ -201,7 +210,7 @@ impl Rows {
         if let Some(org) = left_org
             && let Some(namespaces) = self.orgs.get_mut(org)
         {
-            namespaces.remove(namespace);
+            namespaces.retain(|other| **other != *namespace);
             if namespaces.is_empty() {
                 self.orgs.remove(org);
             }
@@ -213,22 +222,27 @@ impl Rows {
     }
 }
 
-/// The key that is there already, so that a name is stored once.
-fn shared<V>(map: &HashMap<Arc<str>, V>, name: &str) -> Arc<str> {
-    map.get_key_value(name)
-        .map_or_else(|| name.into(), |(key, _)| key.clone())
+fn pairs(map: &BTreeMap<String, String>, texts: &mut Texts) -> Pairs {
+    map.iter()
+        .map(|(name, value)| (texts.share(name), texts.share(value)))
+        .collect()
+}
+
+fn map(pairs: &Pairs) -> BTreeMap<String, String> {
+    let owned = |(name, value): &(Arc<str>, Arc<str>)| (name.to_string(), value.to_string());
+    pairs.iter().map(owned).collect()
 }
 
 impl Stored {
-    fn new(fact: ChildFact, org: Option<Arc<str>>) -> Self {
+    fn new(fact: ChildFact, texts: &mut Texts) -> Self {
         let has_more =
             !fact.labels.is_empty() || !fact.annotations.is_empty() || fact.observed != Observed::Nothing;
         Self {
             kind: fact.id.kind,
             deleting: fact.deleting,
-            name: fact.id.name.into(),
-            org,
-            uid: fact.identity.uid.into(),
+            name: texts.share(&fact.id.name),
+            org: fact.org.as_deref().map(|org| texts.share(org)),
+            uid: fact.identity.uid.as_str().into(),
             version: fact.identity.version,
             digest: fact.digest,
             state: match fact.state {
@@ -237,8 +251,8 @@ impl Stored {
             },
             more: has_more.then(|| {
                 Box::new(More {
-                    labels: fact.labels,
-                    annotations: fact.annotations,
+                    labels: pairs(&fact.labels, texts),
+                    annotations: pairs(&fact.annotations, texts),
                     observed: fact.observed,
                 })
             }),
@@ -269,8 +283,8 @@ impl Stored {
                 version: self.version,
             },
             org: self.org.as_deref().map(str::to_owned),
-            labels: more.map(|more| more.labels.clone()).unwrap_or_default(),
-            annotations: more.map(|more| more.annotations.clone()).unwrap_or_default(),
+            labels: more.map(|more| map(&more.labels)).unwrap_or_default(),
+            annotations: more.map(|more| map(&more.annotations)).unwrap_or_default(),
             deleting: self.deleting,
             observed: more.map_or(Observed::Nothing, |more| more.observed.clone()),
             digest: self.digest,

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use kube::{Api, Client, Resource, ResourceExt, api::ObjectMeta};
+use kube::{Api, Client, Resource, api::ObjectMeta};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
@@ -26,13 +26,7 @@ use crate::{
 
 /// An object of one of our kinds, without its managed fields.
 #[derive(Debug)]
-pub struct Stored<K> {
-    /// The object.
-    pub object: Arc<K>,
-    identity: Identity,
-    group: Option<String>,
-    key: String,
-}
+pub struct Stored<K>(Arc<K>);
 
 /// One of our kinds.
 pub trait OwnKind:
@@ -100,38 +94,33 @@ pub fn key_of(metadata: &ObjectMeta) -> String {
 impl<K: OwnKind> Stored<K> {
     /// Keeps what is needed of it.
     pub fn new(mut object: K) -> Self {
-        object.managed_fields_mut().clear();
-        Self {
-            identity: Identity::of(object.meta()),
-            group: object.group().map(str::to_owned),
-            key: key_of(object.meta()),
-            object: Arc::new(object),
-        }
+        object.meta_mut().managed_fields = None;
+        Self(Arc::new(object))
     }
 }
 
-impl<K> Row for Stored<K> {
+impl<K: OwnKind> Row for Stored<K> {
     type Key = String;
     fn key(&self) -> String {
-        self.key.clone()
+        key_of(self.0.meta())
     }
     fn uid(&self) -> &str {
-        &self.identity.uid
+        self.0.meta().uid.as_deref().unwrap_or_default()
     }
     fn version(&self) -> u64 {
-        self.identity.version
+        Identity::of(self.0.meta()).version
     }
     fn group(&self) -> Option<&str> {
-        self.group.as_deref()
+        self.0.group()
     }
 }
 
 /// The objects of one of our kinds, by [`key_of`]: the name, unless the kind is namespaced.
-pub struct Objects<K> {
+pub struct Objects<K: OwnKind> {
     table: Table<Stored<K>>,
 }
 
-impl<K> Default for Objects<K> {
+impl<K: OwnKind> Default for Objects<K> {
     fn default() -> Self {
         Self {
             table: Table::default(),
@@ -142,11 +131,11 @@ impl<K> Default for Objects<K> {
 impl<K: OwnKind> Objects<K> {
     /// The object of that name.
     pub fn get(&self, name: &str) -> Option<Arc<K>> {
-        Some(self.table.get(&name.to_owned())?.object.clone())
+        Some(self.table.get(&name.to_owned())?.0.clone())
     }
     /// Every object, by name.
     pub fn all(&self) -> Vec<Arc<K>> {
-        self.table.all().iter().map(|row| row.object.clone()).collect()
+        self.table.all().iter().map(|row| row.0.clone()).collect()
     }
     /// Those about an org, by name.
     pub fn of_org(&self, org: &str) -> Vec<Arc<K>> {
@@ -157,11 +146,7 @@ impl<K: OwnKind> Objects<K> {
         self.of(namespace)
     }
     fn of(&self, group: &str) -> Vec<Arc<K>> {
-        self.table
-            .of(group)
-            .iter()
-            .map(|row| row.object.clone())
-            .collect()
+        self.table.of(group).iter().map(|row| row.0.clone()).collect()
     }
     /// The names of all.
     pub fn names(&self) -> Vec<String> {
@@ -170,11 +155,10 @@ impl<K: OwnKind> Objects<K> {
     /// Takes in what the API server said of an object: a watch, or the answer to a write. Returns whether it is at a
     /// version that was not known.
     pub fn put(&self, object: K) -> bool {
-        let row = Stored::new(object);
-        let identity = row.identity.clone();
-        match self.table.put(row) {
+        let identity = Identity::of(object.meta());
+        match self.table.put(Stored::new(object)) {
             Put::Stale => false,
-            Put::Done(before) => before.is_none_or(|before| before.identity != identity),
+            Put::Done(before) => before.is_none_or(|before| Identity::of(before.0.meta()) != identity),
         }
     }
     /// Takes an object out, if it has that UID.

@@ -4,6 +4,7 @@ pub mod apply;
 pub mod child;
 pub mod children;
 pub mod client;
+mod compact;
 pub mod compare;
 pub mod events;
 pub mod exec;

@@ -28,7 +28,8 @@ pub struct Table<R: Row> {
 
 struct Rows<R: Row> {
     by_key: BTreeMap<R::Key, Arc<R>>,
-    groups: BTreeMap<String, BTreeSet<R::Key>>,
+    /// In order. Most groups have one or a few: a tree each would be mostly empty.
+    groups: BTreeMap<String, Vec<R::Key>>,
 }
 
 impl<R: Row> Default for Table<R> {
@@ -110,10 +111,7 @@ impl<R: Row> Table<R> {
             rows.leave(group, &key);
         }
         if let Some(group) = row.group() {
-            rows.groups
-                .entry(group.to_owned())
-                .or_default()
-                .insert(key.clone());
+            rows.join(group, &key);
         }
         rows.by_key.insert(key, Arc::new(row));
         Put::Done(before)
@@ -135,9 +133,21 @@ impl<R: Row> Table<R> {
 }
 
 impl<R: Row> Rows<R> {
+    fn join(&mut self, group: &str, key: &R::Key) {
+        let keys = self.groups.entry(group.to_owned()).or_default();
+        if let Err(place) = keys.binary_search(key) {
+            if keys.is_empty() {
+                keys.reserve_exact(1);
+            }
+            keys.insert(place, key.clone());
+        }
+    }
+
     fn leave(&mut self, group: &str, key: &R::Key) {
         if let Some(keys) = self.groups.get_mut(group) {
-            keys.remove(key);
+            if let Ok(place) = keys.binary_search(key) {
+                keys.remove(place);
+            }
             if keys.is_empty() {
                 self.groups.remove(group);
             }
