@@ -13,7 +13,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use support::{
     api_server::{self, eventually},
-    chart, installed,
+    chart, dry_run, installed,
     org_world::{delete, object, org, orgs, read},
 };
 
@@ -34,32 +34,32 @@ async fn an_org_has_its_finalizer_from_the_first_moment() {
     // Nobody reconciles here: what is there, the API server put there.
     let client = api_server::shared().await.client().await;
     installed::install(&client).await;
-    assert_eq!(
-        of_the_chart(&[]),
-        Vec::<Value>::new(),
-        "not every cluster knows the kind"
-    );
-    let served = ["--api-versions=admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"];
-    let objects = of_the_chart(&served);
+    for (args, why) in [
+        (&[][..], "not every cluster knows the kind"),
+        (&chart::UPGRADE[..1], "the API server does not know orgs yet"),
+    ] {
+        assert_eq!(of_the_chart(args), Vec::<Value>::new(), "{why}");
+    }
+    let objects = of_the_chart(&chart::UPGRADE);
     assert_eq!(objects.len(), 2);
     for object in &objects {
         api_server::apply(&client, object).await;
     }
     let orgs = orgs(&client).await;
-    let numbers = std::cell::Cell::new(0);
+    let new = object(
+        "TrayOrg",
+        "new",
+        &json!({"plan": "Pro", "regionRef": {"name": "eu"}}),
+    );
     // It takes a moment to be in force.
-    let found = eventually(async || {
-        let name = format!("new-{}", numbers.replace(numbers.get() + 1));
-        let new = object(
-            "TrayOrg",
-            &name,
-            &json!({"plan": "Pro", "regionRef": {"name": "eu"}}),
-        );
-        api_server::apply(&client, &new).await;
-        let made = read(&client, &name).await?;
-        (made["metadata"]["finalizers"] == json!([FINALIZER])).then_some(name)
+    let in_force = eventually(async || {
+        let made = dry_run::create(&orgs, &new).await.ok()?;
+        made.metadata.finalizers
     });
-    let name = found.await.expect("no org has the finalizer");
+    assert!(in_force.await.is_some(), "the policy is not in force");
+    api_server::apply(&client, &new).await;
+    let made = read(&client, "new").await.unwrap();
+    assert_eq!(made["metadata"]["finalizers"], json!([FINALIZER]));
 
     // Whoever brings finalizers of their own, or ours, keeps them, once each.
     for (name, own, wanted) in [
@@ -82,12 +82,12 @@ async fn an_org_has_its_finalizer_from_the_first_moment() {
     let change = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     let operator = orgs_of_the_operator().await;
     operator
-        .patch(&name, &PatchParams::default(), &change)
+        .patch("new", &PatchParams::default(), &change)
         .await
         .unwrap();
-    let left = orgs.get(&name).await.unwrap();
+    let left = orgs.get("new").await.unwrap();
     assert_eq!(left.metadata.finalizers, None);
-    delete(&client, &name).await;
+    delete(&client, "new").await;
 }
 
 async fn orgs_of_the_operator() -> kube::Api<kube::api::DynamicObject> {

@@ -15,11 +15,12 @@ use std::sync::Arc;
 
 use kube::{
     Api, Client,
-    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
 use support::{
     api_server::{self, api_of, eventually},
+    dry_run,
     installed::conditions,
     operator::{Operator, Running},
 };
@@ -419,12 +420,7 @@ async fn an_org_that_always_fails_costs_the_others_nothing() {
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "probe"}, "spec": {"clusterIP": "None"}});
     let services: Api<DynamicObject> =
         Api::namespaced_with(world.client.clone(), "default", &api_resource(ChildKind::Service));
-    let dry_run = PostParams {
-        dry_run: true,
-        ..PostParams::default()
-    };
-    let probe = serde_json::from_value(service).unwrap();
-    let refused = eventually(async || services.create(&dry_run, &probe).await.err()).await;
+    let refused = eventually(async || dry_run::create(&services, &service).await.err()).await;
     assert!(refused.is_some(), "the policy is not in force");
     let (operator, running) = at_work(&world).await;
     world.create("failing").await;

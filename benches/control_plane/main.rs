@@ -19,6 +19,8 @@ mod audit;
 mod chart;
 mod cluster;
 mod contestant;
+#[path = "../../tests/support/dry_run.rs"]
+mod dry_run;
 mod ghost;
 mod population;
 mod process;

@@ -9,6 +9,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tray_operator::{
+    adapters::kube::apply::api_resource,
     api::{
         crds,
         region::Region,
@@ -16,12 +17,12 @@ use tray_operator::{
     },
     domain::replicas::Situation,
     resources::{
-        child::DesiredChild,
+        child::{ChildKind, DesiredChild},
         org::{Inputs, Placement, Surroundings, children, effective, quota},
     },
 };
 
-use super::chart;
+use super::{chart, dry_run};
 
 /// Ports of the API server that the operator is told, here and in the ghost.
 pub const API_SERVER_PORTS: [u16; 2] = [443, 6443];
@@ -138,27 +139,48 @@ pub async fn prepare(admin: &Client, platform: &Client, orgs: usize) {
 
 /// Has the API server put the orgs' finalizer there, as the chart does.
 async fn put_finalizers(admin: &Client, orgs: &Api<DynamicObject>) {
-    let served = "--api-versions=admissionregistration.k8s.io/v1/MutatingAdmissionPolicy";
-    for object in chart::render(&[served]).unwrap() {
+    for object in chart::render(&chart::UPGRADE).unwrap() {
         let kind = object["kind"].as_str().unwrap_or_default();
         if kind.starts_with("MutatingAdmissionPolicy") {
             apply(admin, &object).await;
         }
     }
-    let params = kube::api::PostParams {
-        dry_run: true,
-        ..kube::api::PostParams::default()
+    let probe = org(0);
+    let in_force = async || {
+        let made = dry_run::create(orgs, &probe).await.ok()?;
+        made.metadata.finalizers
     };
-    let probe = serde_json::from_value(org(0)).unwrap();
-    // It takes a moment to be in force.
-    while orgs
-        .create(&params, &probe)
-        .await
-        .unwrap()
-        .metadata
-        .finalizers
-        .is_none()
-    {
+    while in_force().await.is_none() {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+/// Has the API server refuse Services in an org's namespace; returns once it does.
+pub async fn refuse_services(admin: &Client, number: usize) {
+    let namespace = namespace(number);
+    let name = json!({"name": "no-services"});
+    let (group, kind) = ("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy");
+    let policy = json!({
+        "apiVersion": group, "kind": kind, "metadata": name,
+        "spec": {
+            "matchConstraints": {
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+                "resourceRules": [
+                    {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["services"]}],
+            },
+            "validations": [{"expression": "false", "message": "no Services here"}],
+        },
+    });
+    let binding = json!({
+        "apiVersion": group, "kind": format!("{kind}Binding"), "metadata": name,
+        "spec": {"policyName": "no-services", "validationActions": ["Deny"]},
+    });
+    for object in [policy, binding] {
+        apply(admin, &object).await;
+    }
+    let probe = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "probe"}, "spec": {"clusterIP": "None"}});
+    let services = Api::namespaced_with(admin.clone(), &namespace, &api_resource(ChildKind::Service));
+    while dry_run::create(&services, &probe).await.is_ok() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
 }

@@ -167,15 +167,18 @@ fn counts(operator: &OfOperator) -> Vec<String> {
         ("one field changed", &operator.changed),
         ("a child deleted", &operator.deleted),
         ("a child edited", &operator.edited),
+        ("one field changed, one org failing", &operator.beside_failing),
     ] {
         lines.extend(answers.iter().map(|answers| {
             let Answers {
                 writes,
                 reads,
                 p50_milliseconds,
-                ..
+                p99_milliseconds,
             } = answers;
-            format!("{what}: {writes:.2} writes, {reads} reads, p50 {p50_milliseconds:.1} ms")
+            format!(
+                "{what}: {writes:.2} writes, {reads} reads, p50 {p50_milliseconds:.1} ms, p99 {p99_milliseconds:.1} ms"
+            )
         }));
     }
     lines.extend(operator.idle.iter().map(|idle| {

@@ -86,6 +86,8 @@ pub struct OfOperator {
     pub changed: Option<Answers>,
     pub deleted: Option<Answers>,
     pub edited: Option<Answers>,
+    /// One field changed, while another org fails again and again.
+    pub beside_failing: Option<Answers>,
     pub restarted: Option<Restarted>,
 }
 
@@ -115,7 +117,7 @@ pub async fn ghost(orgs: usize, whole: bool) -> OfGhost {
     let platform = cluster.client(PLATFORM).await;
     OfGhost {
         provisioned,
-        changed: Some(change(&cluster, &platform, orgs).await),
+        changed: Some(change(&cluster, &platform, orgs, 77).await),
         deleted: Some(delete(&cluster, &platform, orgs).await),
     }
 }
@@ -131,14 +133,17 @@ pub async fn operator(orgs: usize, whole: bool, idle_for: Duration) -> OfOperato
             changed: None,
             deleted: None,
             edited: None,
+            beside_failing: None,
             restarted: None,
         };
     }
     let platform = cluster.client(PLATFORM).await;
     let idle = idle(&cluster, &process, idle_for).await;
-    let changed = change(&cluster, &platform, orgs).await;
+    let changed = change(&cluster, &platform, orgs, 77).await;
     let deleted = delete(&cluster, &platform, orgs).await;
     let edited = edit(&cluster, &platform, orgs).await;
+    fail(&cluster, &platform, orgs).await;
+    let beside_failing = change(&cluster, &platform, orgs, 78).await;
     drop(process);
     OfOperator {
         provisioned,
@@ -146,6 +151,7 @@ pub async fn operator(orgs: usize, whole: bool, idle_for: Duration) -> OfOperato
         changed: Some(changed),
         deleted: Some(deleted),
         edited: Some(edited),
+        beside_failing: Some(beside_failing),
         restarted: Some(restart(&cluster, orgs).await),
     }
 }
@@ -221,10 +227,10 @@ async fn idle(cluster: &Cluster, process: &Process, idle_for: Duration) -> Idle 
 }
 
 /// One field of one org: its quota.
-async fn change(cluster: &Cluster, platform: &Client, orgs: usize) -> Answers {
+async fn change(cluster: &Cluster, platform: &Client, orgs: usize, pods: u32) -> Answers {
     let api: Api<TrayOrg> = Api::all(platform.clone());
     answers(cluster, orgs, ("patch", "resourcequotas"), async |number| {
-        let patch = Patch::Merge(json!({"spec": {"quota": {"pods": 77}}}));
+        let patch = Patch::Merge(json!({"spec": {"quota": {"pods": pods}}}));
         api.patch(&population::name(number), &PatchParams::default(), &patch)
             .await
             .unwrap();
@@ -257,6 +263,17 @@ async fn edit(cluster: &Cluster, platform: &Client, orgs: usize) -> Answers {
         .unwrap();
     })
     .await
+}
+
+/// Makes the last org fail from now on: its Service goes, and is refused. Changes are made to other orgs.
+async fn fail(cluster: &Cluster, platform: &Client, orgs: usize) {
+    let number = orgs - 1;
+    let mut requests = cluster.requests(CONTESTANT);
+    population::refuse_services(&cluster.admin().await, number).await;
+    let api = children(platform, ChildKind::Service, number);
+    api.delete("db", &DeleteParams::default()).await.unwrap();
+    let refused = |r: &Request| r.is("create", "services") && !r.succeeded();
+    requests.until("a refusal", |all| all.iter().any(refused)).await;
 }
 
 fn children(client: &Client, kind: ChildKind, number: usize) -> Api<DynamicObject> {

@@ -436,6 +436,9 @@ impl Watched for Children {
     type Key = ChildId;
 
     fn put(&self, object: Live, _: bool) -> ChildId {
+        if let Some(id) = self.ctx.index.children.known(self.kind, &object) {
+            return id;
+        }
         let fact = ChildFact::of(self.kind, &object);
         let (id, org) = (fact.id.clone(), fact.org.clone());
         if let Seen::News { before } = self.ctx.index.children.observe(fact) {

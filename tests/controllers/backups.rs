@@ -1,7 +1,7 @@
 //! The backup controller on a real API server, with AWS in memory and movers that are only Jobs: the test says how each
 //! ends.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -208,7 +208,7 @@ async fn nothing_is_left(org: &Org) {
     );
 }
 
-/// One operator for all scenarios: two of them would work on each other's orgs.
+/// One test for all scenarios: every operator works on every org of the API server.
 #[tokio::test]
 async fn an_org_is_copied_pruned_and_told_about() {
     let operator = Operator::new().await;
@@ -225,6 +225,39 @@ async fn an_org_is_copied_pruned_and_told_about() {
     a_snapshot_of_no_org_says_so().await;
     an_aged_run_is_pruned_and_its_archive_removed(&operator, &aged, &pruned).await;
     running.stop().await;
+    two_operators_at_once_copy_an_org_once(&operator, &fresh).await;
+}
+
+/// Leadership can be lost without being noticed at once: two work on one org, and then one is gone in the middle.
+async fn two_operators_at_once_copy_an_org_once(first: &Operator, org: &Org) {
+    let second = first.beside().await;
+    let running = first.start(vec![Arc::new(BackupDriver::default())]).await;
+    let others = second.start(vec![Arc::new(BackupDriver::default())]).await;
+    let mut runs = vec![];
+    for snapshot_name in ["fresh-twice", "fresh-twice-more"] {
+        org.ask(snapshot_name).await;
+        runs.push(succeed(first, org, 3).await);
+        snapshot(snapshot_name, "Committed").await;
+        nothing_is_left(org).await;
+    }
+    org.ask("fresh-cut-off").await;
+    mover(&org.namespace()).await;
+    running.cut_off().await;
+    runs.push(succeed(&second, org, 3).await);
+    snapshot("fresh-cut-off", "Committed").await;
+    nothing_is_left(org).await;
+    others.stop().await;
+
+    let state = org.ledger(&second).await.state();
+    let copied = state.runs.iter().filter(|(_, run)| {
+        let name = &run.plan.snapshot_name;
+        name.starts_with("fresh-twice") || name == "fresh-cut-off"
+    });
+    let copied: BTreeMap<RunId, bool> = copied
+        .map(|(id, run)| (id.clone(), matches!(run.end, Some(RunEnd::Committed { .. }))))
+        .collect();
+    let wanted: BTreeMap<RunId, bool> = runs.into_iter().map(|run| (run, true)).collect();
+    assert_eq!(copied, wanted, "each snapshot is one run");
 }
 
 /// Lets the mover of the org's run leave a verified record of that many objects, and end well.

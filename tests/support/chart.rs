@@ -46,6 +46,12 @@ pub fn render(args: &[&str]) -> Result<Vec<Value>, String> {
     helm(&[&fixed, args].concat()).map(|yaml| documents(&yaml))
 }
 
+/// Arguments that render what `helm upgrade` would on Kubernetes 1.36: it serves mutating policies, and our kinds already.
+pub const UPGRADE: [&str; 2] = [
+    "--api-versions=admissionregistration.k8s.io/v1/MutatingAdmissionPolicy",
+    "--api-versions=platform.tray.ai/v1alpha1",
+];
+
 /// The documents of a YAML file that are not empty.
 pub fn documents(yaml: &str) -> Vec<Value> {
     let documents = serde_yaml::Deserializer::from_str(yaml).map(|d| Value::deserialize(d).unwrap());

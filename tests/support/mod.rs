@@ -10,6 +10,7 @@
 pub mod api_server;
 pub mod aws;
 pub mod chart;
+pub mod dry_run;
 pub mod flux;
 pub mod installed;
 pub mod operator;

@@ -66,6 +66,15 @@ pub struct Running {
 impl Operator {
     /// With the CRDs in place and nothing at work yet.
     pub async fn new() -> Self {
+        Self::with(Arc::default()).await
+    }
+
+    /// Another one over the same buckets, keys and sessions.
+    pub async fn beside(&self) -> Self {
+        Self::with(self.regions.clone()).await
+    }
+
+    async fn with(regions: Arc<MemoryRegions>) -> Self {
         let server = api_server::shared().await;
         let metrics = Arc::new(Metrics::default());
         let Connections {
@@ -77,7 +86,6 @@ impl Operator {
         }
         let index = Arc::new(Index::default());
         let changes = Arc::new(Changes::new(index.clone()));
-        let regions = Arc::new(MemoryRegions::default());
         let ctx = Arc::new(Context {
             cluster: Cluster::new(client.clone(), index.clone()).counting(metrics.clone()),
             events: Events::new(client.clone(), "test"),

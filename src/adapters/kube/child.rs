@@ -149,11 +149,7 @@ impl ChildFact {
         let metadata = &live.metadata;
         let substance = live.substance();
         Self {
-            id: ChildId {
-                kind,
-                namespace: metadata.namespace.clone().unwrap_or_default(),
-                name: metadata.name.clone().unwrap_or_default(),
-            },
+            id: id_of(kind, live),
             identity: Identity::of(metadata),
             org: metadata
                 .labels
@@ -192,6 +188,15 @@ impl ChildFact {
             || self.deleting != before.deleting
             || self.observed != before.observed
             || self.org != before.org
+    }
+}
+
+/// Which child an object is.
+pub(super) fn id_of(kind: ChildKind, live: &Live) -> ChildId {
+    ChildId {
+        kind,
+        namespace: live.metadata.namespace.clone().unwrap_or_default(),
+        name: live.metadata.name.clone().unwrap_or_default(),
     }
 }
 

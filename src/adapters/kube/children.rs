@@ -6,9 +6,10 @@ use std::{
 };
 
 use super::{
-    child::{ChildFact, Observed, State},
+    child::{ChildFact, Observed, State, id_of},
     compact::{Texts, Uid},
     facts::Identity,
+    live::Live,
 };
 use crate::resources::child::{ChildId, ChildKind};
 
@@ -115,6 +116,15 @@ impl Children {
             Some(Arc::new(namespace.fact(name)))
         });
         found.collect()
+    }
+
+    /// Which child an object is, where exactly that version of it is known already: the watch's echo of our own write.
+    pub fn known(&self, kind: ChildKind, live: &Live) -> Option<ChildId> {
+        let (id, identity) = (id_of(kind, live), Identity::of(&live.metadata));
+        let rows = self.read();
+        let stored = rows.find(&id)?;
+        let same = stored.version == identity.version && stored.uid.is(&identity.uid);
+        same.then_some(id)
     }
 
     /// Takes in what the API server said of a child: a watch, or the answer to a write, which may be newer than what the
@@ -337,6 +347,23 @@ mod tests {
             assert_eq!(children.ids(put.id.kind), [put.id].into());
         }
         assert_eq!(children.of("acme").len(), 2);
+    }
+
+    #[test]
+    fn an_echo_is_known_by_its_version() {
+        let live = |uid: &str, version: &str| {
+            let metadata = json!({"name": "web", "namespace": "n", "uid": uid, "resourceVersion": version});
+            serde_json::from_value::<Live>(json!({"metadata": metadata})).unwrap()
+        };
+        let children = Children::default();
+        children.observe(deployment("acme", "u1", 5, 2));
+        let known = |uid, version| {
+            children
+                .known(ChildKind::Deployment, &live(uid, version))
+                .is_some()
+        };
+        assert!(known("u1", "5"));
+        assert!(!known("u1", "6") && !known("u2", "5"));
     }
 
     #[test]
