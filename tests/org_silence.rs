@@ -479,6 +479,10 @@ async fn a_child_that_somebody_changes_again_and_again_is_left_and_told() {
         assert!(message.contains(part), "{message}");
     }
     assert_eq!(conditions(&org)["Ready"].0, "False");
+    // The pass that wrote this status tells of it in an event, too, before it ends.
+    for _ in 0..2 {
+        at_rest(&operator).await;
+    }
     let (writes, reads) = (number(&operator, &WRITES), number(&operator, &READS));
     for _ in 0..3 {
         at_rest(&operator).await;
