@@ -3,7 +3,7 @@
 use futures::{StreamExt, stream};
 use kube::{
     Api, Client, ResourceExt,
-    api::{DynamicObject, Patch, PatchParams},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams},
     core::GroupVersionKind,
     discovery,
 };
@@ -183,6 +183,19 @@ pub async fn refuse_services(admin: &Client, number: usize) {
     while dry_run::create(&services, &probe).await.is_ok() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
+}
+
+/// Ends what [`refuse_services`] began.
+pub async fn allow_services(admin: &Client) {
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": "no-services"},
+    });
+    let bindings = api_of(admin, &binding).await.unwrap();
+    bindings
+        .delete("no-services", &DeleteParams::default())
+        .await
+        .unwrap();
 }
 
 fn surroundings() -> Vec<Value> {

@@ -144,6 +144,7 @@ pub async fn operator(orgs: usize, whole: bool, idle_for: Duration) -> OfOperato
     let edited = edit(&cluster, &platform, orgs).await;
     fail(&cluster, &platform, orgs).await;
     let beside_failing = change(&cluster, &platform, orgs, 78).await;
+    mend(&cluster).await;
     drop(process);
     OfOperator {
         provisioned,
@@ -274,6 +275,16 @@ async fn fail(cluster: &Cluster, platform: &Client, orgs: usize) {
     api.delete("db", &DeleteParams::default()).await.unwrap();
     let refused = |r: &Request| r.is("create", "services") && !r.succeeded();
     requests.until("a refusal", |all| all.iter().any(refused)).await;
+}
+
+/// Lets that org have its Service again, so that a restart finds nothing to do.
+async fn mend(cluster: &Cluster) {
+    let mut requests = cluster.requests(CONTESTANT);
+    population::allow_services(&cluster.admin().await).await;
+    let made = |r: &Request| r.is("create", "services") && r.succeeded();
+    requests.until("the Service", |all| all.iter().any(made)).await;
+    // Its status follows.
+    tokio::time::sleep(Duration::from_secs(2)).await;
 }
 
 fn children(client: &Client, kind: ChildKind, number: usize) -> Api<DynamicObject> {

@@ -7,32 +7,25 @@
     reason = "clippy knows test functions, not what they call"
 )]
 
+#[path = "../support/mod.rs"]
 mod support;
+mod world;
 
 use std::sync::{
-    Arc, Mutex,
+    Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::{authorization::v1::SubjectAccessReview, core::v1::Namespace, rbac::v1::RoleBinding};
+use jiff::SignedDuration;
+use k8s_openapi::api::{authorization::v1::SubjectAccessReview, rbac::v1::RoleBinding};
 use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
-use serde_json::{Value, json};
-use support::{
-    api_server::{self, api_of, eventually},
-    installed,
-    operator::MemoryRegions,
-};
-use tokio::{
-    sync::{MutexGuard, OnceCell, watch},
-    task::JoinHandle,
-};
+use serde_json::json;
+use support::api_server::{api_of, eventually};
 use tray_operator::{
     adapters::{
-        clock::SystemClock,
         kube::index::Index,
         memory::{Fault, Operation},
     },
@@ -41,318 +34,11 @@ use tray_operator::{
         support_access::SupportAccess,
         trayorg::TrayOrg,
     },
-    controllers::{
-        Driver, Failure, Next, changes::Change, conditions::find, context::Context, org::OrgDriver,
-        support::SupportDriver,
-    },
+    controllers::{Driver, Failure, Next, changes::Change, conditions::find, context::Context},
     domain::support::Action,
-    operator,
     ports::{Clock, RemoteError},
 };
-
-/// The system's clock, put forward by tests.
-#[derive(Default)]
-struct ShiftedClock {
-    ahead: Mutex<SignedDuration>,
-}
-
-impl Clock for ShiftedClock {
-    fn now(&self) -> Timestamp {
-        SystemClock.now() + *self.ahead.lock().unwrap()
-    }
-}
-
-/// One org's cluster as a test sees it. Tests take turns: an operator sees every org.
-struct World {
-    _turn: MutexGuard<'static, ()>,
-    client: Client,
-    namespace: String,
-    org: String,
-    clock: Arc<ShiftedClock>,
-    regions: Arc<MemoryRegions>,
-}
-
-/// Controllers at work.
-struct Running {
-    ctx: Arc<Context>,
-    end: watch::Sender<bool>,
-    controllers: JoinHandle<()>,
-}
-
-impl Running {
-    async fn stop(self) {
-        self.end.send(true).unwrap();
-        self.controllers.await.unwrap();
-    }
-}
-
-fn drivers() -> Vec<Arc<dyn Driver>> {
-    vec![Arc::new(SupportDriver::default()), Arc::new(OrgDriver::default())]
-}
-
-fn object(kind: &str, name: &str, spec: &Value) -> Value {
-    json!({"apiVersion": "platform.tray.ai/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
-}
-
-impl World {
-    /// With an org of that name, whose id begins with `digit` seven times.
-    async fn new(org: &str, digit: char) -> Self {
-        static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-        static INSTALLED: OnceCell<()> = OnceCell::const_new();
-        let turn = TURN.lock().await;
-        let server = api_server::shared().await;
-        let client = server.client().await;
-        INSTALLED.get_or_init(|| prepare(&client)).await;
-        let id = format!("{}-7425-40de-944b-e07fc1f90ae7", digit.to_string().repeat(8));
-        let spec = json!({"orgId": id, "regionRef": {"name": "eu"}, "plan": "Team"});
-        api_server::apply(&client, &object("TrayOrg", org, &spec)).await;
-        Self {
-            _turn: turn,
-            client,
-            namespace: format!("org-{org}-{}", &id[..8]),
-            org: org.to_owned(),
-            clock: Arc::default(),
-            regions: Arc::default(),
-        }
-    }
-
-    async fn start(&self, drivers: Vec<Arc<dyn Driver>>) -> Running {
-        let server = api_server::shared().await;
-        let ctx = installed::context(server, self.clock.clone(), self.regions.clone()).await;
-        let (end, ends) = watch::channel(false);
-        let controllers = operator::control(drivers, ctx.clone(), Arc::default(), ends);
-        Running {
-            ctx,
-            end,
-            controllers: tokio::spawn(controllers),
-        }
-    }
-
-    /// With the org's namespace in place.
-    async fn at_work(&self) -> Running {
-        let running = self.start(drivers()).await;
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let made = eventually(async || namespaces.get_opt(&self.namespace).await.unwrap());
-        assert!(made.await.is_some(), "the org gets no namespace");
-        running
-    }
-
-    fn put_clock_forward(&self, by: SignedDuration) {
-        *self.clock.ahead.lock().unwrap() += by;
-    }
-
-    fn grants(&self) -> Api<SupportAccess> {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    async fn grant(&self, name: &str, role: &str, groups: &[&str], hours: i32) -> SupportAccess {
-        let access = serde_json::from_value(self.manifest(name, role, groups, hours)).unwrap();
-        // The policies look at the namespace's labels, which are news to them for a moment.
-        let made = eventually(async || self.grants().create(&PostParams::default(), &access).await.ok());
-        made.await.expect("the SupportAccess is refused")
-    }
-
-    fn manifest(&self, name: &str, role: &str, groups: &[&str], hours: i32) -> Value {
-        let subjects: Vec<Value> = groups
-            .iter()
-            .map(|group| json!({"kind": "Group", "name": group}))
-            .collect();
-        let spec = json!({"subjects": subjects, "role": role, "durationHours": hours, "reason": "ticket 7"});
-        let mut access = object("SupportAccess", name, &spec);
-        access["metadata"]["namespace"] = self.namespace.clone().into();
-        access
-    }
-
-    async fn delete(&self, name: &str) {
-        self.grants()
-            .delete(name, &DeleteParams::default())
-            .await
-            .unwrap();
-    }
-
-    /// The SupportAccess as soon as its condition is so.
-    async fn until(&self, name: &str, type_: &str, status: &str, reason: &str) -> SupportAccess {
-        let last = Mutex::new(None);
-        let found = eventually(async || {
-            let access = self.grants().get_opt(name).await.unwrap()?;
-            let conditions = access
-                .status
-                .as_ref()
-                .map(|s| s.conditions.clone())
-                .unwrap_or_default();
-            let met = find(&conditions, type_).is_some_and(|c| c.status == status && c.reason == reason);
-            *last.lock().unwrap() = Some(conditions);
-            met.then_some(access)
-        })
-        .await;
-        found.unwrap_or_else(|| panic!("{type_} is not {status}, {reason}: {:#?}", last.lock().unwrap()))
-    }
-
-    async fn until_active(&self, name: &str) -> SupportAccess {
-        self.until(name, types::ACTIVE, "True", reasons::SUPPORT_GRANTED)
-            .await
-    }
-
-    async fn until_gone(&self, name: &str) {
-        let gone = eventually(async || self.grants().get_opt(name).await.unwrap().is_none().then_some(()));
-        assert!(gone.await.is_some(), "{name} stays");
-    }
-
-    async fn binding(&self, name: &str) -> Option<RoleBinding> {
-        let bindings: Api<RoleBinding> = Api::namespaced(self.client.clone(), &self.namespace);
-        bindings.get_opt(&format!("tray-support-{name}")).await.unwrap()
-    }
-
-    /// Awaits that the exec gate is told these groups.
-    async fn until_announced(&self, groups: Option<&str>) {
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let last = Mutex::new(None);
-        let told = eventually(async || {
-            let namespace = namespaces.get(&self.namespace).await.unwrap();
-            let value = namespace
-                .annotations()
-                .get("platform.tray.ai/support-access")
-                .cloned();
-            let met = value.as_deref() == groups;
-            *last.lock().unwrap() = value;
-            met.then_some(())
-        });
-        assert!(
-            told.await.is_some(),
-            "not {groups:?} but {:?}",
-            last.lock().unwrap()
-        );
-    }
-
-    /// The TrayOrg once its status lists these SupportAccesses.
-    async fn until_listed(&self, names: &[&str]) -> TrayOrg {
-        let orgs: Api<TrayOrg> = Api::all(self.client.clone());
-        let found = eventually(async || {
-            let org = orgs.get(&self.org).await.unwrap();
-            let listed: Vec<_> = org
-                .status
-                .as_ref()?
-                .support_access
-                .iter()
-                .map(|s| s.name.as_str())
-                .collect();
-            (listed == names).then_some(org)
-        });
-        found
-            .await
-            .unwrap_or_else(|| panic!("the status does not list {names:?}"))
-    }
-
-    async fn set_state(&self, state: &str) {
-        let orgs: Api<TrayOrg> = Api::all(self.client.clone());
-        let patch = Patch::Merge(json!({"spec": {"lifecycle": {"state": state}}}));
-        orgs.patch(&self.org, &PatchParams::default(), &patch)
-            .await
-            .unwrap();
-    }
-
-    /// The lines of this org's access record, in the order of their names.
-    fn lines(&self) -> Vec<Value> {
-        let logs = &self.regions.logs;
-        let ours = logs
-            .keys()
-            .into_iter()
-            .filter(|key| key.starts_with("platform/access/"));
-        let read = |key: String| serde_json::from_slice::<Value>(&logs.object(&key).unwrap().body).unwrap();
-        ours.map(read)
-            .filter(|line| line["org"] == self.org.as_str())
-            .collect()
-    }
-
-    fn actions(&self) -> Vec<String> {
-        let lines = self.lines();
-        let mut actions: Vec<_> = lines
-            .iter()
-            .map(|line| line["action"].as_str().unwrap().to_owned())
-            .collect();
-        actions.sort();
-        actions
-    }
-
-    fn look_again(&self, running: &Running, name: &str) {
-        let key = format!("{}/{name}", self.namespace);
-        running.ctx.changes.publish(&Change::Support(key));
-    }
-}
-
-/// The chart, a Region that is ready and keeps a record, and the policies that orgs name.
-async fn prepare(client: &Client) {
-    installed::install(client).await;
-    for (kind, spec) in [
-        ("RetentionPolicy", json!({})),
-        ("BackupSchedule", json!({"schedule": "0 */12 * * *"})),
-    ] {
-        api_server::apply(client, &object(kind, "standard", &spec)).await;
-    }
-    make_region(client).await;
-}
-
-async fn make_region(client: &Client) {
-    let region = object("Region", "eu", &region_spec());
-    api_server::apply(client, &region).await;
-    let condition = |type_: &str| {
-        json!({"type": type_, "status": "True", "reason": "AsSpecified", "message": "m",
-            "lastTransitionTime": "2026-01-01T00:00:00Z"})
-    };
-    let conditions = [condition("Ready"), condition("LogLocationVerified")];
-    let status = Patch::Merge(json!({"status": {"observedGeneration": 1, "conditions": conditions}}));
-    // A status is the operator's to write.
-    let operator = installed::client().await;
-    let regions = api_of(&operator, &region).await.unwrap();
-    regions
-        .patch_status("eu", &PatchParams::default(), &status)
-        .await
-        .unwrap();
-}
-
-fn region_spec() -> Value {
-    json!({
-        "jurisdiction": "EU", "cloudRegion": "eu-west-1", "zones": ["eu-west-1a"], "minZones": 1,
-        "storage": {"storageClassName": "org-encrypted"},
-        "logLocation": {"bucket": "tray-logs-eu", "prefix": "platform/"},
-        "backup": {
-            "bucket": "tray-backups-eu", "bucketOwner": "111122223333", "cloudRegion": "eu-central-1",
-            "kms": {"ledgerKeyArn": "arn:aws:kms:eu-central-1:111122223333:key/k"},
-            "moverRoleArn": "arn:aws:iam::111122223333:role/tray-mover",
-        },
-    })
-}
-
-/// Requests so far for grants and bindings, but for watches and the lists that begin them.
-fn requests(running: &Running) -> Vec<String> {
-    let text = running.ctx.metrics.render().unwrap();
-    let ours = |line: &&str| {
-        ["supportaccesses", "rolebindings"]
-            .iter()
-            .any(|resource| line.contains(&format!("resource=\"{resource}")))
-            && !["watch", "list"]
-                .iter()
-                .any(|verb| line.contains(&format!("verb=\"{verb}\"")))
-    };
-    let counted = text
-        .lines()
-        .filter(|line| line.starts_with("tray_api_requests_total{"));
-    counted.filter(ours).map(str::to_owned).collect()
-}
-
-/// Passes of the controller so far.
-fn passes(running: &Running) -> u64 {
-    let text = running.ctx.metrics.render().unwrap();
-    let of_support = text
-        .lines()
-        .find_map(|line| line.strip_prefix("tray_reconciles_total{controller=\"support\"} "));
-    of_support.map_or(0, |count| count.parse().unwrap())
-}
-
-fn history(access: &SupportAccess) -> Vec<Action> {
-    let status = access.status.as_ref().unwrap();
-    status.history.iter().map(|event| event.action).collect()
-}
+use world::{World, drivers, history, make_region, passes, region, requests};
 
 #[tokio::test]
 async fn p17_support_is_let_in_by_a_grant_and_put_out_when_it_is_deleted() {
@@ -388,7 +74,7 @@ async fn p17_support_is_let_in_by_a_grant_and_put_out_when_it_is_deleted() {
     // Looked at again it costs nothing.
     let (written, passes) = (requests(&running), passes(&running));
     world.look_again(&running, "ticket-7");
-    let looked = eventually(async || (self::passes(&running) > passes).then_some(()));
+    let looked = eventually(async || (world::passes(&running) > passes).then_some(()));
     assert!(looked.await.is_some());
     assert_eq!(requests(&running), written);
 
@@ -602,7 +288,7 @@ async fn p19_an_org_that_cannot_be_worked_on_still_shuts_its_gate() {
     let running = world.at_work().await;
     world.grant("ticket", "Debug", &["support"], 4).await;
     world.until_active("ticket").await;
-    let region = object("Region", "eu", &region_spec());
+    let region = region();
     let regions = api_of(&world.client, &region).await.unwrap();
     regions.delete("eu", &DeleteParams::default()).await.unwrap();
     let orgs: Api<TrayOrg> = Api::all(world.client.clone());

@@ -1,0 +1,103 @@
+//! One watch per kind, shared by all controllers. Of an object only what somebody asks for is kept; what changed is
+//! published.
+
+mod children;
+mod facts;
+mod own;
+
+use std::sync::Arc;
+
+use kube::{Resource, ResourceExt};
+use tokio::task::JoinSet;
+
+use self::{
+    children::{children, optional},
+    facts::facts,
+    own::own,
+};
+use super::{changes::Change, context::Context};
+use crate::{
+    adapters::kube::{
+        facts::{JobFact, NodeFact, PodFact, StorageClassFact, VolumeFact},
+        index::key_of,
+    },
+    api::{
+        backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot,
+        orgtombstone::OrgTombstone, region::Region, retention_policy::RetentionPolicy,
+        support_access::SupportAccess, trayorg::TrayOrg,
+    },
+    domain::names,
+    resources::child::ChildKind,
+    telemetry::readiness::Readiness,
+};
+
+/// Starts every watch. `readiness` waits for each until everything there is has been read.
+pub fn start(ctx: &Arc<Context>, readiness: &Arc<Readiness>) -> JoinSet<()> {
+    let mut watches = JoinSet::new();
+    own::<Region>(&mut watches, ctx, readiness, |r| Change::Region(r.name_any()));
+    own::<RetentionPolicy>(&mut watches, ctx, readiness, |p| {
+        Change::RetentionPolicy(p.name_any())
+    });
+    own::<BackupSchedule>(&mut watches, ctx, readiness, |s| {
+        Change::BackupSchedule(s.name_any())
+    });
+    own::<TrayOrg>(&mut watches, ctx, readiness, |o| Change::Org(o.name_any()));
+    own::<OrgSnapshot>(&mut watches, ctx, readiness, |s| Change::Snapshot {
+        name: s.name_any(),
+        org: s.spec.org_ref.name.clone(),
+    });
+    own::<OrgRestore>(&mut watches, ctx, readiness, |r| Change::Restore {
+        name: r.name_any(),
+        org: r.spec.org_ref.name.clone(),
+    });
+    own::<OrgTombstone>(&mut watches, ctx, readiness, |t| Change::Tombstone {
+        name: t.name_any(),
+        org: t.spec.org.clone(),
+    });
+    own::<SupportAccess>(&mut watches, ctx, readiness, |s| {
+        Change::Support(key_of(s.meta()))
+    });
+    facts::<NodeFact>(&mut watches, ctx, readiness, "");
+    facts::<StorageClassFact>(&mut watches, ctx, readiness, "");
+    // All of them: a label that was taken off must not hide a pod.
+    facts::<PodFact>(&mut watches, ctx, readiness, "");
+    facts::<VolumeFact>(&mut watches, ctx, readiness, "");
+    let movers = format!("{}={}", names::LABEL_COMPONENT, names::COMPONENT_MOVER);
+    facts::<JobFact>(&mut watches, ctx, readiness, &movers);
+    for kind in ChildKind::ALL {
+        if !kind.is_optional() {
+            let sync = Sync::new(readiness, kind.plural());
+            watches.spawn(children(ctx.clone(), kind, sync));
+        } else if ctx.settings.webhooks {
+            watches.spawn(optional(ctx.clone(), kind, readiness.clone()));
+        }
+    }
+    watches
+}
+
+/// Tells readiness of the first sync of one watch.
+struct Sync {
+    readiness: Arc<Readiness>,
+    name: String,
+}
+
+impl Sync {
+    fn new(readiness: &Arc<Readiness>, name: impl Into<String>) -> Self {
+        let name = name.into();
+        readiness.needs(&name);
+        Self {
+            readiness: readiness.clone(),
+            name,
+        }
+    }
+    /// Of a watch that begins later: nobody waits for it.
+    fn late(readiness: &Arc<Readiness>, name: impl Into<String>) -> Self {
+        Self {
+            readiness: readiness.clone(),
+            name: name.into(),
+        }
+    }
+    fn done(&self) {
+        self.readiness.has(&self.name);
+    }
+}
