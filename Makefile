@@ -45,7 +45,7 @@ generated:
 	cargo test --workspace --locked --test api_crds
 
 test: prepare ## All tests: unit, API server, AWS stand-in, end to end on the local cluster (Linux, root)
-	cargo test --quiet --workspace --locked --no-run
+	cargo test --workspace --locked --no-run
 	# What runs on the local cluster mostly waits, and only one of it fits on a machine; the other tests run beside it.
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=line test-cluster test-others
 

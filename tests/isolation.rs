@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use support::{
     api_server::{self, eventually},
     chart, installed,
+    objects::{dry_run, refusal},
     orgs::{api, count_quotas, message, org, patch, patch_status, platform, pod, region, until},
     reachability::{Peer, Question, ask},
 };
@@ -104,30 +105,15 @@ async fn p4_isolation_is_in_the_api_server_before_anything_that_bears_pods() {
 async fn p4_nothing_runs_while_one_policy_is_not_acknowledged_and_the_org_says_so() {
     let client = world().await;
     let namespace = "org-unsafe-20000002";
-    let refusal = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": "test-refuses"},
-        "spec": {
-            "failurePolicy": "Fail",
-            "matchConstraints": {"resourceRules": [{"apiGroups": ["networking.k8s.io"], "apiVersions": ["v1"],
-                "operations": ["CREATE"], "resources": ["networkpolicies"]}]},
-            "matchConditions": [{"name": "one", "expression": format!("request.namespace == '{namespace}' || request.namespace == 'default'")},
-                {"name": "dns", "expression": "request.name == 'tray-dns'"}],
-            "validations": [{"expression": "false", "message": "not today", "reason": "Forbidden"}],
-        },
-    });
-    let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": {"name": "test-refuses"}, "spec": {"policyName": "test-refuses", "validationActions": ["Deny"]}});
-    api_server::apply(&client, &refusal).await;
-    api_server::apply(&client, &binding).await;
+    let refused = format!("request.namespace in ['{namespace}', 'default'] && request.name == 'tray-dns'");
+    let resource = ("networking.k8s.io", "networkpolicies");
+    for object in refusal("test-refuses", resource, &refused, "not today") {
+        api_server::apply(&client, &object).await;
+    }
     let probe = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "tray-dns"},
         "spec": {"podSelector": {}}});
-    let probe: DynamicObject = serde_json::from_value(probe).unwrap();
     let policies = api(&client, "networking.k8s.io/v1", "NetworkPolicy", "default").await;
-    let dry = PostParams {
-        dry_run: true,
-        ..PostParams::default()
-    };
-    let effective = eventually(async || policies.create(&dry, &probe).await.is_err().then_some(()));
+    let effective = eventually(async || dry_run(&policies, &probe).await.is_err().then_some(()));
     assert!(effective.await.is_some());
 
     api_server::apply(&client, &org("unsafe", "20000002", "here", &json!({}))).await;

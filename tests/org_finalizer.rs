@@ -13,21 +13,12 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use support::{
     api_server::{self, eventually},
-    chart, dry_run, installed,
+    chart, installed,
+    objects::dry_run,
     org_world::{delete, object, org, orgs, read},
 };
 
 const FINALIZER: &str = "platform.tray.ai/org";
-
-fn of_the_chart(args: &[&str]) -> Vec<Value> {
-    let mut objects = chart::render(args).unwrap();
-    objects.retain(|object| {
-        object["kind"]
-            .as_str()
-            .is_some_and(|kind| kind.starts_with("MutatingAdmissionPolicy"))
-    });
-    objects
-}
 
 #[tokio::test]
 async fn an_org_has_its_finalizer_from_the_first_moment() {
@@ -38,9 +29,9 @@ async fn an_org_has_its_finalizer_from_the_first_moment() {
         (&[][..], "not every cluster knows the kind"),
         (&chart::UPGRADE[..1], "the API server does not know orgs yet"),
     ] {
-        assert_eq!(of_the_chart(args), Vec::<Value>::new(), "{why}");
+        assert_eq!(chart::finalizer_policy(args), Vec::<Value>::new(), "{why}");
     }
-    let objects = of_the_chart(&chart::UPGRADE);
+    let objects = chart::finalizer_policy(&chart::UPGRADE);
     assert_eq!(objects.len(), 2);
     for object in &objects {
         api_server::apply(&client, object).await;
@@ -53,7 +44,7 @@ async fn an_org_has_its_finalizer_from_the_first_moment() {
     );
     // It takes a moment to be in force.
     let in_force = eventually(async || {
-        let made = dry_run::create(&orgs, &new).await.ok()?;
+        let made = dry_run(&orgs, &new).await.ok()?;
         made.metadata.finalizers
     });
     assert!(in_force.await.is_some(), "the policy is not in force");

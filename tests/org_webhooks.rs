@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use support::{
     api_server::{self, api_of, eventually},
     installed::{self, conditions, play_kubernetes},
+    objects::dry_run,
     orgs::{self, object},
 };
 use tokio::sync::OnceCell;
@@ -535,12 +536,7 @@ async fn rules_of_webhooks_let_through_and_refuse() {
         ),
     ] {
         let api = api_of(&client, &object).await.unwrap();
-        let dry = PostParams {
-            dry_run: true,
-            ..PostParams::default()
-        };
-        let posted: DynamicObject = serde_json::from_value(object.clone()).unwrap();
-        match (api.create(&dry, &posted).await, wanted) {
+        match (dry_run(&api, &object).await, wanted) {
             (Ok(_), None) => {}
             (Err(kube::Error::Api(status)), Some(wanted)) => {
                 assert_eq!(status.code, 422, "{}", status.message);

@@ -19,9 +19,9 @@ mod audit;
 mod chart;
 mod cluster;
 mod contestant;
-#[path = "../../tests/support/dry_run.rs"]
-mod dry_run;
 mod ghost;
+#[path = "../../tests/support/objects.rs"]
+mod objects;
 mod population;
 mod process;
 mod report;

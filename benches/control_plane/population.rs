@@ -2,14 +2,11 @@
 
 use futures::{StreamExt, stream};
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client,
     api::{DeleteParams, DynamicObject, Patch, PatchParams},
-    core::GroupVersionKind,
-    discovery,
 };
 use serde_json::{Value, json};
 use tray_operator::{
-    adapters::kube::apply::api_resource,
     api::{
         crds,
         region::Region,
@@ -17,12 +14,15 @@ use tray_operator::{
     },
     domain::replicas::Situation,
     resources::{
-        child::{ChildKind, DesiredChild},
+        child::DesiredChild,
         org::{Inputs, Placement, Surroundings, children, effective, quota},
     },
 };
 
-use super::{chart, dry_run};
+use super::{
+    chart,
+    objects::{api_of, apply, dry_run, eventually, refusal},
+};
 
 /// Ports of the API server that the operator is told, here and in the ghost.
 pub const API_SERVER_PORTS: [u16; 2] = [443, 6443];
@@ -139,61 +139,39 @@ pub async fn prepare(admin: &Client, platform: &Client, orgs: usize) {
 
 /// Has the API server put the orgs' finalizer there, as the chart does.
 async fn put_finalizers(admin: &Client, orgs: &Api<DynamicObject>) {
-    for object in chart::render(&chart::UPGRADE).unwrap() {
-        let kind = object["kind"].as_str().unwrap_or_default();
-        if kind.starts_with("MutatingAdmissionPolicy") {
-            apply(admin, &object).await;
-        }
+    for object in chart::finalizer_policy(&chart::UPGRADE) {
+        apply(admin, &object).await;
     }
     let probe = org(0);
-    let in_force = async || {
-        let made = dry_run::create(orgs, &probe).await.ok()?;
+    let in_force = eventually(async || {
+        let made = dry_run(orgs, &probe).await.ok()?;
         made.metadata.finalizers
-    };
-    while in_force().await.is_none() {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    });
+    assert!(in_force.await.is_some(), "the policy is not in force");
 }
+
+/// What refuses Services in an org's namespace.
+const NO_SERVICES: &str = "no-services";
 
 /// Has the API server refuse Services in an org's namespace; returns once it does.
 pub async fn refuse_services(admin: &Client, number: usize) {
     let namespace = namespace(number);
-    let name = json!({"name": "no-services"});
-    let (group, kind) = ("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy");
-    let policy = json!({
-        "apiVersion": group, "kind": kind, "metadata": name,
-        "spec": {
-            "matchConstraints": {
-                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-                "resourceRules": [
-                    {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["services"]}],
-            },
-            "validations": [{"expression": "false", "message": "no Services here"}],
-        },
-    });
-    let binding = json!({
-        "apiVersion": group, "kind": format!("{kind}Binding"), "metadata": name,
-        "spec": {"policyName": "no-services", "validationActions": ["Deny"]},
-    });
-    for object in [policy, binding] {
+    let refused = format!("request.namespace == '{namespace}'");
+    for object in refusal(NO_SERVICES, ("", "services"), &refused, "no Services here") {
         apply(admin, &object).await;
     }
-    let probe = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "probe"}, "spec": {"clusterIP": "None"}});
-    let services = Api::namespaced_with(admin.clone(), &namespace, &api_resource(ChildKind::Service));
-    while dry_run::create(&services, &probe).await.is_ok() {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    let probe = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "probe", "namespace": namespace}, "spec": {"clusterIP": "None"}});
+    let services = api_of(admin, &probe).await.unwrap();
+    let in_force = eventually(async || dry_run(&services, &probe).await.err());
+    assert!(in_force.await.is_some(), "the policy is not in force");
 }
 
 /// Ends what [`refuse_services`] began.
 pub async fn allow_services(admin: &Client) {
-    let binding = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": {"name": "no-services"},
-    });
+    let [_, binding] = refusal(NO_SERVICES, ("", "services"), "true", "");
     let bindings = api_of(admin, &binding).await.unwrap();
     bindings
-        .delete("no-services", &DeleteParams::default())
+        .delete(NO_SERVICES, &DeleteParams::default())
         .await
         .unwrap();
 }
@@ -213,31 +191,4 @@ fn surroundings() -> Vec<Value> {
         of_ours("RetentionPolicy", json!({})),
         of_ours("BackupSchedule", json!({"schedule": "0 */12 * * *"})),
     ]
-}
-
-async fn apply(client: &Client, object: &Value) {
-    let mut tries = 0;
-    let api = loop {
-        if let Some(api) = api_of(client, object).await {
-            break api;
-        }
-        tries += 1;
-        assert!(tries < 300, "the API server does not know the kind of {object}");
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    };
-    let dynamic: DynamicObject = serde_json::from_value(object.clone()).unwrap();
-    let params = PatchParams::apply("bench").force();
-    api.patch(&dynamic.name_any(), &params, &Patch::Apply(&dynamic))
-        .await
-        .unwrap();
-}
-
-async fn api_of(client: &Client, object: &Value) -> Option<Api<DynamicObject>> {
-    let (group, version) = object["apiVersion"]
-        .as_str()?
-        .rsplit_once('/')
-        .unwrap_or(("", "v1"));
-    let kind = GroupVersionKind::gvk(group, version, object["kind"].as_str()?);
-    let (resource, _) = discovery::pinned_kind(client, &kind).await.ok()?;
-    Some(Api::all_with(client.clone(), &resource))
 }

@@ -8,7 +8,7 @@ use kube::{
 use serde_json::json;
 use tray_operator::adapters::kube::leader::Election;
 
-use crate::support::api_server::{self, PATIENCE};
+use crate::support::{api_server, objects::PATIENCE};
 
 #[tokio::test]
 async fn one_leads_until_it_resigns_or_another_has_the_lease_and_is_told() {

@@ -10,6 +10,7 @@ use crate::support::{
     api_server::{self, api_of, eventually},
     chart,
     installed::conditions,
+    objects::dry_run,
     org_world::{
         READY, child, database, exempt, names, namespace_labels, namespace_of, object, operator, org, orgs,
         patch, read, region, region_with, uid, until, world,
@@ -407,13 +408,8 @@ async fn without_its_binding_a_policy_says_nothing_until_the_chart_is_applied_ag
         "spec": {"type": "NodePort", "ports": [{"port": 80}]},
     });
     let services = api_of(&client, &service).await.unwrap();
-    let object: DynamicObject = serde_json::from_value(service).unwrap();
-    let dry = PostParams {
-        dry_run: true,
-        ..PostParams::default()
-    };
     let refused = async || {
-        let answer = services.create(&dry, &object).await;
+        let answer = dry_run(&services, &service).await;
         matches!(answer, Err(kube::Error::Api(status)) if status.code == 403)
     };
     assert!(refused().await);

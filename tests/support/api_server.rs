@@ -5,23 +5,18 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use kube::{
-    Api, Client, Config, ResourceExt,
-    api::{DynamicObject, Patch, PatchParams},
+    Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
-    core::GroupVersionKind,
-    discovery,
 };
 use serde_json::{Value, json};
-use tokio::{sync::OnceCell, time};
+use tokio::sync::OnceCell;
 
+pub use super::objects::{api_of, apply, eventually};
 use super::tools;
 
-/// How long anything here may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(90);
 /// Token of the cluster's administrator. The server listens on loopback and lives as long as the test.
 const TOKEN: &str = "administrator-of-a-test";
 /// Runs a program in a folder until standard input ends, which it does with the process that holds the other end,
@@ -169,48 +164,6 @@ impl ApiServer {
             (!groups.is_empty()).then(|| groups.iter().map(|&group| group.to_owned()).collect());
         config
     }
-}
-
-/// Creates or replaces `object`, by server-side apply, once the API server knows its kind.
-///
-/// # Panics
-/// When the API server refuses it.
-pub async fn apply(client: &Client, object: &Value) {
-    let dynamic: DynamicObject = serde_json::from_value(object.clone()).unwrap();
-    let name = dynamic.name_any();
-    let api = eventually(async || api_of(client, object).await).await;
-    let api = api.unwrap_or_else(|| panic!("the API server does not know the kind of {object}"));
-    let params = PatchParams::apply("tests").force();
-    if let Err(error) = api.patch(&name, &params, &Patch::Apply(&dynamic)).await {
-        panic!("failed to apply {} {name}: {error}", object["kind"]);
-    }
-}
-
-/// The API of an object's kind and namespace; none while the API server does not serve that kind.
-pub async fn api_of(client: &Client, object: &Value) -> Option<Api<DynamicObject>> {
-    let (group, version) = match object["apiVersion"].as_str()?.split_once('/') {
-        Some((group, version)) => (group, version),
-        None => ("", object["apiVersion"].as_str()?),
-    };
-    let kind = GroupVersionKind::gvk(group, version, object["kind"].as_str()?);
-    let (resource, _) = discovery::pinned_kind(client, &kind).await.ok()?;
-    Some(match object["metadata"]["namespace"].as_str() {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
-    })
-}
-
-/// What `attempt` gives as soon as it gives something; none when it gives nothing for [`PATIENCE`].
-pub async fn eventually<T>(attempt: impl AsyncFn() -> Option<T>) -> Option<T> {
-    let tries = async {
-        loop {
-            if let Some(value) = attempt().await {
-                return value;
-            }
-            time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    time::timeout(PATIENCE, tries).await.ok()
 }
 
 /// Starts a program in `folder`, which is made and belongs to it. Its output goes to `log` there.

@@ -52,6 +52,17 @@ pub const UPGRADE: [&str; 2] = [
     "--api-versions=platform.tray.ai/v1alpha1",
 ];
 
+/// What of the chart gives orgs their finalizer: the mutating policy and its binding.
+pub fn finalizer_policy(args: &[&str]) -> Vec<Value> {
+    let mut objects = render(args).unwrap();
+    objects.retain(|object| {
+        object["kind"]
+            .as_str()
+            .is_some_and(|kind| kind.starts_with("MutatingAdmissionPolicy"))
+    });
+    objects
+}
+
 /// The documents of a YAML file that are not empty.
 pub fn documents(yaml: &str) -> Vec<Value> {
     let documents = serde_yaml::Deserializer::from_str(yaml).map(|d| Value::deserialize(d).unwrap());

@@ -10,9 +10,9 @@
 pub mod api_server;
 pub mod aws;
 pub mod chart;
-pub mod dry_run;
 pub mod flux;
 pub mod installed;
+pub mod objects;
 pub mod operator;
 pub mod org_world;
 pub mod orgs;

@@ -14,7 +14,10 @@ use tray_operator::{
     operator,
     ports::{BucketLocation, RegionPorts, RegionServices, RemoteError},
     resources::child::ChildKind,
-    telemetry::{metrics::Metrics, readiness::Readiness},
+    telemetry::{
+        metrics::{Controller, Metrics},
+        readiness::Readiness,
+    },
 };
 
 use super::api_server;
@@ -117,9 +120,7 @@ impl Operator {
 
     /// Starts the watches and these drivers.
     pub async fn start(&self, drivers: Vec<Arc<dyn Driver>>) -> Running {
-        let (end, ends) = watch::channel(false);
-        let controllers = operator::control(drivers, self.ctx.clone(), self.readiness.clone(), ends);
-        let controllers = tokio::spawn(controllers);
+        let running = Running::of(drivers, &self.ctx, &self.readiness);
         // What is waited for is only known once the controllers have begun.
         let ready = api_server::eventually(async || {
             let known = !self.ctx.index.children.ids(ChildKind::Namespace).is_empty()
@@ -131,7 +132,7 @@ impl Operator {
             "waiting for {:?}",
             self.readiness.missing()
         );
-        Running { end, controllers }
+        running
     }
 
     /// Requests so far that change something, as `verb resource` with their number.
@@ -160,7 +161,23 @@ impl Operator {
     }
 }
 
+/// Passes of a controller so far.
+pub fn passes(ctx: &Context, controller: &'static str) -> u64 {
+    let controller = Controller { controller };
+    ctx.metrics.reconciles.get_or_create(&controller).get()
+}
+
 impl Running {
+    /// Starts the watches and these drivers.
+    pub fn of(drivers: Vec<Arc<dyn Driver>>, ctx: &Arc<Context>, readiness: &Arc<Readiness>) -> Self {
+        let (end, ends) = watch::channel(false);
+        let controllers = operator::control(drivers, ctx.clone(), readiness.clone(), ends);
+        Self {
+            end,
+            controllers: tokio::spawn(controllers),
+        }
+    }
+
     /// Ends the controllers as a kill would: whatever they have in hand stays as it is.
     pub async fn cut_off(self) {
         self.controllers.abort();

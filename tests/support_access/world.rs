@@ -9,10 +9,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use tokio::{
-    sync::{MutexGuard, OnceCell, watch},
-    task::JoinHandle,
-};
+use tokio::sync::{MutexGuard, OnceCell};
 use tray_operator::{
     adapters::clock::SystemClock,
     api::{
@@ -24,14 +21,13 @@ use tray_operator::{
         Driver, changes::Change, conditions::find, context::Context, org::OrgDriver, support::SupportDriver,
     },
     domain::support::Action,
-    operator,
     ports::Clock,
 };
 
 use crate::support::{
     api_server::{self, api_of, eventually},
     installed,
-    operator::MemoryRegions,
+    operator::{self, MemoryRegions},
     orgs::{self, object},
 };
 
@@ -60,14 +56,12 @@ pub struct World {
 /// Controllers at work.
 pub struct Running {
     pub ctx: Arc<Context>,
-    end: watch::Sender<bool>,
-    controllers: JoinHandle<()>,
+    controllers: operator::Running,
 }
 
 impl Running {
     pub async fn stop(self) {
-        self.end.send(true).unwrap();
-        self.controllers.await.unwrap();
+        self.controllers.stop().await;
     }
 }
 
@@ -76,7 +70,7 @@ pub fn drivers() -> Vec<Arc<dyn Driver>> {
 }
 
 impl World {
-    /// With an org of that name, whose id begins with `digit` seven times.
+    /// With an org of that name, whose id begins with `digit` eight times.
     pub async fn new(org: &str, digit: char) -> Self {
         static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         static INSTALLED: OnceCell<()> = OnceCell::const_new();
@@ -84,13 +78,12 @@ impl World {
         let server = api_server::shared().await;
         let client = server.client().await;
         INSTALLED.get_or_init(|| prepare(&client)).await;
-        let id = format!("{}-7425-40de-944b-e07fc1f90ae7", digit.to_string().repeat(8));
-        let spec = json!({"orgId": id, "regionRef": {"name": "eu"}, "plan": "Team"});
-        api_server::apply(&client, &object("TrayOrg", org, &spec)).await;
+        let id = digit.to_string().repeat(8);
+        api_server::apply(&client, &orgs::org(org, &id, "eu", &json!({}))).await;
         Self {
             _turn: turn,
             client,
-            namespace: format!("org-{org}-{}", &id[..8]),
+            namespace: format!("org-{org}-{id}"),
             org: org.to_owned(),
             clock: Arc::default(),
             regions: Arc::default(),
@@ -100,13 +93,8 @@ impl World {
     pub async fn start(&self, drivers: Vec<Arc<dyn Driver>>) -> Running {
         let server = api_server::shared().await;
         let ctx = installed::context(server, self.clock.clone(), self.regions.clone()).await;
-        let (end, ends) = watch::channel(false);
-        let controllers = operator::control(drivers, ctx.clone(), Arc::default(), ends);
-        Running {
-            ctx,
-            end,
-            controllers: tokio::spawn(controllers),
-        }
+        let controllers = operator::Running::of(drivers, &ctx, &Arc::default());
+        Running { ctx, controllers }
     }
 
     /// With the org's namespace in place.
@@ -312,11 +300,7 @@ pub fn requests(running: &Running) -> Vec<String> {
 
 /// Passes of the controller so far.
 pub fn passes(running: &Running) -> u64 {
-    let text = running.ctx.metrics.render().unwrap();
-    let of_support = text
-        .lines()
-        .find_map(|line| line.strip_prefix("tray_reconciles_total{controller=\"support\"} "));
-    of_support.map_or(0, |count| count.parse().unwrap())
+    operator::passes(&running.ctx, "support")
 }
 
 pub fn history(access: &SupportAccess) -> Vec<Action> {

@@ -119,7 +119,7 @@ impl Children {
     }
 
     /// Which child an object is, where exactly that version of it is known already: the watch's echo of our own write.
-    pub fn known(&self, kind: ChildKind, live: &Live) -> Option<ChildId> {
+    pub fn echo(&self, kind: ChildKind, live: &Live) -> Option<ChildId> {
         let (id, identity) = (id_of(kind, live), Identity::of(&live.metadata));
         let rows = self.read();
         let stored = rows.find(&id)?;
@@ -357,13 +357,13 @@ mod tests {
         };
         let children = Children::default();
         children.observe(deployment("acme", "u1", 5, 2));
-        let known = |uid, version| {
+        let is_echo = |uid, version| {
             children
-                .known(ChildKind::Deployment, &live(uid, version))
+                .echo(ChildKind::Deployment, &live(uid, version))
                 .is_some()
         };
-        assert!(known("u1", "5"));
-        assert!(!known("u1", "6") && !known("u2", "5"));
+        assert!(is_echo("u1", "5"));
+        assert!(!is_echo("u1", "6") && !is_echo("u2", "5"));
     }
 
     #[test]

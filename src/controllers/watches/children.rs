@@ -86,7 +86,7 @@ impl Watched for Children {
     type Key = ChildId;
 
     fn put(&self, object: Live, _: bool) -> ChildId {
-        if let Some(id) = self.ctx.index.children.known(self.kind, &object) {
+        if let Some(id) = self.ctx.index.children.echo(self.kind, &object) {
             return id;
         }
         let fact = ChildFact::of(self.kind, &object);

@@ -6,7 +6,7 @@ mod valid;
 
 use kube::{
     Api, Client,
-    api::{DynamicObject, ListParams, PostParams},
+    api::{DynamicObject, ListParams},
     core::response::StatusCause,
 };
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use tray_operator::api::crds;
 use crate::support::{
     api_server::{self, api_of, eventually},
     installed,
+    objects::dry_run,
 };
 
 /// An API server that knows our kinds, once in this process.
@@ -58,12 +59,7 @@ impl Creation {
 
     /// None where the object is taken; else each field that is wrong, and why.
     async fn refusal(&self, object: &Value) -> Option<Vec<StatusCause>> {
-        let object: DynamicObject = serde_json::from_value(object.clone()).unwrap();
-        let params = PostParams {
-            dry_run: true,
-            ..PostParams::default()
-        };
-        match self.api.create(&params, &object).await {
+        match dry_run(&self.api, object).await {
             Ok(_) => None,
             Err(kube::Error::Api(status)) if status.code == 422 => {
                 Some(status.details.map(|details| details.causes).unwrap_or_default())

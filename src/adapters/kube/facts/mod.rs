@@ -74,6 +74,7 @@ macro_rules! row {
     };
 }
 
+// After the macro that they use.
 mod pod;
 mod volume;
 
