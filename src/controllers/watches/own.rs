@@ -41,7 +41,7 @@ pub(super) fn own<K: OwnKind>(
 }
 
 impl<K: OwnKind> Own<K> {
-    /// An object that cannot be read is news to those who look at its kind, and to [`super::malformed`].
+    /// An object that cannot be read is news to those who look at its kind, and to [`crate::controllers::malformed`].
     fn malformed(&self, invalid: InvalidObject) -> String {
         let name = key_of(&invalid.metadata);
         let kind = K::kind(&()).into_owned();
