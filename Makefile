@@ -9,8 +9,9 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 DENY := $(CACHE)/cargo/cargo-deny-0.20.2/bin/cargo-deny
 MACHETE := $(CACHE)/cargo/cargo-machete-0.9.2/bin/cargo-machete
 
-# Every cargo call takes the whole workspace: another set of packages has other features, and builds the AWS SDK again.
-E2E := cargo build --quiet --workspace --locked --bin tray-e2e && $(TARGET)/debug/tray-e2e
+# Every cargo call takes the whole workspace, and examples, which bring the features of development dependencies, as tests
+# do: with other features every library is built again, and two builds of one program take turns at its path.
+E2E := cargo build --quiet --workspace --locked --examples --bin tray-e2e && $(TARGET)/debug/tray-e2e
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16

@@ -65,8 +65,9 @@ pub fn install_with(cluster: &Cluster, values: &[&str], progress: Progress) -> R
 /// Builds a program of the workspace with the profile that this program was built with, and returns its path.
 pub fn build(program: &str) -> Result<PathBuf> {
     Program::new("cargo")
-        // The whole workspace's features: with those of one package the AWS SDK is built again.
-        .args(["build", "--workspace", "--locked"])
+        // With the features that tests are built with, those of development dependencies (of examples) too: with others every
+        // library is built again, and a test beside this one puts its own build of the program in the same place.
+        .args(["build", "--workspace", "--locked", "--examples"])
         .flag("bin", program)
         .directory(&workspace())
         .run()?;
