@@ -23,6 +23,7 @@ use support::{
     installed::conditions,
     objects::{dry_run, refusal},
     operator::{Operator, Running},
+    orgs::{self, object},
 };
 use tokio::sync::{Mutex, MutexGuard};
 use tray_operator::{
@@ -49,54 +50,20 @@ async fn world() -> World {
     for crd in tray_operator::api::crds::all_crds() {
         api_server::apply(&client, &serde_json::to_value(crd).unwrap()).await;
     }
-    let region = json!({
-        "jurisdiction": "EU", "cloudRegion": "eu-west-1", "zones": ["eu-west-1a"], "minZones": 1,
-        "storage": {"storageClassName": "org-encrypted"},
-        "backup": {
-            "bucket": "tray-backups-eu", "bucketOwner": "111122223333", "cloudRegion": "eu-central-1",
-            "kms": {"ledgerKeyArn": "arn:aws:kms:eu-central-1:111122223333:key/ledger"},
-            "moverRoleArn": "arn:aws:iam::111122223333:role/tray-mover",
-        },
-        "workloads": [
-            {"name": "db", "kind": "StatefulSet", "image": "db:1", "runAsUser": 999, "fsGroup": 999,
-                "ports": [{"name": "sql", "port": 5432}], "volume": {"size": "10Gi", "mountPath": "/data"}},
-            {"name": "runtime", "kind": "Deployment", "image": "runtime:1", "replicas": 2, "runAsUser": 1000,
-                "ports": [{"name": "http", "port": 8080}]},
-        ],
-    });
-    for (kind, name, spec) in [
-        ("Region", "eu", region),
-        ("RetentionPolicy", "standard", json!({})),
-        ("BackupSchedule", "standard", json!({"schedule": "0 */12 * * *"})),
-    ] {
-        api_server::apply(&client, &object(kind, name, spec)).await;
-    }
-    let labels =
-        json!({"topology.kubernetes.io/region": "eu-west-1", "topology.kubernetes.io/zone": "eu-west-1a"});
-    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "eu-a", "labels": labels}});
-    let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "org-encrypted"},
-        "provisioner": "kubernetes.io/no-provisioner", "reclaimPolicy": "Retain"});
-    for object in [&node, &class] {
-        api_server::apply(&client, object).await;
-    }
-    let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
-    let nodes = api_of(&client, &node).await.unwrap();
-    nodes
-        .patch_status("eu-a", &PatchParams::default(), &Patch::Merge(ready))
-        .await
-        .unwrap();
-    let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True", "reason": "AsSpecified",
-        "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
-    let regions = api_of(&client, &object("Region", "eu", json!({}))).await.unwrap();
-    regions
-        .patch_status("eu", &PatchParams::default(), &Patch::Merge(ready))
-        .await
-        .unwrap();
+    let workloads = json!([
+        {"name": "db", "kind": "StatefulSet", "image": "db:1", "runAsUser": 999, "fsGroup": 999,
+            "ports": [{"name": "sql", "port": 5432}], "volume": {"size": "10Gi", "mountPath": "/data"}},
+        {"name": "runtime", "kind": "Deployment", "image": "runtime:1", "replicas": 2, "runAsUser": 1000,
+            "ports": [{"name": "http", "port": 8080}]},
+    ]);
+    let region = orgs::region("eu", "eu-west-1", &json!({"workloads": workloads}));
+    api_server::apply(&client, &region).await;
+    orgs::platform(&client).await;
+    orgs::node(&client, "eu-a", "eu-west-1").await;
+    let ready = json!({"conditions": [{"type": "Ready", "status": "True", "reason": "AsSpecified",
+        "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+    orgs::patch_status(&api_of(&client, &region).await.unwrap(), "eu", &ready).await;
     World { client, _turn: turn }
-}
-
-fn object(kind: &str, name: &str, spec: Value) -> Value {
-    json!({"apiVersion": "platform.tray.ai/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
 }
 
 /// An org's id, by the hash of its name: tests share the cluster.
@@ -113,7 +80,7 @@ fn namespace(name: &str) -> String {
 
 impl World {
     async fn orgs(&self) -> Api<DynamicObject> {
-        api_of(&self.client, &object("TrayOrg", "any", json!({})))
+        api_of(&self.client, &object("TrayOrg", "any", &json!({})))
             .await
             .unwrap()
     }
@@ -123,7 +90,7 @@ impl World {
             "orgId": org_id(name), "regionRef": {"name": "eu"}, "plan": "Team", "lifecycle": {"state": "Suspended"},
             "owners": [{"kind": "Group", "name": "admins", "role": "Admin"}],
         });
-        api_server::apply(&self.client, &object("TrayOrg", name, spec)).await;
+        api_server::apply(&self.client, &object("TrayOrg", name, &spec)).await;
     }
 
     /// The org, as soon as its condition says so.
@@ -379,7 +346,7 @@ async fn the_count_of_orgs_is_not_written_for_each() {
     for org in &names {
         world.create(org).await;
     }
-    let regions = api_of(&world.client, &object("Region", "eu", json!({})))
+    let regions = api_of(&world.client, &object("Region", "eu", &json!({})))
         .await
         .unwrap();
     let counted = eventually(async || {

@@ -34,7 +34,7 @@ use super::{
     api_server::{self, ApiServer},
     chart,
     operator::MemoryRegions,
-    tools,
+    requests, tools,
 };
 
 /// Whom the policies exempt.
@@ -211,15 +211,9 @@ impl Operator {
 
     /// Requests of the operator so far, but for watches and the lists that begin them.
     pub fn requests(&self) -> u64 {
-        let text = self.ctx.metrics.render().unwrap();
-        let lines = text
-            .lines()
-            .filter(|line| line.starts_with("tray_api_requests_total{"));
-        let counted =
-            lines.filter(|line| !line.contains("verb=\"watch\"") && !line.contains("verb=\"list\""));
-        counted
-            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
-            .sum()
+        let asked = requests::asked(&self.ctx.metrics);
+        let counted = asked.iter().filter(|asked| !asked.is_of_a_watch());
+        counted.map(|asked| asked.number).sum()
     }
 }
 

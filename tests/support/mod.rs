@@ -17,4 +17,5 @@ pub mod operator;
 pub mod org_world;
 pub mod orgs;
 pub mod reachability;
+pub mod requests;
 pub mod tools;

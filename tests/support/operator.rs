@@ -20,7 +20,7 @@ use tray_operator::{
     },
 };
 
-use super::api_server;
+use super::{api_server, requests};
 
 /// The services of every location, in memory: one bucket for backups, and one for logs.
 pub struct MemoryRegions {
@@ -142,20 +142,9 @@ impl Operator {
 
     /// Requests so far with one of these verbs, as `verb resource number`.
     pub fn requests(&self, verbs: &[&str]) -> Vec<String> {
-        let text = self.ctx.metrics.render().unwrap();
-        let of = |line: &str, label: &str| {
-            let (_, rest) = line.split_once(&format!("{label}=\"")).unwrap();
-            rest.split_once('"').unwrap().0.to_owned()
-        };
-        let mut found: Vec<String> = text
-            .lines()
-            .filter(|line| line.starts_with("tray_api_requests_total"))
-            .filter(|line| verbs.contains(&of(line, "verb").as_str()))
-            .map(|line| {
-                let number = line.rsplit_once(' ').unwrap().1;
-                format!("{} {} {number}", of(line, "verb"), of(line, "resource"))
-            })
-            .collect();
+        let asked = requests::asked(&self.ctx.metrics);
+        let these = asked.iter().filter(|asked| verbs.contains(&asked.verb.as_str()));
+        let mut found: Vec<String> = these.map(ToString::to_string).collect();
         found.sort();
         found
     }

@@ -29,6 +29,7 @@ use crate::support::{
     installed,
     operator::{self, MemoryRegions},
     orgs::{self, object},
+    requests,
 };
 
 /// The system's clock, put forward by tests.
@@ -283,19 +284,12 @@ pub fn region() -> Value {
 
 /// Requests so far for grants and bindings, but for watches and the lists that begin them.
 pub fn requests(running: &Running) -> Vec<String> {
-    let text = running.ctx.metrics.render().unwrap();
-    let ours = |line: &&str| {
-        ["supportaccesses", "rolebindings"]
-            .iter()
-            .any(|resource| line.contains(&format!("resource=\"{resource}")))
-            && !["watch", "list"]
-                .iter()
-                .any(|verb| line.contains(&format!("verb=\"{verb}\"")))
-    };
-    let counted = text
-        .lines()
-        .filter(|line| line.starts_with("tray_api_requests_total{"));
-    counted.filter(ours).map(str::to_owned).collect()
+    let asked = requests::asked(&running.ctx.metrics);
+    let ours = asked.iter().filter(|asked| {
+        let of = |kind| asked.resource.starts_with(kind);
+        !asked.is_of_a_watch() && (of("supportaccesses") || of("rolebindings"))
+    });
+    ours.map(ToString::to_string).collect()
 }
 
 /// Passes of the controller so far.
