@@ -89,7 +89,8 @@ pub async fn run(orgs: usize) {
         resource: "trayorgs/status".to_owned(),
         code: 200,
     };
-    reaches(&metrics.api_requests.get_or_create(&statuses).clone(), wanted).await;
+    let statuses = metrics.api_requests.get_or_create(&statuses).clone();
+    reaches(&statuses, wanted).await;
     println!("done");
     controllers.await.unwrap();
 }
