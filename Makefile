@@ -76,7 +76,7 @@ bench-engine:
 bench-control-plane: ## Requests, time, CPU and memory of 300 and 1,000 orgs; FLAGS='--orgs 10000 --pairs 1' for more
 	cargo bench --quiet --workspace --locked --profile dev --bench control_plane -- $(FLAGS)
 
-prepare: ## Build what tests and the local cluster start, once (about 10 minutes)
+prepare: ## Build what tests and the local cluster start, once (15 to 20 minutes)
 	$(E2E) cluster prepare
 
 cluster-up: ## Start the local three-region cluster (builds its programs the first time)
