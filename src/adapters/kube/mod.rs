@@ -10,6 +10,7 @@ pub mod events;
 pub mod exec;
 pub mod facts;
 pub mod fights;
+mod gone;
 pub mod index;
 pub mod leader;
 pub mod live;
