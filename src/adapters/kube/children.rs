@@ -9,7 +9,6 @@ use super::{
     child::{ChildFact, Observed, State, id_of},
     compact::{Texts, Uid},
     facts::Identity,
-    gone::Gone,
     live::Live,
 };
 use crate::resources::child::{ChildId, ChildKind};
@@ -40,7 +39,6 @@ struct Rows {
     orgs: HashMap<Arc<str>, Vec<Arc<str>>>,
     /// Children of all orgs have the same names and, of their labels, mostly the same values.
     texts: Texts,
-    gone: Gone,
 }
 
 /// A child. Whatever only some have is apart.
@@ -133,9 +131,6 @@ impl Children {
     /// watch shows a moment later.
     pub fn observe(&self, fact: ChildFact) -> Seen {
         let mut rows = self.write();
-        if rows.gone.has(&fact.identity.uid) {
-            return Seen::NothingNew;
-        }
         let before = rows.find(&fact.id).map(|stored| stored.fact(bucket(&fact.id)));
         let Some(before) = before else {
             rows.put(fact);
@@ -160,12 +155,6 @@ impl Children {
         if let Some(stored) = rows.find_mut(id).filter(|stored| stored.digest == at) {
             stored.state = Compact::Settled(wanted);
         }
-    }
-
-    /// Takes out a child that is gone for good: an answer to a write that is taken in after this does not bring it back.
-    pub fn end(&self, id: &ChildId, uid: &str) -> Option<ChildFact> {
-        self.write().gone.add(uid);
-        self.remove(id, Some(uid))
     }
 
     /// Takes a child out, if it has that UID; none = whatever it has.
@@ -424,17 +413,6 @@ mod tests {
             rows.orgs.is_empty() && rows.namespaces.is_empty(),
             "nothing is left behind"
         );
-    }
-
-    #[test]
-    fn an_answer_does_not_bring_back_a_child_that_is_gone() {
-        let children = Children::default();
-        let id = deployment("acme", "u1", 1, 2).id;
-        children.observe(deployment("acme", "u1", 1, 2));
-        assert!(children.end(&id, "u1").is_some());
-        assert_eq!(children.observe(deployment("acme", "u1", 2, 2)), Seen::NothingNew);
-        assert_eq!(children.get(&id), None);
-        assert_eq!(children.observe(deployment("acme", "u2", 3, 2)), news(None));
     }
 
     #[test]

@@ -10,7 +10,6 @@ pub mod events;
 pub mod exec;
 pub mod facts;
 pub mod fights;
-mod gone;
 pub mod index;
 pub mod leader;
 pub mod live;

@@ -5,8 +5,6 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use super::gone::Gone;
-
 /// What a [`Table`] holds.
 pub trait Row {
     /// What finds it.
@@ -32,7 +30,6 @@ struct Rows<R: Row> {
     by_key: BTreeMap<R::Key, Arc<R>>,
     /// In order. Most groups have one or a few: a tree each would be mostly empty.
     groups: BTreeMap<String, Vec<R::Key>>,
-    gone: Gone,
 }
 
 impl<R: Row> Default for Table<R> {
@@ -41,7 +38,6 @@ impl<R: Row> Default for Table<R> {
             rows: RwLock::new(Rows {
                 by_key: BTreeMap::new(),
                 groups: BTreeMap::new(),
-                gone: Gone::default(),
             }),
         }
     }
@@ -94,8 +90,8 @@ impl<R: Row> Table<R> {
         self.read().by_key.keys().cloned().collect()
     }
 
-    /// Puts a row in, unless a newer one of the same object is there or the object is gone: what a write was answered with
-    /// may be newer than what the watch shows a moment later, or be taken in after the watch has told of its end.
+    /// Puts a row in, unless a newer one of the same object is there: what a write was answered with may be newer than
+    /// what the watch shows a moment later.
     pub fn put(&self, row: R) -> Put<R> {
         self.change(row.key(), |present| {
             let newer = present
@@ -107,8 +103,7 @@ impl<R: Row> Table<R> {
     /// Puts in what `change` makes of the row that is there; none = leaves it.
     pub fn change(&self, key: R::Key, change: impl FnOnce(Option<&R>) -> Option<R>) -> Put<R> {
         let mut rows = self.write();
-        let made = change(rows.by_key.get(&key).map(AsRef::as_ref));
-        let Some(row) = made.filter(|row| !rows.gone.has(row.uid())) else {
+        let Some(row) = change(rows.by_key.get(&key).map(AsRef::as_ref)) else {
             return Put::Stale;
         };
         let before = rows.by_key.remove(&key);
@@ -122,12 +117,9 @@ impl<R: Row> Table<R> {
         Put::Done(before)
     }
 
-    /// Takes a row out, if it is about the object of that UID, which is gone for good; none = whatever it is about.
+    /// Takes a row out, if it is about the object of that UID; none = whatever it is about.
     pub fn remove(&self, key: &R::Key, uid: Option<&str>) -> Option<Arc<R>> {
         let mut rows = self.write();
-        if let Some(uid) = uid {
-            rows.gone.add(uid);
-        }
         let present = rows.by_key.get(key)?;
         if uid.is_some_and(|uid| uid != present.uid()) {
             return None;
@@ -214,16 +206,6 @@ mod tests {
         assert_eq!(table.remove(&"a", Some("u1")), None);
         assert!(table.remove(&"a", Some("u2")).is_some());
         assert!(table.of("g").is_empty());
-    }
-
-    #[test]
-    fn an_answer_does_not_bring_back_an_object_that_is_gone() {
-        let table = Table::default();
-        table.put(thing("u1", 1, None));
-        table.remove(&"a", Some("u1"));
-        assert_eq!(table.put(thing("u1", 2, None)), Put::Stale);
-        assert_eq!(table.get(&"a"), None);
-        assert_eq!(table.put(thing("u2", 3, None)), Put::Done(None));
     }
 
     #[test]

@@ -103,7 +103,7 @@ impl Watched for Children {
 
     fn delete(&self, object: Live) {
         let fact = ChildFact::of(self.kind, &object);
-        let gone = self.ctx.index.children.end(&fact.id, &fact.identity.uid);
+        let gone = self.ctx.index.children.remove(&fact.id, Some(&fact.identity.uid));
         if let Some(gone) = gone {
             self.publish(&gone.id, gone.org);
         }
