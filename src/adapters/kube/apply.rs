@@ -295,7 +295,7 @@ impl Cluster {
             self.metrics.kept_otherwise.get_or_create(&OfKind { kind }).inc();
         }
         let written = fact.digest;
-        self.index.children.observe(fact);
+        self.index.children.answer(fact);
         self.index.children.settle(goal.id, written, goal.digest);
     }
 

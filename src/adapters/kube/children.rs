@@ -39,6 +39,8 @@ struct Rows {
     orgs: HashMap<Arc<str>, Vec<Arc<str>>>,
     /// Children of all orgs have the same names and, of their labels, mostly the same values.
     texts: Texts,
+    /// Newest version of each kind that its watch has shown, of any child.
+    shown: BTreeMap<ChildKind, u64>,
 }
 
 /// A child. Whatever only some have is apart.
@@ -127,25 +129,21 @@ impl Children {
         same.then_some(id)
     }
 
-    /// Takes in what the API server said of a child: a watch, or the answer to a write, which may be newer than what the
-    /// watch shows a moment later.
+    /// Takes in what the watch shows of a child. What a write was answered with may be newer, and stays.
     pub fn observe(&self, fact: ChildFact) -> Seen {
         let mut rows = self.write();
-        let before = rows.find(&fact.id).map(|stored| stored.fact(bucket(&fact.id)));
-        let Some(before) = before else {
-            rows.put(fact);
-            return Seen::News { before: None };
-        };
-        if before.identity.uid == fact.identity.uid && before.identity.version > fact.identity.version {
-            return Seen::NothingNew;
-        }
-        let fact = fact.after(&before);
-        let differs = fact.differs(&before);
-        rows.put(fact);
-        if differs {
-            Seen::News { before: before.org }
-        } else {
-            Seen::NothingNew
+        let shown = rows.shown.entry(fact.id.kind).or_default();
+        *shown = fact.identity.version.max(*shown);
+        rows.take_in(fact)
+    }
+
+    /// Takes in what a write was answered with, unless the watch of its kind is past it: the watch shows every version,
+    /// in order, so it has told of this one already, and maybe of the child's end.
+    pub(super) fn answer(&self, fact: ChildFact) {
+        let mut rows = self.write();
+        let shown = rows.shown.get(&fact.id.kind);
+        if shown.is_none_or(|shown| fact.identity.version > *shown) {
+            rows.take_in(fact);
         }
     }
 
@@ -187,6 +185,25 @@ impl Rows {
     fn find_mut(&mut self, id: &ChildId) -> Option<&mut Stored> {
         let children = self.namespaces.get_mut(bucket(id))?;
         children.iter_mut().find(|stored| stored.is(id))
+    }
+
+    fn take_in(&mut self, fact: ChildFact) -> Seen {
+        let before = self.find(&fact.id).map(|stored| stored.fact(bucket(&fact.id)));
+        let Some(before) = before else {
+            self.put(fact);
+            return Seen::News { before: None };
+        };
+        if before.identity.uid == fact.identity.uid && before.identity.version > fact.identity.version {
+            return Seen::NothingNew;
+        }
+        let fact = fact.after(&before);
+        let differs = fact.differs(&before);
+        self.put(fact);
+        if differs {
+            Seen::News { before: before.org }
+        } else {
+            Seen::NothingNew
+        }
     }
 
     fn put(&mut self, fact: ChildFact) {
@@ -380,6 +397,23 @@ mod tests {
             children.observe(deployment("acme", "u2", 3, 3)),
             news(Some("acme"))
         );
+    }
+
+    #[test]
+    fn an_answer_is_news_until_the_watch_of_its_kind_is_past_it() {
+        let children = Children::default();
+        let id = deployment("acme", "u1", 1, 2).id;
+        let version = || children.get(&id).map(|known| known.identity.version);
+        children.observe(fact(ChildKind::Namespace, Some("acme"), "v", 9, 0));
+        children.answer(deployment("acme", "u1", 6, 2));
+        children.observe(deployment("acme", "u1", 5, 2));
+        assert_eq!(version(), Some(6), "the watch is behind");
+        children.observe(deployment("acme", "u1", 7, 2));
+        children.remove(&id, Some("u1"));
+        children.answer(deployment("acme", "u1", 7, 2));
+        assert_eq!(version(), None, "what is gone is not brought back");
+        children.answer(deployment("acme", "u1", 8, 2));
+        assert_eq!(version(), Some(8), "it had lost its label and has it again");
     }
 
     #[test]

@@ -152,14 +152,17 @@ impl<K: OwnKind> Objects<K> {
     pub fn names(&self) -> Vec<String> {
         self.table.keys().into_iter().collect()
     }
-    /// Takes in what the API server said of an object: a watch, or the answer to a write. Returns whether it is at a
-    /// version that was not known.
+    /// Takes in what the watch shows. Returns whether it is at a version that was not known.
     pub fn put(&self, object: K) -> bool {
         let identity = Identity::of(object.meta());
         match self.table.put(Stored::new(object)) {
             Put::Stale => false,
             Put::Done(before) => before.is_none_or(|before| Identity::of(before.0.meta()) != identity),
         }
+    }
+    /// Takes in what a write was answered with, before the watch shows it.
+    pub(super) fn answer(&self, object: K) {
+        self.table.answer(Stored::new(object));
     }
     /// Takes an object out, if it has that UID.
     pub fn remove(&self, name: &str, uid: Option<&str>) {

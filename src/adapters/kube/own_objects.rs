@@ -26,7 +26,7 @@ impl Cluster {
         };
         match self.own(object).create(&params, object).await {
             Ok(created) => {
-                K::objects(&self.index).put(created);
+                K::objects(&self.index).answer(created);
                 Ok(())
             }
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),

@@ -38,7 +38,7 @@ impl Cluster {
             .own(object)
             .patch_status(&object.name_any(), &params(), &Patch::Merge(patch))
             .await?;
-        K::objects(&self.index).put(written);
+        K::objects(&self.index).answer(written);
         Ok(true)
     }
 
@@ -94,7 +94,7 @@ impl Cluster {
         if going && written.finalizers().is_empty() {
             K::objects(&self.index).remove(&key_of(object.meta()), object.uid().as_deref());
         } else {
-            K::objects(&self.index).put(written);
+            K::objects(&self.index).answer(written);
         }
         Ok(())
     }

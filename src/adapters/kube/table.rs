@@ -30,6 +30,8 @@ struct Rows<R: Row> {
     by_key: BTreeMap<R::Key, Arc<R>>,
     /// In order. Most groups have one or a few: a tree each would be mostly empty.
     groups: BTreeMap<String, Vec<R::Key>>,
+    /// Newest version that the watch has shown, of any of its objects.
+    shown: u64,
 }
 
 impl<R: Row> Default for Table<R> {
@@ -38,6 +40,7 @@ impl<R: Row> Default for Table<R> {
             rows: RwLock::new(Rows {
                 by_key: BTreeMap::new(),
                 groups: BTreeMap::new(),
+                shown: 0,
             }),
         }
     }
@@ -46,7 +49,7 @@ impl<R: Row> Default for Table<R> {
 /// What became of a row.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Put<R> {
-    /// It is older than the row that is there, which stays.
+    /// It is older than what is known, which stays.
     Stale,
     /// It is in; before it there was this.
     Done(Option<Arc<R>>),
@@ -90,31 +93,22 @@ impl<R: Row> Table<R> {
         self.read().by_key.keys().cloned().collect()
     }
 
-    /// Puts a row in, unless a newer one of the same object is there: what a write was answered with may be newer than
-    /// what the watch shows a moment later.
+    /// Puts in what the watch shows, unless a newer row of the same object is there: what a write was answered with may
+    /// be newer than what the watch shows a moment later.
     pub fn put(&self, row: R) -> Put<R> {
-        self.change(row.key(), |present| {
-            let newer = present
-                .is_some_and(|present| present.uid() == row.uid() && present.version() > row.version());
-            (!newer).then_some(row)
-        })
+        let mut rows = self.write();
+        rows.shown = rows.shown.max(row.version());
+        rows.put(row)
     }
 
-    /// Puts in what `change` makes of the row that is there; none = leaves it.
-    pub fn change(&self, key: R::Key, change: impl FnOnce(Option<&R>) -> Option<R>) -> Put<R> {
+    /// Puts in what a write was answered with, unless the watch is past it: the watch shows every version, in order, so
+    /// it has told of this one already, and maybe of the object's end.
+    pub fn answer(&self, row: R) -> Put<R> {
         let mut rows = self.write();
-        let Some(row) = change(rows.by_key.get(&key).map(AsRef::as_ref)) else {
+        if row.version() <= rows.shown {
             return Put::Stale;
-        };
-        let before = rows.by_key.remove(&key);
-        if let Some(group) = before.as_ref().and_then(|before| before.group()) {
-            rows.leave(group, &key);
         }
-        if let Some(group) = row.group() {
-            rows.join(group, &key);
-        }
-        rows.by_key.insert(key, Arc::new(row));
-        Put::Done(before)
+        rows.put(row)
     }
 
     /// Takes a row out, if it is about the object of that UID; none = whatever it is about.
@@ -133,6 +127,23 @@ impl<R: Row> Table<R> {
 }
 
 impl<R: Row> Rows<R> {
+    fn put(&mut self, row: R) -> Put<R> {
+        let key = row.key();
+        let newer = |present: &Arc<R>| present.uid() == row.uid() && present.version() > row.version();
+        if self.by_key.get(&key).is_some_and(newer) {
+            return Put::Stale;
+        }
+        let before = self.by_key.remove(&key);
+        if let Some(group) = before.as_ref().and_then(|before| before.group()) {
+            self.leave(group, &key);
+        }
+        if let Some(group) = row.group() {
+            self.join(group, &key);
+        }
+        self.by_key.insert(key, Arc::new(row));
+        Put::Done(before)
+    }
+
     fn join(&mut self, group: &str, key: &R::Key) {
         let keys = self.groups.entry(group.to_owned()).or_default();
         if let Err(place) = keys.binary_search(key) {
@@ -206,6 +217,19 @@ mod tests {
         assert_eq!(table.remove(&"a", Some("u1")), None);
         assert!(table.remove(&"a", Some("u2")).is_some());
         assert!(table.of("g").is_empty());
+    }
+
+    #[test]
+    fn an_answer_is_news_until_the_watch_is_past_it() {
+        let table = Table::default();
+        table.put(thing("u1", 5, None));
+        assert!(matches!(table.answer(thing("u1", 6, None)), Put::Done(Some(_))));
+        assert_eq!(table.put(thing("u1", 5, None)), Put::Stale, "the watch is behind");
+        table.put(thing("u1", 7, None));
+        table.remove(&"a", Some("u1"));
+        assert_eq!(table.answer(thing("u1", 7, None)), Put::Stale);
+        assert_eq!(table.get(&"a"), None, "what is gone is not brought back");
+        assert_eq!(table.answer(thing("u2", 8, None)), Put::Done(None));
     }
 
     #[test]
