@@ -8,6 +8,7 @@
 )]
 
 mod crowd;
+mod missing;
 mod outages;
 #[path = "../support/mod.rs"]
 mod support;
@@ -56,11 +57,14 @@ fn an_org_is_placed_copied_lost_and_restored() {
     // Before any run failed: nothing is swept yet, so that the next entry of the ledger is the run's.
     survival::the_operator_dies_at_every_arrow_of_a_run(&kube, &bucket, &faults);
     unreadable::a_file_that_cannot_be_read_fails_the_run_and_is_named(&cluster, &kube);
-    // While two services of two regions are away, twenty orgs of the third begin.
+    // While two services of two regions are away, twenty orgs of the third begin, and one that lacks something.
     std::thread::scope(|scope| {
         let crowd = scope.spawn(|| crowd::twenty_first_runs_start_together(&cluster, &kube, &bucket));
+        let missing =
+            scope.spawn(|| missing::an_image_and_a_secret_that_are_not_there_are_named(&cluster, &kube));
         outages::s3_and_kms_are_away_for_a_minute(&kube, &faults);
         crowd.join().unwrap();
+        missing.join().unwrap();
     });
     outages::the_api_server_is_away_for_a_minute(&cluster, &kube);
     p7_a_run_of_15_days_ago_is_pruned(&kube, &bucket);
