@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo check lint docs dependencies unused advisories generated test test-cluster test-others prepare cluster-up cluster-down install bench bench-engine bench-control-plane bench-orgs generate
+.PHONY: help demo check lint docs dependencies unused advisories generated test test-cluster test-others prepare cluster-up cluster-down image install bench bench-engine bench-control-plane bench-orgs generate
 
 # Programs and images that are built once, outside the checkout.
 CACHE := $(or $(TRAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tray-operator)
@@ -84,6 +84,9 @@ cluster-up: ## Start the local three-region cluster (builds its programs the fir
 
 cluster-down: ## Stop it; nothing of it stays
 	$(E2E) cluster down
+
+image: ## Build the operator's image and print the path of its archive (Linux, root)
+	$(E2E) image
 
 install: ## Build the operator and install it on the local cluster with Helm
 	$(E2E) install

@@ -17,6 +17,8 @@ pub enum Command {
     /// Start, stop and look into the local cluster.
     #[command(subcommand, arg_required_else_help = true)]
     Cluster(ClusterCommand),
+    /// Build the operator's image and print the path of its OCI archive.
+    Image(Place),
     /// Build the operator and its image, load it on all nodes and install the chart with Helm.
     Install(Place),
     /// The main job from end to end on a cluster of its own: three orgs, snapshots under a writer, a loss, a restore.

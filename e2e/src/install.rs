@@ -8,7 +8,8 @@ use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::image;
 use crate::namespaces::harness_program;
-use crate::paths::workspace;
+use crate::packages;
+use crate::paths::{Cache, workspace};
 use crate::process::Program;
 use crate::progress::Progress;
 
@@ -17,6 +18,15 @@ pub const NAMESPACE: &str = "tray-system";
 /// The name of its release.
 const RELEASE: &str = "tray-operator";
 
+/// Builds the operator and its image; returns the image's archive.
+pub fn image(cache: &Cache, progress: Progress) -> Result<PathBuf> {
+    packages::ensure(progress)?;
+    progress.step("building the operator");
+    let binary = build("tray-operator")?;
+    progress.step("packing its image");
+    image::operator(cache, &binary, progress)
+}
+
 /// Builds the operator, loads its image on every node and installs or upgrades the chart.
 pub fn install(cluster: &Cluster, progress: Progress) -> Result<()> {
     install_with(cluster, &[], progress)
@@ -24,10 +34,8 @@ pub fn install(cluster: &Cluster, progress: Progress) -> Result<()> {
 
 /// The same, with more arguments of Helm: values.
 pub fn install_with(cluster: &Cluster, values: &[&str], progress: Progress) -> Result<()> {
-    progress.step("building the operator");
-    let binary = build("tray-operator")?;
+    let archive = image(cluster.cache(), progress)?;
     progress.step("loading its image on every node");
-    let archive = image::operator(cluster.cache(), &binary, progress)?;
     cluster.load_image(&archive)?;
     progress.step("installing the chart");
     // The tag stays the same while the image changes: the digest in the pod template makes the Deployment roll.

@@ -6,11 +6,12 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use tray_e2e::audit::{AuditLog, Mark};
+use tray_e2e::demo::Steps;
 use tray_e2e::error::{Error, Result};
 use tray_e2e::inside::{init, supervise};
 use tray_e2e::tools::Toolbox;
 use tray_e2e::{
-    Cache, Cluster, ClusterDir, Lifetime, Program, Progress, bench, cluster, demo, image, install,
+    Cache, Cluster, ClusterDir, Lifetime, Program, Progress, bench, cluster, demo, files, image, install,
 };
 
 use crate::cli::{Cli, ClusterCommand, Command, InternalCommand, Place};
@@ -21,6 +22,10 @@ fn main() -> ExitCode {
         Command::Install(place) => place
             .open()
             .and_then(|cluster| install::install(&cluster, Progress::start())),
+        Command::Image(place) => place
+            .resolve()
+            .and_then(|(_, cache)| install::image(&cache, Progress::start()))
+            .map(|archive| println!("{}", archive.display())),
         Command::Demo { place, keep } => run_demo(&place, keep),
         Command::Bench(place) => place
             .open()
@@ -97,11 +102,26 @@ fn run_cluster(command: ClusterCommand) -> Result<()> {
 
 fn run_demo(place: &Place, keep: bool) -> Result<()> {
     let (dir, cache) = place.resolve()?;
-    let progress = Progress::start();
+    // A demo that fails leaves none of an earlier one behind.
+    files::remove(&demo::result())?;
+    let mut steps = Steps::start(Progress::start());
     let lifetime = if keep { Lifetime::Detached } else { Lifetime::Bound };
     Cluster::down(&dir)?;
-    let cluster = Cluster::up(&dir, &cache, lifetime, progress)?;
-    demo::run(&cluster, progress)?;
+    let cluster = Cluster::up(&dir, &cache, lifetime, steps.progress)?;
+    steps.time("cluster");
+    let outcome = demo::run(&cluster, steps);
+    if outcome.is_err() {
+        eprintln!(
+            "the demo failed; what every component said is in {}",
+            dir.logs().display()
+        );
+        if !keep {
+            eprintln!(
+                "`make demo KEEP=1` leaves the cluster running, to look at the orgs' conditions and events"
+            );
+        }
+    }
+    outcome?;
     if keep {
         println!("everything is left running; to look around:");
         println!("  export KUBECONFIG={}", cluster.dir().kubeconfig().display());

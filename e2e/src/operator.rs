@@ -1,10 +1,14 @@
 //! The operator as a Deployment on the local cluster: stopped, started, killed.
 
+use crate::cluster::Cluster;
 use crate::demo::kube::Kube;
 use crate::error::Result;
 use crate::install::NAMESPACE;
+use crate::process::Program;
 
 const DEPLOYMENT: &str = "deployment/tray-operator";
+/// The operator's command line, and not a mover's.
+const PROCESS: &str = "^/usr/local/bin/tray-operator run";
 const PODS: &str = "--selector=app.kubernetes.io/name=tray-operator";
 
 /// Stops all its processes, in order, and waits until none is left.
@@ -28,8 +32,12 @@ pub fn start(kube: &Kube) -> Result<()> {
     await_available(kube)
 }
 
-/// Kills all its processes at once, without a farewell, and waits for their successors.
-pub fn kill(kube: &Kube) -> Result<()> {
+/// Kills all its processes at once, without a farewell, and waits for their successors in new pods: kubelet would have
+/// those of the old ones wait longer each time. A pod that is deleted, by force too, is asked to end first.
+pub fn kill(cluster: &Cluster, kube: &Kube) -> Result<()> {
+    cluster
+        .enter(Program::new("pkill").args(["-KILL", "--full", PROCESS]))
+        .run()?;
     kube.run(&[
         "delete",
         "pods",

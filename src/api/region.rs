@@ -166,7 +166,7 @@ pub struct BackupLocation {
     pub prefix: String,
     /// Keys. Every org has a key of its own, which the operator creates.
     pub kms: Kms,
-    /// Role that the operator assumes per part of a run, cut down to that part. Required in a Production region.
+    /// Role that the operator assumes per part of a run, cut down to that part. Required in a Production region; elsewhere nothing is copied or restored without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 200),

@@ -462,7 +462,7 @@ pub enum RpoVerdict {
     AtRisk,
     /// The newest good copy is too old.
     Breached,
-    /// The ledger could not be read.
+    /// There is no good copy yet and it is not too late for one, or the ledger could not be read.
     Unknown,
 }
 

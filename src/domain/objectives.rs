@@ -13,6 +13,8 @@ pub enum RpoVerdict {
     AtRisk,
     /// The newest good copy is too old.
     Breached,
+    /// Nothing to go by: there is no good copy yet, and it is not too late for one.
+    Unknown,
 }
 
 /// The verdict on the recovery point objective.
@@ -26,7 +28,8 @@ pub struct Rpo {
     pub changes_at: Option<Timestamp>,
 }
 
-/// Judges the newest good copy. An org without one is judged from `placed_at`: until then it had nothing to lose.
+/// Judges the newest good copy. An org without one had nothing to lose until `placed_at`: from then on it has as long as
+/// its objective, and no verdict is better than one without data.
 pub fn rpo(ledger: &LedgerState, objective: SignedDuration, placed_at: Timestamp, now: Timestamp) -> Rpo {
     let newest = ledger.newest_good().and_then(|(_, run)| run.manifest());
     let point = newest.map_or(placed_at, |manifest| manifest.consistency_point);
@@ -34,6 +37,8 @@ pub fn rpo(ledger: &LedgerState, objective: SignedDuration, placed_at: Timestamp
     let at_risk = deadline.checked_sub(run_time(ledger)).unwrap_or(deadline);
     let (verdict, changes_at) = if now >= deadline {
         (RpoVerdict::Breached, None)
+    } else if newest.is_none() {
+        (RpoVerdict::Unknown, Some(deadline))
     } else if now >= at_risk {
         (RpoVerdict::AtRisk, Some(deadline))
     } else {
@@ -156,11 +161,22 @@ mod tests {
     }
 
     #[test]
-    fn an_org_without_a_copy_is_judged_from_its_placement() {
+    fn an_org_without_a_copy_is_never_green_and_too_late_from_its_placement_on() {
         let placed = at("2026-01-01T00:00:00Z");
-        let verdict = |now: &str| rpo(&Story::new().state, DAY, placed, at(now)).verdict;
-        assert_eq!(verdict("2026-01-01T01:00:00Z"), RpoVerdict::Met);
-        assert_eq!(verdict("2026-01-02T01:00:00Z"), RpoVerdict::Breached);
+        let deadline = at("2026-01-02T00:00:00Z");
+        for (now, verdict, changes_at) in [
+            ("2026-01-01T00:00:00Z", RpoVerdict::Unknown, Some(deadline)),
+            ("2026-01-01T23:59:59Z", RpoVerdict::Unknown, Some(deadline)),
+            ("2026-01-02T00:00:00Z", RpoVerdict::Breached, None),
+        ] {
+            let found = rpo(&Story::new().state, DAY, placed, at(now));
+            let expected = Rpo {
+                verdict,
+                deadline,
+                changes_at,
+            };
+            assert_eq!(found, expected, "at {now}");
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ use tray_operator::{
     domain::support::Action,
     ports::{Clock, RemoteError},
 };
-use world::{World, drivers, history, make_region, passes, region, requests};
+use world::{World, drivers, history, make_region, passes, region, requests, say_of_logs};
 
 #[tokio::test]
 async fn p17_support_is_let_in_by_a_grant_and_put_out_when_it_is_deleted() {
@@ -327,6 +327,28 @@ async fn p17_closing_waits_for_no_bucket_and_every_line_is_written_once() {
     world.until_gone("ticket").await;
     running.stop().await;
     assert_eq!(world.actions(), ["Granted", "Removed"]);
+}
+
+#[tokio::test]
+async fn p17_the_last_line_follows_when_the_log_bucket_is_in_order_again() {
+    let world = World::new("mended", 'c').await;
+    let running = world.at_work().await;
+    world.grant("ticket", "View", &["support"], 4).await;
+    world
+        .until("ticket", types::ACCESS_RECORDED, "True", reasons::RECORDED)
+        .await;
+    say_of_logs("False").await;
+    world.delete("ticket").await;
+    let out = eventually(async || world.binding("ticket").await.is_none().then_some(()));
+    assert!(out.await.is_some());
+    // Longer than a grant that goes waits for its last line.
+    world.put_clock_forward(SignedDuration::from_mins(2));
+    world.until_gone("ticket").await;
+    assert_eq!(world.actions(), ["Granted"]);
+    say_of_logs("True").await;
+    let written = eventually(async || (world.actions() == ["Granted", "Removed"]).then_some(()));
+    assert!(written.await.is_some(), "{:?}", world.actions());
+    running.stop().await;
 }
 
 #[tokio::test]

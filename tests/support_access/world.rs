@@ -259,17 +259,24 @@ async fn prepare(client: &Client) {
 
 /// Puts that Region there, as ready.
 pub async fn make_region(client: &Client) {
-    let region = region();
-    api_server::apply(client, &region).await;
-    let condition = |type_: &str| {
-        json!({"type": type_, "status": "True", "reason": "AsSpecified", "message": "m",
+    api_server::apply(client, &region()).await;
+    say_of_logs("True").await;
+}
+
+/// Has that Region say so of its log bucket.
+pub async fn say_of_logs(verified: &str) {
+    let condition = |type_: &str, status: &str| {
+        json!({"type": type_, "status": status, "reason": "AsSpecified", "message": "m",
             "lastTransitionTime": "2026-01-01T00:00:00Z"})
     };
-    let conditions = [condition("Ready"), condition("LogLocationVerified")];
+    let conditions = [
+        condition("Ready", "True"),
+        condition("LogLocationVerified", verified),
+    ];
     let status = Patch::Merge(json!({"status": {"observedGeneration": 1, "conditions": conditions}}));
     // A status is the operator's to write.
     let operator = installed::client().await;
-    let regions = api_of(&operator, &region).await.unwrap();
+    let regions = api_of(&operator, &region()).await.unwrap();
     regions
         .patch_status("eu", &PatchParams::default(), &status)
         .await

@@ -7,21 +7,22 @@ pub mod aged;
 pub mod database;
 pub mod keys;
 pub mod kube;
+pub mod loss;
 pub mod orgs;
 pub mod report;
 pub mod support;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use self::database::Commits;
 use self::kube::Kube;
-use self::orgs::{ORGS, Org};
-use self::report::{Report, RestoreReport};
+use self::orgs::ORGS;
+use self::report::Report;
 use crate::bucket::Bucket;
 use crate::error::{Error, Result};
 use crate::paths::workspace;
-use crate::verdict::judge;
 use crate::{Cluster, Progress, aws, files, install};
 
 /// The org whose volumes are destroyed.
@@ -29,10 +30,11 @@ const VICTIM: &str = "acme";
 /// MiB of files in each web volume.
 const WEB_MEBIBYTES: u32 = 64;
 
-/// Runs the demo on a running cluster, and writes `target/demo/result.json`.
-pub fn run(cluster: &Cluster, progress: Progress) -> Result<()> {
+/// Runs the demo on a running cluster, and writes [`result`].
+pub fn run(cluster: &Cluster, mut steps: Steps) -> Result<()> {
+    let result = result();
+    let progress = steps.progress;
     let kube = Kube::of(cluster)?;
-    let mut steps = Steps::start(progress);
     let mut report = Report::default();
 
     install::install(cluster, progress)?;
@@ -45,7 +47,8 @@ pub fn run(cluster: &Cluster, progress: Progress) -> Result<()> {
     prune(&kube, &bucket, &mut report, &mut steps)?;
     for (org, found) in ORGS.iter().zip(&mut report.orgs) {
         if org.name == VICTIM {
-            found.restore = Some(lose_and_restore(&kube, org, &commits, &mut steps)?);
+            let held = loss::lose(&kube, org, &commits, &mut steps)?;
+            found.restore = Some(loss::bring_back(&kube, org, held, &mut steps)?);
         }
         org.verdicts(&kube, found)?;
     }
@@ -57,15 +60,18 @@ pub fn run(cluster: &Cluster, progress: Progress) -> Result<()> {
     refuse_root_keys(cluster)?;
 
     report.seconds = steps.seconds;
-    let folder = workspace().join("target/demo");
-    files::make_dir(&folder)?;
-    report.write(&folder.join("result.json"))?;
+    if let Some(folder) = result.parent() {
+        files::make_dir(folder)?;
+    }
+    report.write(&result)?;
     println!("{}", report.table());
-    progress.step(format!(
-        "done; the whole result is in {}",
-        folder.join("result.json").display()
-    ));
+    progress.step(format!("done; the whole result is in {}", result.display()));
     Ok(())
+}
+
+/// Where the demo's result is.
+pub fn result() -> PathBuf {
+    workspace().join("target/demo/result.json")
 }
 
 /// Three orgs in three regions, and a pod that is tried elsewhere.
@@ -213,42 +219,6 @@ fn refuse_root_keys(cluster: &Cluster) -> Result<()> {
     }
     let detail = format!("a root key was used: {}", by_root.join(", "));
     Err(unexpected("the AWS stand-in's log", &detail))
-}
-
-/// Destroys the volumes of an org, restores the newest good run, and compares.
-pub fn lose_and_restore(
-    kube: &Kube,
-    org: &Org,
-    acknowledged: &Commits,
-    clock: &mut Steps,
-) -> Result<RestoreReport> {
-    let database = org.database(kube);
-    let point = org.consistency_point(kube)?;
-    let committed = acknowledged.before(point);
-    let before = database.rows(committed)?;
-    org.destroy(kube)?;
-    org.await_data_lost(kube)?;
-    clock.done("lose", "the volumes are destroyed, and the operator says so");
-    let seconds = org.restore(kube, &format!("{}-back", org.name))?;
-    clock.done("restore", "the restore has succeeded");
-    let after = database.restored(committed)?;
-    judge(&before, &after).map_err(Error::unexpected(format!(
-        "the database of {} after its restore",
-        org.name
-    )))?;
-    database.amcheck()?;
-    org.expect_foreign_objects(kube)?;
-    clock.done(
-        "compare",
-        "every committed row is there, pg_amcheck is clean, foreign objects are back",
-    );
-    Ok(RestoreReport {
-        rows_before: before.count,
-        rows_after: after.rows.count,
-        checksum_before: before.checksum,
-        checksum_after: after.rows.checksum,
-        seconds,
-    })
 }
 
 /// Steps with their times.

@@ -180,6 +180,18 @@ impl Org {
             .map(drop)
     }
 
+    /// How many files the web server has, and a checksum over their names and contents.
+    pub fn web_files(&self, kube: &Kube) -> Result<(u64, String)> {
+        let script = "cd /data && find . -type f | sort | xargs sha256sum > /tmp/sums && wc -l < /tmp/sums && sha256sum < /tmp/sums";
+        let answer = kube.exec(self.namespace, "web-0", &["sh", "-c", script])?;
+        let mut words = answer.split_whitespace();
+        let (Some(count), Some(checksum)) = (words.next(), words.next()) else {
+            return Err(unexpected("the web server's files", &answer));
+        };
+        let count = count.parse().map_err(Error::unexpected("the number of files"))?;
+        Ok((count, checksum.to_owned()))
+    }
+
     /// A Secret and a ConfigMap that the operator knows nothing of.
     pub fn make_foreign_objects(&self, kube: &Kube) -> Result<()> {
         kube.run(&[

@@ -4,6 +4,7 @@
 //! it dies exactly there. What was on its way arrives after its death, as it may in the real world.
 
 use serde_json::{Value, json};
+use tray_e2e::Cluster;
 use tray_e2e::bucket::Bucket;
 use tray_e2e::demo::kube::Kube;
 use tray_e2e::faults::Faults;
@@ -11,8 +12,13 @@ use tray_e2e::operator;
 
 use super::{ACME, PATIENCE};
 
-/// Nothing twice, nothing lost: both runs are committed once, and no mover is left.
-pub fn the_operator_dies_at_every_arrow_of_a_run(kube: &Kube, bucket: &Bucket, faults: &Faults) {
+/// Nothing twice, nothing lost, nothing empty: both runs are committed once and good, and no mover is left.
+pub fn the_operator_dies_at_every_arrow_of_a_run(
+    cluster: &Cluster,
+    kube: &Kube,
+    bucket: &Bucket,
+    faults: &Faults,
+) {
     let ledger = format!("v1/ledger/{}/", ACME.id(kube).unwrap());
     let once = |path: &str, what: Value| json!({"method": "PUT", "path": path, "times": 1, "do": what});
 
@@ -22,11 +28,11 @@ pub fn the_operator_dies_at_every_arrow_of_a_run(kube: &Kube, bucket: &Bucket, f
         .unwrap();
     ACME.ask_snapshot(kube, "acme-survives").unwrap();
     plan.await_taken().unwrap();
-    operator::kill(kube).unwrap();
+    operator::kill(cluster, kube).unwrap();
     give_lease_back(kube);
     // The hooks run.
     await_phase(kube, "acme-survives", &["Hooks", "Copying"]);
-    operator::kill(kube).unwrap();
+    operator::kill(cluster, kube).unwrap();
     give_lease_back(kube);
     // The Jobs are made; the record of one part is on its way into the bucket.
     let record = faults
@@ -47,17 +53,17 @@ pub fn the_operator_dies_at_every_arrow_of_a_run(kube: &Kube, bucket: &Bucket, f
         },
     )
     .unwrap();
-    operator::kill(kube).unwrap();
+    operator::kill(cluster, kube).unwrap();
     give_lease_back(kube);
     record.await_taken().unwrap();
     // Nothing is written to the ledger between the Jobs and the commit.
     let commit = faults
         .set("commit-on-its-way", once(&ledger, json!({"hang": 3})))
         .unwrap();
-    operator::kill(kube).unwrap();
+    operator::kill(cluster, kube).unwrap();
     give_lease_back(kube);
     commit.await_taken().unwrap();
-    operator::kill(kube).unwrap();
+    operator::kill(cluster, kube).unwrap();
     ACME.await_snapshot(kube, "acme-survives").unwrap();
 
     // The plan is in the ledger, and its writer dies before it knows.
@@ -66,7 +72,7 @@ pub fn the_operator_dies_at_every_arrow_of_a_run(kube: &Kube, bucket: &Bucket, f
         .unwrap();
     ACME.ask_snapshot(kube, "acme-survives-too").unwrap();
     plan.await_taken().unwrap();
-    operator::kill(kube).unwrap();
+    operator::kill(cluster, kube).unwrap();
     give_lease_back(kube);
     // So is the commit, and nobody has cleaned up.
     await_phase(kube, "acme-survives-too", &["Copying"]);
@@ -74,13 +80,17 @@ pub fn the_operator_dies_at_every_arrow_of_a_run(kube: &Kube, bucket: &Bucket, f
         .set("commit-arrived", once(&ledger, json!({"late": 3})))
         .unwrap();
     commit.await_taken().unwrap();
-    operator::kill(kube).unwrap();
+    operator::kill(cluster, kube).unwrap();
     ACME.await_snapshot(kube, "acme-survives-too").unwrap();
 
     let runs = bucket.runs(ACME.name).unwrap();
     for name in ["acme-survives", "acme-survives-too"] {
         let of_name: Vec<_> = runs.iter().filter(|run| run.report.name == name).collect();
-        assert!(of_name.len() == 1 && of_name[0].absent.is_empty(), "{of_name:?}");
+        let [run] = &of_name[..] else {
+            panic!("{of_name:?}");
+        };
+        assert!(run.absent.is_empty() && run.verdict == "Good", "{run:?}");
+        assert!(run.report.files > 100 && run.report.objects >= 2, "{run:?}");
     }
     no_mover_is_left(kube);
 }

@@ -2,13 +2,14 @@
 
 use serde_json::Value;
 use tray_e2e::demo::kube::{Kube, condition};
+use tray_e2e::demo::orgs::Org;
 use tray_e2e::{Cluster, Program};
 
 use super::{ACME, GLOBEX, PATIENCE};
 
 /// The run fails and names the path; another org's run at the same time does not care; without the file the next is good.
 pub fn a_file_that_cannot_be_read_fails_the_run_and_is_named(cluster: &Cluster, kube: &Kube) {
-    let volume = volume_of(kube, "data-web-0");
+    let volume = volume_of(kube, &ACME, "data-web-0");
     let shell = |script: &str| {
         let program = Program::new("sh").args(["-c", script, "sh", &volume]);
         cluster.enter(program).run().unwrap()
@@ -39,9 +40,9 @@ pub fn a_file_that_cannot_be_read_fails_the_run_and_is_named(cluster: &Cluster, 
     ACME.await_snapshot(kube, "acme-unlocked").unwrap();
 }
 
-/// The folder on the node behind a claim of acme.
-fn volume_of(kube: &Kube, claim: &str) -> String {
-    let claim = kube.get(&["pvc", claim, "-n", ACME.namespace]).unwrap();
+/// The folder on the node behind a claim.
+pub fn volume_of(kube: &Kube, org: &Org, claim: &str) -> String {
+    let claim = kube.get(&["pvc", claim, "-n", org.namespace]).unwrap();
     let volume = claim["spec"]["volumeName"].as_str().unwrap();
     let volume = kube.get(&["pv", volume]).unwrap();
     volume["spec"]["local"]["path"].as_str().unwrap().to_owned()

@@ -75,7 +75,7 @@ pub fn view(
     let view = BackupView {
         status,
         healthy: healthy(read, trouble),
-        rpo: rpo_condition(point.verdict, point.deadline, newest.is_some()),
+        rpo: rpo_condition(point.verdict, point.deadline),
     };
     (view, point.changes_at)
 }
@@ -143,16 +143,16 @@ fn of_newest(id: &RunId, run: &Run) -> ConditionFact {
     }
 }
 
-fn rpo_condition(verdict: RpoVerdict, deadline: Timestamp, any: bool) -> ConditionFact {
+fn rpo_condition(verdict: RpoVerdict, deadline: Timestamp) -> ConditionFact {
     let deadline = whole_seconds(deadline);
     match verdict {
-        RpoVerdict::Met if any => ConditionFact::new(
+        RpoVerdict::Met => ConditionFact::new(
             true,
             reasons::WITHIN_RPO,
             format!("the newest good copy is recent enough until {deadline}"),
         ),
-        RpoVerdict::Met => ConditionFact::new(
-            true,
+        RpoVerdict::Unknown => ConditionFact::new(
+            Truth::Unknown,
             reasons::NO_SNAPSHOT_YET,
             format!("there is no good copy yet; one is needed by {deadline}"),
         ),
@@ -174,6 +174,7 @@ fn rpo_verdict(verdict: RpoVerdict) -> trayorg::RpoVerdict {
         RpoVerdict::Met => trayorg::RpoVerdict::Met,
         RpoVerdict::AtRisk => trayorg::RpoVerdict::AtRisk,
         RpoVerdict::Breached => trayorg::RpoVerdict::Breached,
+        RpoVerdict::Unknown => trayorg::RpoVerdict::Unknown,
     }
 }
 

@@ -216,7 +216,14 @@ async fn advance(pass: &Pass<'_>, found: &mut Found, phases: &mut Phases) -> Res
         return Ok(());
     }
     remove_leftovers(pass).await?;
-    if !found.losses.is_empty() {
+    if let Some(loss) = found.losses.first() {
+        let message = format!(
+            "waits: volume {} lost its data, see DataLost of TrayOrg {}",
+            loss.volume,
+            pass.subject.name()
+        );
+        let waiting = pending(pass).into_iter().map(|snapshot| snapshot.name_any());
+        phases.extend(waiting.map(|name| (name, (SnapshotPhase::Pending, message.clone()))));
         return Ok(());
     }
     // A restore may still bring the data home; none is taken out.

@@ -37,8 +37,8 @@ pub fn workloads(
         );
     }
     let of = |workload: &&Workload| {
-        let pods = pods.iter().map(|p| &*p.pod);
-        pods.into_iter()
+        let pods = newest_revision(workload, pods);
+        pods.iter()
             .find_map(|pod| trouble(workload, pod))
             .or_else(|| refused(workload, &facts))
     };
@@ -57,11 +57,23 @@ fn workload_fact(child: &ChildFact) -> Option<(&str, &WorkloadFact)> {
     }
 }
 
+/// The workload's pods that are meant to stay: those of the revision that the youngest is of. Pods of an earlier one go as
+/// soon as these run, whatever is wrong with them.
+fn newest_revision<'a>(workload: &Workload, pods: &'a [PlacedPod]) -> Vec<&'a PodFact> {
+    let of_workload = |pod: &&PodFact| pod.workload.as_deref() == Some(&*workload.name) && !pod.deleting;
+    let mut pods: Vec<&PodFact> = pods
+        .iter()
+        .map(|placed| &*placed.pod)
+        .filter(of_workload)
+        .collect();
+    if let Some(youngest) = pods.iter().max_by_key(|pod| pod.created).copied() {
+        pods.retain(|pod| pod.revision == youngest.revision);
+    }
+    pods
+}
+
 /// What is wrong with a pod of the workload.
 fn trouble(workload: &Workload, pod: &PodFact) -> Option<ConditionFact> {
-    if pod.workload.as_deref() != Some(workload.name.as_str()) || pod.deleting {
-        return None;
-    }
     let (trouble, said) = pod.trouble.as_ref()?;
     let (reason, remedy) = match trouble {
         Trouble::Image => (
@@ -122,13 +134,22 @@ mod tests {
     use super::*;
     use crate::{controllers::conditions::Truth, resources::org::fixtures};
 
-    fn pod(name: &str, workload: &str, (reason, message): (&str, &str)) -> PlacedPod {
+    fn pod(name: &str, workload: &str, waiting: (&str, &str)) -> PlacedPod {
+        pod_of(("1", "2026-01-01T00:00:00Z"), name, workload, waiting)
+    }
+    fn pod_of(
+        (revision, created): (&str, &str),
+        name: &str,
+        workload: &str,
+        (reason, message): (&str, &str),
+    ) -> PlacedPod {
         let status = json!([{
             "name": "main", "image": "web:9", "imageID": "", "ready": false, "restartCount": 0,
             "state": {"waiting": {"reason": reason, "message": message}},
         }]);
         let pod = json!({
-            "metadata": {"name": name, "namespace": "n", "labels": {"platform.tray.ai/workload": workload}},
+            "metadata": {"name": name, "namespace": "n", "creationTimestamp": created,
+                "labels": {"platform.tray.ai/workload": workload, "pod-template-hash": revision}},
             "spec": {"nodeName": "n", "containers": []},
             "status": {"phase": "Running", "containerStatuses": status},
         });
@@ -189,5 +210,21 @@ mod tests {
                 "RollingOut"
             );
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_pods_of_an_earlier_revision_is_no_news() {
+        let running = [fixtures::database()];
+        let told = |pods: &[PlacedPod]| workloads(&running, &[stateful_set("db", 1, 0)], pods).reason;
+        let earlier = |name| {
+            let of = ("1", "2026-01-01T00:00:00Z");
+            pod_of(of, name, "db", ("ImagePullBackOff", "no"))
+        };
+        let later = |waiting| pod_of(("2", "2026-01-01T00:00:09Z"), "db-m", "db", waiting);
+        let missing = ("CreateContainerConfigError", "secret \"api-keys\" not found");
+        assert_eq!(told(&[earlier("db-a"), later(missing)]), "SecretMissing");
+        assert_eq!(told(&[later(missing), earlier("db-z")]), "SecretMissing");
+        let starting = later(("ContainerCreating", ""));
+        assert_eq!(told(&[earlier("db-a"), starting]), "RollingOut");
     }
 }

@@ -215,14 +215,16 @@ fn ready(conditions: &mut Conditions<'_>, observed: &Observed, valid: &Valid, fi
 /// Condition DataLost; none where nothing is known to be lost.
 fn lost_data(observed: &Observed) -> Option<ConditionFact> {
     let lost = observed.facts.lost.as_ref().filter(|lost| !lost.is_empty())?;
+    let (first, _) = lost.first_key_value()?;
     let named: Vec<String> = lost
         .iter()
         .map(|(claim, why)| format!("{claim}: {why}"))
         .collect();
+    let org = observed.org.name_any();
     let message = format!(
-        "{}; create an OrgRestore of TrayOrg {}, or accept the loss by annotation {}",
+        "{}; create an OrgRestore of TrayOrg {org}, or give the data up, a volume at a time: \
+         kubectl annotate trayorg {org} {}={first}",
         named.join("; "),
-        observed.org.name_any(),
         crate::domain::names::ANNOTATION_ACCEPT_DATA_LOSS,
     );
     Some(ConditionFact::new(true, reasons::VOLUME_REPLACED, message))

@@ -280,13 +280,20 @@ impl SupportDriver {
     ) -> Vec<SupportEvent> {
         let recorded = access.status.as_ref().map(|status| status.history.clone());
         let mut history = recorded.unwrap_or_default();
-        if let (Some(home), Place::Bucket(location)) = (home, place) {
-            for event in &mut history {
-                if event.recorded {
-                    self.recorder.forget(location, access, home, event);
-                } else {
-                    event.recorded = self.recorder.is_written(ctx, location, access, home, event);
-                }
+        let Some(home) = home else {
+            return history;
+        };
+        // A grant that goes is not waited for: whatever is wrong with the bucket, its lines follow when it is mended.
+        let has_place = match place {
+            Place::Bucket(_) => true,
+            Place::NotVerified(_) => access.metadata.deletion_timestamp.is_some(),
+            Place::Nowhere => false,
+        };
+        for event in history.iter_mut().filter(|_| has_place) {
+            if event.recorded {
+                self.recorder.forget(place, access, home, event);
+            } else {
+                event.recorded = self.recorder.is_written(ctx, place, access, home, event);
             }
         }
         history

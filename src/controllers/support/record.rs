@@ -27,8 +27,6 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// First and longest pause between attempts.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Attempts at one line, about an hour.
-const TRIES: u32 = 120;
 
 /// Where the record of an org's support access is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +73,7 @@ enum Progress {
 /// Writes lines. What it remembers may be lost: a line is the same object whoever writes it.
 #[derive(Clone, Default)]
 pub struct Recorder {
-    /// By bucket and name of the object.
+    /// By bucket (empty where there was none that could be written to) and name of the object.
     lines: Arc<Mutex<BTreeMap<(String, String), Progress>>>,
 }
 
@@ -84,28 +82,28 @@ impl Recorder {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether what became of a grant is written; if not, sees to it, and tells by a change when it is.
+    /// Whether what became of a grant is written at that place; if not, sees to it, and tells by a change when it is.
     pub fn is_written(
         &self,
         ctx: &Arc<Context>,
-        location: &BucketLocation,
+        place: &Place,
         access: &SupportAccess,
         home: &Home,
         event: &SupportEvent,
     ) -> bool {
         let line = line(access, home, event);
-        let id = (location.bucket.clone(), line.key(&location.prefix));
+        let id = id(place, &line);
         let before = self.lines().get(&id).copied();
         if before.is_none() {
             self.lines().insert(id.clone(), Progress::UnderWay);
-            let (recorder, ctx, location) = (self.clone(), ctx.clone(), location.clone());
-            let changed = Change::Support(key_of(access.meta()));
+            let (recorder, ctx, home) = (self.clone(), ctx.clone(), home.clone());
+            let key = key_of(access.meta());
             tokio::spawn(async move {
-                if keep_trying(&ctx, &location, &id.1, &line).await {
+                keep_trying(&ctx, &home, &line).await;
+                if ctx.index.support.get(&key).is_some() {
                     recorder.lines().insert(id, Progress::Written);
-                    ctx.changes.publish(&changed);
+                    ctx.changes.publish(&Change::Support(key));
                 } else {
-                    // By whoever looks at the grant next, at the place that is right then.
                     recorder.lines().remove(&id);
                 }
             });
@@ -114,46 +112,51 @@ impl Recorder {
     }
 
     /// What became of a grant is noted elsewhere: it need not be remembered.
-    pub fn forget(
-        &self,
-        location: &BucketLocation,
-        access: &SupportAccess,
-        home: &Home,
-        event: &SupportEvent,
-    ) {
-        let key = line(access, home, event).key(&location.prefix);
-        self.lines().remove(&(location.bucket.clone(), key));
+    pub fn forget(&self, place: &Place, access: &SupportAccess, home: &Home, event: &SupportEvent) {
+        self.lines().remove(&id(place, &line(access, home, event)));
     }
 }
 
-/// Writes a line, however often it takes, even when its object is gone by then; false = given up.
-async fn keep_trying(ctx: &Context, location: &BucketLocation, key: &str, line: &Line) -> bool {
+fn id(place: &Place, line: &Line) -> (String, String) {
+    match place {
+        Place::Bucket(location) => (location.bucket.clone(), line.key(&location.prefix)),
+        Place::Nowhere | Place::NotVerified(_) => (String::new(), line.key("")),
+    }
+}
+
+/// Writes a line at the place that is right by then, however often it takes, even when its object is gone: nobody else
+/// would. Ends without it only where the Region names no log bucket any more.
+async fn keep_trying(ctx: &Context, home: &Home, line: &Line) {
     let mut pause = FIRST_PAUSE;
-    for _ in 0..TRIES {
-        let written = tokio::time::timeout(PATIENCE, write(ctx, location, key, line)).await;
-        let written = written.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())));
-        let Err(error) = written else {
-            return true;
+    loop {
+        let written = match place(&ctx.index, home) {
+            Place::Nowhere => return,
+            Place::NotVerified(region) => Err(format!("the log bucket of Region {region} is not verified")),
+            Place::Bucket(location) => tokio::time::timeout(PATIENCE, write(ctx, &location, line))
+                .await
+                .unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs()))),
         };
+        let Err(error) = written else {
+            return;
+        };
+        let (org, access) = (&line.org, &line.support_access);
         warn!(
             error,
-            key,
-            org = line.org,
-            "a line of the access record was not written; tried again"
+            org, access, "a line of the access record was not written; tried again"
         );
         tokio::time::sleep(pause).await;
         pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
     }
-    false
 }
 
-async fn write(ctx: &Context, location: &BucketLocation, key: &str, line: &Line) -> Result<(), String> {
+async fn write(ctx: &Context, location: &BucketLocation, line: &Line) -> Result<(), String> {
+    let key = line.key(&location.prefix);
     let services = ctx
         .regions
         .services(location)
         .map_err(|error| error.to_string())?;
     let body = line.body().map_err(|error| error.to_string())?;
-    let put = services.store.put_new(key, Bytes::from(body)).await;
+    let put = services.store.put_new(&key, Bytes::from(body)).await;
     // Written by an earlier attempt whose answer was lost: the same line.
     put.map(drop).map_err(|error| error.to_string())
 }

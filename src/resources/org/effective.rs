@@ -11,7 +11,8 @@ use crate::{
     domain::quantity,
 };
 
-/// Beginnings of the names of movers' pods: nobody may enter a pod that has one, not even a workload's hook.
+/// Beginnings of the names of movers' pods: nobody may enter a pod that has one, not even a workload's hook. A workload's pods
+/// are named `<workload>-…`.
 const MOVER_NAMES: [&str; 3] = ["snap-", "restore-", "prune-"];
 
 /// What an org runs.
@@ -34,7 +35,9 @@ pub enum Conflict {
     )]
     ByRegion(String),
     /// Movers use the name.
-    #[error("workload {0}: names that begin with snap-, restore- or prune- are the movers': rename it")]
+    #[error(
+        "workload {0}: the names snap, restore and prune, and those that begin with one of them and -, are the movers': rename it"
+    )]
     ByMovers(String),
     /// Two of them have `webhook`.
     #[error(
@@ -88,10 +91,8 @@ pub fn workloads(org: &TrayOrgSpec, region: &RegionSpec) -> Result<Effective, Co
         return Err(conflict);
     }
     for workload in &mut effective.workloads {
-        if MOVER_NAMES
-            .iter()
-            .any(|beginning| workload.name.starts_with(beginning))
-        {
+        let pods = format!("{}-", workload.name);
+        if MOVER_NAMES.iter().any(|beginning| pods.starts_with(beginning)) {
             return Err(Conflict::ByMovers(workload.name.clone()));
         }
         if raise(workload, least_replicas(org.plan, region)) {
@@ -236,14 +237,19 @@ mod tests {
     #[test]
     fn a_name_of_the_movers_is_taken() {
         let (mut org, region) = (fixtures::org(), fixtures::region());
-        org.workloads = vec![Workload {
-            name: "snap-shot".into(),
-            ..fixtures::runtime()
-        }];
-        assert_eq!(
-            workloads(&org, &region),
-            Err(Conflict::ByMovers("snap-shot".into()))
-        );
+        for (name, is_taken) in [
+            ("snap-shot", true),
+            ("snap", true),
+            ("prune", true),
+            ("snapshot", false),
+        ] {
+            org.workloads = vec![Workload {
+                name: name.into(),
+                ..fixtures::runtime()
+            }];
+            let expected = is_taken.then(|| Conflict::ByMovers(name.into()));
+            assert_eq!(workloads(&org, &region).err(), expected, "{name}");
+        }
     }
 
     #[test]

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use super::{
     binding::WAITING,
     cases::{Case, change, create},
-    holds, pods,
+    holds,
+    mover_exec::MOVER,
+    pods,
     world::{ORG, PLAIN, Who},
 };
 use crate::edit::with;
@@ -73,6 +75,20 @@ pub fn cases() -> Vec<Case> {
     cases.push(label(PLAIN, WAITING, &marked).passes_for(Who::Admin));
     cases.push(label(ORG, WAITING, &json!({"a": "b"})).passes_for(Who::Admin));
     cases.push(label(ORG, WAITING, &marked).refused_to(Who::Admin, words));
+    cases.push(label(ORG, MOVER, &json!({"a": "b"})).passes_for(Who::Admin));
+    let image = |namespace: &str, pod: &str| {
+        let mut containers = pods::spec()["containers"].clone();
+        containers[0]["image"] = json!("other:1");
+        change(
+            format!("{}/{pod}", pods::path(namespace)),
+            json!({"spec": {"containers": containers}}),
+        )
+    };
+    cases.push(image(PLAIN, MOVER).passes_for(Who::Admin));
+    cases.push(image(ORG, WAITING).passes_for(Who::Admin));
+    for who in [Who::Admin, Who::Operator, JOBS] {
+        cases.push(image(ORG, MOVER).refused_to(who, "the images of mover snap-1 never change"));
+    }
     // The template of a Job that waits can be changed, too.
     let job = json!({"spec": {"template": {"metadata": {"labels": marked}}}});
     let waiting = format!("/apis/batch/v1/namespaces/{ORG}/jobs/{SUSPENDED}");

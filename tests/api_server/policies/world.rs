@@ -278,7 +278,10 @@ impl World {
         }
         for namespace in [ORG, PLAIN] {
             for pod in [WAITING, MOVER] {
-                make("v1", "Pod", namespace, pod, json!({"spec": pods::spec()})).await;
+                let component = if pod == MOVER { "mover" } else { "workload" };
+                let labels = json!({"platform.tray.ai/component": component});
+                let body = json!({"metadata": {"labels": labels}, "spec": pods::spec()});
+                make("v1", "Pod", namespace, pod, body).await;
             }
             for account in ["tray-mover", "tray-workload"] {
                 make("v1", "ServiceAccount", namespace, account, json!({})).await;

@@ -6,6 +6,9 @@ use kube::ResourceExt;
 use super::{Identity, Key, Row};
 use crate::domain::names;
 
+/// Labels that Deployments and StatefulSets tell the revisions of their pods apart by.
+const REVISIONS: [&str; 2] = ["pod-template-hash", "controller-revision-hash"];
+
 /// Why a pod does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
@@ -29,6 +32,10 @@ pub struct PodFact {
     pub org: Option<String>,
     /// Label [`names::LABEL_WORKLOAD`].
     pub workload: Option<String>,
+    /// Revision of the workload that it is of, by the label of its controller.
+    pub revision: Option<String>,
+    /// When it was made, in seconds since 1970.
+    pub created: i64,
     /// Whether it is a mover's.
     pub mover: bool,
     /// Where it was placed.
@@ -71,6 +78,11 @@ impl PodFact {
             name: pod.name_any(),
             org: labels.get(names::LABEL_ORG).cloned(),
             workload: labels.get(names::LABEL_WORKLOAD).cloned(),
+            revision: REVISIONS.iter().find_map(|label| labels.get(*label)).cloned(),
+            created: pod
+                .creation_timestamp()
+                .map(|time| time.0.as_second())
+                .unwrap_or_default(),
             mover: labels
                 .get(names::LABEL_COMPONENT)
                 .is_some_and(|c| c == names::COMPONENT_MOVER),
