@@ -33,6 +33,8 @@ pub mod types {
     pub const ZONES_SPREAD: &str = "ZonesSpread";
     /// TrayOrg: the API server has all network policies, quotas and the limit range as they are wanted.
     pub const ISOLATION_ENFORCED: &str = "IsolationEnforced";
+    /// TrayOrg: its volumes are encrypted at rest, says their StorageClass. Never makes Ready false.
+    pub const ENCRYPTION_ENFORCED: &str = "EncryptionEnforced";
     /// TrayOrg: what it uses fits what it is given. Never makes Ready false.
     pub const QUOTA_SATISFIED: &str = "QuotaSatisfied";
     /// TrayOrg: the newest run is good and nothing hinders the next.
@@ -159,6 +161,12 @@ pub mod reasons {
     pub const BACKUP_OUTSIDE_REGION: &str = "BackupOutsideRegion";
     /// Every pod and every volume is in the pinned region.
     pub const ALL_IN_REGION: &str = "AllInRegion";
+    /// The StorageClass encrypts its volumes.
+    pub const ENCRYPTED: &str = "Encrypted";
+    /// The StorageClass does not encrypt its volumes.
+    pub const NOT_ENCRYPTED: &str = "NotEncrypted";
+    /// Nothing says whether it is so.
+    pub const NOT_SAID: &str = "NotSaid";
     /// Pods run in as many zones as they can.
     pub const SPREAD: &str = "Spread";
     /// Pods run in fewer zones than they could.

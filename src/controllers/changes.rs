@@ -61,7 +61,7 @@ impl Change {
     fn concerns_many(&self) -> bool {
         matches!(
             self,
-            Self::Region(_) | Self::RetentionPolicy(_) | Self::BackupSchedule(_)
+            Self::Region(_) | Self::RetentionPolicy(_) | Self::BackupSchedule(_) | Self::StorageClass(_)
         )
     }
 
@@ -142,7 +142,7 @@ mod tests {
         changes.publish(&Change::Region("eu".into()));
         // As many as turns went by meanwhile, of which a hundred take two seconds.
         assert!((1..100).contains(&handed_out()));
-        changes.publish(&Change::StorageClass("of one".into()));
+        changes.publish(&Change::Org("of one".into()));
         assert!(handed_out() > 0);
     }
 }

@@ -5,6 +5,7 @@ pub mod archived_kinds;
 pub mod archived_objects;
 pub mod bucket_layout;
 pub mod cloud_regions;
+pub mod encryption;
 pub mod eviction;
 pub mod identity;
 pub mod ids;

@@ -249,6 +249,10 @@ impl Index {
     pub fn node(&self, name: &str) -> Option<Arc<NodeFact>> {
         self.nodes.get(&(String::new(), name.to_owned()))
     }
+    /// The StorageClass of that name.
+    pub fn storage_class(&self, name: &str) -> Option<Arc<StorageClassFact>> {
+        self.storage_classes.get(&(String::new(), name.to_owned()))
+    }
     /// Name of the TrayOrg that a namespace is of, as the namespace's own label says.
     pub fn org_of(&self, namespace: &str) -> Option<String> {
         let id = ChildId {

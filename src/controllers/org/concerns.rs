@@ -101,10 +101,11 @@ pub fn concerns(change: &Change, index: &Index) -> Vec<String> {
             let of_it = orgs.iter().filter(|org| org_id(org).as_ref() == Some(id));
             of_it.map(|org| org.name_any()).collect()
         }
-        Change::Snapshot { .. }
-        | Change::Mover { .. }
-        | Change::StorageClass(_)
-        | Change::Malformed { .. } => Vec::new(),
+        Change::StorageClass(class) => named(index, |org| {
+            let region = index.regions.get(&org.spec.region_ref.name);
+            region.is_some_and(|region| region.spec.storage.storage_class_name == *class)
+        }),
+        Change::Snapshot { .. } | Change::Mover { .. } | Change::Malformed { .. } => Vec::new(),
     }
 }
 

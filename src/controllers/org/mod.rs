@@ -34,6 +34,7 @@ use crate::{
 mod apply;
 mod concerns;
 mod deletion;
+mod encryption;
 mod evict;
 mod health;
 mod held;

@@ -9,7 +9,7 @@ use super::held;
 use crate::{
     adapters::kube::{
         child::ChildFact,
-        facts::{NodeFact, PodFact, VolumeFact},
+        facts::{NodeFact, PodFact, StorageClassFact, VolumeFact},
         index::Index,
     },
     api::{
@@ -52,6 +52,8 @@ pub struct Observed {
     pub org: Arc<TrayOrg>,
     /// The Region that it names.
     pub region: Option<Arc<Region>>,
+    /// The StorageClass that the Region names.
+    pub storage_class: Option<Arc<StorageClassFact>>,
     /// The RetentionPolicy that it names.
     pub policy: Option<Arc<RetentionPolicy>>,
     /// The BackupSchedule that it names.
@@ -103,8 +105,12 @@ pub fn observe(index: &Index, facts: &BackupFacts, org: Arc<TrayOrg>) -> Observe
         let under_way = restores.iter().find(|restore| stops_workloads(restore));
         known.restoring = under_way.map(|restore| restore.name_any());
     }
+    let region = index.regions.get(&org.spec.region_ref.name);
     Observed {
-        region: index.regions.get(&org.spec.region_ref.name),
+        storage_class: region
+            .as_ref()
+            .and_then(|region| index.storage_class(&region.spec.storage.storage_class_name)),
+        region,
         policy: index.policies.get(&org.spec.retention_policy_ref.name),
         schedule: index.schedules.get(&org.spec.backup_schedule_ref.name),
         holder: id.as_ref().and_then(|id| holder(index, id)),

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::{
+    encryption,
     observe::Observed,
     residency, spread,
     validate::{Obstacle, Valid},
@@ -63,6 +64,9 @@ pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Ti
     conditions.set(types::WORKLOADS_AVAILABLE, &findings.workloads);
     conditions.set(types::ZONES_SPREAD, &findings.zones);
     conditions.set(types::ISOLATION_ENFORCED, &findings.isolation);
+    let class = &valid.region.spec.storage.storage_class_name;
+    let encryption = encryption::condition(class, observed.storage_class.as_deref());
+    conditions.set(types::ENCRYPTION_ENFORCED, &encryption);
     conditions.set(types::QUOTA_SATISFIED, &findings.quota);
     if let Some(fact) = &findings.webhook.condition {
         conditions.set(types::WEBHOOK_READY, fact);
@@ -119,6 +123,7 @@ pub fn of_obstacle(observed: &Observed, obstacle: &Obstacle, now: Timestamp) -> 
             types::WORKLOADS_AVAILABLE,
             types::ZONES_SPREAD,
             types::ISOLATION_ENFORCED,
+            types::ENCRYPTION_ENFORCED,
             types::QUOTA_SATISFIED,
             types::WEBHOOK_READY,
             types::DATA_LOST,

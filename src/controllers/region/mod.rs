@@ -186,9 +186,7 @@ fn status(
         .as_ref()
         .map_or(&[][..], |status| &status.conditions);
     let nodes = Nodes::count(spec, &index.nodes.of(&spec.cloud_region));
-    let class = index
-        .storage_classes
-        .get(&(String::new(), spec.storage.storage_class_name.clone()));
+    let class = index.storage_class(&spec.storage.storage_class_name);
     let fact = |verdict: &Verdict, type_: &str| match verdict {
         Verdict::Found(fact) => fact.clone(),
         Verdict::Unanswered(why) => {

@@ -221,6 +221,8 @@ mod tests {
             namespace: String::new(),
             name: "org-encrypted".to_owned(),
             reclaim_policy: policy.to_owned(),
+            provisioner: "ebs.csi.aws.com".to_owned(),
+            encrypts: Some(true),
         };
         let reason = |class: Option<&StorageClassFact>| storage_fault(&spec(), class).map(|fact| fact.reason);
         assert_eq!(reason(None).as_deref(), Some(reasons::STORAGE_CLASS_MISSING));

@@ -12,7 +12,7 @@ use super::{
     mover_jobs::{self, Phase},
     table::Row,
 };
-use crate::domain::names;
+use crate::domain::{encryption, names};
 
 /// Namespace (empty for cluster-scoped kinds) and name.
 pub type Key = (String, String);
@@ -124,6 +124,10 @@ pub struct StorageClassFact {
     pub name: String,
     /// `reclaimPolicy`; Delete where it is not set.
     pub reclaim_policy: String,
+    /// Who makes its volumes.
+    pub provisioner: String,
+    /// Whether they are encrypted at rest; none = its parameters do not say.
+    pub encrypts: Option<bool>,
 }
 row!(StorageClassFact, |_| None);
 
@@ -138,6 +142,11 @@ impl StorageClassFact {
                 .reclaim_policy
                 .clone()
                 .unwrap_or_else(|| "Delete".to_owned()),
+            encrypts: encryption::encrypts(
+                &class.provisioner,
+                class.parameters.as_ref().unwrap_or(&BTreeMap::new()),
+            ),
+            provisioner: class.provisioner.clone(),
         }
     }
 }

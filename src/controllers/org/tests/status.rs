@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::world::{ID, World, condition, fact, now, reason_of, said};
 use crate::{
+    adapters::kube::facts::StorageClassFact,
     api::conditions::{reasons, types},
     controllers::{
         Driver,
@@ -39,6 +40,36 @@ fn a_status_pins_the_org_and_says_that_it_is_ready() {
         );
     }
     assert_eq!(reason_of(&told, types::RPO_MET), said("Unknown", "NoSnapshotYet"));
+}
+
+#[test]
+fn encryption_is_what_the_parameters_of_the_storage_class_say() {
+    let told = |encrypts: Option<&str>| {
+        let world = World::new();
+        let name = &world.region["spec"]["storage"]["storageClassName"];
+        let class = json!({
+            "metadata": {"name": name, "uid": "u", "resourceVersion": "1"}, "provisioner": "ebs.csi.aws.com",
+            "parameters": encrypts.map_or(json!({}), |said| json!({"encrypted": said})),
+        });
+        let class = StorageClassFact::of(&serde_json::from_value(class).unwrap());
+        let change = Change::StorageClass(class.name.clone());
+        world.index.storage_classes.put(class);
+        let status = world.status(&fact(true, "AsSpecified"));
+        assert!(is_true(&status.conditions, types::READY));
+        (
+            reason_of(&status, types::ENCRYPTION_ENFORCED),
+            concerns(&change, &world.index),
+        )
+    };
+    let acme = || vec!["acme".to_owned()];
+    assert_eq!(told(Some("true")), (said("True", "Encrypted"), acme()));
+    assert_eq!(told(Some("false")), (said("False", "NotEncrypted"), acme()));
+    assert_eq!(told(None), (said("Unknown", "NotSaid"), acme()));
+    let nothing = World::new().status(&fact(true, "AsSpecified"));
+    assert_eq!(
+        reason_of(&nothing, types::ENCRYPTION_ENFORCED),
+        said("Unknown", "StorageClassMissing")
+    );
 }
 
 #[test]
