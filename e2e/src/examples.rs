@@ -13,10 +13,16 @@ use crate::paths::workspace;
 /// The orgs of `examples/orgs/`, by file name.
 pub const ORGS: [&str; 3] = ["acme-eu", "globex-us", "initech-apac"];
 
-/// Applies the policies and the Regions, and waits until every Region is Ready.
+/// The policies and the Regions.
+pub fn platform(cluster: &Cluster) -> Result<Vec<Value>> {
+    let mut platform = read(cluster, "policies.yaml")?;
+    platform.extend(regions(cluster)?);
+    Ok(platform)
+}
+
+/// Applies them, and waits until every Region is Ready.
 pub fn apply_platform(cluster: &Cluster) -> Result<()> {
-    apply(cluster, &read(cluster, "policies.yaml")?)?;
-    apply(cluster, &regions(cluster)?)?;
+    apply(cluster, &platform(cluster)?)?;
     await_ready(&Kube::of(cluster)?, "region", None, Duration::from_secs(60))
 }
 

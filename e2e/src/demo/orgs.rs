@@ -50,11 +50,12 @@ pub const ORGS: [Org; 3] = [
 /// Applies the examples as they are, but for what only a platform team knows: keys and endpoints.
 pub fn apply_examples(cluster: &Cluster) -> Result<()> {
     examples::apply_platform(cluster)?;
-    let orgs: Vec<Value> = ORGS
-        .iter()
-        .map(|org| examples::org(cluster, org.file))
-        .collect::<Result<_>>()?;
-    examples::apply(cluster, &orgs)
+    examples::apply(cluster, &manifests(cluster)?)
+}
+
+/// Their manifests.
+pub fn manifests(cluster: &Cluster) -> Result<Vec<Value>> {
+    ORGS.iter().map(|org| examples::org(cluster, org.file)).collect()
 }
 
 /// Tries a pod of `org` in a region that is not the org's; returns what the API server said.

@@ -17,7 +17,7 @@ mod support;
 mod survival;
 mod unreadable;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tray_e2e::bucket::Bucket;
@@ -27,12 +27,13 @@ use tray_e2e::demo::orgs::{self, ORGS, Org};
 use tray_e2e::demo::{aged, keys, support as staff};
 use tray_e2e::faults::Faults;
 use tray_e2e::paths::workspace;
-use tray_e2e::{Cluster, Progress, aws, install, operator};
+use tray_e2e::{Cluster, Progress, aws, examples, install, operator};
 
 const ACME: Org = ORGS[0];
 const GLOBEX: Org = ORGS[1];
 const INITECH: Org = ORGS[2];
 const PATIENCE: Duration = Duration::from_secs(300);
+const FIVE_MINUTES: Duration = Duration::from_secs(300);
 
 /// One scenario after the other on one cluster: each needs the org as the one before left it.
 #[test]
@@ -46,6 +47,7 @@ fn an_org_is_placed_copied_lost_and_restored() {
         .unwrap();
     install::install(&cluster, Progress::start()).unwrap();
     orgs::apply_examples(&cluster).unwrap();
+    let applied = Instant::now();
     for org in &ORGS {
         org.await_ready(&kube).unwrap();
     }
@@ -73,6 +75,7 @@ fn an_org_is_placed_copied_lost_and_restored() {
     p7_a_run_of_15_days_ago_is_pruned(&kube, &bucket);
     the_same_runs_are_shown_after_all_snapshots_were_deleted(&kube, &bucket);
     lost::lost_volumes_are_restored_and_never_copied_empty(&cluster, &kube, &bucket, &commits);
+    the_examples_do_not_drift(&cluster, &kube, applied);
     assert_eq!(aws::root_requests(cluster.dir()).unwrap(), Vec::<String>::new());
 }
 
@@ -215,4 +218,25 @@ fn the_same_runs_are_shown_after_all_snapshots_were_deleted(kube: &Kube, bucket:
         org.await_snapshot(kube, &later(org)).unwrap();
     }
     assert_eq!(in_ledgers(), recorded.map(|runs| runs + 1));
+}
+
+/// All that happened to the orgs since they were applied leaves nothing to apply.
+fn the_examples_do_not_drift(cluster: &Cluster, kube: &Kube, applied: Instant) {
+    for org in &ORGS {
+        org.await_ready(kube).unwrap();
+        // What changes by itself a while later has done so.
+        let what = "five minutes have not passed";
+        kube.wait(what, 2 * FIVE_MINUTES, &["trayorg", org.name], |_| {
+            (applied.elapsed() >= FIVE_MINUTES).then_some(())
+        })
+        .unwrap();
+    }
+    let mut items = examples::platform(cluster).unwrap();
+    items.extend(orgs::manifests(cluster).unwrap());
+    let manifests = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
+    let kubectl = |verb: &str| cluster.kubectl([verb, "--filename=-"]).input(manifests.clone());
+    // It fails where there is a difference.
+    assert_eq!(kubectl("diff").run().unwrap(), "");
+    let said = kubectl("apply").run().unwrap();
+    assert!(said.lines().all(|line| line.ends_with(" unchanged")), "{said}");
 }
