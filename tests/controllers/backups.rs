@@ -185,9 +185,11 @@ async fn snapshot(name: &str, phase: &str) -> Value {
         let snapshot = serde_json::to_value(snapshots.get(name).await.ok()?).ok()?;
         (snapshot["status"]["phase"] == phase).then_some(snapshot)
     });
-    reached
-        .await
-        .unwrap_or_else(|| panic!("OrgSnapshot {name} did not become {phase}"))
+    if let Some(snapshot) = reached.await {
+        return snapshot;
+    }
+    let last = snapshots.get(name).await.map(|snapshot| snapshot.status);
+    panic!("OrgSnapshot {name} did not become {phase}: {last:#?}")
 }
 
 async fn nothing_is_left(org: &Org) {
