@@ -219,7 +219,7 @@ fn ready(conditions: &mut Conditions<'_>, observed: &Observed, valid: &Valid, fi
 
 /// Condition DataLost; none where nothing is known to be lost.
 fn lost_data(observed: &Observed) -> Option<ConditionFact> {
-    let lost = observed.facts.lost.as_ref().filter(|lost| !lost.is_empty())?;
+    let lost = observed.facts.lost.as_ref()?;
     let (first, _) = lost.first_key_value()?;
     let named: Vec<String> = lost
         .iter()

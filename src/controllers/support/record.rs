@@ -99,8 +99,8 @@ impl Recorder {
             let (recorder, ctx, home) = (self.clone(), ctx.clone(), home.clone());
             let key = key_of(access.meta());
             tokio::spawn(async move {
-                keep_trying(&ctx, &home, &line).await;
-                if ctx.index.support.get(&key).is_some() {
+                let written = keep_trying(&ctx, &home, &line).await;
+                if written && ctx.index.support.get(&key).is_some() {
                     recorder.lines().insert(id, Progress::Written);
                     ctx.changes.publish(&Change::Support(key));
                 } else {
@@ -125,19 +125,19 @@ fn id(place: &Place, line: &Line) -> (String, String) {
 }
 
 /// Writes a line at the place that is right by then, however often it takes, even when its object is gone: nobody else
-/// would. Ends without it only where the Region names no log bucket any more.
-async fn keep_trying(ctx: &Context, home: &Home, line: &Line) {
+/// would. Returns whether it is: not where the Region names no log bucket any more.
+async fn keep_trying(ctx: &Context, home: &Home, line: &Line) -> bool {
     let mut pause = FIRST_PAUSE;
     loop {
         let written = match place(&ctx.index, home) {
-            Place::Nowhere => return,
+            Place::Nowhere => return false,
             Place::NotVerified(region) => Err(format!("the log bucket of Region {region} is not verified")),
             Place::Bucket(location) => tokio::time::timeout(PATIENCE, write(ctx, &location, line))
                 .await
                 .unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs()))),
         };
         let Err(error) = written else {
-            return;
+            return true;
         };
         let (org, access) = (&line.org, &line.support_access);
         warn!(
