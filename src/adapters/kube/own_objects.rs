@@ -1,4 +1,4 @@
-//! Makes and deletes objects of our own kinds. The answers go into the index at once.
+//! Makes, reads and deletes objects of our own kinds. The answers to writes go into the index at once.
 
 use std::fmt::Debug;
 
@@ -32,6 +32,12 @@ impl Cluster {
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// The object of a cluster-scoped kind as the API server has it now: the index may be behind. Where nothing that
+    /// cannot be undone hangs on it, the index is asked instead.
+    pub async fn read<K: OwnKind>(&self, name: &str) -> Result<Option<K>, kube::Error> {
+        K::api(self.client.clone(), None).get_opt(name).await
     }
 
     /// Deletes `object`, if it is still the one of that UID.

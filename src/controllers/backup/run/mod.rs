@@ -137,7 +137,7 @@ pub async fn drive(
     let observed = Observed {
         parts,
         pre: pass.backup.hooks.progress(run_id),
-        must_end: must_end(pass, run_id, run, losses, restore),
+        must_end: must_end(pass, run_id, run, losses, restore).await?,
     };
     match next_step(&observed) {
         Step::RunPreHooks(claims) => {
@@ -161,36 +161,50 @@ pub async fn drive(
     }
 }
 
+/// Whether the run's OrgSnapshot still asks for it. Another operator may have planned the run of one that this one's watch
+/// has not shown yet: only the API server says that it is gone.
+async fn is_asked_for(pass: &Pass<'_>, run_id: &RunId, snapshot: &str) -> Result<bool, Trouble> {
+    let asks = |snapshot: &OrgSnapshot| run_id_of(snapshot).as_ref() == Some(run_id) && is_wanted(snapshot);
+    let index = &pass.ctx.index;
+    if index.snapshots.get(snapshot).is_some_and(|known| asks(&known)) {
+        return Ok(true);
+    }
+    if index.malformed("OrgSnapshot", snapshot).is_some() {
+        return Ok(false);
+    }
+    let present: Option<OrgSnapshot> = pass.ctx.cluster.read(snapshot).await?;
+    Ok(present.is_some_and(|present| asks(&present)))
+}
+
 /// Why an open run must not go on.
-fn must_end(
+async fn must_end(
     pass: &Pass<'_>,
     run_id: &RunId,
     run: &Run,
     losses: &[Loss],
     restore: Option<&str>,
-) -> Option<String> {
+) -> Result<Option<String>, Trouble> {
     if let Some(loss) = losses.first() {
-        return Some(format!(
-            "volume {} lost its data while the run was open",
-            loss.volume
-        ));
+        let why = format!("volume {} lost its data while the run was open", loss.volume);
+        return Ok(Some(why));
     }
     if let Some(restore) = restore {
-        return Some(format!("OrgRestore {restore} was asked for"));
-    }
-    let snapshot = pass.ctx.index.snapshots.get(&run.plan.snapshot_name);
-    if snapshot.is_none_or(|snapshot| run_id_of(&snapshot).as_ref() != Some(run_id) || !is_wanted(&snapshot))
-    {
-        return Some(format!(
-            "OrgSnapshot {} was deleted while the run was open",
-            run.plan.snapshot_name
-        ));
+        return Ok(Some(format!("OrgRestore {restore} was asked for")));
     }
     let limit = SignedDuration::try_from(RUN_DEADLINE).unwrap_or(SignedDuration::MAX);
     if pass.now.duration_since(run.planned_at) > limit {
-        return Some(format!("it took longer than {} h", RUN_DEADLINE.as_secs() / 3600));
+        let why = format!("it took longer than {} h", RUN_DEADLINE.as_secs() / 3600);
+        return Ok(Some(why));
     }
-    run.plan.parts.iter().find_map(|planned| replaced(pass, planned))
+    let mut parts = run.plan.parts.iter();
+    if let Some(why) = parts.find_map(|planned| replaced(pass, planned)) {
+        return Ok(Some(why));
+    }
+    let snapshot = &run.plan.snapshot_name;
+    let gone = !is_asked_for(pass, run_id, snapshot).await?;
+    Ok(gone.then(|| {
+        format!("OrgSnapshot {snapshot} was deleted while the run was open, or cannot be read any more")
+    }))
 }
 
 /// Why a part's volume is not what was planned.
