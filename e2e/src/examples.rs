@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::aws::{Facts, Place};
 use crate::cluster::Cluster;
-use crate::demo::kube::{Kube, condition};
+use crate::demo::kube::{Kube, has_condition};
 use crate::error::{Error, Result};
 use crate::paths::workspace;
 
@@ -74,7 +74,7 @@ pub fn await_ready(kube: &Kube, kind: &str, name: Option<&str>, deadline: Durati
 
 fn is_ready(object: &Value) -> bool {
     let current = object["status"]["observedGeneration"] == object["metadata"]["generation"];
-    current && condition(object, "Ready") == Some("True")
+    current && has_condition(object, "Ready", "True")
 }
 
 /// Reads one file of `examples/`. kubectl does it, so that the manifests are read as they will be.

@@ -89,6 +89,15 @@ impl Kube {
         })
     }
 
+    /// The folder on the node behind a claim.
+    pub fn folder_of(&self, namespace: &str, claim: &str) -> Result<String> {
+        let claim = self.get(&["pvc", claim, "-n", namespace])?;
+        let volume = claim["spec"]["volumeName"].as_str().unwrap_or_default();
+        let volume = self.get(&["pv", volume])?;
+        let path = volume["spec"]["local"]["path"].as_str();
+        Ok(path.unwrap_or_default().to_owned())
+    }
+
     /// Runs a command in a pod, as support: the org has to have let it in.
     pub fn exec(&self, namespace: &str, pod: &str, command: &[&str]) -> Result<String> {
         self.support
@@ -103,8 +112,20 @@ fn parse(what: &str, text: &str) -> Result<Value> {
     serde_json::from_str(text).map_err(Error::unexpected(what))
 }
 
-/// The status (`True`, `False`, `Unknown`) of a condition.
-pub fn condition<'a>(object: &'a Value, type_: &str) -> Option<&'a str> {
+/// A condition of an object: `status`, `reason` and `message`.
+pub fn condition<'a>(object: &'a Value, type_: &str) -> Option<&'a Value> {
     let conditions = object["status"]["conditions"].as_array()?;
-    conditions.iter().find(|c| c["type"] == type_)?["status"].as_str()
+    conditions.iter().find(|condition| condition["type"] == type_)
+}
+
+/// Whether a condition is there and its status is that: `True`, `False` or `Unknown`.
+pub fn has_condition(object: &Value, type_: &str, status: &str) -> bool {
+    condition(object, type_).is_some_and(|condition| condition["status"] == status)
+}
+
+/// What a condition says; nothing where it is not there.
+pub fn said<'a>(object: &'a Value, type_: &str) -> &'a str {
+    condition(object, type_)
+        .and_then(|condition| condition["message"].as_str())
+        .unwrap_or_default()
 }

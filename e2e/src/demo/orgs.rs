@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::database::Database;
-use super::kube::Kube;
+use super::kube::{Kube, said};
 use super::report::{OrgReport, PodReport, SnapshotReport};
 use super::{PATIENCE, unexpected};
 use crate::cluster::Cluster;
@@ -255,11 +255,7 @@ impl Org {
     pub fn await_data_lost(&self, kube: &Kube) -> Result<()> {
         let what = format!("the loss of org {}'s volumes was not noticed", self.name);
         kube.wait(&what, PATIENCE, &["trayorg", self.name], |org| {
-            let message = org["status"]["conditions"]
-                .as_array()?
-                .iter()
-                .find(|c| c["type"] == "DataLost")?;
-            let message = message["message"].as_str()?;
+            let message = said(org, "DataLost");
             (message.contains("data-db-0") && message.contains("data-web-0")).then_some(())
         })
     }

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::kube::{Kube, condition};
+use super::kube::{Kube, has_condition};
 use super::orgs::Org;
 use super::{PATIENCE, unexpected};
 use crate::error::{Error, Result};
@@ -44,7 +44,7 @@ pub fn let_in(cluster: &Cluster, kube: &Kube, org: &Org) -> Result<()> {
     let create = admin(cluster, org)?.args(["create", "-f", "-"]);
     create.input(access.to_string()).run()?;
     let what = format!("support was not let into org {}", org.name);
-    let active = |access: &Value| (condition(access, "Active") == Some("True")).then_some(());
+    let active = |access: &Value| has_condition(access, "Active", "True").then_some(());
     kube.wait(
         &what,
         PATIENCE,

@@ -8,19 +8,11 @@ use tray_e2e::bucket::Bucket;
 use tray_e2e::demo::kube::Kube;
 use tray_e2e::{Cluster, examples};
 
-use super::PATIENCE;
+use super::{PATIENCE, region_beside_apac};
 
 /// Small ones: a web server with a volume, in a Region of their own in the same place as `apac`.
 pub fn twenty_first_runs_start_together(cluster: &Cluster, kube: &Kube, bucket: &Bucket) {
-    let mut regions = examples::regions(cluster).unwrap();
-    let mut region = regions.pop().unwrap();
-    assert_eq!(region["metadata"]["name"], "apac");
-    region["metadata"]["name"] = json!("crowd");
-    let workloads = region["spec"]["workloads"].as_array_mut().unwrap();
-    workloads.retain(|workload| workload["name"] == "web");
-    examples::apply(cluster, &[region]).unwrap();
-    examples::await_ready(kube, "region", Some("crowd"), PATIENCE).unwrap();
-
+    region_beside_apac(cluster, kube, "crowd", &["web"]);
     let names: BTreeSet<String> = (1..=20).map(|number| format!("crowd-{number:02}")).collect();
     let orgs: Vec<Value> = names
         .iter()

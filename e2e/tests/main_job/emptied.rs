@@ -1,16 +1,15 @@
 //! A volume that comes back empty: the same claim, and nothing in it.
 
 use serde_json::Value;
-use tray_e2e::demo::kube::Kube;
+use tray_e2e::demo::kube::{Kube, said};
 use tray_e2e::{Cluster, Program};
 
-use super::unreadable::volume_of;
 use super::{GLOBEX, PATIENCE};
 
 /// Its run is committed and does not count until a person has accepted it.
 pub fn an_emptied_volume_counts_once_a_person_accepts_it(cluster: &Cluster, kube: &Kube) {
     let good = GLOBEX.consistency_point(kube).unwrap();
-    let volume = volume_of(kube, &GLOBEX, "data-web-0");
+    let volume = kube.folder_of(GLOBEX.namespace, "data-web-0").unwrap();
     let empty = Program::new("find")
         .arg(&volume)
         .args(["-mindepth", "1", "-delete"]);
@@ -26,9 +25,7 @@ pub fn an_emptied_volume_counts_once_a_person_accepts_it(cluster: &Cluster, kube
         run["status"]["runId"].as_str().unwrap()
     );
     let told = |org: &Value| {
-        let conditions = org["status"]["conditions"].as_array()?;
-        let healthy = conditions.iter().find(|c| c["type"] == "BackupHealthy")?;
-        let said = healthy["message"].as_str()?;
+        let said = said(org, "BackupHealthy");
         (said.contains("data-web-0") && said.contains(&accept)).then_some(())
     };
     kube.wait(

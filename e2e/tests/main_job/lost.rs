@@ -3,11 +3,10 @@
 use serde_json::{Value, json};
 use tray_e2e::bucket::Bucket;
 use tray_e2e::demo::database::Commits;
-use tray_e2e::demo::kube::Kube;
+use tray_e2e::demo::kube::{Kube, said};
 use tray_e2e::demo::{Steps, loss};
 use tray_e2e::{Progress, examples};
 
-use super::unreadable::committed;
 use super::{ACME, Cluster, GLOBEX, PATIENCE};
 
 /// Nothing is copied until the data is back, and all of it comes back.
@@ -39,18 +38,14 @@ fn no_run_is_made(cluster: &Cluster, kube: &Kube, bucket: &Bucket) {
     };
     let before = runs();
     ACME.ask_snapshot(kube, "acme-lost").unwrap();
-    let told = |snapshot: &Value| committed(snapshot).contains("lost its data").then_some(());
-    kube.wait(
-        "the run that was asked for does not say what it waits for",
-        PATIENCE,
-        &["orgsnapshot", "acme-lost"],
-        |snapshot| {
-            snapshot["status"]["conditions"]
-                .as_array()
-                .and_then(|_| told(snapshot))
-        },
-    )
-    .unwrap();
+    let told = |snapshot: &Value| {
+        said(snapshot, "Committed")
+            .contains("lost its data")
+            .then_some(())
+    };
+    let what = "the run that was asked for does not say what it waits for";
+    kube.wait(what, PATIENCE, &["orgsnapshot", "acme-lost"], told)
+        .unwrap();
 
     let scheduled: Vec<String> = names_of_scheduled(kube, GLOBEX.name);
     let every_minute = json!({"spec": {"schedule": "* * * * *", "windowMinutes": 0}}).to_string();

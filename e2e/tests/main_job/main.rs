@@ -55,6 +55,7 @@ fn an_org_is_placed_copied_lost_and_restored() {
     a_pod_elsewhere_is_refused(&kube);
     an_edited_child_is_put_back(&kube);
     p17_support_enters_only_while_the_org_says_so(&cluster, &kube);
+    p10_a_workload_reads_for_how_long_logs_are_kept(&kube);
     let commits = a_snapshot_under_a_writer(&cluster, &kube);
     let (bucket, faults) = (Bucket::of(&cluster).unwrap(), Faults::of(cluster.dir()));
     p24_another_orgs_key_opens_nothing(&kube, &bucket);
@@ -77,6 +78,18 @@ fn an_org_is_placed_copied_lost_and_restored() {
     lost::lost_volumes_are_restored_and_never_copied_empty(&cluster, &kube, &bucket, &commits);
     the_examples_do_not_drift(&cluster, &kube, applied);
     assert_eq!(aws::root_requests(cluster.dir()).unwrap(), Vec::<String>::new());
+}
+
+/// Region `name` in the place of `apac`, with those of its workloads, once it is Ready.
+fn region_beside_apac(cluster: &Cluster, kube: &Kube, name: &str, workloads: &[&str]) {
+    let mut regions = examples::regions(cluster).unwrap();
+    let mut region = regions.pop().unwrap();
+    assert_eq!(region["metadata"]["name"], "apac");
+    region["metadata"]["name"] = json!(name);
+    let all = region["spec"]["workloads"].as_array_mut().unwrap();
+    all.retain(|workload| workloads.iter().any(|kept| workload["name"] == *kept));
+    examples::apply(cluster, &[region]).unwrap();
+    examples::await_ready(kube, "region", Some(name), PATIENCE).unwrap();
 }
 
 fn every_pod_runs_in_its_region(kube: &Kube) {
@@ -128,6 +141,15 @@ fn p17_support_enters_only_while_the_org_says_so(cluster: &Cluster, kube: &Kube)
     let refusal = staff::put_out(cluster, kube, &ACME).unwrap();
     assert!(refusal.contains("orbidden"), "{refusal}");
     staff::let_in(cluster, kube, &ACME).unwrap();
+}
+
+fn p10_a_workload_reads_for_how_long_logs_are_kept(kube: &Kube) {
+    let read = |file: &str| {
+        let path = format!("/etc/tray/execution-logs/{file}");
+        kube.exec(ACME.namespace, "web-0", &["cat", &path]).unwrap()
+    };
+    let files = ["mode", "visibleHours", "keptHours"].map(read);
+    assert_eq!(files, ["Visible", "720", "720"], "acme has plan Enterprise");
 }
 
 fn a_snapshot_under_a_writer(cluster: &Cluster, kube: &Kube) -> Commits {

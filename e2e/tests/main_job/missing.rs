@@ -1,23 +1,15 @@
 //! An image and a Secret that do not exist.
 
 use serde_json::{Value, json};
-use tray_e2e::demo::kube::Kube;
-use tray_e2e::{Cluster, examples};
+use tray_e2e::demo::kube::{Kube, condition};
+use tray_e2e::{Cluster, examples, image};
 
-use super::PATIENCE;
+use super::{PATIENCE, region_beside_apac};
 
 /// Each is named with what to do, and the org is Ready as soon as it is done.
 pub fn an_image_and_a_secret_that_are_not_there_are_named(cluster: &Cluster, kube: &Kube) {
-    let mut regions = examples::regions(cluster).unwrap();
-    let mut region = regions.pop().unwrap();
-    region["metadata"]["name"] = json!("bare");
-    let workloads = region["spec"]["workloads"].take();
-    let there = workloads.as_array().unwrap().last().unwrap()["image"].clone();
-    region["spec"]["workloads"] = json!([]);
-    examples::apply(cluster, &[region]).unwrap();
-    examples::await_ready(kube, "region", Some("bare"), PATIENCE).unwrap();
-
-    apply(cluster, &json!("registry.invalid/api:1"), &[]);
+    region_beside_apac(cluster, kube, "bare", &[]);
+    apply(cluster, "registry.invalid/api:1", &[]);
     let said = told(kube, "ImageUnavailable");
     assert!(
         said.contains("workload api, pod api-") && said.contains("registry.invalid/api:1"),
@@ -25,7 +17,7 @@ pub fn an_image_and_a_secret_that_are_not_there_are_named(cluster: &Cluster, kub
     );
     assert!(said.contains("correct the image"), "{said}");
 
-    apply(cluster, &there, &["credentials"]);
+    apply(cluster, image::WEB, &["credentials"]);
     let said = told(kube, "SecretMissing");
     assert!(
         said.contains(r#"secret "credentials" not found"#) && said.contains("envFromSecrets"),
@@ -47,7 +39,7 @@ pub fn an_image_and_a_secret_that_are_not_there_are_named(cluster: &Cluster, kub
     examples::await_ready(kube, "trayorg", Some("wanting"), PATIENCE).unwrap();
 }
 
-fn apply(cluster: &Cluster, image: &Value, secrets: &[&str]) {
+fn apply(cluster: &Cluster, image: &str, secrets: &[&str]) {
     let api = json!({
         "name": "api", "kind": "Deployment", "image": image, "runAsUser": 1001, "envFromSecrets": secrets,
         "command": ["sleep", "infinity"], "resources": {"cpu": "10m", "memory": "16Mi"},
@@ -60,8 +52,7 @@ fn apply(cluster: &Cluster, image: &Value, secrets: &[&str]) {
 /// What WorkloadsAvailable says once it is False for that reason.
 fn told(kube: &Kube, reason: &str) -> String {
     let told = |org: &Value| {
-        let conditions = org["status"]["conditions"].as_array()?;
-        let found = conditions.iter().find(|c| c["type"] == "WorkloadsAvailable")?;
+        let found = condition(org, "WorkloadsAvailable")?;
         let is_so = found["status"] == "False" && found["reason"] == reason;
         is_so.then(|| found["message"].as_str().unwrap_or_default().to_owned())
     };

@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tray_e2e::Cluster;
-use tray_e2e::demo::kube::Kube;
+use tray_e2e::demo::kube::{Kube, said};
 use tray_e2e::demo::orgs::Org;
 use tray_e2e::faults::Faults;
 
-use super::unreadable::committed;
 use super::{ACME, GLOBEX, INITECH, PATIENCE};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -72,7 +71,7 @@ fn ended(kube: &Kube, org: &Org, name: &str) {
         assert_eq!(status["verdict"], "Good", "{run:#}");
         return;
     }
-    let why = committed(&run);
+    let why = said(&run, "Committed");
     let names_the_service = ["S3", "s3:", "kms:", "KMS", "bucket", "API server"]
         .iter()
         .any(|service| why.contains(service));

@@ -1,15 +1,14 @@
 //! A file that the workload's user may not read: of mode 0000, and of another uid.
 
 use serde_json::Value;
-use tray_e2e::demo::kube::{Kube, condition};
-use tray_e2e::demo::orgs::Org;
+use tray_e2e::demo::kube::{Kube, has_condition, said};
 use tray_e2e::{Cluster, Program};
 
 use super::{ACME, GLOBEX, PATIENCE};
 
 /// The run fails and names the path; another org's run at the same time does not care; without the file the next is good.
 pub fn a_file_that_cannot_be_read_fails_the_run_and_is_named(cluster: &Cluster, kube: &Kube) {
-    let volume = volume_of(kube, &ACME, "data-web-0");
+    let volume = kube.folder_of(ACME.namespace, "data-web-0").unwrap();
     let shell = |script: &str| {
         let program = Program::new("sh").args(["-c", script, "sh", &volume]);
         cluster.enter(program).run().unwrap()
@@ -20,13 +19,13 @@ pub fn a_file_that_cannot_be_read_fails_the_run_and_is_named(cluster: &Cluster, 
 
     let failed = ACME.await_end(kube, "acme-locked").unwrap();
     assert_eq!(failed["status"]["phase"], "Failed", "{failed:#}");
-    let why = committed(&failed);
+    let why = said(&failed, "Committed");
     assert!(
         why.contains("data-web-0") && why.contains("SourceUnreadable") && why.contains("locked"),
         "{why}"
     );
     GLOBEX.await_snapshot(kube, "globex-meanwhile").unwrap();
-    let unhealthy = |org: &Value| (condition(org, "BackupHealthy") == Some("False")).then_some(());
+    let unhealthy = |org: &Value| has_condition(org, "BackupHealthy", "False").then_some(());
     kube.wait(
         "acme's backups stayed healthy",
         PATIENCE,
@@ -38,19 +37,4 @@ pub fn a_file_that_cannot_be_read_fails_the_run_and_is_named(cluster: &Cluster, 
     shell(r#"rm "$1/locked""#);
     ACME.ask_snapshot(kube, "acme-unlocked").unwrap();
     ACME.await_snapshot(kube, "acme-unlocked").unwrap();
-}
-
-/// The folder on the node behind a claim.
-pub fn volume_of(kube: &Kube, org: &Org, claim: &str) -> String {
-    let claim = kube.get(&["pvc", claim, "-n", org.namespace]).unwrap();
-    let volume = claim["spec"]["volumeName"].as_str().unwrap();
-    let volume = kube.get(&["pv", volume]).unwrap();
-    volume["spec"]["local"]["path"].as_str().unwrap().to_owned()
-}
-
-/// What the condition `Committed` says.
-pub fn committed(snapshot: &Value) -> String {
-    let conditions = snapshot["status"]["conditions"].as_array().unwrap();
-    let committed = conditions.iter().find(|c| c["type"] == "Committed").unwrap();
-    committed["message"].as_str().unwrap().to_owned()
 }

@@ -1,5 +1,7 @@
 //! `make bench`: what an org costs, measured on the local cluster. Figures are printed, never asserted.
 
+mod movers;
+
 use std::fs;
 use std::path::Path;
 use std::thread;
@@ -35,6 +37,20 @@ pub struct Figures {
     pub operator_mebibytes: Vec<f64>,
     /// How many orgs there were for the two figures above.
     pub orgs: usize,
+    /// The mover of a volume that holds one gibibyte: its first copy, and one of which nothing has changed.
+    pub movers: Vec<Moved>,
+}
+
+/// What a volume's mover took.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Moved {
+    /// From the start of its process until its end.
+    pub seconds: f64,
+    /// The most memory that was resident at once, MiB.
+    pub mebibytes: f64,
+    /// Bytes that the run added to the bucket, of all parts.
+    pub bytes_added: u64,
 }
 
 /// What it took to make one org.
@@ -66,10 +82,14 @@ pub fn run(cluster: &Cluster, progress: Progress) -> Result<Figures> {
     let mark = log.mark()?;
     thread::sleep(IDLE);
     let idle = log.since(mark)?.total(OPERATOR);
+    let operator_mebibytes = operator_memory()?;
+    let first = provisioned.first().map(|made| made.org.clone());
+    let movers = first.map_or(Ok(Vec::new()), |org| movers::measure(cluster, &org, &progress))?;
     let figures = Figures {
+        movers,
         provisioned,
         idle_requests_per_org_and_minute: idle as f64 / orgs.max(1) as f64 / (IDLE.as_secs_f64() / 60.0),
-        operator_mebibytes: operator_memory()?,
+        operator_mebibytes,
         orgs,
     };
     let path = workspace().join("target/bench/result.json");
@@ -152,15 +172,15 @@ fn operator_memory() -> Result<Vec<f64>> {
             let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             command.ends_with(b"tray-operator\0run\0")
         })
-        .filter_map(|entry| resident(&fs::read_to_string(entry.path().join("status")).ok()?))
+        .filter_map(|entry| memory(&fs::read_to_string(entry.path().join("status")).ok()?, "VmRSS:"))
         .collect();
     sizes.sort_by(|a, b| b.total_cmp(a));
     Ok(sizes)
 }
 
-/// `VmRSS` of a process's status, in MiB.
-fn resident(status: &str) -> Option<f64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+/// A line of a process's status, in MiB: `VmRSS:` is what is resident, `VmHWM:` the most that was.
+fn memory(status: &str, name: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kibibytes / 1024.0)
 }
@@ -189,7 +209,19 @@ impl std::fmt::Display for Figures {
             f,
             "operator: {} MiB resident, the leading process first",
             sizes.join(" and ")
-        )
+        )?;
+        for (what, moved) in ["on 1 GiB", "the same, nothing changed"].iter().zip(&self.movers) {
+            let Moved {
+                seconds,
+                mebibytes,
+                bytes_added,
+            } = moved;
+            writeln!(
+                f,
+                "mover {what}: {seconds:.1} s, {mebibytes:.0} MiB resident at most, {bytes_added} bytes added by the run"
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -200,9 +232,12 @@ mod tests {
     #[test]
     fn resident_memory_is_read_from_a_process_status() {
         assert_eq!(
-            resident("Name:\ttray-operator\nVmRSS:\t   20480 kB\nRssAnon: 1 kB\n"),
+            memory(
+                "Name:\ttray-operator\nVmRSS:\t   20480 kB\nRssAnon: 1 kB\n",
+                "VmRSS:"
+            ),
             Some(20.0)
         );
-        assert_eq!(resident("Name:\tkthreadd\n"), None);
+        assert_eq!(memory("Name:\tkthreadd\n", "VmRSS:"), None);
     }
 }
