@@ -1,4 +1,4 @@
-//! The operator's controllers of Regions and orgs, as the product runs them, but for the Lease; with AWS in memory.
+//! The operator as the product runs it: elected, with all of its controllers; AWS alone is in memory.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,15 +7,12 @@ use tokio::sync::watch;
 use tray_operator::{
     adapters::{
         clock::SystemClock,
-        kube::{apply::Cluster, client::Connections, events::Events, index::Index},
+        kube::{apply::Cluster, client::Connections, events::Events, index::Index, leader::Election},
         memory::{MemoryKeys, MemorySessions, MemoryStore},
     },
     config::Settings,
-    controllers::{
-        Driver, backup_facts::BackupFacts, changes::Changes, context::Context, malformed::MalformedObjects,
-        org::OrgDriver, region::RegionDriver,
-    },
-    operator::control,
+    controllers::{backup_facts::BackupFacts, changes::Changes, context::Context},
+    operator::{control, drivers},
     ports::{BucketLocation, RegionPorts, RegionServices, RemoteError},
     telemetry::{
         metrics::{ApiRequest, Controller, Metrics},
@@ -42,6 +39,8 @@ pub async fn run(orgs: usize) {
         calls: client,
         watches,
     } = Connections::infer(&metrics).await.unwrap();
+    let mut election = Election::stand(watches.clone(), "bench").await.unwrap();
+    election.won().await;
     let index = Arc::new(Index::default());
     let changes = Arc::new(Changes::new(index.clone()));
     let ctx = Arc::new(Context {
@@ -70,13 +69,8 @@ pub async fn run(orgs: usize) {
         changes,
         metrics: metrics.clone(),
     });
-    let drivers: Vec<Arc<dyn Driver>> = vec![
-        Arc::new(MalformedObjects::default()),
-        Arc::new(RegionDriver::default()),
-        Arc::new(OrgDriver::default()),
-    ];
     let (_end, ends) = watch::channel(false);
-    let controllers = tokio::spawn(control(drivers, ctx, Arc::new(Readiness::default()), ends));
+    let controllers = tokio::spawn(control(drivers(), ctx, Arc::new(Readiness::default()), ends));
     let wanted = orgs as u64;
     let looks = metrics
         .reconciles
