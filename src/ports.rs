@@ -73,10 +73,19 @@ pub struct BucketFacts {
     pub public_access_blocked: bool,
     /// Ids of lifecycle rules that would expire or move current objects under the prefix.
     pub harmful_lifecycle_rules: Vec<String>,
-    /// Default object lock mode, if any.
-    pub default_lock: Option<String>,
+    /// Default object lock, if any.
+    pub default_lock: Option<DefaultLock>,
     /// Buckets it replicates to.
     pub replication_targets: Vec<String>,
+}
+
+/// The object lock that a bucket puts on every new object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefaultLock {
+    /// `GOVERNANCE` or `COMPLIANCE`.
+    pub mode: String,
+    /// For how long.
+    pub days: i32,
 }
 
 impl BucketFacts {

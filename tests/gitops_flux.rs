@@ -137,7 +137,10 @@ struct Denied {
 /// Changes of objects of which nothing but the answer keeps `force` from deleting them: no org names the Region, and no
 /// org is protected.
 fn denied() -> Vec<Denied> {
-    let free = json!({"lifecycle": {"deletionProtection": "Disabled"}});
+    let free = json!({
+        "lifecycle": {"deletionProtection": "Disabled"},
+        "owners": [{"kind": "User", "name": "admin", "role": "Admin"}],
+    });
     let denied = |object: &Value, change, message| Denied {
         object: object.clone(),
         change,

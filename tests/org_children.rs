@@ -27,12 +27,13 @@ use tray_operator::{
     },
     api::{
         region::Region,
+        retention_policy::RetentionPolicySpec,
         trayorg::{PinnedRegion, TrayOrg},
     },
     domain::replicas::Situation,
     resources::{
         child::{ChildId, ChildKind, DesiredChild},
-        org::{Inputs, Placement, Surroundings, children, effective, quota},
+        org::{Inputs, Placement, Surroundings, children, effective, log_policy, quota},
     },
     telemetry::metrics::Metrics,
 };
@@ -81,6 +82,7 @@ fn rendered_with(name: &str, spec: &Value) -> Vec<DesiredChild> {
         region: &region.spec,
         workloads: &workloads,
         limits: &quota::limits(&org.spec, &region.spec),
+        logs: Some(&log_policy::wanted(&org.spec, &RetentionPolicySpec::default())),
         situation: &Situation::default(),
         surroundings: &Surroundings {
             api_server_ports: vec![443, 6443],
@@ -156,6 +158,7 @@ fn everything() -> Value {
         "ports": [{"name": "http", "port": 8080}, {"name": "admin", "port": 8081}],
         "resources": {"cpu": "1000m", "memory": "1024Mi", "memoryLimit": "2048Mi"},
         "readiness": {"httpPath": "/healthz", "port": "http"}, "volume": {"size": "1024Mi", "mountPath": "/data"},
+        "executionLogPolicy": {"mountPath": "/etc/tray/logs"},
     })
 }
 
@@ -252,12 +255,14 @@ async fn each_optional_field_that_was_set_and_is_unset_is_gone() {
         json!({"resources": {"memoryLimit": "4Gi"}}),
         json!({"readiness": {"exec": ["x"]}}),
         json!({"ports": [{"name": "http", "port": 8080}], "readiness": {"httpPath": "/", "port": "http"}}),
+        json!({"executionLogPolicy": {"mountPath": "/etc/tray/logs"}}),
     ];
     let of_org = [
         json!({"owners": [{"kind": "User", "name": "x", "role": "Admin"}, {"kind": "Group", "name": "y", "role": "Viewer"}]}),
         json!({"quota": {"cpu": "1", "memory": "1Gi", "storage": "1Gi", "pods": 1}}),
         json!({"network": {"egress": "AllowList", "allowCidrs": ["203.0.113.0/24"]}}),
         json!({"availability": {"zoneSpread": "Required"}}),
+        json!({"executionLogs": {"mode": "Hidden"}}),
     ];
     let with_workload = |mut spec: Value| {
         spec["workloads"] = runtime(&json!({}))["workloads"].clone();
@@ -375,6 +380,16 @@ async fn what_somebody_changed_is_put_back() {
             ChildKind::Service,
             "runtime",
             json!({"spec": {"type": "NodePort"}}),
+        ),
+        (
+            ChildKind::ConfigMap,
+            "execution-log-policy",
+            json!({"data": {"keptHours": "1"}}),
+        ),
+        (
+            ChildKind::ConfigMap,
+            "execution-log-policy",
+            json!({"data": {"more": "x"}, "binaryData": {"other": "eA=="}}),
         ),
     ] {
         let child = find(&wanted, kind, name);

@@ -10,12 +10,13 @@ use tray_operator::{
     api::{
         crds,
         region::Region,
+        retention_policy::RetentionPolicySpec,
         trayorg::{PinnedRegion, TrayOrg},
     },
     domain::replicas::Situation,
     resources::{
         child::DesiredChild,
-        org::{Inputs, Placement, Surroundings, children, effective, quota},
+        org::{Inputs, Placement, Surroundings, children, effective, log_policy, quota},
     },
 };
 
@@ -93,6 +94,7 @@ pub fn rendered(number: usize) -> Vec<Vec<DesiredChild>> {
         region: &region.spec,
         workloads: &workloads,
         limits: &quota::limits(&org.spec, &region.spec),
+        logs: Some(&log_policy::wanted(&org.spec, &RetentionPolicySpec::default())),
         situation: &Situation {
             suspended: true,
             ..Situation::default()

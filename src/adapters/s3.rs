@@ -13,7 +13,7 @@ use aws_sdk_s3::{
         interceptors::BeforeDeserializationInterceptorContextRef,
     },
     error::{BoxError, ProvideErrorMetadata, SdkError},
-    types::BucketVersioningStatus,
+    types::{BucketVersioningStatus, DefaultRetention},
 };
 use bytes::Bytes;
 use jiff::{SignedDuration, fmt::rfc2822};
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     domain::{ids::KmsKeyArn, mover_task::BucketLocation},
-    ports::{BucketFacts, Clock, Listed, ObjectStore, PutOutcome, RemoteError},
+    ports::{BucketFacts, Clock, DefaultLock, Listed, ObjectStore, PutOutcome, RemoteError},
 };
 
 /// One bucket.
@@ -263,8 +263,7 @@ impl ObjectStore for S3Store {
                 .and_then(|lock| lock.object_lock_configuration())
                 .and_then(|configuration| configuration.rule())
                 .and_then(|rule| rule.default_retention())
-                .and_then(|retention| retention.mode())
-                .map(|mode| mode.as_str().to_owned()),
+                .and_then(default_lock),
             replication_targets: replication
                 .as_ref()
                 .and_then(|replication| replication.replication_configuration())
@@ -276,6 +275,15 @@ impl ObjectStore for S3Store {
     fn clock_skew(&self) -> Option<SignedDuration> {
         *self.skew.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// S3 says it in days or in years.
+fn default_lock(retention: &DefaultRetention) -> Option<DefaultLock> {
+    let years = retention.years().unwrap_or_default().saturating_mul(366);
+    Some(DefaultLock {
+        mode: retention.mode()?.as_str().to_owned(),
+        days: retention.days().unwrap_or(years),
+    })
 }
 
 type Unanswered = (&'static str, RemoteError);
@@ -339,5 +347,25 @@ impl Intercept for Watch {
             *self.skew.lock().unwrap_or_else(PoisonError::into_inner) = Some(skew);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_s3::types::ObjectLockRetentionMode;
+
+    use super::*;
+
+    #[test]
+    fn a_default_lock_is_counted_in_days_whatever_s3_says_it_in() {
+        let retention = |days: Option<i32>, years: Option<i32>| {
+            let mode = ObjectLockRetentionMode::Governance;
+            let retention = DefaultRetention::builder().mode(mode);
+            retention.set_days(days).set_years(years).build()
+        };
+        let days = |retention: &DefaultRetention| default_lock(retention).map(|lock| lock.days);
+        assert_eq!(days(&retention(Some(7), None)), Some(7));
+        assert_eq!(days(&retention(None, Some(1))), Some(366));
+        assert_eq!(default_lock(&DefaultRetention::builder().build()), None);
     }
 }

@@ -118,6 +118,12 @@ pub mod reasons {
     pub const RETENTION_POLICY_MISSING: &str = "RetentionPolicyMissing";
     /// The policy keeps snapshots for less than a Production region demands.
     pub const RETENTION_TOO_SHORT: &str = "RetentionTooShort";
+    /// Event: a TrayOrg was deleted although it is protected; everything stays as it is.
+    pub const DELETION_BYPASSED: &str = "DeletionBypassed";
+    /// Event: a TrayOrg was deleted while it could not be read; everything stays as it is.
+    pub const DELETED_UNREAD: &str = "DeletedUnread";
+    /// Event: what is kept is kept for a shorter time soon; the message says which, from when, and how to stop it.
+    pub const REDUCTION_PENDING: &str = "ReductionPending";
     /// No BackupSchedule of that name.
     pub const BACKUP_SCHEDULE_MISSING: &str = "BackupScheduleMissing";
     /// The BackupSchedule's cron or time zone cannot be read.
@@ -249,7 +255,7 @@ pub mod reasons {
     pub const HOOK_FAILED: &str = "HookFailed";
     /// A mover failed.
     pub const MOVER_FAILED: &str = "MoverFailed";
-    /// The org's KMS key cannot be used.
+    /// The KMS key of an org, or of all orgs of a Region, cannot be used.
     pub const KEY_UNUSABLE: &str = "KeyUnusable";
     /// The bucket refused or did not answer.
     pub const BUCKET_UNAVAILABLE: &str = "BucketUnavailable";

@@ -64,6 +64,8 @@ use crate::domain::{cloud_regions::Jurisdiction, stage::Stage};
     .message("spec.minZones (2 unless set) must be at most the number of spec.zones: lower it or name more zones").field_path(".minZones"))]
 #[x_kube(validation = Rule::new("self.backup.kms.ledgerKeyArn.split(':')[3] == self.backup.cloudRegion")
     .message("spec.backup.kms.ledgerKeyArn must name a key in spec.backup.cloudRegion").field_path(".backup.kms.ledgerKeyArn"))]
+#[x_kube(validation = Rule::new("!has(self.backup.kms.keyArn) || self.backup.kms.keyArn.split(':')[3] == self.backup.cloudRegion")
+    .message("spec.backup.kms.keyArn must name a key in spec.backup.cloudRegion").field_path(".backup.kms.keyArn"))]
 #[x_kube(validation = Rule::new("!has(self.logLocation) || self.logLocation.bucket != self.backup.bucket")
     .message("spec.logLocation.bucket must be another bucket than spec.backup.bucket, which lies in another region: name one in spec.cloudRegion").field_path(".logLocation.bucket"))]
 #[x_kube(validation = Rule::new("self.stage != 'Production' || has(self.backup.moverRoleArn)")
@@ -164,8 +166,13 @@ pub struct BackupLocation {
     #[serde(default)]
     #[schemars(length(max = 200), regex(pattern = r"^([A-Za-z0-9_.-]+/)*$"))]
     pub prefix: String,
-    /// Keys. Every org has a key of its own, which the operator creates.
+    /// Keys.
     pub kms: Kms,
+    /// Governance = the bucket must have a default object lock of mode GOVERNANCE and 1 to 10 days, so that nobody takes away
+    /// what was written lately; pruning hides such objects, and the bucket's lifecycle rule removes them when their lock has
+    /// ended. A longer lock might outlast an org. None = a default lock is not asked for.
+    #[serde(default)]
+    pub object_lock: ObjectLock,
     /// Role that the operator assumes per part of a run, cut down to that part. Required in a Production region; elsewhere nothing is copied or restored without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
@@ -191,16 +198,47 @@ pub struct LogLocation {
     pub prefix: String,
 }
 
+/// What object lock a backup location must have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ObjectLock {
+    #[default]
+    None,
+    Governance,
+}
+
 /// Keys of a backup location.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(self.mode == 'SharedKey') == has(self.keyArn)")
+    .message("backup.kms.keyArn goes with backup.kms.mode: SharedKey: set both or neither").field_path(".keyArn"))]
+#[x_kube(validation = Rule::new("!has(self.keyArn) || self.keyArn != self.ledgerKeyArn")
+    .message("backup.kms.keyArn must be another key than backup.kms.ledgerKeyArn: movers use it").field_path(".keyArn"))]
 pub struct Kms {
+    /// PerOrgKey = the operator makes a key for every org. SharedKey = new orgs are under `keyArn`; each still has a master
+    /// key of its own, bound to its orgId. An org keeps the key that it began with.
+    #[serde(default)]
+    pub mode: KeyMode,
+    /// KMS key of the orgs, in the backup's cloud region. Where it goes, all of their snapshots do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = 200),
+        regex(pattern = r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$")
+    )]
+    pub key_arn: Option<String>,
     /// KMS key of the orgs' ledgers, in the backup's cloud region. It outlives every org.
     #[schemars(
         length(max = 200),
         regex(pattern = r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$")
     )]
     pub ledger_key_arn: String,
+}
+
+/// Under which keys orgs are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum KeyMode {
+    #[default]
+    PerOrgKey,
+    SharedKey,
 }
 
 /// Custom endpoints; empty = AWS.

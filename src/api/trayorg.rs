@@ -77,6 +77,12 @@ pub const INTERNAL_CIDRS: &[&str] = &[
         priority = 1
     ),
     printcolumn(
+        name = "Log-Hours",
+        type_ = "integer",
+        json_path = ".status.executionLogs.visibleHours",
+        priority = 1
+    ),
+    printcolumn(
         name = "Reason",
         type_ = "string",
         json_path = ".status.conditions[?(@.type=='Ready')].reason",
@@ -88,6 +94,10 @@ pub const INTERNAL_CIDRS: &[&str] = &[
     .message("spec.overrides is for workloads of the region: change a workload of the org in spec.workloads itself").field_path(".overrides"))]
 #[x_kube(validation = Rule::new("!has(self.workloads) || self.workloads.filter(w, has(w.webhook)).size() <= 1")
     .message("at most one of spec.workloads may have webhook: an org has one webhook host").field_path(".workloads"))]
+#[x_kube(validation = Rule::new("!has(self.addOns) || !('ExtendedLogRetention' in self.addOns) || self.plan == 'Team'")
+    .message("spec.addOns: ExtendedLogRetention is for plan Team: Enterprise has its hours without it, and Pro cannot have them").field_path(".addOns"))]
+#[x_kube(validation = Rule::new("!has(self.executionLogs.retentionHours) || self.executionLogs.retentionHours <= 168 || self.plan == 'Enterprise' || (has(self.addOns) && 'ExtendedLogRetention' in self.addOns)")
+    .message("spec.executionLogs.retentionHours above 168 needs plan Enterprise, or plan Team with the add-on ExtendedLogRetention").field_path(".executionLogs.retentionHours"))]
 pub struct TrayOrgSpec {
     /// UUID, lower case. Put it into Git, so that the org finds its data again; generated into the status unless set. Never changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -103,8 +113,13 @@ pub struct TrayOrgSpec {
     /// Region the org lives in. Never changes once the org has been placed.
     #[serde(default = "default_region")]
     pub region_ref: NameRef,
-    /// Commercial plan: Pro, Team or Enterprise. It decides the quota.
+    /// Commercial plan: Pro, Team or Enterprise. It decides the quota, and for how long execution logs are kept.
     pub plan: Plan,
+    /// What the org has besides its plan. ExtendedLogRetention (plan Team) = `teamExtendedHours` of its RetentionPolicy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(max = 10))]
+    pub add_ons: Vec<AddOn>,
     /// Who may look into the org's namespace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["kind".into(), "name".into()]))]
@@ -122,6 +137,9 @@ pub struct TrayOrgSpec {
     /// What the org's pods may reach.
     #[serde(default)]
     pub network: Network,
+    /// For how long the org's execution logs can be seen and are kept.
+    #[serde(default)]
+    pub execution_logs: ExecutionLogs,
     /// Changes to workloads of the region, by name; what is not set is inherited.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -132,7 +150,7 @@ pub struct TrayOrgSpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[schemars(length(max = 20))]
     pub workloads: Vec<Workload>,
-    /// RetentionPolicy of the org's snapshots.
+    /// RetentionPolicy of the org's execution logs and snapshots.
     #[serde(default = "default_policy")]
     pub retention_policy_ref: NameRef,
     /// BackupSchedule of the org's snapshots.
@@ -148,6 +166,33 @@ pub enum Plan {
     Enterprise,
 }
 
+/// What an org has besides its plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AddOn {
+    ExtendedLogRetention,
+}
+
+/// For how long an org's execution logs can be seen and are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExecutionLogs {
+    /// Hidden = nobody sees them, and run data is kept for 24 hours so that runs can be tried again.
+    #[serde(default)]
+    pub mode: LogMode,
+    /// Fewer hours than the RetentionPolicy gives the org's plan; more of them change nothing. Without effect while Hidden.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 24, max = 720))]
+    pub retention_hours: Option<i32>,
+}
+
+/// Whether an org's execution logs can be seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LogMode {
+    #[default]
+    Visible,
+    Hidden,
+}
+
 /// One who may look into the org's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct Owner {
@@ -155,6 +200,8 @@ pub struct Owner {
     pub kind: OwnerKind,
     /// Name, as the cluster's authentication gives it.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("!self.matches('[[:cntrl:]]')")
+        .message("owners must not hold line breaks or other control characters"))]
     #[x_kube(validation = Rule::new("!self.startsWith('system:')")
         .message("owners must not name a system: user or group, which would open the org to everybody or to the cluster's own parts"))]
     pub name: String,
@@ -167,6 +214,16 @@ pub struct Owner {
 pub enum OwnerKind {
     Group,
     User,
+}
+
+impl OwnerKind {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Group => "Group",
+            Self::User => "User",
+        }
+    }
 }
 
 /// Role of an owner.
@@ -312,6 +369,18 @@ pub struct TrayOrgStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub webhook_host: Option<String>,
+    /// For how long its execution logs can be seen and are kept. ConfigMap `execution-log-policy` tells its workloads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution_logs: Option<ExecutionLogsStatus>,
+    /// How long its snapshots are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_retention: Option<SnapshotRetentionStatus>,
+    /// Shorter times that wait for 24 hours before anything goes by them. Put the value back before then, and nothing
+    /// goes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["field".into()]))]
+    #[schemars(length(max = 3))]
+    pub pending_reductions: Vec<PendingReduction>,
     /// The org's snapshots, as the ledger has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupStatus>,
@@ -341,6 +410,76 @@ pub struct TrayOrgStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 20))]
     pub conditions: Vec<Condition>,
+}
+
+/// For how long execution logs can be seen and are kept, from the end of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExecutionLogsStatus {
+    /// Hours for which they can be seen; 0 = never. A shorter time is in force at once.
+    pub visible_hours: i32,
+    /// Hours for which they are kept. A shorter time waits for 24 hours.
+    pub kept_hours: i32,
+    /// What decided: Plan, AddOn, Org (`spec.executionLogs.retentionHours`) or Hidden (`spec.executionLogs.mode`).
+    pub source: LogHoursSource,
+}
+
+/// What decided for how long execution logs are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LogHoursSource {
+    /// What the RetentionPolicy gives the org's plan.
+    Plan,
+    /// What the RetentionPolicy gives plan Team with ExtendedLogRetention.
+    AddOn,
+    /// `spec.executionLogs.retentionHours`.
+    Org,
+    /// `spec.executionLogs.mode` is Hidden.
+    Hidden,
+}
+
+/// How long snapshots are kept: the RetentionPolicy's, shorter ones 24 hours later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotRetentionStatus {
+    /// Days after which a snapshot goes.
+    pub keep_days: i32,
+    /// Good snapshots of every volume that stay however old they are.
+    pub keep_at_least: i32,
+}
+
+/// A shorter time that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct PendingReduction {
+    /// Field of this status.
+    pub field: RetainedField,
+    /// What is in force until then.
+    pub from: i32,
+    /// What is in force from then on.
+    pub to: i32,
+    /// When.
+    pub at: Time,
+}
+
+/// Field of an org's status that says how much or how long something is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RetainedField {
+    #[serde(rename = "executionLogs.keptHours")]
+    KeptHours,
+    #[serde(rename = "snapshotRetention.keepDays")]
+    KeepDays,
+    #[serde(rename = "snapshotRetention.keepAtLeast")]
+    KeepAtLeast,
+}
+
+impl RetainedField {
+    /// As in the status.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::KeptHours => "executionLogs.keptHours",
+            Self::KeepDays => "snapshotRetention.keepDays",
+            Self::KeepAtLeast => "snapshotRetention.keepAtLeast",
+        }
+    }
 }
 
 /// Support that is let in.

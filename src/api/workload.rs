@@ -23,6 +23,8 @@ use super::shared::{is_false, positive_quantity};
     .message("webhook.port must be the name of one of ports"))]
 #[x_kube(validation = Rule::new("!has(self.volume) || !has(self.scratch) || !(self.volume.mountPath in self.scratch)")
     .message("scratch must not hold volume.mountPath: the volume is mounted there"))]
+#[x_kube(validation = Rule::new("!has(self.executionLogPolicy) || ((has(self.volume) ? [self.volume.mountPath] : []) + (has(self.scratch) ? self.scratch : [])).all(other, !(other + '/').startsWith(self.executionLogPolicy.mountPath + '/') && !(self.executionLogPolicy.mountPath + '/').startsWith(other + '/'))")
+    .message("executionLogPolicy.mountPath must be a folder of its own, neither above nor below volume.mountPath and scratch").field_path(".executionLogPolicy.mountPath"))]
 #[x_kube(validation = Rule::new("!has(self.ports) || self.ports.all(p, self.ports.exists_one(q, q.port == p.port))")
     .message("ports must have different numbers: a Service has each once").field_path(".ports"))]
 pub struct Workload {
@@ -97,6 +99,9 @@ pub struct Workload {
     /// A volume that outlives pods, and is in every snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<Volume>,
+    /// Shows the workload for how long the org's execution logs can be seen and are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution_log_policy: Option<ExecutionLogPolicy>,
     /// The org's webhook host leads here; at most one workload of an org may have it. Needs `ingress` in the Region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<Webhook>,
@@ -174,6 +179,16 @@ pub struct Readiness {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), inner(length(max = 8192)))]
     pub exec: Option<Vec<String>>,
+}
+
+/// Where a workload finds for how long the org's execution logs can be seen and are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExecutionLogPolicy {
+    /// Folder with the files `mode` (Visible or Hidden), `visibleHours` and `keptHours`. They change while pods run, so
+    /// read them again.
+    #[schemars(length(min = 2, max = 256), regex(pattern = r"^(/[^/:]+)+$"))]
+    pub mount_path: String,
 }
 
 /// Where an org's webhook host leads.

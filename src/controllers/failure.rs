@@ -7,13 +7,16 @@ use crate::ports::RemoteError;
 /// Why a reconcile did not reach its goal. The driver has written the status already; this decides when to look again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// A person must act: looked at again when something changes. The condition Stalled says what.
+    /// A person must act: looked at again when something changes, or when something else of it is due. The condition
+    /// Stalled says what.
     #[error("{message}")]
     Stall {
         /// A constant of `api::conditions::reasons`.
         reason: &'static str,
         /// Names the object, the field and the remedy.
         message: String,
+        /// Look again after this, even if nothing changes.
+        again: Option<Duration>,
     },
     /// Something else has to happen first: looked at again then, or when something changes.
     #[error("{message}")]
@@ -39,6 +42,7 @@ impl Failure {
         Self::Stall {
             reason,
             message: message.into(),
+            again: None,
         }
     }
 

@@ -1,16 +1,18 @@
 //! Objects of our kinds that this version cannot read: stored by an older version, or past a CRD that was looser. They
-//! stop nobody else, and say themselves what is wrong with them.
+//! stop nobody else, and say themselves what is wrong with them. A TrayOrg that is deleted while it cannot be read ends, and
+//! leaves everything as it is.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
 use serde_json::json;
 
-use super::{Driver, Failure, Next, changes::Change, conditions::Conditions, context::Context};
+use super::{Driver, Failure, Next, changes::Change, conditions::Conditions, context::Context, org::orphan};
 use crate::{
     adapters::kube::{
         events::Severity,
@@ -20,6 +22,7 @@ use crate::{
         conditions::reasons, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, region::Region,
         support_access::SupportAccess, trayorg::TrayOrg,
     },
+    domain::names,
 };
 
 /// Says of each malformed object what is wrong: by an event, and in its status where its kind has one.
@@ -58,6 +61,18 @@ impl Driver for MalformedObjects {
         let Some(malformed) = ctx.index.malformed(kind, name) else {
             return Ok(Next::OnChange);
         };
+        if let Some(deleted_at) = is_let_go(&malformed) {
+            orphan::leave_unread(ctx, name, deleted_at).await?;
+            ctx.cluster
+                .take_finalizer_off_malformed::<TrayOrg>(&malformed, names::FINALIZER_ORG)
+                .await?;
+            let note = "deleted while it could not be read: everything stays as it is; apply the TrayOrg again to take it up";
+            let (severity, reason) = (Severity::Warning, reasons::DELETED_UNREAD);
+            ctx.events
+                .publish_about(&reference(&malformed), severity, reason, "Release", note)
+                .await;
+            return Ok(Next::OnChange);
+        }
         let uid = malformed.metadata.uid.clone().unwrap_or_default();
         let generation = malformed.metadata.generation.unwrap_or_default();
         let told = self
@@ -71,22 +86,40 @@ impl Driver for MalformedObjects {
         }
         let message = message(&malformed);
         write_status(ctx, &malformed, generation, &message).await?;
-        let object = ObjectReference {
-            api_version: Some(TrayOrg::api_version(&()).into_owned()),
-            kind: Some(kind.to_owned()),
-            name: malformed.metadata.name.clone(),
-            namespace: malformed.metadata.namespace.clone(),
-            uid: malformed.metadata.uid.clone(),
-            ..ObjectReference::default()
-        };
         ctx.events
-            .publish_about(&object, Severity::Warning, reasons::MALFORMED, "Read", message)
+            .publish_about(
+                &reference(&malformed),
+                Severity::Warning,
+                reasons::MALFORMED,
+                "Read",
+                message,
+            )
             .await;
         self.told
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(uid, generation);
         Ok(Next::OnChange)
+    }
+}
+
+/// When a TrayOrg was deleted that our finalizer still holds.
+fn is_let_go(malformed: &Malformed) -> Option<Timestamp> {
+    let metadata = &malformed.metadata;
+    let mut held = metadata.finalizers.iter().flatten();
+    let is_held = malformed.kind == "TrayOrg" && held.any(|by| by == names::FINALIZER_ORG);
+    let deleted_at = metadata.deletion_timestamp.as_ref()?;
+    is_held.then_some(deleted_at.0)
+}
+
+fn reference(malformed: &Malformed) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(TrayOrg::api_version(&()).into_owned()),
+        kind: Some(malformed.kind.clone()),
+        name: malformed.metadata.name.clone(),
+        namespace: malformed.metadata.namespace.clone(),
+        uid: malformed.metadata.uid.clone(),
+        ..ObjectReference::default()
     }
 }
 

@@ -90,9 +90,13 @@ async fn one(driver: &dyn Driver, ctx: &Arc<Context>, queue: &Queue, key: &str) 
                 .get_or_create(&ControllerError { controller, class })
                 .inc();
             match failure {
-                Failure::Stall { reason, message } => {
+                Failure::Stall {
+                    reason,
+                    message,
+                    again,
+                } => {
                     warn!(reason, message, "stalled: a person must act");
-                    queue.done(key, None);
+                    queue.done(key, again);
                 }
                 Failure::Wait {
                     reason,

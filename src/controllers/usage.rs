@@ -1,20 +1,25 @@
 //! Counts the orgs that name a RetentionPolicy or a BackupSchedule. By that count the chart refuses to delete what is in
-//! use.
+//! use. A RetentionPolicy shows besides which of its orgs will keep something for a shorter time soon.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     marker::PhantomData,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use jiff::Timestamp;
+use kube::ResourceExt;
+use serde::Serialize;
 
 use super::{Driver, Failure, Next, changes::Change, context::Context};
 use crate::{
     adapters::kube::index::{Index, OwnKind},
     api::{
-        backup_schedule::BackupSchedule, retention_policy::RetentionPolicy, shared::Usage, trayorg::TrayOrg,
+        backup_schedule::BackupSchedule,
+        retention_policy::{MOST_PENDING_REDUCTIONS, OrgReduction, RetentionPolicy, RetentionPolicyStatus},
+        shared::Usage,
+        trayorg::{PendingReduction, TrayOrg},
     },
 };
 
@@ -25,16 +30,27 @@ const PAUSE: Duration = Duration::from_secs(5);
 pub trait Named: OwnKind {
     /// Name of its controller.
     const CONTROLLER: &'static str;
+    /// Its status.
+    type Status: Serialize + PartialEq + Send + Sync;
     /// The object that an org names.
     fn named_by(org: &TrayOrg) -> &str;
     /// The object of this kind that changed.
     fn changed(change: &Change) -> Option<&str>;
-    /// Its status.
-    fn usage(&self) -> Option<&Usage>;
+    /// Its status as recorded.
+    fn recorded(&self) -> Option<&Self::Status>;
+    /// How many orgs name it, by its status.
+    fn usage(status: &Self::Status) -> Usage;
+    /// Its status, with the orgs that name it.
+    fn status(usage: Usage, orgs: &[Arc<TrayOrg>]) -> Self::Status;
+    /// What its status shows of an org that names it.
+    fn shown(_: &TrayOrg) -> &[PendingReduction] {
+        &[]
+    }
 }
 
 impl Named for RetentionPolicy {
     const CONTROLLER: &'static str = "retention-policy";
+    type Status = RetentionPolicyStatus;
     fn named_by(org: &TrayOrg) -> &str {
         &org.spec.retention_policy_ref.name
     }
@@ -44,13 +60,42 @@ impl Named for RetentionPolicy {
             _ => None,
         }
     }
-    fn usage(&self) -> Option<&Usage> {
+    fn recorded(&self) -> Option<&RetentionPolicyStatus> {
         self.status.as_ref()
+    }
+    fn usage(status: &RetentionPolicyStatus) -> Usage {
+        status.usage()
+    }
+    fn status(usage: Usage, orgs: &[Arc<TrayOrg>]) -> RetentionPolicyStatus {
+        let of = |org: &Arc<TrayOrg>| {
+            let name = org.name_any();
+            let waiting = Self::shown(org).iter();
+            waiting
+                .map(|pending| OrgReduction::of(&name, pending))
+                .collect::<Vec<_>>()
+        };
+        let mut pending_reductions: Vec<OrgReduction> = orgs.iter().flat_map(of).collect();
+        let order = |reduction: &OrgReduction| {
+            let field = reduction.field.as_str();
+            (reduction.at.0, reduction.org.clone(), field)
+        };
+        pending_reductions.sort_by_cached_key(order);
+        pending_reductions.truncate(MOST_PENDING_REDUCTIONS);
+        RetentionPolicyStatus {
+            observed_generation: usage.observed_generation,
+            orgs: usage.orgs,
+            pending_reductions,
+        }
+    }
+    fn shown(org: &TrayOrg) -> &[PendingReduction] {
+        let status = org.status.as_ref();
+        status.map_or(&[], |status| &status.pending_reductions)
     }
 }
 
 impl Named for BackupSchedule {
     const CONTROLLER: &'static str = "backup-schedule";
+    type Status = Usage;
     fn named_by(org: &TrayOrg) -> &str {
         &org.spec.backup_schedule_ref.name
     }
@@ -60,15 +105,21 @@ impl Named for BackupSchedule {
             _ => None,
         }
     }
-    fn usage(&self) -> Option<&Usage> {
+    fn recorded(&self) -> Option<&Usage> {
         self.status.as_ref()
+    }
+    fn usage(status: &Usage) -> Usage {
+        status.clone()
+    }
+    fn status(usage: Usage, _: &[Arc<TrayOrg>]) -> Usage {
+        usage
     }
 }
 
 /// Writes the status of one such kind; keys are names.
 pub struct UsageDriver<K> {
-    /// What each org named when it was last seen: most changes of an org are no news here.
-    named: Mutex<HashMap<String, String>>,
+    /// What each org named when it was last seen, and what is shown of it: most changes of an org are no news here.
+    named: Mutex<HashMap<String, (String, Vec<PendingReduction>)>>,
     /// Since when a count has been behind.
     behind: Mutex<HashMap<String, Timestamp>>,
     kind: PhantomData<fn() -> K>,
@@ -106,24 +157,28 @@ impl<K: Named> Driver for UsageDriver<K> {
             locked(&self.behind).remove(key);
             return Ok(Next::OnChange);
         };
-        let orgs = ctx.index.orgs.all();
-        let orgs = orgs.iter().filter(|org| K::named_by(org) == key).count();
+        let mut orgs = ctx.index.orgs.all();
+        orgs.retain(|org| K::named_by(org) == key);
         let usage = Usage {
             observed_generation: object.meta().generation,
-            orgs: Some(i32::try_from(orgs).unwrap_or(i32::MAX)),
+            orgs: Some(i32::try_from(orgs.len()).unwrap_or(i32::MAX)),
         };
-        if let Some(rest) = self.pause_left(key, object.usage(), &usage, ctx.now()) {
+        let status = K::status(usage, &orgs);
+        if let Some(rest) = self.pause_left(key, object.recorded(), &status, ctx.now()) {
             return Ok(Next::After(rest));
         }
-        ctx.cluster.write_status(&*object, object.usage(), &usage).await?;
+        ctx.cluster
+            .write_status(&*object, object.recorded(), &status)
+            .await?;
         Ok(Next::OnChange)
     }
 }
 
 impl<K: Named> UsageDriver<K> {
-    /// What an org named before and what it names now, where that is not the same.
+    /// What an org named before and what it names now, where that is not the same or shows something else of it.
     fn renamed(&self, org: &str, index: &Index) -> Vec<String> {
-        let now = index.orgs.get(org).map(|org| K::named_by(&org).to_owned());
+        let now = index.orgs.get(org);
+        let now = now.map(|org| (K::named_by(&org).to_owned(), K::shown(&org).to_vec()));
         let mut named = locked(&self.named);
         let before = match &now {
             Some(now) => named.insert(org.to_owned(), now.clone()),
@@ -132,14 +187,29 @@ impl<K: Named> UsageDriver<K> {
         if before == now {
             return Vec::new();
         }
-        before.into_iter().chain(now).collect()
+        let names: BTreeSet<String> = [before, now]
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| name)
+            .collect();
+        names.into_iter().collect()
     }
 
     /// How long the count may still wait; none = it is written now.
-    fn pause_left(&self, key: &str, old: Option<&Usage>, new: &Usage, now: Timestamp) -> Option<Duration> {
+    fn pause_left(
+        &self,
+        key: &str,
+        old: Option<&K::Status>,
+        new: &K::Status,
+        now: Timestamp,
+    ) -> Option<Duration> {
         let mut behind = locked(&self.behind);
         let merely_behind = old.is_some_and(|old| {
-            old != new && old.observed_generation == new.observed_generation && old.in_use() && new.in_use()
+            let (before, after) = (K::usage(old), K::usage(new));
+            old != new
+                && before.observed_generation == after.observed_generation
+                && before.in_use()
+                && after.in_use()
         });
         if !merely_behind {
             behind.remove(key);
@@ -186,7 +256,7 @@ mod tests {
         assert_eq!(driver.concerns(&change, &index), ["short"]);
         assert!(driver.concerns(&change, &index).is_empty());
         index.orgs.put(org("acme", "long", 2));
-        assert_eq!(driver.concerns(&change, &index), ["short", "long"]);
+        assert_eq!(driver.concerns(&change, &index), ["long", "short"]);
         index.orgs.remove("acme", None);
         assert_eq!(driver.concerns(&change, &index), ["long"]);
         let edited = Change::RetentionPolicy("long".to_owned());
@@ -194,14 +264,62 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_shows_what_waits_those_first_that_are_in_force_first() {
+        let (driver, index) = (driver(), Index::default());
+        let waiting = |name: &str, version: u8, at: &str| {
+            let mut org = serde_json::to_value(org(name, "short", version)).unwrap();
+            org["status"] = json!({"pendingReductions": [
+                {"field": "snapshotRetention.keepDays", "from": 14, "to": 7, "at": at},
+                {"field": "executionLogs.keptHours", "from": 720, "to": 24, "at": at},
+            ]});
+            serde_json::from_value::<TrayOrg>(org).unwrap()
+        };
+        let change = Change::Org("acme".to_owned());
+        index.orgs.put(org("acme", "short", 1));
+        driver.concerns(&change, &index);
+        index.orgs.put(waiting("acme", 2, "2026-01-02T00:00:00Z"));
+        assert_eq!(
+            driver.concerns(&change, &index),
+            ["short"],
+            "it shows something else"
+        );
+        index.orgs.put(waiting("globex", 3, "2026-01-01T00:00:00Z"));
+        let orgs = index.orgs.all();
+        let status = RetentionPolicy::status(Usage::default(), &orgs);
+        let shown: Vec<String> = status
+            .pending_reductions
+            .iter()
+            .map(|r| format!("{} {}", r.org, r.field.as_str()))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "globex executionLogs.keptHours",
+                "globex snapshotRetention.keepDays",
+                "acme executionLogs.keptHours",
+                "acme snapshotRetention.keepDays",
+            ]
+        );
+        let many: Vec<_> = (0..60).map(|_| orgs[0].clone()).collect();
+        assert_eq!(
+            RetentionPolicy::status(Usage::default(), &many)
+                .pending_reductions
+                .len(),
+            50
+        );
+    }
+
+    #[test]
     fn a_count_waits_but_not_that_something_is_in_use_or_no_more() {
-        let usage = |generation, orgs| Usage {
+        let usage = |generation, orgs| RetentionPolicyStatus {
             observed_generation: Some(generation),
             orgs: Some(orgs),
+            ..RetentionPolicyStatus::default()
         };
         let at = |second| Timestamp::from_second(second).unwrap();
         let driver = driver();
-        let left = |old: Option<&Usage>, new, second| driver.pause_left("p", old, &new, at(second));
+        let left =
+            |old: Option<&RetentionPolicyStatus>, new, second| driver.pause_left("p", old, &new, at(second));
         assert_eq!(left(None, usage(1, 0), 0), None);
         assert_eq!(left(Some(&usage(1, 0)), usage(1, 1), 0), None);
         assert_eq!(left(Some(&usage(1, 5)), usage(1, 0), 0), None);

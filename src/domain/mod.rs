@@ -18,6 +18,7 @@ pub mod objectives;
 pub mod placement;
 pub mod quantity;
 pub mod reattachment;
+pub mod reduction;
 pub mod replicas;
 pub mod residency;
 pub mod restore_run;

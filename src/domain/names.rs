@@ -46,6 +46,8 @@ pub const LABEL_SUPPORT_UID: &str = "platform.tray.ai/support-access-uid";
 
 /// On the Namespace: the groups, separated by commas, that may debug in it at present. The exec gate goes by it.
 pub const ANNOTATION_SUPPORT_ACCESS: &str = "platform.tray.ai/support-access";
+/// On an org's namespace: its Admins, `Group/<name>` or `User/<name>` a line. A policy lets nobody else let support in.
+pub const ANNOTATION_ADMINS: &str = "platform.tray.ai/admins";
 /// On a TrayOrg: a person accepts the Suspicious run that the value names.
 pub const ANNOTATION_ACCEPT_RUN: &str = "platform.tray.ai/accept-run";
 /// On a TrayOrg: a person accepts the loss of the volume (claim name) that the value names.

@@ -14,6 +14,7 @@ pub enum ChildKind {
     ServiceAccount,
     RoleBinding,
     PersistentVolumeClaim,
+    ConfigMap,
     Service,
     PodDisruptionBudget,
     Deployment,
@@ -24,7 +25,7 @@ pub enum ChildKind {
 
 impl ChildKind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Namespace,
         Self::ResourceQuota,
         Self::LimitRange,
@@ -32,6 +33,7 @@ impl ChildKind {
         Self::ServiceAccount,
         Self::RoleBinding,
         Self::PersistentVolumeClaim,
+        Self::ConfigMap,
         Self::Service,
         Self::PodDisruptionBudget,
         Self::Deployment,
@@ -50,6 +52,7 @@ impl ChildKind {
             Self::ServiceAccount => "ServiceAccount",
             Self::RoleBinding => "RoleBinding",
             Self::PersistentVolumeClaim => "PersistentVolumeClaim",
+            Self::ConfigMap => "ConfigMap",
             Self::Service => "Service",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
             Self::Deployment => "Deployment",
@@ -67,6 +70,7 @@ impl ChildKind {
             | Self::LimitRange
             | Self::ServiceAccount
             | Self::PersistentVolumeClaim
+            | Self::ConfigMap
             | Self::Service => ("", "v1"),
             Self::NetworkPolicy => ("networking.k8s.io", "v1"),
             Self::RoleBinding => ("rbac.authorization.k8s.io", "v1"),
@@ -114,6 +118,7 @@ impl ChildKind {
             Self::ServiceAccount => "serviceaccounts",
             Self::RoleBinding => "rolebindings",
             Self::PersistentVolumeClaim => "persistentvolumeclaims",
+            Self::ConfigMap => "configmaps",
             Self::Service => "services",
             Self::PodDisruptionBudget => "poddisruptionbudgets",
             Self::Deployment => "deployments",

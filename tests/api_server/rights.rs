@@ -75,15 +75,14 @@ type Row = (&'static str, Place, &'static [Who]);
 
 const READERS: &[Who] = &[Admin, Viewer, SupportView, SupportDebug];
 const READERS_AND_OPERATOR: &[Who] = &[Admin, Viewer, SupportView, SupportDebug, Operator];
-const READERS_AND_ARCHIVE: &[Who] = &[Admin, Viewer, SupportView, SupportDebug, Mover];
 const ALL_READERS: &[Who] = &[Admin, Viewer, SupportView, SupportDebug, Operator, Mover];
 
 /// What is seen of an org.
 const SEEING: &[Row] = &[
     ("get pods", Org, READERS_AND_OPERATOR),
     ("watch events", Org, READERS),
-    ("get configmaps", Org, READERS),
-    ("list configmaps", Org, READERS_AND_ARCHIVE),
+    ("get configmaps", Org, READERS_AND_OPERATOR),
+    ("list configmaps", Org, ALL_READERS),
     ("list deployments.apps", Org, ALL_READERS),
     ("get statefulsets.apps", Org, READERS_AND_OPERATOR),
     ("list jobs.batch", Org, READERS_AND_OPERATOR),
@@ -104,11 +103,12 @@ const SEEING: &[Row] = &[
     // Another org.
     ("get pods", OtherOrg, &[Operator, Neighbour]),
     ("get pods/log", OtherOrg, &[Neighbour]),
-    ("list configmaps", OtherOrg, &[Neighbour]),
+    ("list configmaps", OtherOrg, &[Operator, Neighbour]),
     ("list secrets", OtherOrg, &[]),
-    ("get configmaps", Cluster, &[]),
+    // It watches those that bear its label: what an org's workloads are told of logs.
+    ("get configmaps", Cluster, &[Operator]),
     ("get pods", Cluster, &[Operator]),
-    ("get configmaps", System, &[]),
+    ("get configmaps", System, &[Operator]),
 ];
 
 /// Ways into running pods.
@@ -147,7 +147,9 @@ const OPENING: &[Row] = &[
     ("patch deployments.apps/scale", Org, &[]),
     ("update resourcequotas", Org, &[Operator]),
     ("delete persistentvolumeclaims", Org, &[Operator]),
-    ("create configmaps", Org, &[]),
+    ("create configmaps", Org, &[Operator]),
+    ("delete configmaps", Org, &[Operator]),
+    ("patch configmaps", Cluster, &[]),
     ("patch namespaces", Cluster, &[Operator]),
     ("delete namespaces", Cluster, &[]),
     ("patch nodes", Cluster, &[]),

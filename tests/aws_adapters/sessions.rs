@@ -37,14 +37,21 @@ pub fn volume() -> PartId {
 }
 
 impl Org {
+    /// Under a key of its own.
     pub async fn new(id: &str) -> Self {
+        let aws = stand_in().await;
+        let keys = KmsKeys::new(&aws.operator().await, &aws.location(aws.place("eu"), "")).unwrap();
+        let key = keys.ensure_key(&id.parse().unwrap(), "intent").await.unwrap();
+        Self::under(key, id).await
+    }
+
+    async fn under(key: KmsKeyArn, id: &str) -> Self {
         let aws = stand_in().await;
         let place = aws.place("eu");
         let location = aws.location(place, "");
         let id: OrgId = id.parse().unwrap();
         let operator = aws.operator().await;
         let keys = KmsKeys::new(&operator, &location).unwrap();
-        let key = keys.ensure_key(&id, "intent").await.unwrap();
         let wrapped = keys
             .generate_wrapped_key(&key, &id, MASTER_KEY_PURPOSE)
             .await
@@ -323,6 +330,26 @@ async fn a_volume_mover_sees_nothing_but_its_part() {
         "a write under another org's key",
         mover.write(&elsewhere, &other.key).await,
     );
+}
+
+#[tokio::test]
+async fn orgs_that_share_a_key_do_not_open_each_others_master_key() {
+    let org = Org::new("47111111-1111-4111-8111-111111111111").await;
+    let other = Org::under(org.key.clone(), "47222222-2222-4222-8222-222222222222").await;
+    let mover = org.session(&snapshot()).await;
+    assert!(mover.keys.unwrap(&org.key, &org.id, &org.wrapped).await.is_ok());
+    refused(
+        "another org's master key, as its own",
+        mover.keys.unwrap(&org.key, &other.id, &other.wrapped).await,
+    );
+    let as_ours = mover.keys.unwrap(&org.key, &org.id, &other.wrapped).await;
+    assert!(as_ours.is_err(), "its context is another: {as_ours:?}");
+    let pack = format!(
+        "{}data/00/pack",
+        bucket_layout::volume_repository("", &other.id, &volume())
+    );
+    refused("writing another org's pack", mover.write(&pack, &org.key).await);
+    refused("reading another org's pack", mover.bucket.read(&pack, None).await);
 }
 
 #[tokio::test]

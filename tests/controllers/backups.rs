@@ -13,8 +13,8 @@ use kube::{
 use serde_json::{Value, json};
 use tray_operator::{
     adapters::ledger_store::{Ledger, LedgerStore},
-    api::{orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, trayorg::TrayOrg},
-    controllers::backup::BackupDriver,
+    api::{orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, region::Region, trayorg::TrayOrg},
+    controllers::{backup::BackupDriver, changes::Change},
     domain::{
         bucket_layout,
         ids::{OrgId, PartId, RunId},
@@ -29,7 +29,7 @@ use tray_operator::{
 use crate::support::{
     api_server::{self, eventually},
     flux,
-    operator::Operator,
+    operator::{Operator, passes},
 };
 
 const LEDGER_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/ledger";
@@ -59,7 +59,8 @@ impl Org {
         )
         .await;
         let status = json!({"status": {"orgId": id, "namespace": namespace,
-            "region": {"name": "backups", "jurisdiction": "EU", "cloudRegion": "eu-south-1"}}});
+            "region": {"name": "backups", "jurisdiction": "EU", "cloudRegion": "eu-south-1"},
+            "snapshotRetention": {"keepDays": 14, "keepAtLeast": 3}}});
         let orgs: Api<TrayOrg> = Api::all(client);
         orgs.patch_status(name, &PatchParams::default(), &Patch::Merge(status))
             .await
@@ -68,6 +69,15 @@ impl Org {
             name,
             id: id.parse().unwrap(),
         }
+    }
+
+    /// As the TrayOrg controller says how long its snapshots are kept at present.
+    async fn keeps(&self, days: i32) {
+        let status = json!({"status": {"snapshotRetention": {"keepDays": days, "keepAtLeast": 3}}});
+        let orgs: Api<TrayOrg> = Api::all(api_server::shared().await.client().await);
+        orgs.patch_status(self.name, &PatchParams::default(), &Patch::Merge(status))
+            .await
+            .unwrap();
     }
 
     fn namespace(&self) -> String {
@@ -216,6 +226,8 @@ async fn an_org_is_copied_pruned_and_told_about() {
     let operator = Operator::new().await;
     platform().await;
     let aged = Org::place("aged", "11111111-1111-4111-8111-111111111111").await;
+    // The RetentionPolicy has said 14 days for less than a day.
+    aged.keeps(30).await;
     let fresh = Org::place("fresh", "22222222-2222-4222-8222-222222222222").await;
     let pruned = seed(&operator, &aged).await;
     let running = operator.start(vec![Arc::new(BackupDriver::default())]).await;
@@ -226,6 +238,7 @@ async fn an_org_is_copied_pruned_and_told_about() {
     a_run_that_is_not_there_cannot_be_restored(&fresh).await;
     a_snapshot_of_no_org_says_so().await;
     an_aged_run_is_pruned_and_its_archive_removed(&operator, &aged, &pruned).await;
+    an_org_that_a_region_gives_a_shared_key_keeps_it(&operator, &fresh).await;
     running.stop().await;
     two_operators_at_once_copy_an_org_once(&operator, &fresh).await;
 }
@@ -245,6 +258,7 @@ async fn two_operators_at_once_copy_an_org_once(first: &Operator, org: &Org) {
     org.ask("fresh-cut-off").await;
     mover(&org.namespace()).await;
     running.cut_off().await;
+    its_watch_is_behind(&second, org, "fresh-cut-off").await;
     wanted.insert(succeed(&second, org, 3).await, "fresh-cut-off".to_owned());
     snapshot("fresh-cut-off", "Committed").await;
     nothing_is_left(org).await;
@@ -260,6 +274,30 @@ async fn two_operators_at_once_copy_an_org_once(first: &Operator, org: &Org) {
         .collect();
     assert_eq!(runs, wanted, "each snapshot is one run");
     assert!(runs.keys().all(|run| state.runs[run].committed_at().is_some()));
+}
+
+/// An operator whose watch has not shown yet whose run it is that the ledger has as open lets it go on.
+async fn its_watch_is_behind(operator: &Operator, org: &Org, snapshot: &str) {
+    operator.ctx.index.snapshots.remove(snapshot, None);
+    // The pass that may be under way, and one more.
+    for _ in 0..2 {
+        let before = passes(&operator.ctx, "backup");
+        operator.ctx.changes.publish(&Change::Org(org.name.to_owned()));
+        let looked = eventually(async || (passes(&operator.ctx, "backup") > before).then_some(()));
+        assert!(looked.await.is_some());
+    }
+    let state = org.ledger(operator).await.state();
+    assert!(
+        state.open_runs().next().is_some(),
+        "the run of {snapshot} was ended"
+    );
+    // The watch catches up.
+    let snapshots: Api<OrgSnapshot> = Api::all(api_server::shared().await.client().await);
+    let change = Patch::Merge(json!({"metadata": {"annotations": {"example.com/touched": "true"}}}));
+    snapshots
+        .patch(snapshot, &PatchParams::default(), &change)
+        .await
+        .unwrap();
 }
 
 /// Lets the mover of the org's run leave a verified record of that many objects, and end well.
@@ -282,6 +320,44 @@ async fn succeed(operator: &Operator, org: &Org, objects: u64) -> RunId {
     operator.regions.store.overwrite(&key, body);
     end(&job, None).await;
     run
+}
+
+/// New orgs are under the Region's key; those that have one already keep it, also when the Region changes its mind.
+async fn an_org_that_a_region_gives_a_shared_key_keeps_it(operator: &Operator, older: &Org) {
+    let own = older.ledger(operator).await.state().kms_key_arn.clone().unwrap();
+    let regions: Api<Region> = Api::all(api_server::shared().await.client().await);
+    let kms = async |mode: &str, key: Option<&str>| {
+        let kms = json!({"mode": mode, "keyArn": key, "ledgerKeyArn": LEDGER_KEY});
+        let change = Patch::Merge(json!({"spec": {"backup": {"kms": kms}}}));
+        let params = PatchParams::default();
+        regions.patch("backups", &params, &change).await.unwrap();
+        let seen = eventually(async || {
+            let region = operator.ctx.index.regions.get("backups")?;
+            (region.spec.backup.kms.key_arn.as_deref() == key).then_some(())
+        });
+        assert!(seen.await.is_some());
+    };
+    let shared = "arn:aws:kms:eu-central-1:111122223333:key/shared";
+    kms("SharedKey", Some(shared)).await;
+    let sharing = Org::place("sharing", "44444444-4444-4444-8444-444444444444").await;
+    sharing.ask("sharing-one").await;
+    succeed(operator, &sharing, 3).await;
+    let shown = snapshot("sharing-one", "Committed").await;
+    assert_eq!(shown["status"]["kmsKeyArn"], shared);
+    nothing_is_left(&sharing).await;
+    let state = sharing.ledger(operator).await.state();
+    assert!(state.key_intent.is_none(), "no key was made for it");
+
+    kms("PerOrgKey", None).await;
+    sharing.ask("sharing-two").await;
+    succeed(operator, &sharing, 3).await;
+    let shown = snapshot("sharing-two", "Committed").await;
+    assert_eq!(shown["status"]["kmsKeyArn"], shared);
+    nothing_is_left(&sharing).await;
+    assert_eq!(
+        older.ledger(operator).await.state().kms_key_arn.clone(),
+        Some(own)
+    );
 }
 
 async fn a_run_is_committed_when_its_mover_has_left_a_verified_record(operator: &Operator, org: &Org) {
@@ -423,6 +499,12 @@ async fn seed(operator: &Operator, org: &Org) -> RunId {
 }
 
 async fn an_aged_run_is_pruned_and_its_archive_removed(operator: &Operator, org: &Org, pruned: &RunId) {
+    let state = org.ledger(operator).await.state();
+    assert!(
+        state.runs.values().all(|run| run.pruned.is_none()),
+        "nothing goes by what is not in force yet"
+    );
+    org.keeps(14).await;
     let job = mover("tray-system").await;
     let action = task(&job).await["action"].clone();
     assert_eq!(action["removeArchives"], json!([pruned]));

@@ -170,7 +170,10 @@ fn objects() -> Vec<Value> {
         &named("Region"),
         &json!({
             "displayName": filled("Größe 日本 👩‍👩‍👧 ", 200),
-            "owners": [{"kind": "Group", "name": filled("admins ", 252) + "x", "role": "Admin"}],
+            "owners": [
+                {"kind": "Group", "name": filled("admins ", 252) + "x", "role": "Admin"},
+                {"kind": "User", "name": "admin", "role": "Admin"},
+            ],
             "retentionPolicyRef": {"name": named("RetentionPolicy")},
             "backupScheduleRef": {"name": named("BackupSchedule")},
         }),

@@ -9,6 +9,7 @@
 
 mod deletion;
 mod life;
+mod logs;
 mod rollout;
 #[path = "../support/mod.rs"]
 mod support;
@@ -19,8 +20,8 @@ use support::{
     api_server::{self, api_of, eventually},
     installed::conditions,
     org_world::{
-        READY, child, delete, exempt, names, namespace_of, object, org, orgs, patch, read, region, until,
-        world,
+        READY, child, delete, exempt, names, namespace_labels, namespace_of, object, org, orgs, patch, read,
+        region, until, world,
     },
 };
 
@@ -41,6 +42,7 @@ async fn an_org_is_placed_with_all_it_consists_of() {
         ("v1", "ResourceQuota", vec!["tray-objects", "tray-pods"]),
         ("v1", "LimitRange", vec!["tray-defaults"]),
         ("v1", "PersistentVolumeClaim", vec!["data-db-0"]),
+        ("v1", "ConfigMap", vec!["execution-log-policy"]),
         ("v1", "Service", vec!["db"]),
         ("apps/v1", "StatefulSet", vec!["db"]),
         (
@@ -273,4 +275,38 @@ async fn an_org_that_an_older_version_stored_is_told_and_stops_nobody() {
     );
     api_server::apply(&client, &org("modern", 'b', &json!({}))).await;
     until(&client, "modern", READY).await;
+
+    // One that has run, is made unreadable, and is deleted: it ends, and everything stays as it is.
+    let spec = json!({
+        "orgId": "10900004-7777-4777-8777-777777777777", "lifecycle": {"deletionProtection": "Disabled"},
+    });
+    let garbled = org("garbled", '7', &spec);
+    let namespace = namespace_of(&garbled);
+    api_server::apply(&client, &garbled).await;
+    until(&client, "garbled", READY).await;
+    let before = names(&client, "apps/v1", "StatefulSet", &namespace).await;
+    patch(&client, "garbled", &json!({"spec": {"plan": "Legacy"}})).await;
+    let told = eventually(async || {
+        let stalled = conditions(&read(&client, "garbled").await?).remove("Stalled")?;
+        (stalled.1 == "Malformed").then_some(())
+    });
+    assert!(told.await.is_some());
+    let params = DeleteParams::default();
+    orgs(&client).await.delete("garbled", &params).await.unwrap();
+    let went = eventually(async || read(&client, "garbled").await.is_none().then_some(())).await;
+    assert!(went.is_some(), "its finalizer stays");
+    let labels = namespace_labels(&client, &namespace).await;
+    assert_eq!(
+        labels.get("platform.tray.ai/orphaned").map(String::as_str),
+        Some("true")
+    );
+    assert_eq!(names(&client, "apps/v1", "StatefulSet", &namespace).await, before);
+    let records = names(&client, "v1", "ConfigMap", "tray-system").await;
+    let ours = |record: &&String| record.starts_with("tray-orphaned-garbled-");
+    assert_eq!(records.iter().filter(ours).count(), 1, "{records:?}");
+    // The plan is one again, and so is the org.
+    api_server::apply(&client, &garbled).await;
+    until(&client, "garbled", READY).await;
+    let labels = namespace_labels(&client, &namespace).await;
+    assert!(!labels.contains_key("platform.tray.ai/orphaned"));
 }

@@ -80,7 +80,9 @@ impl World {
         let client = server.client().await;
         INSTALLED.get_or_init(|| prepare(&client)).await;
         let id = digit.to_string().repeat(8);
-        api_server::apply(&client, &orgs::org(org, &id, "eu", &json!({}))).await;
+        // Who the tests are.
+        let owners = json!({"owners": [{"kind": "User", "name": "admin", "role": "Admin"}]});
+        api_server::apply(&client, &orgs::org(org, &id, "eu", &owners)).await;
         Self {
             _turn: turn,
             client,

@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::quantity::milli;
 
-/// Maps that the server adds nothing to: selectors, quotas, and the resources of containers (those of pods it does add
-/// to, but pods are not children).
+/// Maps that the server adds nothing to: selectors, quotas, what a ConfigMap says, and the resources of containers (those
+/// of pods it does add to, but pods are not children).
 const WHOLE_MAPS: &[&str] = &[
     "nodeSelector",
     "selector",
@@ -24,6 +24,7 @@ const WHOLE_MAPS: &[&str] = &[
     "resources",
     "limits",
     "requests",
+    "data",
 ];
 /// Fields that the server adds nothing to, however deep: who may reach whom and who may do what. One peer more in a rule
 /// of a NetworkPolicy, or one field more in a peer, opens what should be closed.

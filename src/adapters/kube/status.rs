@@ -2,7 +2,7 @@
 
 use kube::{
     ResourceExt,
-    api::{Api, DynamicObject, Patch, PatchParams},
+    api::{Api, DynamicObject, ObjectMeta, Patch, PatchParams},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -105,16 +105,46 @@ impl Cluster {
         malformed: &Malformed,
         status: &Value,
     ) -> Result<(), kube::Error> {
-        let resource = kube::api::ApiResource::erase::<K>(&());
-        let client = self.client.clone();
-        let api: Api<DynamicObject> = match &malformed.metadata.namespace {
-            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-            None => Api::all_with(client, &resource),
-        };
         let name = malformed.metadata.name.clone().unwrap_or_default();
         let patch = json!({"metadata": {"uid": malformed.metadata.uid}, "status": status});
-        api.patch_status(&name, &params(), &Patch::Merge(patch)).await?;
+        self.raw::<K>(malformed)
+            .patch_status(&name, &params(), &Patch::Merge(patch))
+            .await?;
         Ok(())
+    }
+
+    /// Takes a finalizer off an object that this version cannot read. Fails with a conflict where somebody changed the
+    /// object meanwhile.
+    pub async fn take_finalizer_off_malformed<K: OwnKind>(
+        &self,
+        malformed: &Malformed,
+        finalizer: &str,
+    ) -> Result<(), kube::Error> {
+        let ObjectMeta {
+            name,
+            uid,
+            resource_version,
+            finalizers,
+            ..
+        } = malformed.metadata.clone();
+        let mut finalizers = finalizers.unwrap_or_default();
+        finalizers.retain(|present| present != finalizer);
+        let metadata = json!({"uid": uid, "resourceVersion": resource_version, "finalizers": finalizers});
+        let patch = Patch::Merge(json!({"metadata": metadata}));
+        let name = name.unwrap_or_default();
+        match self.raw::<K>(malformed).patch(&name, &params(), &patch).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    fn raw<K: OwnKind>(&self, malformed: &Malformed) -> Api<DynamicObject> {
+        let resource = kube::api::ApiResource::erase::<K>(&());
+        let client = self.client.clone();
+        match &malformed.metadata.namespace {
+            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+            None => Api::all_with(client, &resource),
+        }
     }
 }
 

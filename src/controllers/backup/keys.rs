@@ -60,8 +60,7 @@ impl Keys {
         Ok(ledger)
     }
 
-    /// The org's key, with a wrapped master key in the bucket. The intent is in the ledger before the key is made, so
-    /// that a crash leaves none that nobody knows of.
+    /// The org's key, with a wrapped master key in the bucket. What the ledger says it began with stays its key.
     pub async fn key(
         &self,
         subject: &Subject,
@@ -69,36 +68,15 @@ impl Keys {
         ledger: &Ledger,
         now: Timestamp,
     ) -> Result<KmsKeyArn, Trouble> {
-        let org = subject.org_id();
-        let intent = uuid::Uuid::new_v4().to_string();
-        let plan = ledger.append_decided(now, |state| {
-            state.key_intent.is_none().then(|| Event::KeyPlanned {
-                intent: intent.clone(),
-            })
-        });
-        plan.await?;
         let state = ledger.state();
-        let key = match (&state.kms_key_arn, &state.key_intent) {
+        // One of its own that was begun is finished, whatever the Region says by now.
+        let shared = subject.shared_key.as_ref().filter(|_| state.key_intent.is_none());
+        let key = match (&state.kms_key_arn, shared) {
             (Some(key), _) => key.clone(),
-            (None, planned) => {
-                let made = services
-                    .keys
-                    .ensure_key(org, planned.as_deref().unwrap_or(&intent))
-                    .await;
-                let made = made.map_err(|error| {
-                    Trouble::remote(
-                        reasons::KEY_UNUSABLE,
-                        &format!("make the KMS key of org {org}"),
-                        &error,
-                    )
-                })?;
-                let created = Event::KeyCreated {
-                    kms_key_arn: made.clone(),
-                };
-                ledger
-                    .append_decided(now, |state| state.kms_key_arn.is_none().then(|| created.clone()))
-                    .await?;
-                ledger.state().kms_key_arn.clone().unwrap_or(made)
+            (None, Some(shared)) => pin(ledger, shared.clone(), now).await?,
+            (None, None) => {
+                let made = make_key(subject.org_id(), services, ledger, now).await?;
+                pin(ledger, made, now).await?
             }
         };
         self.wrapped_key(subject, services, &key).await?;
@@ -165,4 +143,38 @@ impl Keys {
             .insert(org.clone());
         Ok(())
     }
+}
+
+/// A key of the org's own. The intent is in the ledger before it is made, so that a crash leaves none that nobody knows of; an
+/// org without one was given a key that others have, too.
+async fn make_key(
+    org: &OrgId,
+    services: &RegionServices,
+    ledger: &Ledger,
+    now: Timestamp,
+) -> Result<KmsKeyArn, Trouble> {
+    let intent = uuid::Uuid::new_v4().to_string();
+    let plan = ledger.append_decided(now, |state| {
+        state.key_intent.is_none().then(|| Event::KeyPlanned {
+            intent: intent.clone(),
+        })
+    });
+    plan.await?;
+    let planned = ledger.state().key_intent.clone().unwrap_or(intent);
+    let made = services.keys.ensure_key(org, &planned).await;
+    made.map_err(|error| {
+        let action = format!("make the KMS key of org {org}");
+        Trouble::remote(reasons::KEY_UNUSABLE, &action, &error)
+    })
+}
+
+/// Writes down which key the org has, unless that is known. Returns what is known.
+async fn pin(ledger: &Ledger, key: KmsKeyArn, now: Timestamp) -> Result<KmsKeyArn, Trouble> {
+    let created = Event::KeyCreated {
+        kms_key_arn: key.clone(),
+    };
+    ledger
+        .append_decided(now, |state| state.kms_key_arn.is_none().then(|| created.clone()))
+        .await?;
+    Ok(ledger.state().kms_key_arn.clone().unwrap_or(key))
 }

@@ -269,12 +269,12 @@ async fn open_run(
             "hooks of the org's workloads run".to_owned(),
         )
     } else {
+        let trouble = pass.subject.mover_trouble(&pass.ctx.index);
+        let trouble = trouble.map_or_else(String::new, |trouble| format!("; {trouble}"));
+        let planned = run.plan.parts.len();
         (
             SnapshotPhase::Copying,
-            format!(
-                "{copied} of {} parts are copied and verified",
-                run.plan.parts.len()
-            ),
+            format!("{copied} of {planned} parts are copied and verified{trouble}"),
         )
     };
     phases.insert(run.plan.snapshot_name.clone(), (phase, message));

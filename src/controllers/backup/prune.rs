@@ -42,10 +42,9 @@ const LOOK: Duration = Duration::from_secs(60);
 
 /// Writes down which runs go. Returns whether any did.
 pub async fn retain(pass: &Pass<'_>) -> Result<bool, Trouble> {
-    let Some(policy) = &pass.subject.policy else {
+    let Some(snapshots) = pass.subject.snapshot_retention() else {
         return Ok(false);
     };
-    let snapshots = &policy.spec.snapshots;
     let retention = Retention {
         keep_days: u32::try_from(snapshots.keep_days).unwrap_or(u32::MAX),
         keep_at_least: usize::try_from(snapshots.keep_at_least).unwrap_or(usize::MAX),
@@ -77,7 +76,7 @@ pub async fn retain(pass: &Pass<'_>) -> Result<bool, Trouble> {
 
 /// When the oldest copy that may go by age does.
 pub fn next(pass: &Pass<'_>) -> Option<Timestamp> {
-    let keep = pass.subject.policy.as_ref()?.spec.snapshots.keep_days;
+    let keep = pass.subject.snapshot_retention()?.keep_days;
     let state = pass.state();
     let (_, oldest) = state.restorable_runs().into_iter().next_back()?;
     let goes = oldest

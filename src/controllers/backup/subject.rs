@@ -8,11 +8,14 @@ use kube::ResourceExt;
 use crate::{
     adapters::kube::{
         child::{ChildFact, Observed},
-        facts::PodFact,
+        facts::{PodFact, Trouble},
         index::Index,
     },
     api::{
-        backup_schedule::BackupSchedule, region::Region, retention_policy::RetentionPolicy, trayorg::TrayOrg,
+        backup_schedule::BackupSchedule,
+        region::Region,
+        retention_policy::RetentionPolicy,
+        trayorg::{SnapshotRetentionStatus, TrayOrg},
         workload::Workload,
     },
     controllers::{region::location::bucket_location, regional},
@@ -44,6 +47,8 @@ pub struct Subject {
     pub location: BucketLocation,
     /// The Region's key for ledgers.
     pub ledger_key: KmsKeyArn,
+    /// The Region's key for orgs that have none yet; none = each gets one of its own.
+    pub shared_key: Option<KmsKeyArn>,
     /// What it runs.
     pub workloads: Vec<Workload>,
 }
@@ -69,6 +74,7 @@ impl Subject {
         Some(Self {
             location: bucket_location(backup),
             ledger_key: backup.kms.ledger_key_arn.parse().ok()?,
+            shared_key: backup.kms.key_arn.as_deref().map(str::parse).transpose().ok()?,
             workloads: effective::workloads(&org.spec, &regional::of(&region, &org).spec)
                 .ok()?
                 .workloads,
@@ -77,6 +83,17 @@ impl Subject {
             placement,
             region,
             org,
+        })
+    }
+
+    /// How long its snapshots are kept at present. What became shorter waits, by what the TrayOrg controller has recorded;
+    /// what became longer does not wait for it. None while nothing is recorded, or its RetentionPolicy is not there.
+    pub fn snapshot_retention(&self) -> Option<SnapshotRetentionStatus> {
+        let wanted = &self.policy.as_ref()?.spec.snapshots;
+        let in_force = self.org.status.as_ref()?.snapshot_retention?;
+        Some(SnapshotRetentionStatus {
+            keep_days: in_force.keep_days.max(wanted.keep_days),
+            keep_at_least: in_force.keep_at_least.max(wanted.keep_at_least),
         })
     }
 
@@ -165,6 +182,22 @@ impl Subject {
         let places = [self.namespace(), PRUNE_NAMESPACE].into_iter();
         let mut pods = places.flat_map(|namespace| index.pods.of(namespace));
         pods.any(|pod| pod.mover && self.is_of(&pod) && !pod.has_ended())
+    }
+
+    /// Why a mover in the org's namespace does not run, for people: it is not given up before its deadline.
+    pub fn mover_trouble(&self, index: &Index) -> Option<String> {
+        let pods = index.pods.of(self.namespace());
+        let mut movers = pods
+            .iter()
+            .filter(|pod| pod.mover && self.is_of(pod) && !pod.deleting);
+        movers.find_map(|pod| {
+            let said = match pod.trouble.as_ref()? {
+                // What the scheduler says counts nodes: it would be written again with each that comes or goes.
+                (Trouble::Unschedulable, _) => "no node takes it",
+                (_, said) => said,
+            };
+            Some(format!("pod {}: {said}", pod.name))
+        })
     }
 
     fn is_of(&self, pod: &PodFact) -> bool {

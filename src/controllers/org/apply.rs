@@ -5,10 +5,12 @@ use std::{collections::BTreeSet, sync::Arc};
 use futures::{StreamExt, stream};
 
 use super::{
+    deletion,
     isolation::Isolation,
     observe::Observed,
+    retention::Kept,
     situation,
-    validate::{Obstacle, Valid},
+    validate::{self, Obstacle, Valid},
 };
 use crate::{
     adapters::kube::{
@@ -17,10 +19,10 @@ use crate::{
     },
     api::{conditions::reasons, region::RegionSpec},
     controllers::{Failure, context::Context},
-    domain::names,
+    domain::{ids::OrgId, names},
     resources::{
         child::{ChildId, ChildKind, DesiredChild},
-        org::{Inputs, Surroundings, access, children, namespace},
+        org::{Inputs, Surroundings, access, children, log_policy, namespace},
     },
 };
 
@@ -44,6 +46,7 @@ pub async fn apply(
     observed: &Observed,
     valid: &Valid,
     region: &RegionSpec,
+    kept: &Kept,
     others: Vec<ChildId>,
 ) -> Result<Outcome, Failure> {
     let situation = situation::of(observed, valid);
@@ -56,6 +59,7 @@ pub async fn apply(
         region,
         workloads: &valid.effective.workloads,
         limits: &valid.fitted.limits,
+        logs: kept.logs.as_ref(),
         situation: &situation,
         surroundings: &surroundings,
         support: observed.support.debug_groups.as_deref(),
@@ -83,24 +87,52 @@ pub async fn apply(
     Ok(outcome)
 }
 
-/// Keeps the namespace's word on who of support may debug true where nothing else can be worked on: who is out must not
-/// stay in because of it.
+/// Keeps the namespace's word on who of support may debug, and who may let support in, true where nothing else can be
+/// worked on: who is out must not stay in because of it.
 pub async fn gate(ctx: &Context, observed: &Observed) -> Result<(), Failure> {
-    let wanted = observed.support.debug_groups.as_deref();
-    let told = |child: &Arc<ChildFact>| {
-        let told = child.annotations.get(names::ANNOTATION_SUPPORT_ACCESS);
-        told.map(String::as_str) == wanted
-    };
+    let debug = observed.support.debug_groups.as_deref();
+    let own_admins = namespace::admins(&observed.org.spec.owners);
     let namespaces = observed
         .children
         .iter()
         .filter(|child| child.id.kind == ChildKind::Namespace);
-    for namespace in namespaces.filter(|child| !told(child)) {
-        let gate = namespace::gate(&namespace.id.name, wanted);
+    for namespace in namespaces {
+        let admins = own_admins.as_deref().filter(|_| is_its_own(observed, namespace));
+        let told = |annotation: &str| namespace.annotations.get(annotation).map(String::as_str);
+        if told(names::ANNOTATION_SUPPORT_ACCESS) == debug && told(names::ANNOTATION_ADMINS) == admins {
+            continue;
+        }
+        let gate = namespace::gate(&namespace.id.name, debug, admins);
         let ensured = ctx.cluster.ensure(&gate).await;
         ensured.map_err(|error| Failure::retry(error.to_string()))?;
     }
     Ok(())
+}
+
+/// Keeps what the org's workloads are told of its execution logs true where nothing else can be worked on: who hides them
+/// means now.
+pub async fn tell_hours(ctx: &Context, observed: &Observed, kept: &Kept) -> Result<(), Failure> {
+    let (Some(placement), Some(hours)) = (deletion::placement(observed), &kept.logs) else {
+        return Ok(());
+    };
+    let namespace = validate::namespace(observed, &placement.org_id);
+    if namespace.is_some_and(|namespace| !namespace.deleting && is_its_own(observed, namespace)) {
+        let ensured = ctx
+            .cluster
+            .ensure(&log_policy::config_map(&placement, hours))
+            .await;
+        ensured.map_err(|error| Failure::retry(error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// Whether a namespace is the org's, and not what an org that is gone has left under its name.
+fn is_its_own(observed: &Observed, namespace: &ChildFact) -> bool {
+    let label = |name: &str| namespace.labels.get(name);
+    let id = observed.org_id.as_ref().map(OrgId::as_str);
+    label(names::LABEL_ORG_ID).map(String::as_str) == id
+        && label(names::LABEL_RETAINED).is_none()
+        && label(names::LABEL_ORPHANED).is_none()
 }
 
 async fn apply_stage(
@@ -125,12 +157,14 @@ async fn apply_stage(
                 });
             }
             Ok(_) => {}
-            // What cannot be changed is made anew around the pods that run: its volumes' size, or their StorageClass.
+            // What cannot be changed is made anew: a StatefulSet around the pods that run, for its volumes' size or their
+            // StorageClass; a ConfigMap that somebody made immutable.
             Err(ApplyError::Refused { id, message }) if is_immutable(&id, &message) => {
-                ctx.cluster
-                    .release(&id)
-                    .await
-                    .map_err(|error| Failure::retry(error.to_string()))?;
+                let removed = match id.kind {
+                    ChildKind::StatefulSet => ctx.cluster.release(&id).await,
+                    _ => ctx.cluster.remove(&id).await,
+                };
+                removed.map_err(|error| Failure::retry(error.to_string()))?;
             }
             Err(error) => refused = Some(obstacle(&error)?),
         }
@@ -139,7 +173,11 @@ async fn apply_stage(
 }
 
 fn is_immutable(id: &ChildId, message: &str) -> bool {
-    id.kind == ChildKind::StatefulSet && message.contains("updates to statefulset spec for fields other than")
+    match id.kind {
+        ChildKind::StatefulSet => message.contains("updates to statefulset spec for fields other than"),
+        ChildKind::ConfigMap => message.contains("field is immutable when `immutable` is set"),
+        _ => false,
+    }
 }
 
 /// What the status says of an error; one of the way to the API server is nobody's obstacle but tried again.
@@ -191,7 +229,8 @@ fn is_removable(id: &ChildId) -> bool {
         | ChildKind::ResourceQuota
         | ChildKind::LimitRange
         | ChildKind::ServiceAccount
-        | ChildKind::PersistentVolumeClaim => false,
+        | ChildKind::PersistentVolumeClaim
+        | ChildKind::ConfigMap => false,
     }
 }
 

@@ -17,7 +17,7 @@ use self::{
     status::Findings,
     validate::{Obstacle, Valid, validate},
 };
-use super::{Driver, Failure, Next, changes::Change, context::Context, specs::Specs};
+use super::{Driver, Failure, Next, changes::Change, context::Context, specs::Specs, until};
 use crate::{
     adapters::kube::{events::Severity, index::Index},
     api::{
@@ -41,9 +41,10 @@ mod held;
 mod isolation;
 mod namespace_loss;
 pub mod observe;
-mod orphan;
+pub(super) mod orphan;
 mod quota;
 mod residency;
+mod retention;
 mod situation;
 mod spread;
 mod status;
@@ -121,21 +122,23 @@ impl Driver for OrgDriver {
                     tombstone::remove(ctx, &observed, &valid.placement).await?;
                 }
                 let evicted = self.evictions.evict(ctx, &observed, &valid, now).await;
-                let again = [evicted, findings.webhook.again].into_iter().flatten().min();
-                match (findings.refused.or(valid.flaw), again) {
-                    (None, again) => Ok(reported.or_sooner(again)),
-                    (Some(obstacle), None) => Err(obstacle.into()),
-                    // A person must act, and pods are left that have to go, or a token that has to end.
-                    (Some(obstacle), Some(wait)) => {
-                        Err(Failure::wait(obstacle.reason, obstacle.message, wait))
-                    }
+                let reduced = findings.kept.changes_at(now).map(|at| until(at, now));
+                // Pods that have to go, a token that has to end, a time that waits.
+                let again = [evicted, findings.webhook.again, reduced];
+                let next = reported.or_sooner(again.into_iter().flatten().min());
+                match findings.refused.or(valid.flaw) {
+                    None => Ok(next),
+                    Some(obstacle) => Err(obstacle.looked_at(next)),
                 }
             }
             Err(obstacle) => {
+                let kept = retention::kept(&observed, now);
                 apply::gate(ctx, &observed).await?;
-                let status = status::of_obstacle(&observed, &obstacle, now);
-                self.report(ctx, &observed, &status, now).await?;
-                Err(obstacle.into())
+                apply::tell_hours(ctx, &observed, &kept).await?;
+                let status = status::of_obstacle(&observed, &obstacle, &kept, now);
+                let reported = self.report(ctx, &observed, &status, now).await?;
+                let reduced = kept.changes_at(now).map(|at| until(at, now));
+                Err(obstacle.looked_at(reported.or_sooner(reduced)))
             }
         }
     }
@@ -174,7 +177,8 @@ async fn carry_out(
     ctx.cluster.set_finalizer(org, names::FINALIZER_ORG, true).await?;
     let exposure = webhook::exposure(valid, ctx.settings.webhooks, ctx.index.has_gateway_api());
     let exposed = exposure.children(&valid.placement);
-    let applied = apply::apply(ctx, observed, valid, &valid.regional.spec, exposed).await?;
+    let kept = retention::kept(observed, now);
+    let applied = apply::apply(ctx, observed, valid, &valid.regional.spec, &kept, exposed).await?;
     namespace_loss::done(ctx, observed, &valid.placement).await?;
     let webhook = webhook::expose(ctx, tokens, observed, valid, &exposure, now).await;
     let children = ctx.index.children.of(&org.name_any());
@@ -191,6 +195,7 @@ async fn carry_out(
         quota: quota::condition(&valid.fitted, org.spec.plan),
         workloads,
         webhook,
+        kept,
         refused: applied.refused,
     })
 }
@@ -211,6 +216,12 @@ impl OrgDriver {
         }
         if ctx.cluster.write_status(org, org.status.as_ref(), status).await? {
             tell(ctx, observed, status).await;
+            if let Some(reduced) = retention::news(org.status.as_ref(), status) {
+                let reason = reasons::REDUCTION_PENDING;
+                ctx.events
+                    .publish(org, Severity::Warning, reason, "Reconcile", reduced)
+                    .await;
+            }
         }
         Ok(Next::OnChange)
     }
@@ -289,12 +300,50 @@ async fn tell(ctx: &Context, observed: &Observed, status: &TrayOrgStatus) {
         .await;
 }
 
-impl From<Obstacle> for Failure {
-    fn from(obstacle: Obstacle) -> Self {
-        if obstacle.passing {
-            Self::wait(obstacle.reason, obstacle.message, LATER)
-        } else {
-            Self::stall(obstacle.reason, obstacle.message)
+impl Obstacle {
+    /// As a failure: looked at again when `next` says so, and soon where it goes away by itself.
+    fn looked_at(self, next: Next) -> Failure {
+        let (reason, message) = (self.reason, self.message);
+        if self.passing {
+            let after = match next {
+                Next::OnChange => LATER,
+                Next::After(delay) => delay.min(LATER),
+            };
+            return Failure::wait(reason, message, after);
         }
+        let again = match next {
+            Next::OnChange => None,
+            Next::After(delay) => Some(delay),
+        };
+        Failure::Stall {
+            reason,
+            message,
+            again,
+        }
+    }
+}
+
+#[cfg(test)]
+mod looked_at {
+    use super::*;
+
+    #[test]
+    fn an_obstacle_is_looked_at_when_something_is_due_and_soon_where_it_passes() {
+        let day = Duration::from_hours(24);
+        let obstacle = |passing| Obstacle {
+            passing,
+            ..Obstacle::new("Reason", "said")
+        };
+        let after = |passing, next| match obstacle(passing).looked_at(next) {
+            Failure::Stall { again, .. } => again,
+            Failure::Wait { after, .. } => Some(after),
+            Failure::Retry { .. } => None,
+        };
+        assert_eq!(after(false, Next::OnChange), None);
+        assert_eq!(after(false, Next::After(day)), Some(day));
+        assert_eq!(after(true, Next::OnChange), Some(LATER));
+        assert_eq!(after(true, Next::After(day)), Some(LATER));
+        let second = Duration::from_secs(1);
+        assert_eq!(after(true, Next::After(second)), Some(second));
     }
 }

@@ -1,5 +1,6 @@
-//! An org that was deleted past its protection: its CRD was deleted, or a policy's binding. Nothing of it is touched; it
-//! is recorded where no kind of ours is needed to read it, and taken up when the TrayOrg is back.
+//! An org that was deleted past its protection: its CRD was deleted, or a policy's binding; or one whose TrayOrg could not
+//! be read when it was deleted. Nothing of it is touched; it is recorded where no kind of ours is needed to read it, and
+//! taken up when the TrayOrg is back.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +8,14 @@ use jiff::Timestamp;
 
 use super::{observe::Observed, validate};
 use crate::{
-    adapters::kube::events::Severity,
+    adapters::kube::{child::ChildFact, events::Severity},
+    api::{conditions::reasons, trayorg::PinnedRegion},
     controllers::{Failure, conditions::whole_seconds, context::Context},
     domain::{names, tombstone},
-    resources::org::{Placement, namespace},
+    resources::{
+        child::ChildKind,
+        org::{Placement, namespace},
+    },
 };
 
 /// Records the deletion and says so on the namespace. Everything else stays as it is.
@@ -26,20 +31,58 @@ pub async fn leave(
         .publish(
             &*observed.org,
             Severity::Warning,
-            "DeletionBypassed",
+            reasons::DELETION_BYPASSED,
             "Release",
             note,
         )
         .await;
-    let data = record(placement, deleted_at);
+    let data = record(
+        placement,
+        deleted_at,
+        "although its spec.lifecycle.deletionProtection is Enabled",
+    );
     ctx.cluster.write_record(&record_name(placement), &data).await?;
     if validate::namespace(observed, &placement.org_id).is_some() {
-        ctx.cluster
-            .ensure(&namespace::orphaned(placement))
-            .await
-            .map_err(|error| Failure::retry(error.to_string()))?;
+        label(ctx, placement).await?;
     }
     Ok(())
+}
+
+/// The same of a TrayOrg that cannot be read: what it was is read off the namespace that it left.
+pub async fn leave_unread(ctx: &Context, org: &str, deleted_at: Timestamp) -> Result<(), Failure> {
+    for namespace in ctx.index.children.of(org) {
+        if namespace.labels.contains_key(names::LABEL_RETAINED) {
+            continue;
+        }
+        if let Some(placement) = placement_of(org, &namespace) {
+            let data = record(&placement, deleted_at, "while it could not be read");
+            ctx.cluster.write_record(&record_name(&placement), &data).await?;
+            label(ctx, &placement).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn label(ctx: &Context, placement: &Placement) -> Result<(), Failure> {
+    let ensured = ctx.cluster.ensure(&namespace::orphaned(placement)).await;
+    ensured.map_err(|error| Failure::retry(error.to_string()))?;
+    Ok(())
+}
+
+/// Which org a namespace is of, and where that was placed.
+fn placement_of(org: &str, namespace: &ChildFact) -> Option<Placement> {
+    if namespace.id.kind != ChildKind::Namespace {
+        return None;
+    }
+    let id = namespace.labels.get(names::LABEL_ORG_ID)?.parse().ok()?;
+    let place = validate::pinned_by(namespace)?;
+    let region = PinnedRegion {
+        name: place.region,
+        jurisdiction: place.jurisdiction,
+        cloud_region: place.cloud_region,
+    };
+    let placement = Placement::new(org, id, region);
+    (placement.namespace == namespace.id.name).then_some(placement)
 }
 
 /// The TrayOrg is back: the record says when. Before the namespace's label goes, so that it is not forgotten.
@@ -65,7 +108,7 @@ fn record_name(placement: &Placement) -> String {
 }
 
 /// What finds the org again. Never its spec.
-fn record(placement: &Placement, deleted_at: Timestamp) -> BTreeMap<&'static str, String> {
+fn record(placement: &Placement, deleted_at: Timestamp, how: &str) -> BTreeMap<&'static str, String> {
     let region = &placement.region;
     BTreeMap::from([
         ("org", placement.org.clone()),
@@ -77,9 +120,10 @@ fn record(placement: &Placement, deleted_at: Timestamp) -> BTreeMap<&'static str
         ("deletedAt", deleted_at.to_string()),
         (
             "what",
-            "This TrayOrg was deleted although its spec.lifecycle.deletionProtection is Enabled. Nothing of it was \
-             removed. Apply it again, with this orgId, to take it up; returnedAt says when that was."
-                .to_owned(),
+            format!(
+                "This TrayOrg was deleted {how}. Nothing of it was removed. Apply it again, with this orgId, to take it \
+                 up; returnedAt says when that was."
+            ),
         ),
     ])
 }

@@ -9,7 +9,9 @@ use kube::ResourceExt;
 use super::{
     encryption,
     observe::Observed,
-    residency, spread,
+    residency,
+    retention::Kept,
+    spread,
     validate::{Obstacle, Valid},
     webhook,
 };
@@ -44,6 +46,8 @@ pub struct Findings {
     pub workloads: ConditionFact,
     /// What was found out about the webhook host.
     pub webhook: webhook::Found,
+    /// How long its execution logs and snapshots are kept.
+    pub kept: Kept,
     /// Why a child could not be made as it should be.
     pub refused: Option<Obstacle>,
 }
@@ -96,6 +100,9 @@ pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Ti
         region: Some(placement.region.clone()),
         placement: findings.placement.clone(),
         webhook_host: webhook_host(valid),
+        execution_logs: findings.kept.logs,
+        snapshot_retention: findings.kept.snapshots,
+        pending_reductions: findings.kept.pending.clone(),
         backup: backup_status(observed),
         workloads_revision: valid.regional.revision.clone(),
         unused_volumes: unused_volumes(observed, valid),
@@ -108,8 +115,13 @@ pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Ti
 
 /// The status of an org that cannot be worked on: what is recorded stays, and the obstacle is told. Whatever became of
 /// its Region, where its pods and volumes are is looked at.
-pub fn of_obstacle(observed: &Observed, obstacle: &Obstacle, now: Timestamp) -> TrayOrgStatus {
+pub fn of_obstacle(observed: &Observed, obstacle: &Obstacle, kept: &Kept, now: Timestamp) -> TrayOrgStatus {
     let mut recorded = observed.org.status.clone().unwrap_or_default();
+    if recorded.region.is_some() {
+        recorded.execution_logs = kept.logs;
+        recorded.snapshot_retention = kept.snapshots;
+        recorded.pending_reductions.clone_from(&kept.pending);
+    }
     let mut conditions = begin(observed, now);
     if let Some(home) = &recorded.region {
         let found = residency::look(observed, home);

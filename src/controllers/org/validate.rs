@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// Least days for which a Production region's orgs keep their snapshots.
-const LEAST_KEEP_DAYS: i32 = 14;
+pub const LEAST_KEEP_DAYS: i32 = 14;
 
 /// What stands in an org's way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,7 +174,8 @@ pub fn namespace<'a>(observed: &'a Observed, id: &OrgId) -> Option<&'a Arc<Child
     children.find(|child| child.id.kind == ChildKind::Namespace && child.id.name == name)
 }
 
-fn pinned_by(namespace: &ChildFact) -> Option<Place> {
+/// Where the labels of an org's namespace say that it is pinned to.
+pub fn pinned_by(namespace: &ChildFact) -> Option<Place> {
     let label = |name: &str| namespace.labels.get(name);
     let jurisdiction = label(names::LABEL_JURISDICTION)?;
     Some(Place {

@@ -3,7 +3,7 @@
 use crate::{
     api::{
         conditions::{reasons, types},
-        region::{BackupLocation, Region, RegionSpec},
+        region::{BackupLocation, ObjectLock, Region, RegionSpec},
     },
     controllers::conditions::{ConditionFact, Truth, find},
     domain::{
@@ -11,8 +11,11 @@ use crate::{
         ids::KmsKeyArn,
         mover_task::{BucketLocation, Endpoints},
     },
-    ports::{BucketFacts, RegionPorts, RemoteError},
+    ports::{BucketFacts, DefaultLock, RegionPorts, RemoteError},
 };
+
+/// Longest default lock: the shortest time from an org's deletion until it has to be gone.
+const LONGEST_LOCK_DAYS: i32 = 10;
 
 /// The bucket of a Region's backups.
 pub fn bucket_location(backup: &BackupLocation) -> BucketLocation {
@@ -41,12 +44,11 @@ pub enum Verdict {
 /// Asks S3 and KMS, and judges.
 pub async fn verify(spec: &RegionSpec, regions: &dyn RegionPorts) -> Verdict {
     match ask(spec, regions).await {
-        Ok(facts) => Verdict::Found(judge(spec, &facts)),
-        Err(verdict) => verdict,
+        Ok(verdict) | Err(verdict) => verdict,
     }
 }
 
-async fn ask(spec: &RegionSpec, regions: &dyn RegionPorts) -> Result<BucketFacts, Verdict> {
+async fn ask(spec: &RegionSpec, regions: &dyn RegionPorts) -> Result<Verdict, Verdict> {
     let location = bucket_location(&spec.backup);
     let services = regions.services(&location).map_err(bucket_refused)?;
     let facts = services
@@ -54,6 +56,11 @@ async fn ask(spec: &RegionSpec, regions: &dyn RegionPorts) -> Result<BucketFacts
         .facts(&location.prefix)
         .await
         .map_err(bucket_refused)?;
+    let verdict = judge(spec, &facts);
+    // Where the bucket lies matters more than any key.
+    if verdict.status != Truth::True {
+        return Ok(Verdict::Found(verdict));
+    }
     let arn = &spec.backup.kms.ledger_key_arn;
     let key: KmsKeyArn = arn.parse().map_err(|error| {
         found(
@@ -61,14 +68,23 @@ async fn ask(spec: &RegionSpec, regions: &dyn RegionPorts) -> Result<BucketFacts
             format!("spec.backup.kms.ledgerKeyArn: {error}"),
         )
     })?;
-    services.keys.check_key(&key).await.map_err(|error| match error {
+    let refused = |reason, field: &'static str, arn: &str, error| match error {
         RemoteError::Unavailable(why) => Verdict::Unanswered(why),
         error => found(
-            reasons::LEDGER_KEY_UNUSABLE,
-            format!("the key {arn} of spec.backup.kms.ledgerKeyArn cannot be used: {error}"),
+            reason,
+            format!("the key {arn} of spec.backup.kms.{field} cannot be used: {error}"),
         ),
-    })?;
-    Ok(facts)
+    };
+    let checked = services.keys.check_key(&key).await;
+    checked.map_err(|error| refused(reasons::LEDGER_KEY_UNUSABLE, "ledgerKeyArn", arn, error))?;
+    if let Some(arn) = &spec.backup.kms.key_arn {
+        let key: KmsKeyArn = arn
+            .parse()
+            .map_err(|error| found(reasons::KEY_UNUSABLE, format!("spec.backup.kms.keyArn: {error}")))?;
+        let checked = services.keys.check_key(&key).await;
+        checked.map_err(|error| refused(reasons::KEY_UNUSABLE, "keyArn", arn, error))?;
+    }
+    Ok(Verdict::Found(verdict))
 }
 
 fn found(reason: &str, message: impl Into<String>) -> Verdict {
@@ -174,17 +190,7 @@ fn faults(spec: &RegionSpec, facts: &BucketFacts) -> Vec<String> {
             facts.harmful_lifecycle_rules.join(", ")
         ));
     }
-    if facts
-        .default_lock
-        .as_deref()
-        .is_some_and(|mode| mode.eq_ignore_ascii_case("COMPLIANCE"))
-    {
-        faults.push(
-            "its default object lock is COMPLIANCE, which nobody can lift when an org's data must go: use GOVERNANCE or \
-             none"
-                .to_owned(),
-        );
-    }
+    faults.extend(lock_fault(spec.backup.object_lock, facts.default_lock.as_ref()));
     if !facts.replication_targets.is_empty() {
         faults.push(format!(
             "it replicates to {}, where nobody checks the jurisdiction: remove the rules",
@@ -192,6 +198,33 @@ fn faults(spec: &RegionSpec, facts: &BucketFacts) -> Vec<String> {
         ));
     }
     faults
+}
+
+/// What is wrong with a bucket's default lock.
+fn lock_fault(wanted: ObjectLock, lock: Option<&DefaultLock>) -> Option<String> {
+    let is_mode = |mode: &str| lock.is_some_and(|lock| lock.mode.eq_ignore_ascii_case(mode));
+    if is_mode("COMPLIANCE") {
+        return Some(
+            "its default object lock is COMPLIANCE, which nobody can lift when an org's data must go: use GOVERNANCE or \
+             none"
+                .to_owned(),
+        );
+    }
+    if wanted == ObjectLock::None {
+        return None;
+    }
+    match lock {
+        Some(lock) if is_mode("GOVERNANCE") && (1..=LONGEST_LOCK_DAYS).contains(&lock.days) => None,
+        Some(lock) if is_mode("GOVERNANCE") => Some(format!(
+            "its default object lock is for {} days, and spec.backup.objectLock Governance takes 1 to {LONGEST_LOCK_DAYS}: \
+             an org that is deleted may have to be gone after {LONGEST_LOCK_DAYS}",
+            lock.days
+        )),
+        _ => Some(
+            "it has no default object lock of mode GOVERNANCE, and spec.backup.objectLock asks for one: set it, or None"
+                .to_owned(),
+        ),
+    }
 }
 
 /// What is recorded of a backup location that lies elsewhere than the Region says, so that its orgs' data does; none
@@ -229,6 +262,14 @@ pub fn unanswered(standing: Option<ConditionFact>, why: &str) -> ConditionFact {
 mod tests {
     use super::*;
     use crate::controllers::region::fixtures::spec;
+
+    #[expect(clippy::unnecessary_wraps, reason = "what facts hold")]
+    fn lock(mode: &str, days: i32) -> Option<DefaultLock> {
+        Some(DefaultLock {
+            mode: mode.to_owned(),
+            days,
+        })
+    }
 
     fn facts() -> BucketFacts {
         BucketFacts {
@@ -289,7 +330,7 @@ mod tests {
                 default_encryption: None,
                 public_access_blocked: false,
                 harmful_lifecycle_rules: vec!["tidy".to_owned()],
-                default_lock: Some("COMPLIANCE".to_owned()),
+                default_lock: lock("COMPLIANCE", 1),
                 replication_targets: vec!["arn:aws:s3:::elsewhere".to_owned()],
                 ..facts()
             },
@@ -306,10 +347,37 @@ mod tests {
             assert!(found.message.contains(part), "{}", found.message);
         }
         let governed = BucketFacts {
-            default_lock: Some("GOVERNANCE".to_owned()),
+            default_lock: lock("GOVERNANCE", 400),
             ..facts()
         };
         assert_eq!(judge(&spec(), &governed).status, Truth::True);
+    }
+
+    #[test]
+    fn a_region_that_asks_for_a_lock_takes_one_that_can_be_lifted_and_ends_in_time() {
+        let mut spec = spec();
+        spec.backup.object_lock = ObjectLock::Governance;
+        for (default_lock, says) in [
+            (lock("GOVERNANCE", 1), None),
+            (lock("GOVERNANCE", 10), None),
+            (lock("GOVERNANCE", 11), Some("for 11 days")),
+            (lock("COMPLIANCE", 5), Some("COMPLIANCE")),
+            (None, Some("no default object lock of mode GOVERNANCE")),
+        ] {
+            let found = judge(
+                &spec,
+                &BucketFacts {
+                    default_lock: default_lock.clone(),
+                    ..facts()
+                },
+            );
+            assert_eq!(found.status == Truth::True, says.is_none(), "{default_lock:?}");
+            assert!(
+                found.message.contains(says.unwrap_or_default()),
+                "{}",
+                found.message
+            );
+        }
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub enum Event {
     Claim {},
     /// A key is about to be made: its tags carry this intent, so that a crash does not leave an unknown one.
     KeyPlanned { intent: String },
-    /// The org's key, pinned for ever.
+    /// The org's key, pinned for ever. Without a `KeyPlanned` before it, it is one that other orgs have, too.
     KeyCreated { kms_key_arn: KmsKeyArn },
     /// The repository of a volume exists.
     RepoInit { volume: PartId },

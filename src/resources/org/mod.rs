@@ -10,7 +10,7 @@ use super::child::DesiredChild;
 use crate::{
     api::{
         region::RegionSpec,
-        trayorg::{PinnedRegion, TrayOrgSpec},
+        trayorg::{ExecutionLogsStatus, PinnedRegion, TrayOrgSpec},
         workload::Workload,
     },
     domain::{ids::OrgId, names, replicas::Situation},
@@ -19,6 +19,7 @@ use crate::{
 pub mod access;
 pub mod claim;
 pub mod effective;
+pub mod log_policy;
 pub mod namespace;
 pub mod network;
 pub mod pod;
@@ -98,6 +99,9 @@ pub struct Inputs<'a> {
     pub workloads: &'a [Workload],
     /// What it may use: [`quota::limits`] of both, as far as they fit.
     pub limits: &'a quota::Limits,
+    /// For how long its execution logs can be seen and are kept; none = that is not known, and whatever its workloads are
+    /// told stays.
+    pub logs: Option<&'a ExecutionLogsStatus>,
     /// What decides whether it runs.
     pub situation: &'a Situation,
     /// What the operator is told.
@@ -107,7 +111,7 @@ pub struct Inputs<'a> {
 }
 
 /// An org's children by the order they have to be made in: the namespace; the operator's own access; what isolates;
-/// claims; what runs. Those of one stage may be made at once.
+/// claims; what runs, and what it is told. Those of one stage may be made at once.
 ///
 /// The route of a webhook host is not among them, since it needs the org's token: [`webhook::route`].
 ///
@@ -126,7 +130,8 @@ pub fn children(inputs: &Inputs<'_>) -> Vec<Vec<DesiredChild>> {
     let webhook = webhook::Webhook::of(region, workloads);
     isolation.extend(webhook.map(|webhook| webhook::network_policy(placement, &webhook)));
     let claims = workloads.iter().flat_map(|w| claim::claims(placement, region, w));
-    let mut running = Vec::new();
+    let told = inputs.logs.map(|hours| log_policy::config_map(placement, hours));
+    let mut running: Vec<DesiredChild> = told.into_iter().collect();
     for workload in workloads {
         let replicas = workload::replicas_now(workload, inputs.situation);
         running.push(workload::workload(placement, org, region, workload, replicas));
@@ -134,7 +139,12 @@ pub fn children(inputs: &Inputs<'_>) -> Vec<Vec<DesiredChild>> {
         running.extend(service::disruption_budget(placement, workload));
     }
     vec![
-        vec![namespace::namespace(placement, region, inputs.support)],
+        vec![namespace::namespace(
+            placement,
+            &org.owners,
+            region,
+            inputs.support,
+        )],
         access::role_bindings(placement, &org.owners),
         isolation,
         claims.collect(),
@@ -148,7 +158,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::{domain::names, resources::child::ChildKind};
+    use crate::{api::retention_policy::RetentionPolicySpec, domain::names, resources::child::ChildKind};
 
     fn rendered() -> Vec<Vec<DesiredChild>> {
         let (placement, org, region) = (fixtures::placement(), fixtures::org(), fixtures::region());
@@ -159,6 +169,7 @@ mod tests {
             region: &region,
             workloads: &effective.workloads,
             limits: &quota::limits(&org, &region),
+            logs: Some(&log_policy::wanted(&org, &RetentionPolicySpec::default())),
             situation: &Situation::default(),
             surroundings: &fixtures::surroundings(),
             support: None,

@@ -5,7 +5,10 @@ use serde_json::{Map, Value, json};
 
 use super::Placement;
 use crate::{
-    api::region::RegionSpec,
+    api::{
+        region::RegionSpec,
+        trayorg::{Owner, OwnerRole},
+    },
     domain::names,
     resources::child::{ChildKind, DesiredChild},
 };
@@ -14,7 +17,12 @@ use crate::{
 const POD_SECURITY: &str = "restricted";
 
 /// The org's namespace. `support` are the groups of support that may debug at present: the exec gate goes by them.
-pub fn namespace(placement: &Placement, region: &RegionSpec, support: Option<&str>) -> DesiredChild {
+pub fn namespace(
+    placement: &Placement,
+    owners: &[Owner],
+    region: &RegionSpec,
+    support: Option<&str>,
+) -> DesiredChild {
     let mut labels = pinned_labels(placement);
     labels.insert(
         names::LABEL_STORAGE_CLASS.into(),
@@ -30,7 +38,16 @@ pub fn namespace(placement: &Placement, region: &RegionSpec, support: Option<&st
     // Its org is back.
     labels.insert(names::LABEL_RETAINED.into(), Value::Null);
     labels.insert(names::LABEL_ORPHANED.into(), Value::Null);
-    child(placement, &labels, support)
+    child(placement, &labels, support, admins(owners).as_deref())
+}
+
+/// Who may let support in, as the policy on SupportAccess reads it; none = nobody.
+pub fn admins(owners: &[Owner]) -> Option<String> {
+    let admins = owners.iter().filter(|owner| owner.role == OwnerRole::Admin);
+    let lines: Vec<String> = admins
+        .map(|owner| format!("{}/{}", owner.kind.as_str(), owner.name))
+        .collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 /// The namespace of an org that was deleted: its volumes stay, and it says so.
@@ -46,12 +63,13 @@ pub fn orphaned(placement: &Placement) -> DesiredChild {
 fn abandoned(placement: &Placement, label: &str) -> DesiredChild {
     let mut labels = pinned_labels(placement);
     labels.insert(label.into(), "true".into());
-    child(placement, &labels, None)
+    child(placement, &labels, None, None)
 }
 
-/// Only who of support may debug, of a namespace that is otherwise left as it is.
-pub fn gate(namespace: &str, support: Option<&str>) -> DesiredChild {
-    let body = json!({"metadata": {"annotations": {names::ANNOTATION_SUPPORT_ACCESS: support}}});
+/// Only who of support may debug, and who may let support in, of a namespace that is otherwise left as it is.
+pub fn gate(namespace: &str, support: Option<&str>, admins: Option<&str>) -> DesiredChild {
+    let annotations = json!({names::ANNOTATION_SUPPORT_ACCESS: support, names::ANNOTATION_ADMINS: admins});
+    let body = json!({"metadata": {"annotations": annotations}});
     DesiredChild::new(ChildKind::Namespace, "", namespace, body)
 }
 
@@ -67,8 +85,13 @@ fn pinned_labels(placement: &Placement) -> Map<String, Value> {
     labels
 }
 
-fn child(placement: &Placement, labels: &Map<String, Value>, support: Option<&str>) -> DesiredChild {
-    let annotations = json!({names::ANNOTATION_SUPPORT_ACCESS: support});
+fn child(
+    placement: &Placement,
+    labels: &Map<String, Value>,
+    support: Option<&str>,
+    admins: Option<&str>,
+) -> DesiredChild {
+    let annotations = json!({names::ANNOTATION_SUPPORT_ACCESS: support, names::ANNOTATION_ADMINS: admins});
     let body = json!({"metadata": {"labels": labels, "annotations": annotations}});
     DesiredChild::new(ChildKind::Namespace, "", placement.namespace.clone(), body)
 }
@@ -76,11 +99,25 @@ fn child(placement: &Placement, labels: &Map<String, Value>, support: Option<&st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resources::org::fixtures;
+    use crate::{api::trayorg::OwnerKind, resources::org::fixtures};
+
+    fn owner(kind: OwnerKind, name: &str, role: OwnerRole) -> Owner {
+        Owner {
+            kind,
+            name: name.to_owned(),
+            role,
+        }
+    }
 
     #[test]
     fn the_namespace_says_whose_it_is_where_it_is_and_what_its_pods_may() {
-        let child = namespace(&fixtures::placement(), &fixtures::region(), Some("support"));
+        let owners = [
+            owner(OwnerKind::Group, "acme-admins", OwnerRole::Admin),
+            owner(OwnerKind::User, "ann", OwnerRole::Admin),
+            owner(OwnerKind::Group, "acme-viewers", OwnerRole::Viewer),
+        ];
+        let placement = fixtures::placement();
+        let child = namespace(&placement, &owners, &fixtures::region(), Some("support"));
         assert_eq!(child.id.name, "org-acme-7c9e6679");
         let labels = &child.body["metadata"]["labels"];
         for (label, want) in [
@@ -101,6 +138,12 @@ mod tests {
         );
         let annotations = &child.body["metadata"]["annotations"];
         assert_eq!(annotations[names::ANNOTATION_SUPPORT_ACCESS], "support");
+        assert_eq!(
+            annotations[names::ANNOTATION_ADMINS],
+            "Group/acme-admins\nUser/ann"
+        );
+        let nobodys = namespace(&placement, &owners[2..], &fixtures::region(), None);
+        assert!(nobodys.body["metadata"]["annotations"][names::ANNOTATION_ADMINS].is_null());
     }
 
     #[test]
@@ -111,7 +154,9 @@ mod tests {
         ] {
             let labels = &child.body["metadata"]["labels"];
             assert_eq!(labels[label], "true");
-            assert!(child.body["metadata"]["annotations"][names::ANNOTATION_SUPPORT_ACCESS].is_null());
+            for annotation in [names::ANNOTATION_SUPPORT_ACCESS, names::ANNOTATION_ADMINS] {
+                assert!(child.body["metadata"]["annotations"][annotation].is_null());
+            }
             assert_eq!(labels[names::LABEL_REGION], "eu-west-1");
             assert_eq!(
                 labels[names::LABEL_ORG_ID],

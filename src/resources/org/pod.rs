@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Placement, claim,
+    Placement, claim, log_policy,
     quota::{DEFAULT_CPU, DEFAULT_MEMORY},
     workload_selector,
 };
@@ -228,10 +228,17 @@ fn mounts(workload: &Workload) -> Vec<(String, &str)> {
             .iter()
             .map(|v| (claim::VOLUME.to_owned(), v.mount_path.as_str())),
     );
+    let told = workload.execution_log_policy.iter();
+    mounts.extend(told.map(|told| {
+        (
+            log_policy::EXECUTION_LOG_POLICY.to_owned(),
+            told.mount_path.as_str(),
+        )
+    }));
     mounts
 }
 
-/// Scratch folders; the claim's volume is added by the StatefulSet.
+/// Scratch folders, and what the workload is told; the claim's volume is added by the StatefulSet.
 fn volumes(workload: &Workload) -> Value {
     let empty = |n| {
         let mut volume = Map::new();
@@ -239,10 +246,15 @@ fn volumes(workload: &Workload) -> Value {
         volume.insert("emptyDir".into(), json!({}));
         Value::Object(volume)
     };
-    if workload.scratch.is_empty() {
+    let mut volumes: Vec<Value> = (0..workload.scratch.len()).map(empty).collect();
+    if workload.execution_log_policy.is_some() {
+        let name = log_policy::EXECUTION_LOG_POLICY;
+        volumes.push(json!({"name": name, "configMap": {"name": name}}));
+    }
+    if volumes.is_empty() {
         Value::Null
     } else {
-        (0..workload.scratch.len()).map(empty).collect()
+        volumes.into()
     }
 }
 
@@ -253,7 +265,10 @@ fn scratch_name(n: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{api::workload::EnvVar, resources::org::fixtures};
+    use crate::{
+        api::workload::{EnvVar, ExecutionLogPolicy},
+        resources::org::fixtures,
+    };
 
     fn rendered(workload: &Workload) -> Value {
         template(
@@ -332,6 +347,22 @@ mod tests {
             json!([{"name": "scratch-0", "mountPath": "/tmp"}, {"name": "data", "mountPath": "/data"}])
         );
         assert_eq!(spec["volumes"], json!([{"name": "scratch-0", "emptyDir": {}}]));
+    }
+
+    #[test]
+    fn p11_a_workload_that_asks_is_told_for_how_long_logs_are_kept() {
+        let mut workload = fixtures::runtime();
+        workload.execution_log_policy = Some(ExecutionLogPolicy {
+            mount_path: "/etc/tray/logs".into(),
+        });
+        let spec = &rendered(&workload)["spec"];
+        let name = "execution-log-policy";
+        assert_eq!(
+            spec["volumes"],
+            json!([{"name": name, "configMap": {"name": name}}])
+        );
+        let mounts = &spec["containers"][0]["volumeMounts"];
+        assert_eq!(mounts, &json!([{"name": name, "mountPath": "/etc/tray/logs"}]));
     }
 
     #[test]

@@ -12,6 +12,16 @@ use crate::edit::with;
 /// What is set where (JSON pointers below `spec`; null removes).
 type Change = Vec<(String, Value)>;
 
+const LEDGER_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/ledger";
+
+/// Quantities of workloads and of overrides.
+const QUANTITIES: [&str; 4] = [
+    "resources/cpu",
+    "resources/memory",
+    "resources/memoryLimit",
+    "volume/size",
+];
+
 /// One rule: the field that a refusal names, words of it, and a change on either side.
 struct Row {
     kind: &'static str,
@@ -120,6 +130,7 @@ fn rows() -> Vec<Row> {
         ),
     ];
     rows.extend(of_regions());
+    rows.extend(of_keys());
     rows.extend(of_orgs());
     for kind in ["Region", "TrayOrg"] {
         rows.extend(of_workloads(kind));
@@ -142,6 +153,10 @@ fn place(jurisdiction: &str, cloud_region: &str, backup: &str) -> Vec<(&'static 
         (
             "backup/kms/ledgerKeyArn",
             json!(format!("arn:aws:kms:{backup}:111122223333:key/ledger")),
+        ),
+        (
+            "backup/kms/keyArn",
+            json!(format!("arn:aws:kms:{backup}:111122223333:key/orgs")),
         ),
     ]
 }
@@ -222,16 +237,6 @@ fn of_regions() -> Vec<Row> {
         ),
         row(
             "Region",
-            "spec.backup.kms.ledgerKeyArn",
-            "must name a key in spec.backup.cloudRegion",
-            &[],
-            &[(
-                "backup/kms/ledgerKeyArn",
-                json!("arn:aws:kms:eu-west-1:111122223333:key/ledger"),
-            )],
-        ),
-        row(
-            "Region",
             "spec",
             "spec.backup.moverRoleArn is required where spec.stage is Production",
             &[
@@ -245,6 +250,53 @@ fn of_regions() -> Vec<Row> {
         rows.extend(of_quantity("Region", &format!("plans/0/quota/{quantity}")));
     }
     rows
+}
+
+/// Of the keys of backup locations.
+fn of_keys() -> Vec<Row> {
+    vec![
+        row(
+            "Region",
+            "spec.backup.kms.ledgerKeyArn",
+            "must name a key in spec.backup.cloudRegion",
+            &[],
+            &[(
+                "backup/kms/ledgerKeyArn",
+                json!("arn:aws:kms:eu-west-1:111122223333:key/ledger"),
+            )],
+        ),
+        row(
+            "Region",
+            "spec.backup.kms.keyArn",
+            "must name a key in spec.backup.cloudRegion",
+            &[],
+            &[(
+                "backup/kms/keyArn",
+                json!("arn:aws:kms:eu-west-1:111122223333:key/orgs"),
+            )],
+        ),
+        row(
+            "Region",
+            "spec.backup.kms.keyArn",
+            "goes with backup.kms.mode: SharedKey: set both or neither",
+            &[("backup/kms", json!({"ledgerKeyArn": LEDGER_KEY}))],
+            &[("backup/kms/mode", json!("PerOrgKey"))],
+        ),
+        row(
+            "Region",
+            "spec.backup.kms.keyArn",
+            "goes with backup.kms.mode: SharedKey",
+            &[],
+            &[("backup/kms/keyArn", Value::Null)],
+        ),
+        row(
+            "Region",
+            "spec.backup.kms.keyArn",
+            "must be another key than backup.kms.ledgerKeyArn",
+            &[],
+            &[("backup/kms/keyArn", json!(LEDGER_KEY))],
+        ),
+    ]
 }
 
 fn of_orgs() -> Vec<Row> {
@@ -285,7 +337,43 @@ fn of_orgs() -> Vec<Row> {
             &[("owners/0/name", json!("systems"))],
             &[("owners/0/name", json!("system:authenticated"))],
         ),
+        row(
+            "TrayOrg",
+            "spec.owners[0].name",
+            "must not hold line breaks or other control characters",
+            &[("owners/0/name", json!("Ann O'Neill"))],
+            &[("owners/0/name", json!("acme\nGroup/others"))],
+        ),
     ];
+    let add_on = json!(["ExtendedLogRetention"]);
+    for plan in ["Pro", "Enterprise"] {
+        rows.push(row(
+            "TrayOrg",
+            "spec.addOns",
+            "ExtendedLogRetention is for plan Team",
+            &[("addOns", add_on.clone()), ("plan", json!("Team"))],
+            &[
+                ("addOns", add_on.clone()),
+                ("plan", json!(plan)),
+                ("executionLogs", json!({})),
+            ],
+        ));
+    }
+    for plan in ["Pro", "Team"] {
+        rows.push(row(
+            "TrayOrg",
+            "spec.executionLogs.retentionHours",
+            "above 168 needs plan Enterprise, or plan Team with the add-on ExtendedLogRetention",
+            &[
+                ("plan", json!(plan)),
+                ("executionLogs/retentionHours", json!(168)),
+            ],
+            &[
+                ("plan", json!(plan)),
+                ("executionLogs/retentionHours", json!(169)),
+            ],
+        ));
+    }
     for internal in [
         "10.1.0.0/16",
         "169.254.169.254/32",
@@ -300,12 +388,7 @@ fn of_orgs() -> Vec<Row> {
     for quantity in ["quota/cpu", "quota/memory", "quota/storage"] {
         rows.extend(of_quantity("TrayOrg", quantity));
     }
-    for quantity in [
-        "resources/cpu",
-        "resources/memory",
-        "resources/memoryLimit",
-        "volume/size",
-    ] {
+    for quantity in QUANTITIES {
         rows.extend(of_quantity("TrayOrg", &format!("overrides/0/{quantity}")));
     }
     rows.push(row(
@@ -399,6 +482,14 @@ fn of_workloads(kind: &'static str) -> Vec<Row> {
             &[("readiness", json!({"httpPath": "/healthz"}))],
         ),
     ];
+    for taken in ["/data", "/tmp", "/data/logs"] {
+        rows.push(of(
+            ".executionLogPolicy.mountPath",
+            "must be a folder of its own, neither above nor below volume.mountPath and scratch",
+            &[("executionLogPolicy/mountPath", json!("/data-logs"))],
+            &[("executionLogPolicy/mountPath", json!(taken))],
+        ));
+    }
     for path in ["/backup", "../other", "a//b", "./a", "a/.."] {
         rows.push(of(
             ".backup.paths",
@@ -407,12 +498,7 @@ fn of_workloads(kind: &'static str) -> Vec<Row> {
             &[("backup/paths", json!(["backup", path]))],
         ));
     }
-    for quantity in [
-        "resources/cpu",
-        "resources/memory",
-        "resources/memoryLimit",
-        "volume/size",
-    ] {
+    for quantity in QUANTITIES {
         rows.extend(of_quantity(kind, &at(quantity)));
     }
     rows

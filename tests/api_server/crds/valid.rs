@@ -52,7 +52,7 @@ fn workload() -> Value {
         "ports": [{"name": "sql", "port": 5432}],
         "resources": {"cpu": "100m", "memory": "128Mi", "memoryLimit": "256Mi"},
         "readiness": {"httpPath": "/healthz", "port": "sql"},
-        "volume": {"size": "10Gi", "mountPath": "/data"}, "webhook": {"port": "sql"},
+        "volume": {"size": "10Gi", "mountPath": "/data"}, "executionLogPolicy": {"mountPath": "/etc/tray/logs"}, "webhook": {"port": "sql"},
         "backup": {
             "exclude": false, "paths": ["backup"],
             "pre": {"command": ["copy"], "timeoutSeconds": 60}, "post": {"command": ["clean"], "timeoutSeconds": 60},
@@ -83,6 +83,9 @@ fn regions() -> Vec<Value> {
     full["ingress"] =
         json!({"domain": "hooks.eu.example.com", "gatewayRef": {"name": "public", "namespace": "edge"}});
     full["backup"]["prefix"] = "orgs/".into();
+    full["backup"]["objectLock"] = "Governance".into();
+    full["backup"]["kms"]["mode"] = "SharedKey".into();
+    full["backup"]["kms"]["keyArn"] = "arn:aws:kms:eu-central-1:111122223333:key/orgs".into();
     let endpoint = "https://aws.example";
     full["backup"]["endpoints"] = json!({"s3": endpoint, "kms": endpoint, "sts": endpoint});
     full["plans"] = json!([{
@@ -94,8 +97,10 @@ fn regions() -> Vec<Value> {
 }
 
 fn retention_policies() -> Vec<Value> {
-    let full =
-        json!({"snapshots": {"keepDays": 14, "keepAtLeast": 3}, "termination": {"purgeAfterDays": 90}});
+    let full = json!({
+        "executionLogs": {"proHours": 168, "teamHours": 168, "teamExtendedHours": 720, "enterpriseHours": 720},
+        "snapshots": {"keepDays": 14, "keepAtLeast": 3}, "termination": {"purgeAfterDays": 90},
+    });
     vec![
         object("RetentionPolicy", &full),
         object("RetentionPolicy", &json!({})),
@@ -119,6 +124,7 @@ fn orgs() -> Vec<Value> {
         "quota": {"cpu": "8", "memory": "16Gi", "storage": "200Gi", "pods": 50},
         "availability": {"zoneSpread": "Required"},
         "network": {"egress": "AllowList", "allowCidrs": ["203.0.113.0/24"]},
+        "executionLogs": {"mode": "Visible", "retentionHours": 300},
         "overrides": [{
             "name": "runtime", "image": "runtime:2", "replicas": 3, "env": [{"name": "MODE", "value": "on"}],
             "resources": {"cpu": "1", "memory": "1Gi", "memoryLimit": "2Gi"}, "volume": {"size": "20Gi"},
@@ -128,6 +134,10 @@ fn orgs() -> Vec<Value> {
     });
     vec![
         object("TrayOrg", &full),
+        object(
+            "TrayOrg",
+            &json!({"plan": "Team", "addOns": ["ExtendedLogRetention"]}),
+        ),
         object("TrayOrg", &json!({"plan": "Pro"})),
     ]
 }

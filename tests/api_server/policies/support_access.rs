@@ -31,7 +31,7 @@ pub fn cases() -> Vec<Case> {
     let staff = "spec.subjects must be groups of support staff, which the chart's value supportGroups names: support, sre, dismissed";
     vec![
         new(ORG, &STAFF).passes_for(Who::In("acme-admins")),
-        new(ORG, &["sre"]).passes_for(Who::In("support")),
+        new(ORG, &["sre"]).passes_for(Who::User("ann")),
         edit(json!({"metadata": {"labels": {"a": "b"}}})).passes_for(Who::Admin),
         new(PLAIN, &STAFF).refused_to(Who::Admin, "a SupportAccess belongs into the namespace of an org"),
         new(ORG, &["others"]).refused_to(Who::Admin, staff),
@@ -41,6 +41,15 @@ pub fn cases() -> Vec<Case> {
             Who::In("support"),
             "must not hold a group that you are in yourself",
         ),
+        new(ORG, &STAFF).refused_to(
+            Who::Admin,
+            "only an Admin of the org lets support in, and admin is none: see spec.owners",
+        ),
+        new(ORG, &["sre"]).refused_to(
+            Who::In("acme-viewers"),
+            "only an Admin of the org lets support in",
+        ),
+        new(ORG, &STAFF).refused_to(Who::Operator, "only an Admin of the org lets support in"),
         edit(json!({"spec": {"durationHours": 72}}))
             .refused_to(Who::Admin, "spec of SupportAccess open never changes"),
         edit(json!({"spec": {"role": "View"}}))

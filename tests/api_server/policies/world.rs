@@ -66,6 +66,8 @@ pub enum Who {
     Mover(&'static str),
     /// Somebody in that group.
     In(&'static str),
+    /// The user of that name.
+    User(&'static str),
 }
 
 impl Who {
@@ -82,6 +84,7 @@ impl Who {
             Self::Kubelet => ("system:node:n1".to_owned(), vec!["system:nodes", everything]),
             Self::Mover(namespace) => (account(namespace, "tray-mover"), vec![everything]),
             Self::In(group) => ("somebody".to_owned(), vec![group, everything]),
+            Self::User(name) => (name.to_owned(), vec![everything]),
         }
     }
 }
@@ -345,7 +348,10 @@ pub fn metadata(namespace: &str) -> Value {
         labels["pod-security.kubernetes.io/enforce"] = "restricted".into();
         labels["platform.tray.ai/org-id"] = "00000001-0000-4000-8000-000000000000".into();
     }
-    let notes = json!({"platform.tray.ai/support-access": STAFF[0]});
+    let notes = json!({
+        "platform.tray.ai/support-access": STAFF[0],
+        "platform.tray.ai/admins": "Group/acme-admins\nUser/ann",
+    });
     json!({"name": namespace, "labels": labels, "annotations": notes})
 }
 

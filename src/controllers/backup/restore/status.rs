@@ -89,7 +89,12 @@ pub async fn progress(
         .unwrap_or_default();
     status.bytes = Some(bytes);
     status.rate_bytes_per_second = (bytes > 0).then(|| bytes / seconds.max(1));
-    let (phase, message) = told(step);
+    let (phase, mut message) = told(step);
+    if phase == RestorePhase::Filling
+        && let Some(trouble) = pass.subject.mover_trouble(&pass.ctx.index)
+    {
+        message = format!("{message}; {trouble}");
+    }
     status.phase = Some(phase);
     going_on(
         &mut status,

@@ -3,6 +3,7 @@
 mod backups;
 mod placement;
 mod residency;
+mod retention;
 mod status;
 mod support;
 mod tombstone;

@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::world::{ID, UID, World, fact, is_obstacle, now, object, reason_of, said};
+use super::world::{ID, UID, World, fact, is_obstacle, object, reason_of, said};
 use crate::{
     api::conditions::{reasons, types},
     controllers::{
         Driver,
         changes::Change,
         conditions::is_true,
-        org::{OrgDriver, concerns::concerns, status},
+        org::{OrgDriver, concerns::concerns},
     },
     resources::{child::ChildKind, org::fixtures},
 };
@@ -98,8 +98,7 @@ fn two_orgs_never_share_an_id() {
     world.others.push(older);
     is_obstacle(&world.obstacle(), reasons::ORG_ID_IN_USE, &["first", ID]);
     // And look again when that one is gone.
-    let observed = world.observed();
-    let told = status::of_obstacle(&observed, &world.obstacle(), now());
+    let told = world.status_of_obstacle();
     world.org["status"] = serde_json::to_value(told).unwrap();
     world.observed();
     world.index.orgs.remove("first", None);

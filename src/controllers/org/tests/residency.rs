@@ -10,7 +10,9 @@ use crate::{
         changes::Change,
         org::{
             concerns::concerns,
-            residency, spread,
+            residency,
+            retention::Kept,
+            spread,
             status::{self, Findings},
             webhook::Found,
         },
@@ -33,6 +35,7 @@ fn p1_a_pod_in_another_region_is_worse_than_anything_else() {
             quota: fact(true, "AsSpecified"),
             workloads: fact(true, "AsSpecified"),
             webhook: Found::default(),
+            kept: Kept::default(),
             refused: None,
         };
         let told = status::of_valid(&observed, &world.valid(), &findings, now());
@@ -121,7 +124,7 @@ fn p1_an_org_whose_region_is_gone_is_watched_all_the_same() {
     world.region = Value::Null;
     node(&world, "other", Some("us-west-2"));
     pod(&world, "web-0", &json!({}), "other");
-    let told = status::of_obstacle(&world.observed(), &world.obstacle(), now());
+    let told = world.status_of_obstacle();
     assert_eq!(
         reason_of(&told, types::RESIDENCY_COMPLIANT),
         said("False", "PodOutsideRegion")

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::world::{ID, World, condition, fact, now, reason_of, said};
+use super::world::{ID, World, condition, fact, reason_of, said};
 use crate::{
     adapters::kube::facts::StorageClassFact,
     api::conditions::{reasons, types},
@@ -118,8 +118,7 @@ fn a_suspended_org_is_as_it_should_be() {
 fn an_obstacle_leaves_what_is_recorded() {
     let mut world = World::placed().recorded(&json!([condition("WorkloadsAvailable", "True", "m")]));
     world.region = Value::Null;
-    let (observed, obstacle) = (world.observed(), world.obstacle());
-    let told = status::of_obstacle(&observed, &obstacle, now());
+    let told = world.status_of_obstacle();
     assert_eq!(told.namespace.as_deref(), Some("org-acme-7c9e6679"));
     assert!(is_true(&told.conditions, types::WORKLOADS_AVAILABLE));
     assert_eq!(reason_of(&told, types::STALLED), said("True", "RegionNotServed"));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::world::{ID, UID, World, is_obstacle, now, object};
+use super::world::{ID, UID, World, is_obstacle, object};
 use crate::{
     api::{conditions::reasons, orgtombstone::OrgTombstone},
     controllers::{
@@ -11,7 +11,7 @@ use crate::{
             concerns::concerns,
             deletion,
             namespace_loss::{self, Loss},
-            status, tombstone,
+            tombstone,
         },
     },
     resources::{child::ChildKind, org::fixtures},
@@ -96,7 +96,7 @@ fn an_id_that_is_held_for_another_name_is_refused_until_it_is_free() {
     let mut world = World::new();
     tombstone_of(&world, "other");
     is_obstacle(&world.obstacle(), reasons::ORG_ID_IN_USE, &["TrayOrg other", ID]);
-    let told = status::of_obstacle(&world.observed(), &world.obstacle(), now());
+    let told = world.status_of_obstacle();
     world.org["status"] = serde_json::to_value(told).unwrap();
     world.observed();
     let tombstone = Change::Tombstone {

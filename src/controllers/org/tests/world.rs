@@ -14,6 +14,7 @@ use crate::{
         conditions::{ConditionFact, find},
         org::{
             observe::{Observed, observe},
+            retention::kept,
             status::{self, Findings},
             validate::{Obstacle, Valid, validate},
             webhook::Found,
@@ -118,6 +119,12 @@ impl World {
         validate(&self.observed()).unwrap_err()
     }
 
+    /// The status of an org that cannot be worked on.
+    pub(super) fn status_of_obstacle(&self) -> TrayOrgStatus {
+        let observed = self.observed();
+        status::of_obstacle(&observed, &self.obstacle(), &kept(&observed, now()), now())
+    }
+
     /// The status after a pass in which `workloads` was found.
     pub(super) fn status(&self, workloads: &ConditionFact) -> TrayOrgStatus {
         self.status_with(workloads, Found::default())
@@ -135,6 +142,7 @@ impl World {
             quota: fact(true, "AsSpecified"),
             workloads: workloads.clone(),
             webhook,
+            kept: kept(&observed, now()),
             refused: None,
         };
         status::of_valid(&observed, &validate(&observed).unwrap(), &findings, now())
