@@ -28,7 +28,7 @@ use support::{
 use tokio::sync::{Mutex, MutexGuard};
 use tray_operator::{
     adapters::kube::apply::api_resource,
-    controllers::{Driver, changes::Change, org::OrgDriver, region::RegionDriver},
+    controllers::{Driver, backup::BackupDriver, changes::Change, org::OrgDriver, region::RegionDriver},
     resources::child::{ChildId, ChildKind},
 };
 
@@ -201,6 +201,31 @@ async fn an_org_takes_two_requests_beside_its_children_and_no_read_and_none_to_b
     assert!(
         !writes.iter().any(|line| line.contains("events")),
         "that all goes well is no news: {writes:?}"
+    );
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_status_of_a_new_org_is_not_written_again_when_its_ledger_is_read() {
+    let world = world().await;
+    let operator = Operator::new().await;
+    let mut both = drivers();
+    both.push(Arc::new(BackupDriver::default()));
+    let running = operator.start(both).await;
+    world.create("begun").await;
+    let ready = world.ready("begun").await;
+    let id = org_id("begun").parse().unwrap();
+    let read = eventually(async || operator.ctx.backup_facts.get(&id).view);
+    let view = read.await.expect("its ledger is read");
+    at_rest(&operator).await;
+    let now = world.ready("begun").await;
+    assert_eq!(
+        now["status"]["backup"],
+        serde_json::to_value(view.status).unwrap()
+    );
+    assert_eq!(
+        now["metadata"]["resourceVersion"],
+        ready["metadata"]["resourceVersion"]
     );
     running.stop().await;
 }

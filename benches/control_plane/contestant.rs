@@ -10,12 +10,15 @@ use tray_operator::{
         kube::{apply::Cluster, client::Connections, events::Events, index::Index, leader::Election},
         memory::{MemoryKeys, MemorySessions, MemoryStore},
     },
+    api::{conditions::types, trayorg::TrayOrg},
     config::Settings,
-    controllers::{backup_facts::BackupFacts, changes::Changes, context::Context},
-    operator::{control, drivers},
+    controllers::{
+        Driver, backup_facts::BackupFacts, changes::Changes, conditions::is_true, context::Context,
+    },
+    operator::control,
     ports::{BucketLocation, RegionPorts, RegionServices, RemoteError},
     telemetry::{
-        metrics::{ApiRequest, Controller, Metrics},
+        metrics::{Controller, Metrics},
         readiness::Readiness,
     },
 };
@@ -30,10 +33,10 @@ impl RegionPorts for InMemory {
     }
 }
 
-/// Runs until it is killed. Says `settled` once every org has been looked at, and `done` once as many statuses were
-/// written as there are orgs. Both are read off its own metrics: a reader of the audit log would take time from the API
-/// server that the ghost's run does not lose.
-pub async fn run(orgs: usize) {
+/// Runs until it is killed. Says `settled` once every org has been looked at, and `done` once every org is Ready. Both are
+/// read off its own metrics and index: a reader of the audit log would take time from the API server that the ghost's run
+/// does not lose.
+pub async fn run(orgs: usize, drivers: Vec<Arc<dyn Driver>>) {
     let metrics = Arc::new(Metrics::default());
     let Connections {
         calls: client,
@@ -43,6 +46,7 @@ pub async fn run(orgs: usize) {
     election.won().await;
     let index = Arc::new(Index::default());
     let changes = Arc::new(Changes::new(index.clone()));
+    let known = index.clone();
     let ctx = Arc::new(Context {
         cluster: Cluster::new(client.clone(), index.clone()).counting(metrics.clone()),
         events: Events::new(client.clone(), "bench"),
@@ -70,7 +74,7 @@ pub async fn run(orgs: usize) {
         metrics: metrics.clone(),
     });
     let (_end, ends) = watch::channel(false);
-    let controllers = tokio::spawn(control(drivers(), ctx, Arc::new(Readiness::default()), ends));
+    let controllers = tokio::spawn(control(drivers, ctx, Arc::new(Readiness::default()), ends));
     let wanted = orgs as u64;
     let looks = metrics
         .reconciles
@@ -78,15 +82,16 @@ pub async fn run(orgs: usize) {
         .clone();
     reaches(&looks, wanted).await;
     println!("settled");
-    let statuses = ApiRequest {
-        verb: "patch",
-        resource: "trayorgs/status".to_owned(),
-        code: 200,
-    };
-    let statuses = metrics.api_requests.get_or_create(&statuses).clone();
-    reaches(&statuses, wanted).await;
+    while known.orgs.all().iter().filter(|org| is_ready(org)).count() < orgs {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     println!("done");
     controllers.await.unwrap();
+}
+
+fn is_ready(org: &TrayOrg) -> bool {
+    let status = org.status.as_ref();
+    status.is_some_and(|status| is_true(&status.conditions, types::READY))
 }
 
 async fn reaches(counter: &Counter, wanted: u64) {

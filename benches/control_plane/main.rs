@@ -29,7 +29,10 @@ mod scenario;
 #[path = "../../tests/support/tools.rs"]
 mod tools;
 
+use std::sync::Arc;
+
 use clap::{Parser, Subcommand};
+use tray_operator::{controllers::Driver, operator::drivers};
 
 /// Measures the control plane.
 #[derive(Parser)]
@@ -46,6 +49,9 @@ struct Arguments {
     /// Seconds for which nothing happens while idle requests are counted.
     #[arg(long, default_value_t = 120)]
     idle: u64,
+    /// Leave the controller of backups out: what it costs is the difference.
+    #[arg(long)]
+    without_backups: bool,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -59,6 +65,25 @@ pub enum Role {
     Follower { orgs: usize },
     /// Runs the operator's controllers.
     Operator { orgs: usize },
+    /// Runs all of them but that of backups.
+    WithoutBackups { orgs: usize },
+}
+
+impl Arguments {
+    /// The role of what is measured beside the ghost.
+    fn operator(&self) -> &'static str {
+        if self.without_backups {
+            "without-backups"
+        } else {
+            "operator"
+        }
+    }
+}
+
+fn without_backups() -> Vec<Arc<dyn Driver>> {
+    let mut drivers = drivers();
+    drivers.retain(|driver| driver.name() != "backup");
+    drivers
 }
 
 fn main() {
@@ -72,8 +97,9 @@ fn main() {
         match arguments.role {
             Some(Role::Ghost { orgs }) => ghost::write(orgs).await,
             Some(Role::Follower { orgs }) => ghost::follow(orgs).await,
-            Some(Role::Operator { orgs }) => contestant::run(orgs).await,
-            None => report::run(&arguments.orgs, arguments.pairs, arguments.idle).await,
+            Some(Role::Operator { orgs }) => contestant::run(orgs, drivers()).await,
+            Some(Role::WithoutBackups { orgs }) => contestant::run(orgs, without_backups()).await,
+            None => report::run(&arguments).await,
         }
     });
 }

@@ -4,7 +4,10 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
-use super::scenario::{self, Answers, OfGhost, OfOperator};
+use super::{
+    Arguments,
+    scenario::{self, Answers, OfGhost, OfOperator},
+};
 
 /// Everything measured with one number of orgs.
 #[derive(Debug, Serialize)]
@@ -20,17 +23,18 @@ struct Pair {
 }
 
 /// Measures with each number of orgs.
-pub async fn run(orgs: &[usize], pairs: usize, idle: u64) {
+pub async fn run(arguments: &Arguments) {
+    let (role, idle) = (arguments.operator(), Duration::from_secs(arguments.idle));
     let mut populations = Vec::new();
-    for &orgs in orgs {
+    for &orgs in &arguments.orgs {
         let mut measured = Vec::new();
-        for number in 0..pairs {
+        for number in 0..arguments.pairs {
             // All that comes after the orgs are there is measured once.
             let whole = number == 0;
             eprintln!("{orgs} orgs, pair {}: ghost", number + 1);
             let ghost = scenario::ghost(orgs, whole).await;
-            eprintln!("{orgs} orgs, pair {}: operator", number + 1);
-            let operator = scenario::operator(orgs, whole, Duration::from_secs(idle)).await;
+            eprintln!("{orgs} orgs, pair {}: {role}", number + 1);
+            let operator = scenario::operator(role, orgs, whole, idle).await;
             measured.push(Pair { ghost, operator });
         }
         let population = Population {

@@ -123,9 +123,9 @@ pub async fn ghost(orgs: usize, whole: bool) -> OfGhost {
 }
 
 /// One run of the operator in a cluster of its own; `whole` = with all that comes after the orgs are there.
-pub async fn operator(orgs: usize, whole: bool, idle_for: Duration) -> OfOperator {
+pub async fn operator(role: &str, orgs: usize, whole: bool, idle_for: Duration) -> OfOperator {
     let cluster = prepared(orgs).await;
-    let (provisioned, process) = provision(&cluster, "operator", orgs).await;
+    let (provisioned, process) = provision(&cluster, role, orgs).await;
     if !whole {
         return OfOperator {
             provisioned,
@@ -154,7 +154,7 @@ pub async fn operator(orgs: usize, whole: bool, idle_for: Duration) -> OfOperato
         deleted: Some(deleted),
         edited: Some(edited),
         beside_failing: Some(beside_failing),
-        restarted: Some(restart(&cluster, orgs).await),
+        restarted: Some(restart(&cluster, role, orgs).await),
     }
 }
 
@@ -183,7 +183,7 @@ async fn provision(cluster: &Cluster, role: &str, orgs: usize) -> (Provisioned, 
     let writes: Vec<&Request> = requests
         .all
         .iter()
-        .filter(|r| WRITES.contains(&r.verb.as_str()))
+        .filter(|r| WRITES.contains(&r.verb.as_str()) && !r.is_of_a_lease())
         .collect();
     let began = writes.iter().map(|r| r.began).min().unwrap_or_default();
     let last = |these: &dyn Fn(&Request) -> bool| {
@@ -316,12 +316,12 @@ async fn answers(
     }
 }
 
-async fn restart(cluster: &Cluster, orgs: usize) -> Restarted {
+async fn restart(cluster: &Cluster, role: &str, orgs: usize) -> Restarted {
     // The watches of the process before are told of when they end.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let mut requests: Requests = cluster.requests(CONTESTANT);
     let began = Instant::now();
-    let mut process = cluster.contestant(&["operator", &orgs.to_string()]);
+    let mut process = cluster.contestant(&[role, &orgs.to_string()]);
     process.hears("settled");
     let (seconds, at_once) = (began.elapsed().as_secs_f64(), process.usage());
     tokio::time::sleep(Duration::from_secs(10)).await;

@@ -219,13 +219,18 @@ impl Runs {
 
 /// The first run: as soon as there is something to copy. It and its time of starting.
 fn first(circumstances: &Circumstances, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
-    let latest = circumstances.placed_at.checked_add(FIRST_RUN_WAIT).ok()?;
+    let latest = first_at_latest(circumstances.placed_at)?;
     let at = if circumstances.workloads_available {
         min(now, latest)
     } else {
         latest
     };
     Some((whole_second(circumstances.placed_at), at))
+}
+
+/// When an org's first run is due, whatever becomes of its workloads.
+pub fn first_at_latest(placed_at: Timestamp) -> Option<Timestamp> {
+    placed_at.checked_add(FIRST_RUN_WAIT).ok()
 }
 
 /// The last moment at which a run and one retry still end before the newest good copy is too old.

@@ -3,11 +3,16 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{scheduling::objective, subject::Subject, trouble::Trouble};
+use super::{
+    scheduling::objective,
+    subject::{Subject, placed_at},
+    trouble::Trouble,
+};
 use crate::{
     api::{
+        backup_schedule::BackupSchedule,
         conditions::{reasons, types},
-        trayorg::{self, BackupStatus, RpoStatus, RtoStatus},
+        trayorg::{self, BackupStatus, RpoStatus, RtoStatus, TrayOrg},
     },
     controllers::{
         backup_facts::BackupView,
@@ -17,6 +22,7 @@ use crate::{
         ids::RunId,
         ledger::{LedgerState, Run, RunEnd},
         objectives::{RpoVerdict, RtoVerdict, rpo, rto},
+        schedule::first_at_latest,
         volume_facts::Loss,
     },
 };
@@ -38,17 +44,44 @@ pub fn view(
     trouble: Option<&Trouble>,
     now: Timestamp,
 ) -> (BackupView, Option<Timestamp>) {
-    let objectives = subject
-        .schedule
-        .as_ref()
+    judge(
+        subject.schedule.as_deref(),
+        subject.placed_at(),
+        read,
+        trouble,
+        now,
+    )
+}
+
+/// What a look at the ledger of an org will say that was only just placed, and whose workloads are `available` or not:
+/// nothing has run. So its status need not be written again to say so.
+pub fn before_any_run(
+    org: &TrayOrg,
+    schedule: &BackupSchedule,
+    available: bool,
+    now: Timestamp,
+) -> BackupView {
+    let placed_at = placed_at(org);
+    let waits = !available && !schedule.spec.suspend;
+    let read = Read {
+        state: &LedgerState::default(),
+        next_due: first_at_latest(placed_at).filter(|_| waits),
+        losses: &[],
+    };
+    judge(Some(schedule), placed_at, &read, None, now).0
+}
+
+fn judge(
+    schedule: Option<&BackupSchedule>,
+    placed_at: Timestamp,
+    read: &Read<'_>,
+    trouble: Option<&Trouble>,
+    now: Timestamp,
+) -> (BackupView, Option<Timestamp>) {
+    let objectives = schedule
         .map(|schedule| schedule.spec.objectives.clone())
         .unwrap_or_default();
-    let point = rpo(
-        read.state,
-        objective(objectives.rpo_hours),
-        subject.placed_at(),
-        now,
-    );
+    let point = rpo(read.state, objective(objectives.rpo_hours), placed_at, now);
     let time = rto(read.state, objective(objectives.rto_hours));
     let good = read.state.good_runs();
     let newest = good.first().copied();

@@ -4,7 +4,7 @@
 //! its ledger is decided on what the entry before left. A pass reads: restore, else the open run, else what waits, else
 //! what is due, else what may go.
 
-mod facts;
+pub mod facts;
 mod issued;
 mod keys;
 mod pass;

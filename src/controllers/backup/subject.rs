@@ -114,9 +114,7 @@ impl Subject {
 
     /// When it was placed, as near as the cluster remembers: from here its RPO counts.
     pub fn placed_at(&self) -> Timestamp {
-        self.org
-            .creation_timestamp()
-            .map_or(Timestamp::UNIX_EPOCH, |created| created.0)
+        placed_at(&self.org)
     }
 
     /// The workload of that name.
@@ -225,6 +223,12 @@ impl Subject {
         };
         self.workloads.iter().all(available)
     }
+}
+
+/// When an org was placed, as near as the cluster remembers.
+pub fn placed_at(org: &TrayOrg) -> Timestamp {
+    let created = org.creation_timestamp();
+    created.map_or(Timestamp::UNIX_EPOCH, |created| created.0)
 }
 
 /// The holder of an org's repositories in the words of the lock: `<kind>/<name>`.

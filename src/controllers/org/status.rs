@@ -1,6 +1,6 @@
 //! The status of an org, from what was observed and done. Pure: the same facts give the same status to the last bit.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -20,7 +20,11 @@ use crate::{
         conditions::{reasons, types},
         trayorg::{BackupStatus, MOST_SUPPORT_ENTRIES, PlacementStatus, SupportAccessEntry, TrayOrgStatus},
     },
-    controllers::conditions::{ConditionFact, Conditions, Truth, is_true},
+    controllers::{
+        backup::facts::before_any_run,
+        backup_facts::BackupView,
+        conditions::{ConditionFact, Conditions, Truth, is_true},
+    },
     resources::{
         child::ChildKind,
         org::{self, claim, webhook::Webhook},
@@ -85,7 +89,8 @@ pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Ti
         }
         (None, Some(_)) => {}
     }
-    backups(&mut conditions, observed);
+    let view = view(observed, &findings.workloads, now);
+    backups(&mut conditions, view.as_deref());
     conditions.set(types::SUPPORT_ACCESS_ACTIVE, &support_access(observed));
     let refused = findings.refused.as_ref();
     if let Some(contest) = refused.filter(|obstacle| obstacle.reason == reasons::CHILD_CONTESTED) {
@@ -103,7 +108,7 @@ pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Ti
         execution_logs: findings.kept.logs,
         snapshot_retention: findings.kept.snapshots,
         pending_reductions: findings.kept.pending.clone(),
-        backup: backup_status(observed),
+        backup: backup_status(observed, view.as_deref()),
         workloads_revision: valid.regional.revision.clone(),
         unused_volumes: unused_volumes(observed, valid),
         raised_workloads: valid.effective.raised.clone(),
@@ -150,14 +155,15 @@ pub fn of_obstacle(observed: &Observed, obstacle: &Obstacle, kept: &Kept, now: T
         let fact = ConditionFact::new(false, obstacle.reason, obstacle.message.clone());
         conditions.set(types::PLACED, &fact);
     }
-    backups(&mut conditions, observed);
+    let view = observed.facts.view.as_ref();
+    backups(&mut conditions, view);
     if recorded.region.is_some() {
         conditions.set(types::SUPPORT_ACCESS_ACTIVE, &support_access(observed));
     }
     tell(&mut conditions, obstacle);
     TrayOrgStatus {
         observed_generation: observed.org.metadata.generation,
-        backup: backup_status(observed),
+        backup: backup_status(observed, view),
         support_access: support_status(observed),
         conditions: conditions.build(),
         ..recorded
@@ -248,8 +254,8 @@ fn lost_data(observed: &Observed) -> Option<ConditionFact> {
 }
 
 /// BackupHealthy and RpoMet: what is recorded holds until the ledger has been read.
-fn backups(conditions: &mut Conditions<'_>, observed: &Observed) {
-    if let Some(view) = &observed.facts.view {
+fn backups(conditions: &mut Conditions<'_>, view: Option<&BackupView>) {
+    if let Some(view) = view {
         conditions
             .set(types::BACKUP_HEALTHY, &view.healthy)
             .set(types::RPO_MET, &view.rpo);
@@ -268,20 +274,27 @@ fn backups(conditions: &mut Conditions<'_>, observed: &Observed) {
     }
 }
 
-fn backup_status(observed: &Observed) -> Option<BackupStatus> {
-    let recorded = || {
-        observed
-            .org
-            .status
-            .as_ref()
-            .and_then(|status| status.backup.clone())
-    };
-    observed
-        .facts
-        .view
-        .as_ref()
-        .map(|view| view.status.clone())
-        .or_else(recorded)
+fn backup_status(observed: &Observed, view: Option<&BackupView>) -> Option<BackupStatus> {
+    let recorded = || observed.org.status.as_ref()?.backup.clone();
+    view.map(|view| view.status.clone()).or_else(recorded)
+}
+
+/// What is known of the org's backups; of a new org, of which nothing is recorded or held, what will be found in its ledger.
+fn view<'a>(
+    observed: &'a Observed,
+    workloads: &ConditionFact,
+    now: Timestamp,
+) -> Option<Cow<'a, BackupView>> {
+    if let Some(view) = &observed.facts.view {
+        return Some(Cow::Borrowed(view));
+    }
+    let status = observed.org.status.as_ref();
+    let is_new = status.is_none_or(|status| status.backup.is_none()) && observed.tombstones.is_empty();
+    let schedule = observed.schedule.as_ref().filter(|_| is_new)?;
+    let available = workloads.status == Truth::True;
+    let first = before_any_run(&observed.org, schedule, available, now);
+    // An older org has a ledger with something in it: no verdict before it was read.
+    (first.rpo.status == Truth::Unknown).then_some(Cow::Owned(first))
 }
 
 /// Condition SupportAccessActive: who, until when.

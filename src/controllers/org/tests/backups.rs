@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
 use serde_json::json;
 
-use super::world::{ID, World, condition, fact, object, reason_of, said};
+use super::world::{ID, World, condition, fact, now, object, reason_of, said};
 use crate::{
     api::{
         conditions::{reasons, types},
@@ -38,6 +39,28 @@ fn a_failed_backup_or_a_missed_objective_does_not_make_an_org_unready() {
         said("False", "LastRunFailed")
     );
     assert_eq!(told.backup.and_then(|backup| backup.count), Some(2));
+}
+
+#[test]
+fn a_new_org_is_told_at_once_what_its_empty_ledger_will_say_and_an_older_one_is_not() {
+    let mut world = World::placed();
+    let created = now() - SignedDuration::from_mins(1);
+    world.org["metadata"]["creationTimestamp"] = created.to_string().into();
+    for (available, due) in [
+        (true, None),
+        (false, Some(created + SignedDuration::from_hours(1))),
+    ] {
+        let told = world.status(&fact(available, reasons::AS_SPECIFIED));
+        let backup = told.backup.clone().unwrap();
+        assert_eq!((backup.count, backup.next_due.map(|at| at.0)), (Some(0), due));
+        assert_eq!(
+            backup.rpo.unwrap().deadline.map(|at| at.0),
+            Some(created + SignedDuration::from_hours(24))
+        );
+        assert_eq!(reason_of(&told, types::RPO_MET), said("Unknown", "NoSnapshotYet"));
+    }
+    world.org["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
+    assert_eq!(world.status(&fact(true, "AsSpecified")).backup, None);
 }
 
 #[test]
