@@ -23,7 +23,7 @@ use crate::{
     controllers::{
         backup::facts::before_any_run,
         backup_facts::BackupView,
-        conditions::{ConditionFact, Conditions, Truth, is_true},
+        conditions::{ConditionFact, Conditions, Truth, find, is_true},
     },
     resources::{
         child::ChildKind,
@@ -289,7 +289,10 @@ fn view<'a>(
         return Some(Cow::Borrowed(view));
     }
     let status = observed.org.status.as_ref();
-    let is_new = status.is_none_or(|status| status.backup.is_none()) && observed.tombstones.is_empty();
+    let is_recorded = |status: &TrayOrgStatus| {
+        status.backup.is_some() && find(&status.conditions, types::BACKUP_HEALTHY).is_some()
+    };
+    let is_new = !status.is_some_and(is_recorded) && observed.tombstones.is_empty();
     let schedule = observed.schedule.as_ref().filter(|_| is_new)?;
     let available = workloads.status == Truth::True;
     let first = before_any_run(&observed.org, schedule, available, now);
