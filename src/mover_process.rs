@@ -12,8 +12,8 @@ use tray_engine::{BlobStore, RusticEngine};
 use crate::{
     adapters::{
         aws_client::AwsClients, blob_store::S3Blobs, clock::SystemClock, kms::KmsKeys,
-        kube::namespace_objects::KubeNamespaceObjects, mover_credentials::FileCredentials,
-        s3_bucket::S3Bucket,
+        kube::namespace_objects::KubeNamespaceObjects, ledger_reader::TaskLedger,
+        mover_credentials::FileCredentials, s3::S3Store, s3_bucket::S3Bucket,
     },
     config::MoverArgs,
     domain::mover_task::{Action, FailureReason, MoverTask},
@@ -68,6 +68,7 @@ pub async fn connect(
         |error: crate::ports::RemoteError| Failure::permanent(FailureReason::TaskInvalid, error.to_string());
     let bucket = S3Bucket::connect(&clients, &task.location).map_err(unusable)?;
     let keys = KmsKeys::new(&clients, &task.location).map_err(unusable)?;
+    let store = S3Store::new(&clients, &task.location).map_err(unusable)?;
     Ok(Ports {
         engine: Arc::new(RusticEngine),
         bucket: Arc::new(TaskBucket(S3Blobs::new(
@@ -76,6 +77,7 @@ pub async fn connect(
             Handle::current(),
         ))),
         keys: Arc::new(keys),
+        ledger: Arc::new(TaskLedger::new(Arc::new(store), task)),
         objects: objects(&task.action).await?,
         clock,
     })

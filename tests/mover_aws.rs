@@ -11,20 +11,29 @@ mod support;
 
 use std::{fs, future, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use support::aws::{StandIn, stand_in};
 use tray_operator::{
-    adapters::{kms::KmsKeys, s3::S3Store, sts::StsSessions},
+    adapters::{
+        kms::KmsKeys,
+        ledger_store::{Ledger, LedgerStore},
+        s3::S3Store,
+        sts::StsSessions,
+    },
     domain::{
         archived_kinds::ObjectKind,
         bucket_layout,
-        ids::{KmsKeyArn, OrgId, PartId, RunId},
-        manifest::{Consistency, PartRecord},
+        ids::{KmsKeyArn, OrgId, PartId, RunId, SweepId},
+        ledger::Event,
+        manifest::{Consistency, PartRecord, PartSource, PlannedPart, RunPlan},
         mover_task::{
             Action, BucketLocation, CA_BUNDLE_FILE, CREDENTIALS_FILE, FailureReason, MoverOutcome, MoverTask,
-            PruneVolume, TASK_FILE,
+            TASK_FILE,
         },
+        run_plan::{self, CopiedPart, RunFacts},
         session_policy::{MASTER_KEY_PURPOSE, SessionScope, session_policy},
+        stage::Stage,
     },
     mover::{self, Places},
     mover_process,
@@ -44,6 +53,33 @@ fn objects_part() -> PartId {
     "objects".parse().unwrap()
 }
 
+fn source() -> PartSource {
+    PartSource::Volume {
+        claim_uid: "claim".to_owned(),
+        workload: "db".to_owned(),
+        paths: vec![],
+    }
+}
+fn copy(run_id: &RunId) -> Action {
+    Action::SnapshotVolume {
+        run_id: run_id.clone(),
+        part: volume(),
+        paths: vec![],
+        consistency: Consistency::AtRest,
+        consistency_point: "2026-01-01T00:00:00Z".parse().unwrap(),
+    }
+}
+fn prune(sweep_id: &SweepId, remove: Vec<RunId>) -> Action {
+    Action::Prune {
+        sweep_id: sweep_id.clone(),
+        planned_at: "2100-01-01T00:00:00Z".parse().unwrap(),
+        volumes: vec![volume()],
+        remove,
+        keep_delete_hours: 23,
+        keep_pack_hours: 72,
+    }
+}
+
 /// An org with a key and a wrapped master key, as the operator leaves it before the first mover.
 struct Org {
     aws: &'static StandIn,
@@ -51,6 +87,7 @@ struct Org {
     id: OrgId,
     key: KmsKeyArn,
     bucket: S3Store,
+    ledger: Ledger,
     folder: tempfile::TempDir,
 }
 
@@ -76,6 +113,13 @@ impl Org {
             .put_if_absent(&name, object.to_string().into(), &key)
             .await
             .unwrap();
+        let ledger_key = aws.place("eu").ledger_key_arn.parse().unwrap();
+        let store = Arc::new(S3Store::new(&operator, &location).unwrap());
+        let ledger = LedgerStore::new()
+            .open(store, &location.prefix, ledger_key, id.clone(), "cluster")
+            .await
+            .unwrap();
+        ledger.claim(Timestamp::now()).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         for name in ["task", "volume", "cache"] {
             fs::create_dir(folder.path().join(name)).unwrap();
@@ -86,8 +130,51 @@ impl Org {
             id,
             key,
             bucket,
+            ledger,
             folder,
         }
+    }
+
+    async fn tell(&self, event: Event) {
+        self.ledger.append(event, Timestamp::now()).await.unwrap();
+    }
+
+    /// Begins a run of one part.
+    async fn begin(&self, run_id: &RunId, part: PartId, source: PartSource) -> RunPlan {
+        let plan = RunPlan {
+            run_id: run_id.clone(),
+            snapshot_name: format!("acme-{run_id}"),
+            slot: None,
+            parts: vec![PlannedPart {
+                part,
+                source,
+                consistency: Consistency::AtRest,
+            }],
+            excluded: vec![],
+        };
+        self.tell(Event::RunPlanned { plan: plan.clone() }).await;
+        plan
+    }
+
+    async fn commit(&self, plan: &RunPlan, record: &PartRecord, pod_uid: &str) {
+        let facts = RunFacts {
+            org_id: self.id.clone(),
+            cluster_uid: "cluster".to_owned(),
+            stage: Stage::Production,
+            kms_key_arn: self.key.clone(),
+            bucket: self.location.bucket.clone(),
+            bucket_cloud_region: self.location.cloud_region.clone(),
+            prefix: self.location.prefix.clone(),
+            operator_version: "0".to_owned(),
+        };
+        let copied = CopiedPart {
+            record: record.clone(),
+            pod_uid: pod_uid.to_owned(),
+            hook_started_at: None,
+        };
+        let manifest = run_plan::manifest(plan, &facts, &[copied], vec![]).unwrap();
+        let manifest = Box::new(manifest);
+        self.tell(Event::RunCommitted { manifest }).await;
     }
 
     fn volume(&self) -> std::path::PathBuf {
@@ -103,7 +190,8 @@ impl Org {
             termination_log: self.folder.path().join("termination-log"),
             pod_uid: pod_uid.to_owned(),
         };
-        let policy = session_policy(scope, &self.location, &self.id, &self.key).unwrap();
+        let ledger_key = self.aws.place("eu").ledger_key_arn.parse().unwrap();
+        let policy = session_policy(scope, &self.location, &self.id, &self.key, &ledger_key).unwrap();
         let issuer = StsSessions::new(&self.aws.operator().await, &self.location).unwrap();
         let lifetime = Duration::from_hours(1);
         let session = issuer
@@ -127,10 +215,7 @@ impl Org {
         let connect = async |task: &MoverTask, places: &Places, ca: Option<Vec<u8>>| {
             // All is the process's own but for the Kubernetes API, which is not here.
             let aws_only = MoverTask {
-                action: Action::Prune {
-                    volumes: vec![],
-                    remove_archives: vec![],
-                },
+                action: prune(&SweepId::of(Timestamp::UNIX_EPOCH, &task.org_id), vec![]),
                 ..task.clone()
             };
             let mut ports = mover_process::connect(&aws_only, places, ca).await?;
@@ -149,14 +234,8 @@ impl Org {
             run_id: run_id.clone(),
             volume: volume(),
         };
-        let action = Action::SnapshotVolume {
-            run_id: run_id.clone(),
-            part: volume(),
-            paths: vec![],
-            consistency: Consistency::AtRest,
-            consistency_point: "2026-01-01T00:00:00Z".parse().unwrap(),
-        };
-        let (code, outcome) = self.mover(pod_uid, &scope, action).await;
+        let plan = self.begin(&run_id, volume(), source()).await;
+        let (code, outcome) = self.mover(pod_uid, &scope, copy(&run_id)).await;
         assert_eq!(code, format!("{:?}", ExitCode::SUCCESS), "{outcome:?}");
         let MoverOutcome::Snapshotted { record } = outcome else {
             panic!("{outcome:?}")
@@ -164,11 +243,13 @@ impl Org {
         let name = bucket_layout::part_record(&self.location.prefix, &self.id, &run_id, &volume(), pod_uid);
         let written = self.bucket.get(&name).await.unwrap().unwrap();
         assert_eq!(serde_json::from_slice::<PartRecord>(&written).unwrap(), *record);
+        self.commit(&plan, &record, pod_uid).await;
         *record
     }
 
     fn restore(record: &PartRecord) -> Action {
         Action::RestoreVolume {
+            restore: "r (uid)".to_owned(),
             run_id: record.run_id.clone(),
             part: volume(),
             repository_snapshot: record.repository_snapshot.clone().unwrap(),
@@ -251,25 +332,54 @@ async fn a_volume_is_copied_restored_and_pruned_with_credentials_for_just_that()
     let kept = files(&org.volume());
 
     // The first copy goes.
-    let action = Action::Prune {
-        volumes: vec![PruneVolume {
-            volume: volume(),
-            keep: vec![second.repository_snapshot.clone().unwrap()],
-            keep_delete_hours: 23,
-            keep_pack_hours: 72,
-        }],
-        remove_archives: vec![run('V')],
-    };
-    let (_, outcome) = org.mover("pod-3", &SessionScope::Prune, action).await;
+    org.tell(Event::Pruned {
+        run_id: run('V'),
+        why: "old".to_owned(),
+    })
+    .await;
+    let sweep_id = SweepId::of(Timestamp::now(), &org.id);
+    org.tell(Event::SweepPlanned {
+        sweep_id: sweep_id.clone(),
+    })
+    .await;
+    let action = prune(&sweep_id, vec![run('V')]);
+    let (_, outcome) = org.mover("pod-3", &SessionScope::Prune, action.clone()).await;
     let MoverOutcome::Pruned { volumes } = &outcome else {
         panic!("{outcome:?}")
     };
     assert_eq!(volumes[0].removed_snapshots, 1);
+    // A leader that is behind starts the pruner of a sweep that has ended.
+    let failed = None;
+    org.tell(Event::SweepEnded { sweep_id, failed }).await;
+    let (code, outcome) = org.mover("pod-late", &SessionScope::Prune, action).await;
+    assert_eq!(code, format!("{:?}", ExitCode::from(2)));
+    assert!(is_not_open(&outcome), "{outcome:?}");
 
     // The volume is lost; the second copy brings it back.
     fs::remove_dir_all(org.volume()).unwrap();
     fs::create_dir(org.volume()).unwrap();
     let scope = SessionScope::RestoreVolume { volume: volume() };
+    let prove = |capacity_bytes| Action::ProveVolume {
+        restore: "r (uid)".to_owned(),
+        run_id: second.run_id.clone(),
+        part: volume(),
+        repository_snapshot: second.repository_snapshot.clone().unwrap(),
+        content_digest: second.content_digest.clone(),
+        capacity_bytes,
+    };
+    let (_, outcome) = org.mover("pod-proof", &scope, prove(1 << 30)).await;
+    assert_eq!(outcome, MoverOutcome::Proven { bytes: second.bytes });
+    let (_, outcome) = org.mover("pod-small", &scope, prove(1 << 20)).await;
+    assert!(
+        matches!(
+            &outcome,
+            MoverOutcome::Failed {
+                reason: FailureReason::TargetFailed,
+                ..
+            }
+        ),
+        "{outcome:?}"
+    );
     let (code, outcome) = org.mover("pod-4", &scope, Org::restore(&second)).await;
     assert!(
         matches!(outcome, MoverOutcome::RestoredVolume { .. }),
@@ -282,6 +392,37 @@ async fn a_volume_is_copied_restored_and_pruned_with_credentials_for_just_that()
     assert!(matches!(outcome, MoverOutcome::Failed { .. }), "{outcome:?}");
 }
 
+fn is_not_open(outcome: &MoverOutcome) -> bool {
+    matches!(
+        outcome,
+        MoverOutcome::Failed {
+            reason: FailureReason::NotOpen,
+            ..
+        }
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mover_whose_run_has_ended_writes_nothing() {
+    let org = Org::new("7c9e6679-7425-40de-944b-e07fc1f90af0").await;
+    fs::write(org.volume().join("f"), "x").unwrap();
+    org.begin(&run('V'), volume(), source()).await;
+    org.tell(Event::RunAborted {
+        run_id: run('V'),
+        why: "another leader ended it".to_owned(),
+    })
+    .await;
+    let scope = SessionScope::SnapshotVolume {
+        run_id: run('V'),
+        volume: volume(),
+    };
+    let (code, outcome) = org.mover("pod-1", &scope, copy(&run('V'))).await;
+    assert_eq!(code, format!("{:?}", ExitCode::from(2)));
+    assert!(is_not_open(&outcome), "{outcome:?}");
+    let repository = bucket_layout::volume_repository(&org.location.prefix, &org.id, &volume());
+    assert!(org.bucket.list(&repository).await.unwrap().is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_are_archived_and_restored_with_credentials_for_just_that() {
     let org = Org::new("7c9e6679-7425-40de-944b-e07fc1f90ae8").await;
@@ -291,6 +432,7 @@ async fn objects_are_archived_and_restored_with_credentials_for_just_that() {
         part: objects_part(),
         namespace: "n".into(),
     };
+    let plan = org.begin(&run('V'), objects_part(), PartSource::Objects {}).await;
     let (_, outcome) = org.mover("pod-1", &scope, action.clone()).await;
     let MoverOutcome::Snapshotted { record } = outcome else {
         panic!("{outcome:?}")
@@ -304,7 +446,16 @@ async fn objects_are_archived_and_restored_with_credentials_for_just_that() {
     assert_eq!(again.content_digest, record.content_digest);
 
     let scope = SessionScope::RestoreObjects { run_id: run('V') };
+    org.commit(&plan, &record, "pod-1").await;
+    let action = Action::ProveObjects {
+        restore: "r (uid)".to_owned(),
+        run_id: run('V'),
+        content_digest: record.content_digest.clone(),
+    };
+    let (_, outcome) = org.mover("pod-proof", &scope, action).await;
+    assert!(matches!(outcome, MoverOutcome::Proven { .. }), "{outcome:?}");
     let action = Action::RestoreObjects {
+        restore: "r (uid)".to_owned(),
         run_id: run('V'),
         namespace: "n".into(),
         content_digest: record.content_digest.clone(),
@@ -324,14 +475,8 @@ async fn a_mover_with_the_credentials_of_another_part_gets_nowhere() {
         run_id: run('V'),
         volume: "data-web-0".parse().unwrap(),
     };
-    let action = Action::SnapshotVolume {
-        run_id: run('V'),
-        part: volume(),
-        paths: vec![],
-        consistency: Consistency::AtRest,
-        consistency_point: "2026-01-01T00:00:00Z".parse().unwrap(),
-    };
-    let (code, outcome) = org.mover("pod-1", &scope, action).await;
+    org.begin(&run('V'), volume(), source()).await;
+    let (code, outcome) = org.mover("pod-1", &scope, copy(&run('V'))).await;
     assert_ne!(code, format!("{:?}", ExitCode::SUCCESS));
     assert!(
         matches!(&outcome, MoverOutcome::Failed { reason: FailureReason::BucketFailed, message } if message.contains("denied")),

@@ -19,12 +19,18 @@ use tray_operator::{
     adapters::kube::namespace_objects::KubeNamespaceObjects,
     domain::{
         ids::{KmsKeyArn, OrgId, RunId},
-        manifest::PartRecord,
+        ledger::{LedgerState, Run, RunEnd},
+        manifest::{Consistency, Manifest, PartRecord, PartSource, PlannedPart, RunPlan},
         mover_task::{Action, BucketLocation, Endpoints, FailureReason, MoverOutcome, MoverTask},
         names,
+        run_plan::{self, CopiedPart, RunFacts},
+        stage::Stage,
     },
     mover::{self, Bucket, Places, Ports, Session, failure::Failure},
-    ports::{Clock, RemoteError, mover::MasterKeys},
+    ports::{
+        Clock, RemoteError,
+        mover::{LedgerReader, MasterKeys},
+    },
 };
 use zeroize::Zeroizing;
 
@@ -73,6 +79,83 @@ impl Engine for Fixed {
     }
     fn version(&self) -> String {
         "none".into()
+    }
+}
+
+/// A ledger in which the work of a task is open: the run, or a restore of it.
+struct OpenLedger(LedgerState);
+
+impl OpenLedger {
+    fn of(action: &Action) -> Self {
+        let plan = RunPlan {
+            run_id: run(),
+            snapshot_name: "acme-1".to_owned(),
+            slot: None,
+            parts: vec![PlannedPart {
+                part: run_plan::objects_part(),
+                source: PartSource::Objects {},
+                consistency: Consistency::Live,
+            }],
+            excluded: vec![],
+        };
+        let end = matches!(action, Action::RestoreObjects { .. }).then(|| RunEnd::Committed {
+            manifest: Box::new(manifest(&plan)),
+            at: Timestamp::UNIX_EPOCH,
+            manifest_digest: String::new(),
+            accepted: false,
+        });
+        let known = Run {
+            plan,
+            planned_at: Timestamp::UNIX_EPOCH,
+            end,
+            pruned: None,
+        };
+        let mut state = LedgerState::default();
+        state.runs.insert(run(), known);
+        Self(state)
+    }
+}
+
+fn manifest(plan: &RunPlan) -> Manifest {
+    let record = PartRecord {
+        format_version: 1,
+        run_id: run(),
+        part: run_plan::objects_part(),
+        repository_snapshot: None,
+        files: 0,
+        objects: 1,
+        bytes: 1,
+        bytes_read: 1,
+        bytes_added: 1,
+        content_digest: String::new(),
+        started_at: Timestamp::UNIX_EPOCH,
+        finished_at: Timestamp::UNIX_EPOCH,
+        warnings: vec![],
+        verified: true,
+        engine_version: "none".to_owned(),
+    };
+    let copied = CopiedPart {
+        record,
+        pod_uid: "pod".to_owned(),
+        hook_started_at: None,
+    };
+    let facts = RunFacts {
+        org_id: "7c9e6679-7425-40de-944b-e07fc1f90ae7".parse().unwrap(),
+        cluster_uid: "cluster".to_owned(),
+        stage: Stage::Production,
+        kms_key_arn: KEY.parse().unwrap(),
+        bucket: "b".to_owned(),
+        bucket_cloud_region: "eu-central-1".to_owned(),
+        prefix: String::new(),
+        operator_version: "0".to_owned(),
+    };
+    run_plan::manifest(plan, &facts, &[copied], vec![]).unwrap()
+}
+
+#[async_trait::async_trait]
+impl LedgerReader for OpenLedger {
+    async fn read(&self) -> Result<LedgerState, RemoteError> {
+        Ok(self.0.clone())
     }
 }
 
@@ -142,6 +225,7 @@ impl Org {
                 engine: Arc::new(Fixed),
                 bucket: Arc::clone(&self.bucket) as _,
                 keys: Arc::new(Fixed),
+                ledger: Arc::new(OpenLedger::of(&action)),
                 objects: Some(Arc::new(KubeNamespaceObjects::new(client, &self.namespace))),
                 clock: Arc::new(Fixed),
             },
@@ -172,6 +256,7 @@ impl Org {
 
     fn restore(&self, record: &PartRecord) -> Action {
         Action::RestoreObjects {
+            restore: "r (uid)".to_owned(),
             run_id: run(),
             namespace: self.namespace.clone(),
             content_digest: record.content_digest.clone(),
@@ -274,11 +359,12 @@ async fn what_the_operator_never_made_comes_back_after_it_was_lost() {
         updated,
         unchanged,
         refused,
+        ..
     } = outcome.unwrap()
     else {
         panic!("a restore was asked for")
     };
-    assert_eq!((created, updated, refused), (5, 1, vec![]));
+    assert_eq!((created, updated, refused), (5, 1, 0));
     assert!(unchanged >= 119, "{unchanged}");
     assert_eq!(
         org.one("v1", "Secret", "theirs").await.unwrap()["data"]["password"],
@@ -322,14 +408,70 @@ async fn a_restore_gives_no_rights_that_the_mover_has_not() {
     org.delete("rbac.authorization.k8s.io/v1", "Role", "exec").await;
     org.bind(names::CLUSTER_ROLE_ORG_RESTORE).await;
     let outcome = api_server::eventually(async || org.mover("pod-2", org.restore(&record)).await.ok()).await;
-    let MoverOutcome::RestoredObjects { refused, .. } = outcome.unwrap() else {
+    assert_eq!(
+        refused_of(&outcome.unwrap()),
+        [(
+            "roles.rbac.authorization.k8s.io/exec".to_owned(),
+            "Forbidden".to_owned()
+        )]
+    );
+}
+
+/// The refused objects with the API server's word.
+fn refused_of(outcome: &MoverOutcome) -> Vec<(String, String)> {
+    let MoverOutcome::RestoredObjects { refused, named, .. } = outcome else {
         panic!("a restore was asked for")
     };
-    assert_eq!(refused.len(), 1, "{refused:?}");
-    assert!(
-        refused[0].starts_with("roles.rbac.authorization.k8s.io/exec: forbidden"),
-        "{refused:?}"
+    let each = named.iter().flat_map(|of_one| {
+        let names = of_one.names.iter();
+        names.map(|name| (format!("{}/{name}", of_one.kind), of_one.reason.clone()))
+    });
+    let each: Vec<_> = each.collect();
+    assert_eq!(each.len() as u64, *refused);
+    each
+}
+
+#[tokio::test]
+async fn what_the_api_server_or_a_webhook_refuses_is_named_and_the_rest_comes_back() {
+    let org = Org::new("org-objects-4").await;
+    let settings = |name: &str, value: &str, immutable: bool| {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": {"guarded": name}},
+            "data": {"generation": value}, "immutable": immutable})
+    };
+    for name in ["frozen", "guarded", "plain"] {
+        org.put(settings(name, "before", false)).await;
+    }
+    let record = org.archived().await;
+    for name in ["frozen", "guarded", "plain"] {
+        org.delete("v1", "ConfigMap", name).await;
+    }
+    // Somebody made it anew, for ever as it is.
+    org.put(settings("frozen", "after", true)).await;
+    // A webhook whose server is not there answers for one of them.
+    let webhook = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "nobody-objects-4"},
+        "webhooks": [{
+            "name": "nobody.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            "failurePolicy": "Fail", "timeoutSeconds": 1,
+            "clientConfig": {"service": {"name": "nobody", "namespace": "default", "path": "/"}},
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "org-objects-4"}},
+            "objectSelector": {"matchLabels": {"guarded": "guarded"}},
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["configmaps"]}],
+        }],
+    });
+    api_server::apply(&org.admin, &webhook).await;
+    org.bind(names::CLUSTER_ROLE_ORG_RESTORE).await;
+    let outcome = api_server::eventually(async || org.mover("pod-2", org.restore(&record)).await.ok()).await;
+    let mut refused = refused_of(&outcome.unwrap());
+    refused.sort();
+    let named = |name: &str, reason: &str| (format!("configmaps/{name}"), reason.to_owned());
+    assert_eq!(
+        refused,
+        [named("frozen", "Invalid"), named("guarded", "InternalError")]
     );
+    assert!(org.one("v1", "ConfigMap", "plain").await.is_some());
+    assert!(org.one("v1", "ConfigMap", "guarded").await.is_none());
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ pub mod blob_store;
 pub mod clock;
 pub mod kms;
 pub mod kube;
+pub mod ledger_reader;
 pub mod ledger_store;
 pub mod memory;
 pub mod mover_credentials;

@@ -255,6 +255,10 @@ pub mod reasons {
     pub const HOOK_FAILED: &str = "HookFailed";
     /// A mover failed.
     pub const MOVER_FAILED: &str = "MoverFailed";
+    /// The wrapped master key of an org is missing, or is not the one that its ledger names: no copy can be opened.
+    pub const KEY_MISSING: &str = "KeyMissing";
+    /// The API server, or a webhook that it asked, did not take some objects of a restore back.
+    pub const OBJECTS_REFUSED: &str = "ObjectsRefused";
     /// The KMS key of an org, or of all orgs of a Region, cannot be used.
     pub const KEY_UNUSABLE: &str = "KeyUnusable";
     /// The bucket refused or did not answer.

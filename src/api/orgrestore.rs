@@ -79,7 +79,7 @@ pub struct OrgRestoreStatus {
     /// Generation of the spec that this status answers; -1 = none yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Pending, Draining, Filling, Starting, then Succeeded or Failed.
+    /// Pending, Proving, Draining, Filling, Starting, then Succeeded, SucceededWithRefusals or Failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<RestorePhase>,
     /// The run that the choice resolved to: fixed from then on.
@@ -113,6 +113,13 @@ pub struct OrgRestoreStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["part".into()]))]
     #[schemars(length(max = 500))]
     pub parts: Vec<RestorePart>,
+    /// How many objects the API server, or a webhook that it asked, did not take back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_count: Option<i64>,
+    /// Those objects, as many as there is room for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub refused_objects: Vec<RefusedObject>,
     /// Restored; Reconciling and Stalled while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -125,16 +132,46 @@ pub struct OrgRestoreStatus {
 pub enum RestorePhase {
     /// Not begun.
     Pending,
+    /// It is proven that every part can come back. Nothing of the org is touched yet.
+    Proving,
     /// The org's workloads stop and its old claims go.
     Draining,
     /// Movers fill volumes and put objects back.
     Filling,
     /// The org's workloads start.
     Starting,
-    /// Everything is back.
+    /// Every volume and every object is back.
     Succeeded,
+    /// Every volume is back and the workloads are up; some objects were refused, and are named.
+    SucceededWithRefusals,
     /// Ended without a result.
     Failed,
+}
+
+impl RestorePhase {
+    /// Whether nothing more is done.
+    pub fn has_ended(self) -> bool {
+        matches!(self, Self::Succeeded | Self::SucceededWithRefusals | Self::Failed)
+    }
+}
+
+/// An object that a restore could not put back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedObject {
+    /// Kind in URLs and rights: `configmaps`, `deployments.apps`.
+    #[schemars(length(max = 317))]
+    pub kind: String,
+    /// Its name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// The API server's own word: `Invalid`, `Forbidden`, `InternalError`.
+    #[schemars(length(max = 253))]
+    pub reason: String,
+    /// What it said; none where it is the same as of an object before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub message: Option<String>,
 }
 
 /// One part of a restore.
@@ -166,6 +203,8 @@ pub struct RestorePart {
 pub enum RestorePartState {
     /// Not begun.
     Pending,
+    /// It is proven that it can come back.
+    Proven,
     /// Its mover runs.
     Running,
     /// Filled and compared.

@@ -36,7 +36,11 @@ pub fn part_record(prefix: &str, org: &OrgId, run: &RunId, part: &PartId, pod_ui
 }
 /// The archive of the Kubernetes objects of one run.
 pub fn objects_archive(prefix: &str, org: &OrgId, run: &RunId) -> String {
-    format!("{}objects/{run}.tray", org_prefix(prefix, org))
+    format!("{}{run}.tray", objects_archives(prefix, org))
+}
+/// Folder of the archives of Kubernetes objects, ends in `/`.
+pub fn objects_archives(prefix: &str, org: &OrgId) -> String {
+    format!("{}objects/", org_prefix(prefix, org))
 }
 /// Folder of the repository of one volume, ends in `/`.
 pub fn volume_repository(prefix: &str, org: &OrgId, volume: &PartId) -> String {

@@ -68,6 +68,10 @@ text_id! {
     RunId, "runId", "a ULID in upper case", |v| v.parse::<ulid::Ulid>().is_ok_and(|u| u.to_string() == v)
 }
 text_id! {
+    /// One sweep of an org's repositories: a ULID, upper case, 26 characters.
+    SweepId, "sweepId", "a ULID in upper case", |v| v.parse::<ulid::Ulid>().is_ok_and(|u| u.to_string() == v)
+}
+text_id! {
     /// One part of a run: `objects`, or the name of a claim.
     PartId, "part", "a DNS label of at most 63 characters", is_dns_label
 }
@@ -98,6 +102,13 @@ impl RunId {
     /// The run of an OrgSnapshot: computable again after a crash, from its slot (or creation time) and its UID.
     pub fn of(at: jiff::Timestamp, snapshot_uid: &str) -> Self {
         Self(ulid_of(at, snapshot_uid))
+    }
+}
+
+impl SweepId {
+    /// The sweep of an org that is planned at that time.
+    pub fn of(at: jiff::Timestamp, org: &OrgId) -> Self {
+        Self(ulid_of(at, org.as_str()))
     }
 }
 

@@ -28,6 +28,16 @@ pub enum PartSource {
     },
 }
 
+impl PartSource {
+    /// The folders that are copied; empty = all there is.
+    pub fn paths(&self) -> &[String] {
+        match self {
+            Self::Objects {} => &[],
+            Self::Volume { paths, .. } => paths,
+        }
+    }
+}
+
 /// How far the bytes of a part belong to one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Consistency {

@@ -31,6 +31,7 @@ pub mod snapshot_run;
 pub mod spread;
 pub mod stage;
 pub mod support;
+pub mod sweep;
 pub mod tombstone;
 pub mod view;
 pub mod volume_facts;

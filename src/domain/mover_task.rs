@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ids::{KmsKeyArn, OrgId, PartId, RunId},
+    ids::{KmsKeyArn, OrgId, PartId, RunId, SweepId},
+    ledger::Work,
     manifest::{Consistency, PartRecord},
 };
 
@@ -100,8 +101,29 @@ pub enum Action {
         part: PartId,
         namespace: String,
     },
+    /// Prove, without a volume and without a write, that a volume can be filled from a repository snapshot, and that it
+    /// fits.
+    ProveVolume {
+        /// Name of the restore in the ledger.
+        restore: String,
+        run_id: RunId,
+        part: PartId,
+        repository_snapshot: String,
+        content_digest: String,
+        /// What the claim holds that will be filled.
+        capacity_bytes: u64,
+    },
+    /// Prove that the archive of a run opens and is whole.
+    ProveObjects {
+        /// Name of the restore in the ledger.
+        restore: String,
+        run_id: RunId,
+        content_digest: String,
+    },
     /// Fill the (empty) volume from a repository snapshot.
     RestoreVolume {
+        /// Name of the restore in the ledger.
+        restore: String,
         run_id: RunId,
         part: PartId,
         repository_snapshot: String,
@@ -109,31 +131,41 @@ pub enum Action {
     },
     /// Create what the archive holds and the operator does not render.
     RestoreObjects {
+        /// Name of the restore in the ledger.
+        restore: String,
         run_id: RunId,
         namespace: String,
         content_digest: String,
     },
-    /// Remove repository snapshots that are not in `keep`, objects archives of `remove_archives`, mark packs, free old marks.
+    /// Remove what is left of the runs of `remove` from the repositories and the archives, mark packs that nothing needs, free
+    /// old marks. What is not named stays, and so does everything that was stored after the sweep was planned.
     Prune {
+        sweep_id: SweepId,
+        /// When the sweep was planned.
+        planned_at: Timestamp,
         /// Repositories of the org.
-        volumes: Vec<PruneVolume>,
-        /// Runs whose objects archive goes.
-        remove_archives: Vec<RunId>,
+        volumes: Vec<PartId>,
+        /// Runs that have ended and can never be restored.
+        remove: Vec<RunId>,
+        /// How long a marked pack waits before it is freed, in hours.
+        keep_delete_hours: u32,
+        /// How long a pack is left alone after it was written, in hours.
+        keep_pack_hours: u32,
     },
 }
 
-/// One repository to prune.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PruneVolume {
-    /// The volume.
-    pub volume: PartId,
-    /// Repository snapshots that stay; every other goes.
-    pub keep: Vec<String>,
-    /// How long a marked pack waits before it is freed, in hours.
-    pub keep_delete_hours: u32,
-    /// How long a pack is left alone after it was written, in hours.
-    pub keep_pack_hours: u32,
+impl Action {
+    /// What has to be open in the org's ledger for this to be done.
+    pub fn work(&self) -> Work<'_> {
+        match self {
+            Self::SnapshotVolume { run_id, .. } | Self::SnapshotObjects { run_id, .. } => Work::Run(run_id),
+            Self::ProveVolume { restore, run_id, .. }
+            | Self::ProveObjects { restore, run_id, .. }
+            | Self::RestoreVolume { restore, run_id, .. }
+            | Self::RestoreObjects { restore, run_id, .. } => Work::Restore { restore, run_id },
+            Self::Prune { sweep_id, .. } => Work::Sweep(sweep_id),
+        }
+    }
 }
 
 /// What a mover says at its end.
@@ -144,18 +176,35 @@ pub enum MoverOutcome {
     Snapshotted { record: Box<PartRecord> },
     /// A volume was filled.
     RestoredVolume { files: u64, bytes: u64, seconds: u64 },
-    /// Objects were created, or given their archived content back (`updated`); `refused` are `kind/name: reason`, cut to
-    /// what fits.
+    /// It is proven that the part can be restored: so much is to be written.
+    Proven { bytes: u64 },
+    /// Objects were created, or given their archived content back (`updated`), or refused by the API server: `refused` of
+    /// them, of which `named` holds what fits.
     RestoredObjects {
         created: u64,
         updated: u64,
         unchanged: u64,
-        refused: Vec<String>,
+        refused: u64,
+        named: Vec<RefusedObjects>,
     },
     /// Repositories were pruned.
     Pruned { volumes: Vec<PrunedVolume> },
     /// It failed: the reason is one of a fixed list, the message names the object.
     Failed { reason: FailureReason, message: String },
+}
+
+/// Objects of one kind that the API server, or a webhook that it asked, refused for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedObjects {
+    /// Kind in URLs and rights: `configmaps`, `deployments.apps`.
+    pub kind: String,
+    /// The API server's own word: `Invalid`, `Forbidden`, `InternalError`.
+    pub reason: String,
+    /// What it said of the first of them; it may be cut.
+    pub message: String,
+    /// Their names.
+    pub names: Vec<String>,
 }
 
 /// What pruning did to one repository.
@@ -185,8 +234,10 @@ pub enum FailureReason {
     VerificationFailed,
     /// The repository is damaged or of another key.
     RepositoryFailed,
-    /// The volume to fill is not empty, or what it holds differs from the snapshot.
+    /// The volume to fill is not empty or too small, or what it holds differs from the snapshot.
     TargetFailed,
+    /// What it was started for is not open in the ledger: it did nothing.
+    NotOpen,
     /// The Kubernetes API refused or did not answer.
     KubernetesFailed,
     /// The task or credentials file cannot be read.

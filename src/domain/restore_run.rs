@@ -1,6 +1,6 @@
 //! The steps of a restore in place, as a pure function of what is recorded and what is seen.
 //!
-//! Resolve the run once → the org's workloads at 0 → its old claims away (their volumes are retained) → fresh claims
+//! Resolve the run once → prove, without touching anything, that every part of it can come back → the org's workloads at 0 → its old claims away (their volumes are retained) → fresh claims
 //! filled, objects put back → the ledger says which claims hold the data → workloads up → done.
 //! Each step is found again after a crash: nothing is remembered that is not in the OrgRestore's status, the ledger or
 //! the cluster.
@@ -29,6 +29,8 @@ pub struct PartProgress {
     pub part: PartId,
     /// What a volume part needs to know of its claim; none for the objects.
     pub claim: Option<ClaimProgress>,
+    /// How far the proof is that it can come back; `Succeeded` once that is recorded.
+    pub proof: MoverProgress,
     /// Its mover.
     pub mover: MoverProgress,
 }
@@ -62,8 +64,17 @@ pub struct Observed {
     pub parts: Vec<PartProgress>,
     /// The ledger says that the fresh claims hold the data.
     pub filled: bool,
-    /// The org's workloads are available.
+    /// The org's workloads are available, or the org is suspended and has none to wait for.
     pub workloads_available: bool,
+}
+
+impl Observed {
+    /// Whether it is proven that every part can come back: from here the org may be touched.
+    pub fn is_proven(&self) -> bool {
+        self.parts
+            .iter()
+            .all(|part| part.proof == MoverProgress::Succeeded)
+    }
 }
 
 /// What to do next.
@@ -71,6 +82,10 @@ pub struct Observed {
 pub enum Step {
     /// Pin the run and the present claims in the status.
     Resolve,
+    /// Start the proofs of these parts.
+    StartProofs(Vec<PartId>),
+    /// Proofs run.
+    WaitForProofs,
     /// Workload pods still run: the TrayOrg controller is taking them down.
     WaitUntilDrained,
     /// Delete these claims.
@@ -105,8 +120,11 @@ pub fn next_step(observed: &Observed) -> Step {
             Step::WaitForWorkloads
         };
     }
-    if let Some(reason) = failure(&observed.parts) {
+    if let Some(reason) = failure(&observed.parts, |part| &part.mover) {
         return Step::Fail(reason);
+    }
+    if let Some(step) = prove(&observed.parts) {
+        return step;
     }
     if observed.workload_pods > 0 {
         return Step::WaitUntilDrained;
@@ -126,12 +144,7 @@ pub fn next_step(observed: &Observed) -> Step {
     if !missing.is_empty() {
         return Step::WaitForClaims(missing);
     }
-    let to_start: Vec<PartId> = observed
-        .parts
-        .iter()
-        .filter(|p| matches!(p.mover, MoverProgress::Absent | MoverProgress::Suspended))
-        .map(|p| p.part.clone())
-        .collect();
+    let to_start = to_start(&observed.parts, |part| &part.mover);
     if !to_start.is_empty() {
         return Step::StartMovers(to_start);
     }
@@ -142,8 +155,30 @@ pub fn next_step(observed: &Observed) -> Step {
     }
 }
 
-fn failure(parts: &[PartProgress]) -> Option<String> {
-    parts.iter().find_map(|p| match &p.mover {
+/// The next step of the proof; none once all is proven. While it is not, nothing of the org has been touched.
+fn prove(parts: &[PartProgress]) -> Option<Step> {
+    if let Some(reason) = failure(parts, |part| &part.proof) {
+        return Some(Step::Fail(format!(
+            "{reason}; it was found before anything of the org was touched"
+        )));
+    }
+    let to_start = to_start(parts, |part| &part.proof);
+    if !to_start.is_empty() {
+        return Some(Step::StartProofs(to_start));
+    }
+    let proven = parts.iter().all(|part| part.proof == MoverProgress::Succeeded);
+    (!proven).then_some(Step::WaitForProofs)
+}
+
+fn to_start(parts: &[PartProgress], mover: fn(&PartProgress) -> &MoverProgress) -> Vec<PartId> {
+    let waiting = parts
+        .iter()
+        .filter(|part| matches!(mover(part), MoverProgress::Absent | MoverProgress::Suspended));
+    waiting.map(|part| part.part.clone()).collect()
+}
+
+fn failure(parts: &[PartProgress], mover: fn(&PartProgress) -> &MoverProgress) -> Option<String> {
+    parts.iter().find_map(|p| match mover(p) {
         MoverProgress::Failed(why) => Some(format!("part {}: {why}", p.part)),
         _ => None,
     })
@@ -157,6 +192,15 @@ mod tests {
     fn carry_out(observed: &mut Observed, step: &Step) {
         match step {
             Step::Resolve => observed.resolved = true,
+            Step::StartProofs(parts) => {
+                let part = observed.parts.iter_mut().find(|p| p.part == parts[0]).unwrap();
+                part.proof = MoverProgress::Running;
+            }
+            Step::WaitForProofs => {
+                let mut parts = observed.parts.iter_mut();
+                let part = parts.find(|p| p.proof == MoverProgress::Running).unwrap();
+                part.proof = MoverProgress::Succeeded;
+            }
             Step::WaitUntilDrained => observed.workload_pods = 0,
             Step::RemoveClaims(parts) => {
                 let first = &parts[0];
@@ -197,6 +241,7 @@ mod tests {
         let mut parts = vec![PartProgress {
             part: "objects".parse().unwrap(),
             claim: None,
+            proof: MoverProgress::Absent,
             mover: MoverProgress::Absent,
         }];
         parts.extend(replaced.iter().enumerate().map(|(n, uid)| PartProgress {
@@ -205,6 +250,7 @@ mod tests {
                 replaced_uid: uid.map(str::to_owned),
                 present_uid: uid.map(str::to_owned),
             }),
+            proof: MoverProgress::Absent,
             mover: MoverProgress::Absent,
         }));
         Observed {
@@ -225,8 +271,19 @@ mod tests {
             vec![Some("a"), Some("b")],
         ] {
             let mut observed = start(&replaced);
-            for _ in 0..40 {
+            for _ in 0..60 {
                 let step = next_step(&observed);
+                let touches = matches!(
+                    step,
+                    Step::WaitUntilDrained
+                        | Step::RemoveClaims(_)
+                        | Step::WaitForClaims(_)
+                        | Step::StartMovers(_)
+                );
+                assert!(
+                    !touches || observed.is_proven(),
+                    "{step:?} before the proof: {observed:?}"
+                );
                 if let Step::StartMovers(_) = step {
                     assert_eq!(observed.workload_pods, 0);
                     assert!(
@@ -248,6 +305,19 @@ mod tests {
         observed.resolved = true;
         observed.parts[1].mover = MoverProgress::Failed("no space".into());
         assert_eq!(next_step(&observed), Step::Fail("part data-0: no space".into()));
+    }
+
+    #[test]
+    fn a_proof_that_fails_ends_the_restore_before_anything_is_touched() {
+        let mut observed = start(&[Some("a"), Some("b")]);
+        observed.resolved = true;
+        observed.parts[0].proof = MoverProgress::Succeeded;
+        observed.parts[1].proof = MoverProgress::Failed("pack x is missing".into());
+        observed.parts[2].proof = MoverProgress::Running;
+        let Step::Fail(why) = next_step(&observed) else {
+            panic!()
+        };
+        assert!(why.starts_with("part data-0: pack x is missing"), "{why}");
     }
 
     #[test]

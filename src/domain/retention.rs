@@ -64,8 +64,9 @@ pub enum Unsafe {
 
 /// Plans which runs go now. `skew` is S3's clock minus ours, where an answer has told it.
 ///
-/// A run goes when its consistency point is older than `keep_days` and none of its parts is among the newest
-/// `keep_at_least` good copies of that part. Suspicious runs that nobody accepted are no good copies of anything.
+/// A run goes when its consistency point is older than `keep_days`, none of its parts is among the newest `keep_at_least`
+/// good copies of that part, and none holds folders that newer good copies leave out ([`last_of_folders`]). Suspicious runs
+/// that nobody accepted are no good copies of anything.
 pub fn plan(
     ledger: &LedgerState,
     retention: Retention,
@@ -80,6 +81,7 @@ pub fn plan(
     let needed: BTreeSet<&RunId> = copies(ledger)
         .into_values()
         .flat_map(|runs| runs.into_iter().take(retention.keep_at_least))
+        .chain(last_of_folders(ledger).into_values().flatten())
         .collect();
     let removals: Vec<Removal> = ledger
         .restorable_runs()
@@ -142,30 +144,77 @@ fn simulate(ledger: &LedgerState, removals: &[Removal], retention: Retention) ->
             });
         }
     }
+    for (part, runs) in last_of_folders(ledger) {
+        let left = runs.iter().filter(|run| !gone.contains(*run)).count();
+        if left < runs.len() {
+            return Err(Unsafe::TakesTooMuch {
+                part: part.clone(),
+                left,
+                least: runs.len(),
+            });
+        }
+    }
     Ok(())
 }
 
-/// The repository snapshots of `volume` that stay: those of every run that can be restored. Every other one, of aborted,
-/// pruned or unknown runs, is garbage. Only valid while no run of the org is open.
-pub fn repository_snapshots_to_keep(ledger: &LedgerState, volume: &PartId) -> Vec<String> {
-    let parts = ledger
-        .runs
-        .values()
-        .filter_map(|run| run.restorable())
-        .flat_map(|manifest| &manifest.parts);
-    parts
-        .filter(|part| part.planned.part == *volume)
-        .filter_map(|part| part.record.repository_snapshot.clone())
-        .collect()
+/// What was once well copied keeps a copy: for each part, the newest good run of each of its folders, newest run first. A run
+/// whose folders are all in newer ones adds nothing. What a person accepted is all that has to be kept of what was before.
+fn last_of_folders(ledger: &LedgerState) -> BTreeMap<&PartId, Vec<&RunId>> {
+    let mut kept: BTreeMap<&PartId, (Folders<'_>, Vec<&RunId>)> = BTreeMap::new();
+    for (id, run) in ledger.good_runs() {
+        for part in run.manifest().map_or(&[][..], |manifest| &manifest.parts) {
+            let (folders, runs) = kept.entry(&part.planned.part).or_default();
+            if folders.take_in(part.planned.source.paths()) {
+                runs.push(id);
+            }
+            folders.whole |= run.is_accepted();
+        }
+    }
+    kept.into_iter().map(|(part, (_, runs))| (part, runs)).collect()
 }
 
-/// Runs whose objects archive is garbage: everything that ended and cannot be restored.
-pub fn archives_to_remove(ledger: &LedgerState) -> Vec<RunId> {
-    let garbage = ledger
-        .runs
-        .iter()
-        .filter(|(_, run)| run.end.is_some() && run.restorable().is_none());
-    garbage.map(|(id, _)| id.clone()).collect()
+/// Good runs that leave out folders of which an older good run holds the newest copy, each with the parts that do. Where that
+/// is meant, a person accepts the run, and the older copies go by their age.
+pub fn leaves_out(ledger: &LedgerState) -> Option<(&RunId, Vec<&PartId>)> {
+    let (newest, run) = ledger.newest_good()?;
+    let parts = run.manifest()?.parts.iter().map(|part| &part.planned.part);
+    let kept = last_of_folders(ledger);
+    let left_out: Vec<&PartId> = parts
+        .filter(|part| kept.get(part).is_some_and(|runs| runs.len() > 1))
+        .collect();
+    (!left_out.is_empty()).then_some((newest, left_out))
+}
+
+/// Folders of a volume that are copied.
+#[derive(Default)]
+struct Folders<'a> {
+    whole: bool,
+    paths: BTreeSet<&'a str>,
+}
+
+impl<'a> Folders<'a> {
+    /// Adds these folders (none = all there is); whether any of them was not in yet.
+    fn take_in(&mut self, paths: &'a [String]) -> bool {
+        if self.whole {
+            return false;
+        }
+        if paths.is_empty() {
+            self.whole = true;
+            return true;
+        }
+        let new: Vec<&str> = paths
+            .iter()
+            .map(String::as_str)
+            .filter(|path| !self.holds(path))
+            .collect();
+        self.paths.extend(&new);
+        !new.is_empty()
+    }
+
+    fn holds(&self, path: &str) -> bool {
+        let mut above = std::path::Path::new(path).ancestors();
+        above.any(|folder| folder.to_str().is_some_and(|folder| self.paths.contains(folder)))
+    }
 }
 
 #[cfg(test)]
@@ -175,7 +224,7 @@ mod tests {
     use super::*;
     use crate::domain::{
         ledger::{Event, testing::Story},
-        manifest::Verdict,
+        manifest::{Consistency, Verdict},
     };
 
     const STANDARD: Retention = Retention {
@@ -269,30 +318,59 @@ mod tests {
         );
     }
 
+    fn of_folders(story: &mut Story, on: i64, paths: &[&str]) -> RunId {
+        let paths: Vec<String> = paths.iter().map(|&path| path.to_owned()).collect();
+        let volume = ("data-db-0", 10, Consistency::Live, &paths[..]);
+        story.copied(day(on), &[volume], Verdict::Good)
+    }
+
     #[test]
-    fn what_stays_in_a_repository_is_what_can_be_restored() {
+    fn folders_that_newer_runs_leave_out_keep_a_copy_until_a_person_accepts() {
         let mut story = Story::new();
-        let kept = story.good("2026-01-01T00:00:00Z", 60);
-        let pruned = story.good("2026-01-02T00:00:00Z", 60);
-        let aborted = story.aborted("2026-01-03T00:00:00Z", 60);
-        story.tell(
-            Event::Pruned {
-                run_id: pruned.clone(),
-                why: "old".into(),
-            },
-            day(2000),
-        );
-        let volume = "data-db-0".parse().unwrap();
-        assert_eq!(
-            repository_snapshots_to_keep(&story.state, &volume),
-            [format!("snapshot-data-db-0-{kept}")]
-        );
-        assert_eq!(archives_to_remove(&story.state), [pruned, aborted]);
+        let older = of_folders(&mut story, 0, &[]);
+        let whole = of_folders(&mut story, 1, &[]);
+        let folders: Vec<RunId> = (2..8).map(|on| of_folders(&mut story, on, &["backup"])).collect();
+        let goes = gone(&story, day(900));
+        assert!(goes.contains(&older) && !goes.contains(&whole), "{goes:?}");
+        let (run, parts) = leaves_out(&story.state).unwrap();
+        assert_eq!((run, parts), (&folders[5], vec![&"data-db-0".parse().unwrap()]));
+        let accepted = Event::RunAccepted {
+            run_id: folders[5].clone(),
+        };
+        story.tell(accepted, day(900));
+        assert!(gone(&story, day(900)).contains(&whole));
+        assert_eq!(leaves_out(&story.state), None);
+    }
+
+    #[test]
+    fn a_folder_is_covered_by_itself_by_what_is_above_it_and_by_several_runs_together() {
+        for (older, newer, goes) in [
+            (vec!["a"], vec![vec!["a"]], true),
+            (vec!["a/b"], vec![vec!["a"]], true),
+            (vec!["a"], vec![vec!["a/b"]], false),
+            (vec!["ab"], vec![vec!["a"]], false),
+            (vec!["a", "b"], vec![vec!["a"], vec!["b"]], true),
+            (vec!["a", "b"], vec![vec!["a"]], false),
+            (vec!["a"], vec![vec![]], true),
+            (vec![], vec![vec!["a"]], false),
+        ] {
+            let mut story = Story::new();
+            let run = of_folders(&mut story, 0, &older);
+            for on in 1..8 {
+                let paths = &newer[usize::try_from(on).unwrap() % newer.len()];
+                of_folders(&mut story, on, paths);
+            }
+            assert_eq!(
+                gone(&story, day(900)).contains(&run),
+                goes,
+                "{older:?} then {newer:?}"
+            );
+        }
     }
 
     prop_compose! {
-        fn a_run()(on in 0i64..60, db in any::<bool>(), web in any::<bool>(), good in prop::bool::weighted(0.8)) -> (i64, bool, bool, bool) {
-            (on, db, web, good)
+        fn a_run()(on in 0i64..60, db in any::<bool>(), web in any::<bool>(), good in prop::bool::weighted(0.8), folders in 0usize..4) -> (i64, bool, bool, bool, usize) {
+            (on, db, web, good, folders)
         }
     }
 
@@ -307,18 +385,22 @@ mod tests {
             runs.sort_unstable();
             runs.dedup_by_key(|run| run.0);
             let mut story = Story::new();
-            for (on, db, web, good) in runs {
-                let volumes: Vec<(&str, u64)> = [("data-db-0", db), ("data-web-0", web)].into_iter().filter(|v| v.1).map(|v| (v.0, 1)).collect();
-                run(&mut story, on, &volumes, if good { Verdict::Good } else { Verdict::Suspicious });
+            let folders: [Vec<String>; 4] = [vec![], vec!["a".into()], vec!["a/b".into()], vec!["c".into(), "a".into()]];
+            for (on, db, web, good, paths) in runs {
+                let volume = |name| (name, 1, Consistency::Live, &folders[paths][..]);
+                let volumes: Vec<_> = [("data-db-0", db), ("data-web-0", web)].into_iter().filter(|v| v.1).map(|v| volume(v.0)).collect();
+                story.copied(day(on), &volumes, if good { Verdict::Good } else { Verdict::Suspicious });
             }
             let retention = Retention { keep_days, keep_at_least };
             let now = day(61);
+            let of_folders: BTreeSet<RunId> = last_of_folders(&story.state).into_values().flatten().cloned().collect();
             let before: BTreeMap<PartId, usize> = copies(&story.state).into_iter().map(|(part, runs)| (part.clone(), runs.len())).collect();
             for removal in plan(&story.state, retention, None, now).unwrap() {
                 let point = story.state.runs[&removal.run_id].manifest().unwrap().consistency_point;
                 prop_assert!(now.duration_since(point) > SignedDuration::from_hours(24 * i64::from(keep_days)));
                 story.tell(Event::Pruned { run_id: removal.run_id, why: removal.why }, now);
             }
+            prop_assert!(of_folders.iter().all(|id| story.state.runs[id].is_good()));
             let after = copies(&story.state);
             for (part, count) in before {
                 prop_assert!(after.get(&part).map_or(0, Vec::len) >= count.min(keep_at_least));

@@ -1,8 +1,8 @@
 //! What a mover's credentials may do: the session policy of exactly one piece of work.
 //!
 //! The movers' role may touch every org; what STS issues is the intersection of that role with the policy built here. So
-//! a mover writes only its own part, only where nothing is, only under its org's key; it reads that and the wrapped
-//! master key; and it deletes nothing. The pruner alone deletes, in one org's repositories and archives.
+//! a mover writes only its own part, only where nothing is, only under its org's key; it reads that, the wrapped master key
+//! and the org's ledger (whether its work is still open); and it deletes nothing. The pruner alone deletes, in one org's repositories and archives.
 
 use serde_json::{Value, json};
 
@@ -33,12 +33,12 @@ pub enum SessionScope {
         /// The run.
         run_id: RunId,
     },
-    /// Fill one volume.
+    /// Fill one volume, or prove that it can be filled.
     RestoreVolume {
         /// The volume that the repository is of.
         volume: PartId,
     },
-    /// Put objects back.
+    /// Put objects back, or prove that their archive is whole.
     RestoreObjects {
         /// The run whose archive it is.
         run_id: RunId,
@@ -70,12 +70,14 @@ struct Rights {
     delete: Vec<String>,
 }
 
-/// The session policy (JSON) for `scope` of `org`, whose key is `key`, in the bucket of `location`.
+/// The session policy (JSON) for `scope` of `org`, whose key is `key`, in the bucket of `location`; its ledger is encrypted
+/// under `ledger_key`.
 pub fn session_policy(
     scope: &SessionScope,
     location: &BucketLocation,
     org: &OrgId,
     key: &KmsKeyArn,
+    ledger_key: &KmsKeyArn,
 ) -> Result<String, SessionPolicyError> {
     let rights = rights(scope, &location.prefix, org);
     let partition = key.as_str().split(':').nth(1).unwrap_or("aws");
@@ -131,6 +133,14 @@ pub fn session_policy(
         "Resource": key,
         "Condition": {"StringEquals": {"kms:ViaService": through_s3}},
     }));
+    if ledger_key != key {
+        statements.push(json!({
+            "Effect": "Allow",
+            "Action": "kms:Decrypt",
+            "Resource": ledger_key,
+            "Condition": {"StringEquals": {"kms:ViaService": through_s3}},
+        }));
+    }
     let policy = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
     let length = policy.chars().count();
     if length > LONGEST {
@@ -187,6 +197,9 @@ fn rights(scope: &SessionScope, prefix: &str, org: &OrgId) -> Rights {
     rights
         .read
         .push(format!("{}key/*", bucket_layout::org_prefix(prefix, org)));
+    let ledger = all(bucket_layout::ledger_prefix(prefix, org));
+    rights.list.push(ledger.clone());
+    rights.read.push(ledger);
     rights
 }
 
@@ -212,6 +225,8 @@ mod tests {
     use crate::domain::mover_task::Endpoints;
 
     const KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/1c9e6679-7425-40de-944b-e07fc1f90ae7";
+    const LEDGER_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/2c9e6679-7425-40de-944b-e07fc1f90ae7";
+    const LEDGER: &str = "arn:aws:s3:::tray-backups-eu/v1/ledger/7c9e6679-7425-40de-944b-e07fc1f90ae7/*";
     const OWN: &str = "arn:aws:s3:::tray-backups-eu/v1/orgs/7c9e6679-7425-40de-944b-e07fc1f90ae7";
 
     fn run() -> RunId {
@@ -231,7 +246,13 @@ mod tests {
     }
     fn build(scope: &SessionScope, location: &BucketLocation) -> Result<String, SessionPolicyError> {
         let org = "7c9e6679-7425-40de-944b-e07fc1f90ae7".parse().unwrap();
-        session_policy(scope, location, &org, &KEY.parse().unwrap())
+        session_policy(
+            scope,
+            location,
+            &org,
+            &KEY.parse().unwrap(),
+            &LEDGER_KEY.parse().unwrap(),
+        )
     }
     fn policy(scope: &SessionScope) -> Vec<Value> {
         let text = build(scope, &location("")).unwrap();
@@ -287,13 +308,16 @@ mod tests {
                 },
             })
         );
-        let read = [&own[..], &[format!("{OWN}/key/*")]].concat();
+        let read = [&own[..], &[format!("{OWN}/key/*"), LEDGER.to_owned()]].concat();
         assert_eq!(resources(&policy, "s3:GetObject"), read);
         let list = policy.iter().find(|s| s["Action"] == "s3:ListBucket").unwrap();
         assert_eq!(list["Resource"], "arn:aws:s3:::tray-backups-eu");
         assert_eq!(
             list["Condition"]["StringLike"]["s3:prefix"],
-            "v1/orgs/7c9e6679-7425-40de-944b-e07fc1f90ae7/repo/data-db-0/*"
+            json!([
+                "v1/orgs/7c9e6679-7425-40de-944b-e07fc1f90ae7/repo/data-db-0/*",
+                "v1/ledger/7c9e6679-7425-40de-944b-e07fc1f90ae7/*"
+            ])
         );
     }
 
@@ -307,7 +331,11 @@ mod tests {
                 format!("{OWN}/runs/01ARZ3NDEKTSV4RRFFQ69G5FAV/parts/objects/*"),
             ]
         );
-        assert!(resources(&policy, "s3:ListBucket").is_empty());
+        let list = policy.iter().find(|s| s["Action"] == "s3:ListBucket").unwrap();
+        assert_eq!(
+            list["Condition"]["StringLike"]["s3:prefix"],
+            "v1/ledger/7c9e6679-7425-40de-944b-e07fc1f90ae7/*"
+        );
     }
 
     #[test]
@@ -338,19 +366,25 @@ mod tests {
                 if !statement["Action"].to_string().contains("kms:") {
                     continue;
                 }
-                assert_eq!(statement["Resource"], KEY);
                 let condition = &statement["Condition"]["StringEquals"];
                 let of_master_key = condition["kms:EncryptionContext:orgId"]
                     == "7c9e6679-7425-40de-944b-e07fc1f90ae7"
                     && condition["kms:EncryptionContext:purpose"] == "master-key";
                 let through_s3 = condition["kms:ViaService"] == "s3.eu-central-1.amazonaws.com";
                 assert!(of_master_key || through_s3, "{statement}");
+                // Of the ledger's key no more than to read what S3 holds.
+                let reads = through_s3 && statement["Action"] == "kms:Decrypt";
+                let of_ledger = statement["Resource"] == LEDGER_KEY;
+                assert!(
+                    statement["Resource"] == KEY || (of_ledger && reads),
+                    "{statement}"
+                );
             }
         }
     }
 
     #[test]
-    fn no_scope_reaches_a_ledger_or_another_org() {
+    fn no_scope_writes_a_ledger_or_reaches_another_org() {
         for scope in &all_scopes(&volume("data-db-0")) {
             for statement in policy(scope) {
                 let resources = match &statement["Resource"] {
@@ -359,8 +393,12 @@ mod tests {
                 };
                 for resource in resources {
                     let listed = statement["Action"] == "s3:ListBucket";
+                    let reads = ["s3:GetObject", "kms:Decrypt"]
+                        .iter()
+                        .any(|read| statement["Action"] == *read);
+                    let of_ledger = reads && [LEDGER, LEDGER_KEY].contains(&resource.as_str());
                     assert!(
-                        listed || resource == KEY || resource.starts_with(&format!("{OWN}/")),
+                        listed || of_ledger || resource == KEY || resource.starts_with(&format!("{OWN}/")),
                         "{resource}"
                     );
                 }

@@ -3,7 +3,7 @@
 use super::{
     ids::PartId,
     ledger::LedgerState,
-    manifest::{ManifestPart, PartRecord, PartSource, PlannedPart},
+    manifest::{Consistency, ManifestPart, PartRecord, PartSource, PlannedPart},
 };
 
 /// A claim as the cluster shows it.
@@ -45,8 +45,8 @@ pub fn losses(ledger: &LedgerState, present: &[PresentClaim]) -> Vec<Loss> {
     .collect()
 }
 
-/// Why a copy looks wrong: it is empty or under half of the last good copy of the same folders, where that one held
-/// something. Empty = nothing looks wrong. An empty first copy is good.
+/// Why a copy looks wrong: it is empty or under half of the last good copy, where that one held something, whatever folders
+/// either of them is of. Empty = nothing looks wrong. An empty first copy is good.
 pub fn suspicions(ledger: &LedgerState, copied: &[(PlannedPart, PartRecord)]) -> Vec<String> {
     let judge = |(planned, record): &(PlannedPart, PartRecord)| {
         let last = last_comparable(ledger, planned)?;
@@ -55,21 +55,21 @@ pub fn suspicions(ledger: &LedgerState, copied: &[(PlannedPart, PartRecord)]) ->
     copied.iter().filter_map(judge).collect()
 }
 
-/// The newest good copy of the same folders: a copy of the whole volume says nothing of one of its folders.
+/// The newest good copy of the part. Other folders are no excuse: who changes them by mistake would bury what there was. One
+/// taken at rest is of the whole volume, whatever folders are named: it is asked only where there is no other one, so that
+/// an org that was suspended goes on as before.
 fn last_comparable<'a>(ledger: &'a LedgerState, planned: &PlannedPart) -> Option<&'a ManifestPart> {
-    let comparable = |part: &&ManifestPart| {
-        part.planned.part == planned.part && paths(&part.planned.source) == paths(&planned.source)
-    };
     let runs = ledger.good_runs();
-    runs.into_iter()
-        .find_map(|(_, run)| run.manifest()?.parts.iter().find(comparable))
-}
-
-fn paths(source: &PartSource) -> &[String] {
-    match source {
-        PartSource::Objects {} => &[],
-        PartSource::Volume { paths, .. } => paths,
-    }
+    let copies = runs.into_iter().filter_map(|(_, run)| {
+        let mut parts = run.manifest()?.parts.iter();
+        parts.find(|part| part.planned.part == planned.part)
+    });
+    let copies: Vec<&ManifestPart> = copies.collect();
+    let comparable = |copy: &&&ManifestPart| {
+        copy.planned.consistency != Consistency::AtRest
+            || copy.planned.source.paths() == planned.source.paths()
+    };
+    copies.iter().find(comparable).or(copies.first()).copied()
 }
 
 fn suspicion(part: &PartId, now: &PartRecord, last: &PartRecord) -> Option<String> {
@@ -162,6 +162,7 @@ mod tests {
         assert_eq!(losses(&accepted.state, &claim("other")), []);
     }
 
+    /// A part as it is planned and as it was recorded.
     fn copy(files: u64, paths: &[&str]) -> Vec<(PlannedPart, PartRecord)> {
         let part: PartId = "data-db-0".parse().unwrap();
         let source = PartSource::Volume {
@@ -197,7 +198,39 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_not_compared_with_the_whole_volume() {
-        assert!(suspicions(&story(10).state, &copy(1, &["backup"])).is_empty());
+    fn another_folder_is_no_excuse_for_an_empty_or_much_smaller_copy() {
+        for (files, suspicious) in [(0, true), (1, true), (5, false)] {
+            let found = suspicions(&story(10).state, &copy(files, &["backup"]));
+            assert_eq!(!found.is_empty(), suspicious, "{files}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_copy_at_rest_does_not_make_the_next_one_of_a_folder_look_wrong() {
+        let mut story = Story::new();
+        let copied = |story: &mut Story, day: &str, files, consistency, paths: &[&str]| {
+            let at = day.parse().unwrap();
+            let paths: Vec<String> = paths.iter().map(|&path| path.to_owned()).collect();
+            story.copied(
+                at,
+                &[("data-db-0", files, consistency, &paths)],
+                crate::domain::manifest::Verdict::Good,
+            )
+        };
+        // Suspended: the whole volume was copied. Running again: the folder that the hook fills.
+        copied(
+            &mut story,
+            "2026-01-01T00:00:00Z",
+            10,
+            Consistency::Hooks,
+            &["backup"],
+        );
+        copied(&mut story, "2026-01-02T00:00:00Z", 90, Consistency::AtRest, &[]);
+        assert!(suspicions(&story.state, &copy(10, &["backup"])).is_empty());
+        assert!(!suspicions(&story.state, &copy(4, &["backup"])).is_empty());
+        // There is nothing but a copy at rest: it is what there is to compare with.
+        let mut at_rest = Story::new();
+        copied(&mut at_rest, "2026-01-02T00:00:00Z", 90, Consistency::AtRest, &[]);
+        assert!(!suspicions(&at_rest.state, &copy(10, &["backup"])).is_empty());
     }
 }

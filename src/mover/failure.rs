@@ -41,6 +41,17 @@ impl Failure {
         }
     }
 
+    /// A remote service failed; `what` says at what, if that is not plain from the error.
+    pub fn remote(reason: FailureReason, error: &RemoteError, what: String) -> Self {
+        // A right that was given a moment ago may take a while to be known everywhere.
+        let permanent = !matches!(error, RemoteError::Denied(_) | RemoteError::Unavailable(_));
+        Self {
+            reason,
+            permanent,
+            message: format!("{what}{error}"),
+        }
+    }
+
     /// The same, put under another reason: what failed while proving a copy is a failed proof.
     #[must_use]
     pub fn under(self, reason: FailureReason) -> Self {
@@ -108,15 +119,10 @@ impl From<KeyError> for Failure {
     }
 }
 
-/// Of KMS: the only remote service whose errors reach a mover in this form.
+/// Of KMS.
 impl From<RemoteError> for Failure {
     fn from(error: RemoteError) -> Self {
-        let permanent = !matches!(error, RemoteError::Denied(_) | RemoteError::Unavailable(_));
-        Self {
-            reason: FailureReason::KeyFailed,
-            permanent,
-            message: error.to_string(),
-        }
+        Self::remote(FailureReason::KeyFailed, &error, String::new())
     }
 }
 

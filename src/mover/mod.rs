@@ -1,7 +1,7 @@
 //! The data plane, run as Jobs: copies, proves, gives back and prunes one part of one org. It knows ports and domain,
 //! never controllers.
 //!
-//! A mover reads its task from its Secret, does it, and ends with an outcome in the pod's termination message and one of
+//! A mover reads its task from its Secret, proves by the ledger that it is still wanted, does it, and ends with an outcome in the pod's termination message and one of
 //! three exit codes: 0 = done, 1 = another try may mend it, `EXIT_PERMANENT` = only a person can.
 
 pub mod archive;
@@ -10,6 +10,7 @@ pub mod keys;
 mod objects;
 pub mod outcome;
 mod progress;
+mod prove;
 mod prune;
 mod restore_objects;
 pub mod session;
@@ -18,6 +19,7 @@ mod volume;
 
 use std::process::ExitCode;
 
+use jiff::SignedDuration;
 use tracing::Instrument;
 
 use crate::domain::mover_task::{Action, FailureReason, MoverOutcome, MoverTask};
@@ -77,6 +79,7 @@ async fn attempt(
 
 /// Does what the task says.
 pub async fn perform(session: Session) -> Result<MoverOutcome, Failure> {
+    session.prove_open().await?;
     match session.task.action.clone() {
         Action::SnapshotVolume {
             run_id,
@@ -98,21 +101,56 @@ pub async fn perform(session: Session) -> Result<MoverOutcome, Failure> {
             part,
             namespace,
         } => objects::snapshot(&session, run_id, part, &namespace).await,
+        Action::ProveVolume {
+            restore: _,
+            run_id: _,
+            part,
+            repository_snapshot,
+            content_digest,
+            capacity_bytes,
+        } => {
+            prove::volume(
+                &session,
+                &part,
+                &repository_snapshot,
+                &content_digest,
+                capacity_bytes,
+            )
+            .await
+        }
+        Action::ProveObjects {
+            restore: _,
+            run_id,
+            content_digest,
+        } => prove::objects(&session, &run_id, &content_digest).await,
         Action::RestoreVolume {
+            restore: _,
             run_id: _,
             part,
             repository_snapshot,
             content_digest,
         } => volume::restore(&session, &part, &repository_snapshot, &content_digest).await,
         Action::RestoreObjects {
+            restore: _,
             run_id,
             namespace,
             content_digest,
         } => restore_objects::restore(&session, &run_id, &namespace, &content_digest).await,
         Action::Prune {
+            sweep_id: _,
+            planned_at,
             volumes,
-            remove_archives,
-        } => prune::prune(&session, &volumes, &remove_archives).await,
+            remove,
+            keep_delete_hours,
+            keep_pack_hours,
+        } => {
+            let ages = prune::Ages {
+                planned_at,
+                keep_delete: SignedDuration::from_hours(keep_delete_hours.into()),
+                keep_pack: SignedDuration::from_hours(keep_pack_hours.into()),
+            };
+            prune::prune(&session, &volumes, &remove, ages).await
+        }
     }
 }
 
@@ -121,9 +159,11 @@ fn said_of(action: &Action) -> (&'static str, &str, &str) {
     match action {
         Action::SnapshotVolume { run_id, part, .. } => ("snapshotVolume", run_id.as_str(), part.as_str()),
         Action::SnapshotObjects { run_id, part, .. } => ("snapshotObjects", run_id.as_str(), part.as_str()),
+        Action::ProveVolume { run_id, part, .. } => ("proveVolume", run_id.as_str(), part.as_str()),
+        Action::ProveObjects { run_id, .. } => ("proveObjects", run_id.as_str(), ""),
         Action::RestoreVolume { run_id, part, .. } => ("restoreVolume", run_id.as_str(), part.as_str()),
         Action::RestoreObjects { run_id, .. } => ("restoreObjects", run_id.as_str(), ""),
-        Action::Prune { .. } => ("prune", "", ""),
+        Action::Prune { sweep_id, .. } => ("prune", sweep_id.as_str(), ""),
     }
 }
 

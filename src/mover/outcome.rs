@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use crate::domain::mover_task::MoverOutcome;
+use crate::domain::mover_task::{MoverOutcome, RefusedObjects};
 
 /// What the kubelet keeps of a termination message.
 const LARGEST: usize = 4096;
@@ -35,7 +35,6 @@ pub fn write(path: &Path, outcome: &MoverOutcome) -> io::Result<()> {
 fn list(outcome: &mut MoverOutcome) -> Option<&mut Vec<String>> {
     match outcome {
         MoverOutcome::Snapshotted { record } => Some(&mut record.warnings),
-        MoverOutcome::RestoredObjects { refused, .. } => Some(refused),
         _ => None,
     }
 }
@@ -44,12 +43,32 @@ fn shorten(outcome: &mut MoverOutcome) -> bool {
     if let Some(list) = list(outcome) {
         return list.pop().is_some();
     }
+    if let MoverOutcome::RestoredObjects { named, .. } = outcome {
+        return shorten_refused(named);
+    }
     if let MoverOutcome::Failed { message, .. } = outcome {
         let end = message.len().saturating_sub(1 + message.len() / 8);
         message.truncate(message.floor_char_boundary(end));
         return !message.is_empty();
     }
     false
+}
+
+/// Names are worth most: messages go first, then the last name of the longest list. How many were refused is counted beside
+/// them.
+fn shorten_refused(named: &mut Vec<RefusedObjects>) -> bool {
+    let longest = named.iter_mut().max_by_key(|of_one| of_one.message.len());
+    if let Some(of_one) = longest.filter(|of_one| !of_one.message.is_empty()) {
+        let end = of_one.message.len() / 2;
+        of_one.message.truncate(of_one.message.floor_char_boundary(end));
+        return true;
+    }
+    let Some(of_most) = named.iter_mut().max_by_key(|of_one| of_one.names.len()) else {
+        return false;
+    };
+    of_most.names.pop();
+    named.retain(|of_one| !of_one.names.is_empty());
+    true
 }
 
 fn with_note(outcome: &MoverOutcome, dropped: usize) -> MoverOutcome {
@@ -79,23 +98,38 @@ mod tests {
     }
 
     #[test]
-    fn a_long_list_loses_its_end_and_says_so() {
-        let outcome = MoverOutcome::RestoredObjects {
-            created: 1,
-            updated: 0,
-            unchanged: 0,
-            refused: (0..50_000)
-                .map(|n| format!("secrets/s{n}: refused: \"why\""))
-                .collect(),
+    fn refused_objects_are_named_as_far_as_they_fit_and_counted_all() {
+        let of = |kind: &str, count: usize| RefusedObjects {
+            kind: kind.to_owned(),
+            reason: "Invalid".to_owned(),
+            message: "field is immutable when `immutable` is set ".repeat(20),
+            names: (0..count).map(|n| format!("settings-{n}")).collect(),
         };
-        let text = encode(&outcome);
-        assert!(text.len() <= LARGEST);
-        let MoverOutcome::RestoredObjects { refused, .. } = serde_json::from_str(&text).unwrap() else {
-            unreachable!("it was this outcome")
+        let said = |counts: [usize; 2]| {
+            let outcome = MoverOutcome::RestoredObjects {
+                created: 1,
+                updated: 0,
+                unchanged: 0,
+                refused: (counts[0] + counts[1]) as u64,
+                named: vec![of("configmaps", counts[0]), of("secrets", counts[1])],
+            };
+            let text = encode(&outcome);
+            assert!(text.len() <= LARGEST);
+            match serde_json::from_str(&text).unwrap() {
+                MoverOutcome::RestoredObjects { refused, named, .. } => (refused, named),
+                other => unreachable!("it was {outcome:?}, not {other:?}"),
+            }
         };
-        assert!(refused.len() > 50);
-        let more: usize = 50_000 - (refused.len() - 1);
-        assert!(refused.last().unwrap().contains(&format!("and {more} more")));
+        // A message each is cut before a name is left out.
+        let (_, named) = said([60, 40]);
+        assert_eq!(
+            named.iter().map(|of_one| of_one.names.len()).collect::<Vec<_>>(),
+            [60, 40]
+        );
+        assert!(!named[0].message.is_empty());
+        let (refused, named) = said([50_000, 3]);
+        assert_eq!((refused, named[1].names.len()), (50_003, 3));
+        assert!(named[0].names.len() > 200, "{}", named[0].names.len());
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! Prunes: removes what the operator's plan does not keep. The plan was made from the ledger, which says `Pruned` first.
+//! Prunes: removes what is left of the runs that it is told. The plan was made from the ledger, which says `SweepPlanned`
+//! first. What is not named stays, and so does everything that was stored after the sweep was planned.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
-use tray_engine::{EngineError, PruneRequest, Repository, SnapshotId};
+use tray_engine::{EngineError, PruneRequest, SnapshotId, SnapshotInfo};
 
 use super::{
     failure::Failure,
@@ -11,47 +12,56 @@ use super::{
     session::{Session, blocking},
 };
 use crate::domain::{
-    ids::RunId,
-    mover_task::{FailureReason, MoverOutcome, PruneVolume, PrunedVolume},
+    bucket_layout,
+    ids::{PartId, RunId},
+    mover_task::{MoverOutcome, PrunedVolume},
 };
 
-/// Prunes each repository, then removes the objects archives.
+/// From when on things are too young to go.
+#[derive(Clone, Copy, Debug)]
+pub struct Ages {
+    /// When the sweep was planned: nothing that was stored later goes.
+    pub planned_at: Timestamp,
+    /// How long a marked pack waits before it is freed.
+    pub keep_delete: SignedDuration,
+    /// How long a pack is left alone after it was written.
+    pub keep_pack: SignedDuration,
+}
+
+/// Removes what is left of the runs of `remove` from each repository, then their objects archives.
 pub async fn prune(
     session: &Session,
-    volumes: &[PruneVolume],
-    remove_archives: &[RunId],
+    volumes: &[PartId],
+    remove: &[RunId],
+    ages: Ages,
 ) -> Result<MoverOutcome, Failure> {
     let now = session.ports.clock.now();
+    let removed: Arc<BTreeSet<RunId>> = Arc::new(remove.iter().cloned().collect());
     let mut pruned = Vec::with_capacity(volumes.len());
     for volume in volumes {
-        pruned.push(prune_volume(session, volume, now).await?);
+        pruned.push(prune_volume(session, volume, &removed, ages, now).await?);
     }
-    for run in remove_archives {
-        let (bucket, key) = (session.ports.bucket.at(""), session.archive(run));
-        blocking(move || Ok(bucket.delete(&key)?)).await?;
-        tracing::info!(run = %run, "objects archive removed");
-    }
+    remove_archives(session, remove, ages.planned_at).await?;
     Ok(MoverOutcome::Pruned { volumes: pruned })
 }
 
 async fn prune_volume(
     session: &Session,
-    volume: &PruneVolume,
+    volume: &PartId,
+    removed: &Arc<BTreeSet<RunId>>,
+    ages: Ages,
     now: Timestamp,
 ) -> Result<PrunedVolume, Failure> {
-    let key = session.master_key().await?.repository(&volume.volume);
-    let (engine, store) = (
-        Arc::clone(&session.ports.engine),
-        session.repository(&volume.volume),
-    );
-    let (cache, volume) = (session.places.cache.clone(), volume.clone());
+    let key = session.master_key().await?.repository(volume);
+    let (engine, store) = (Arc::clone(&session.ports.engine), session.repository(volume));
+    let (cache, volume, removed) = (session.places.cache.clone(), volume.clone(), Arc::clone(removed));
     let _phase = Phase::begin("prune");
     let pruned = blocking(move || {
         let mut repository = match engine.open(store, &key, &cache) {
             // No copy of this volume has ever got as far as a repository.
-            Err(EngineError::NoRepository(_)) if volume.keep.is_empty() => {
+            Err(EngineError::NoRepository(_)) => {
                 return Ok(PrunedVolume {
-                    volume: volume.volume,
+                    volume,
                     removed_snapshots: 0,
                     marked_packs: 0,
                     freed_bytes: 0,
@@ -60,16 +70,16 @@ async fn prune_volume(
             opened => opened?,
         };
         drop(key);
-        let removed = removable(&mut *repository, &volume)?;
-        repository.forget(&removed)?;
+        let removable = removable(&repository.snapshots()?, &removed, ages.planned_at);
+        repository.forget(&removable)?;
         let report = repository.prune(&PruneRequest {
             now,
-            keep_pack: SignedDuration::from_hours(volume.keep_pack_hours.into()),
-            keep_delete: SignedDuration::from_hours(volume.keep_delete_hours.into()),
+            keep_pack: ages.keep_pack,
+            keep_delete: ages.keep_delete,
         })?;
         Ok(PrunedVolume {
-            volume: volume.volume,
-            removed_snapshots: removed.len() as u64,
+            volume,
+            removed_snapshots: removable.len() as u64,
             marked_packs: report.packs_marked,
             freed_bytes: report.bytes_freed,
         })
@@ -82,25 +92,33 @@ async fn prune_volume(
     Ok(pruned)
 }
 
-/// The snapshots to remove. One that is to be kept and is not there means that plan and repository do not belong
-/// together, or that a copy is lost: then nothing is removed.
-fn removable(repository: &mut dyn Repository, volume: &PruneVolume) -> Result<Vec<SnapshotId>, Failure> {
-    let present: Vec<SnapshotId> = repository.snapshots()?.into_iter().map(|s| s.id).collect();
-    let lost = volume
-        .keep
-        .iter()
-        .find(|kept| !present.iter().any(|id| id.as_str() == kept.as_str()));
-    if let Some(lost) = lost {
-        return Err(Failure::permanent(
-            FailureReason::RepositoryFailed,
-            format!(
-                "the repository of {} has no snapshot {lost}, which is to be kept: nothing was pruned; verify its run",
-                volume.volume
-            ),
-        ));
-    }
-    Ok(present
-        .into_iter()
-        .filter(|id| !volume.keep.iter().any(|kept| kept == id.as_str()))
-        .collect())
+/// The snapshots to remove: of runs that were named, and older than the sweep by what they say and by the store's word.
+fn removable(present: &[SnapshotInfo], removed: &BTreeSet<RunId>, planned_at: Timestamp) -> Vec<SnapshotId> {
+    let named = |snapshot: &&SnapshotInfo| {
+        snapshot
+            .run_id
+            .parse()
+            .is_ok_and(|run: RunId| removed.contains(&run))
+    };
+    let older = |snapshot: &&SnapshotInfo| snapshot.time <= planned_at && snapshot.stored_at <= planned_at;
+    let removable = present.iter().filter(named).filter(older);
+    removable.map(|snapshot| snapshot.id.clone()).collect()
+}
+
+async fn remove_archives(session: &Session, remove: &[RunId], planned_at: Timestamp) -> Result<(), Failure> {
+    let bucket = session.ports.bucket.at("");
+    let folder = bucket_layout::objects_archives(session.prefix(), &session.task.org_id);
+    let named: BTreeSet<String> = remove.iter().map(|run| session.archive(run)).collect();
+    blocking(move || {
+        let present = bucket.list(&folder)?;
+        let older = present
+            .iter()
+            .filter(|archive| archive.last_modified <= planned_at);
+        for archive in older.filter(|archive| named.contains(&archive.name)) {
+            bucket.delete(&archive.name)?;
+            tracing::info!(archive = archive.name, "objects archive removed");
+        }
+        Ok(())
+    })
+    .await
 }

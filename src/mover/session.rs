@@ -19,7 +19,7 @@ use crate::{
     },
     ports::{
         Clock,
-        mover::{MasterKeys, NamespaceObjects},
+        mover::{LedgerReader, MasterKeys, NamespaceObjects},
     },
 };
 
@@ -38,6 +38,8 @@ pub struct Ports {
     pub bucket: Arc<dyn Bucket>,
     /// KMS.
     pub keys: Arc<dyn MasterKeys>,
+    /// The org's ledger.
+    pub ledger: Arc<dyn LedgerReader>,
     /// The objects of its namespace; none for parts that have no right to them.
     pub objects: Option<Arc<dyn NamespaceObjects>>,
     /// The time.
@@ -64,6 +66,17 @@ impl Session {
     pub async fn get(&self, key: String) -> Result<Bytes, Failure> {
         let bucket = self.ports.bucket.at("");
         blocking(move || Ok(bucket.get(&key)?)).await
+    }
+
+    /// Proves by the ledger that what this mover was started for is still open. The operator that started it may have been
+    /// behind: then somebody else may be at work on the same repositories by now.
+    pub async fn prove_open(&self) -> Result<(), Failure> {
+        let ledger = self.ports.ledger.read().await.map_err(|error| {
+            let what = "the ledger of the org says whether this work is still open: ".to_owned();
+            Failure::remote(FailureReason::BucketFailed, &error, what)
+        })?;
+        let open = ledger.check_open(&self.task.action.work());
+        open.map_err(|ended| Failure::permanent(FailureReason::NotOpen, ended.to_string()))
     }
 
     /// Unwraps the org's master key. Each use unwraps it anew and drops it at once.

@@ -7,7 +7,15 @@ use super::{PutOutcome, RemoteError};
 use crate::domain::{
     archived_kinds::ObjectKind,
     ids::{KmsKeyArn, OrgId},
+    ledger::LedgerState,
 };
+
+/// The org's ledger with the rights of a mover: to read.
+#[async_trait::async_trait]
+pub trait LedgerReader: Send + Sync {
+    /// What its entries add up to now. A ledger that cannot be believed is [`RemoteError::Corrupt`].
+    async fn read(&self) -> Result<LedgerState, RemoteError>;
+}
 
 /// KMS with the rights of a mover.
 #[async_trait::async_trait]
@@ -40,15 +48,27 @@ pub struct ObjectPage {
     pub next: Option<String>,
 }
 
+/// What the API server said of an object that it did not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its own word: `Invalid`, `Forbidden`, `InternalError`.
+    pub reason: String,
+    /// Names the object and what is wrong with it.
+    pub message: String,
+}
+
 /// Why the API server did not do what it was asked. Every text names the object or kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ObjectError {
-    /// The mover has no right to it, or a policy refuses it.
-    #[error("forbidden: {0}")]
-    Forbidden(String),
-    /// The object is not valid, or somebody changed it at the same time.
-    #[error("refused: {0}")]
-    Refused(String),
+    /// The API server, or a webhook that it asked, does not take this object.
+    #[error("refused: {}: {}", .0.reason, .0.message)]
+    Refused(Refusal),
+    /// Somebody changed the object at the same time.
+    #[error("changed meanwhile: {0}")]
+    Conflict(String),
+    /// The API server, or a webhook that it asked, failed at this object: whether it is the object's is not known.
+    #[error("failed: {}: {}", .0.reason, .0.message)]
+    Failed(Refusal),
     /// The server does not serve the kind.
     #[error("not served: {0}")]
     NotServed(String),

@@ -27,7 +27,7 @@ use k8s_openapi::{
 };
 
 use crate::domain::{
-    ids::{OrgId, PartId, RunId},
+    ids::{OrgId, PartId, RunId, SweepId},
     mover_task::{
         CA_BUNDLE_FILE, CREDENTIALS_FILE, EXIT_PERMANENT, MoverTask, SessionCredentials, TASK_DIR, TASK_FILE,
         VOLUME_DIR,
@@ -69,7 +69,7 @@ pub struct MoverVolume {
 /// One mover.
 #[derive(Clone, Debug)]
 pub struct Mover {
-    /// Name of Job and Secret.
+    /// Name of the Job.
     pub name: String,
     /// The org's namespace, or the operator's for pruning.
     pub namespace: String,
@@ -261,7 +261,7 @@ impl Mover {
             Volume {
                 name: "task".to_owned(),
                 secret: Some(SecretVolumeSource {
-                    secret_name: Some(self.name.clone()),
+                    secret_name: Some(secret_name(&self.name)),
                     // The only container runs as an arbitrary uid that owns nothing here.
                     default_mode: Some(0o444),
                     ..SecretVolumeSource::default()
@@ -311,7 +311,7 @@ impl Mover {
         }
         Ok(Secret {
             metadata: ObjectMeta {
-                name: Some(self.name.clone()),
+                name: Some(secret_name(&self.name)),
                 namespace: Some(self.namespace.clone()),
                 labels: Some(self.labels()),
                 owner_references: Some(vec![OwnerReference {
@@ -345,9 +345,29 @@ fn field_env(name: &str, path: &str) -> EnvVar {
     }
 }
 
+/// Name of the Secret of a mover's Job. Names that begin with `tray-` are not for workloads, and a policy lets no pod but a
+/// mover refer to them.
+pub fn secret_name(job: &str) -> String {
+    format!("tray-mover-{job}")
+}
+
 /// Name of the Job of one part of a run: the run's ULID (lower case) and the part, at most 63 characters.
 pub fn snapshot_job_name(run: &RunId, part: &PartId) -> String {
     names::bounded(format!("snap-{}-{part}", run.as_str().to_lowercase()))
+}
+
+/// Name of the Job that proves that one part can be restored.
+pub fn proof_job_name(restore_uid: &str, part: &PartId) -> String {
+    names::bounded(format!(
+        "restore-{}-proof-{part}",
+        restore_uid.split('-').next().unwrap_or_default()
+    ))
+}
+
+/// Name of the Job of a sweep of an org's repositories: the first group of the org's id, and the sweep's ULID.
+pub fn sweep_job_name(org: &OrgId, sweep: &SweepId) -> String {
+    let org = org.as_str().split('-').next().unwrap_or_default();
+    format!("prune-{org}-{}", sweep.as_str().to_lowercase())
 }
 
 /// Name of the Job that restores one part, from the OrgRestore's UID so that a new OrgRestore never meets old Jobs.

@@ -79,9 +79,15 @@ impl Org {
         }
     }
 
+    /// The key that its ledger is under.
+    pub fn ledger_key(&self) -> KmsKeyArn {
+        self.aws.place("eu").ledger_key_arn.parse().unwrap()
+    }
+
     /// Credentials for a piece of work.
     pub async fn issue(&self, scope: &SessionScope) -> SessionCredentials {
-        let policy = session_policy(scope, &self.location, &self.id, &self.key).unwrap();
+        let ledger_key = self.ledger_key();
+        let policy = session_policy(scope, &self.location, &self.id, &self.key, &ledger_key).unwrap();
         let issuer = StsSessions::new(&self.aws.operator().await, &self.location).unwrap();
         let role = &self.aws.mover_role_arn;
         issuer
@@ -245,8 +251,14 @@ async fn a_volume_mover_sees_nothing_but_its_part() {
     let mover = org.session(&snapshot()).await;
     let web: PartId = "data-web-0".parse().unwrap();
 
+    // Whether its work is still open stands in its own org's ledger, which it reads and nothing else.
+    let entry = bucket_layout::ledger_entry("", &org.id, 0);
+    assert_eq!(mover.bucket.read(&entry, None).await.unwrap().unwrap(), "entry");
+    let folder = bucket_layout::ledger_prefix("", &org.id);
+    assert_eq!(mover.bucket.list_after(&folder, "").await.unwrap().len(), 1);
+    refused("writing the ledger", mover.write(&entry, &org.key).await);
+    refused("deleting from the ledger", mover.bucket.delete(&entry).await);
     for (what, key) in [
-        ("the ledger", bucket_layout::ledger_entry("", &org.id, 0)),
         (
             "another org's ledger",
             bucket_layout::ledger_entry("", &other.id, 0),
@@ -279,7 +291,7 @@ async fn a_volume_mover_sees_nothing_but_its_part() {
         refused(&format!("writing {what}"), mover.write(&key, &org.key).await);
         refused(&format!("deleting {what}"), mover.bucket.delete(&key).await);
     }
-    let ledger_key: KmsKeyArn = org.aws.place("eu").ledger_key_arn.parse().unwrap();
+    let ledger_key = org.ledger_key();
     let next_entry = bucket_layout::ledger_entry("", &org.id, 1);
     refused(
         "appending to the ledger",
@@ -298,7 +310,7 @@ async fn a_volume_mover_sees_nothing_but_its_part() {
     for prefix in [
         String::new(),
         "v1/".to_owned(),
-        bucket_layout::ledger_prefix("", &org.id),
+        bucket_layout::ledger_prefix("", &other.id),
         bucket_layout::org_prefix("", &org.id),
         bucket_layout::org_prefix("", &other.id),
         bucket_layout::volume_repository("", &org.id, &web),
@@ -455,7 +467,7 @@ async fn the_pruner_deletes_in_its_own_orgs_repositories_and_archives_only() {
 #[tokio::test]
 async fn a_session_ends_when_it_says_and_a_role_that_cannot_be_assumed_is_named() {
     let org = Org::new("49999999-9999-4999-8999-999999999999").await;
-    let policy = session_policy(&snapshot(), &org.location, &org.id, &org.key).unwrap();
+    let policy = session_policy(&snapshot(), &org.location, &org.id, &org.key, &org.ledger_key()).unwrap();
     let operator = org.aws.operator().await;
     let issuer = StsSessions::new(&operator, &org.location).unwrap();
     let hour = Duration::from_hours(1);

@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::{batch::v1::Job, coordination::v1::Lease, core::v1::Secret};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    coordination::v1::Lease,
+    core::v1::{Pod, Secret},
+};
 use kube::{
     Api, ResourceExt,
     api::{ListParams, Patch, PatchParams, PostParams},
@@ -24,6 +28,7 @@ use tray_operator::{
         stage::Stage,
     },
     ports::ObjectStore,
+    resources::mover_job,
 };
 
 use crate::support::{
@@ -162,7 +167,8 @@ async fn task(job: &Job) -> Value {
         api_server::shared().await.client().await,
         &job.namespace().unwrap(),
     );
-    let secret = secrets.get(&job.name_any()).await.unwrap();
+    let name = mover_job::secret_name(&job.name_any());
+    let secret = secrets.get(&name).await.unwrap();
     serde_json::from_slice(&secret.data.unwrap()["task.json"].0).unwrap()
 }
 
@@ -237,9 +243,14 @@ async fn an_org_is_copied_pruned_and_told_about() {
     a_run_that_shrank_counts_once_a_person_accepts_it(&operator, &fresh).await;
     a_run_that_is_not_there_cannot_be_restored(&fresh).await;
     a_snapshot_of_no_org_says_so().await;
-    an_aged_run_is_pruned_and_its_archive_removed(&operator, &aged, &pruned).await;
+    an_aged_run_is_pruned_and_no_run_begins_meanwhile(&operator, &aged, &pruned).await;
+    no_run_begins_while_a_mover_of_earlier_work_is_there(&operator, &fresh).await;
+    a_restore_touches_nothing_before_its_proof(&operator, &fresh).await;
+    a_restore_names_what_was_refused(&operator, &fresh).await;
+    a_suspended_org_is_restored_and_stays_suspended(&operator).await;
     an_org_that_a_region_gives_a_shared_key_keeps_it(&operator, &fresh).await;
     running.stop().await;
+    a_wrapped_key_is_never_replaced(&operator, &fresh).await;
     two_operators_at_once_copy_an_org_once(&operator, &fresh).await;
 }
 
@@ -461,6 +472,12 @@ async fn seed(operator: &Operator, org: &Org) -> RunId {
     let volume: PartId = "data-db-0".parse().unwrap();
     ledger.claim(now).await.unwrap();
     ledger.append(Event::RepoInit { volume }, now).await.unwrap();
+    // From before its digest was recorded.
+    let key = Bytes::from("a wrapped master key");
+    operator
+        .regions
+        .store
+        .overwrite(&bucket_layout::wrapped_key("", &org.id), key);
     let mut oldest = None;
     for hours in [15 * 24, 36, 24, 12] {
         let at = now - SignedDuration::from_hours(hours);
@@ -498,7 +515,7 @@ async fn seed(operator: &Operator, org: &Org) -> RunId {
     oldest.unwrap()
 }
 
-async fn an_aged_run_is_pruned_and_its_archive_removed(operator: &Operator, org: &Org, pruned: &RunId) {
+async fn an_aged_run_is_pruned_and_no_run_begins_meanwhile(operator: &Operator, org: &Org, pruned: &RunId) {
     let state = org.ledger(operator).await.state();
     assert!(
         state.runs.values().all(|run| run.pruned.is_none()),
@@ -507,9 +524,13 @@ async fn an_aged_run_is_pruned_and_its_archive_removed(operator: &Operator, org:
     org.keeps(14).await;
     let job = mover("tray-system").await;
     let action = task(&job).await["action"].clone();
-    assert_eq!(action["removeArchives"], json!([pruned]));
-    assert_eq!(action["volumes"][0]["keepDeleteHours"], 23);
+    assert_eq!(action["remove"], json!([pruned]));
+    assert_eq!(action["volumes"], json!(["data-db-0"]));
+    assert_eq!(action["keepDeleteHours"], 23);
     let state = org.ledger(operator).await.state();
+    let sweep = state.sweep.clone().expect("it is in the ledger before its Job");
+    assert_eq!(action["sweepId"], json!(sweep.sweep_id));
+    assert_eq!(action["plannedAt"], json!(sweep.planned_at));
     let gone: Vec<&RunId> = state
         .runs
         .iter()
@@ -519,10 +540,283 @@ async fn an_aged_run_is_pruned_and_its_archive_removed(operator: &Operator, org:
     assert_eq!(gone, [pruned]);
     // What is removed is in the ledger before anything is removed.
     assert!(state.swept.is_empty());
+    // No pod of the pruner was ever seen; its Job has not ended, so nothing else begins.
+    org.ask("aged-meanwhile").await;
+    waits_for("aged-meanwhile", "waits for pruning to end").await;
+    let state = org.ledger(operator).await.state();
+    assert!(state.open_runs().next().is_none() && state.sweep.as_ref() == Some(&sweep));
     end(&job, None).await;
-    let swept = eventually(async || {
-        let state = org.ledger(operator).await.state();
-        (!state.swept.is_empty()).then_some(())
+    let run = succeed(operator, org, 3).await;
+    snapshot("aged-meanwhile", "Committed").await;
+    let state = org.ledger(operator).await.state();
+    assert!(state.sweep.is_none() && !state.swept.is_empty());
+    assert_eq!(state.last_sweep.good, Some(sweep.planned_at));
+    assert!(state.runs[&run].planned_at > sweep.planned_at);
+}
+
+/// The OrgSnapshot waits, and says for what.
+async fn waits_for(name: &str, what: &str) {
+    let snapshots: Api<OrgSnapshot> = Api::all(api_server::shared().await.client().await);
+    let said = eventually(async || {
+        let status = snapshots.get(name).await.ok()?.status?;
+        let mut said = status.conditions.iter();
+        said.any(|condition| condition.message.contains(what))
+            .then_some(())
     });
-    assert!(swept.await.is_some(), "the sweep is not in the ledger");
+    let last = snapshots.get(name).await.map(|snapshot| snapshot.status);
+    assert!(
+        said.await.is_some(),
+        "OrgSnapshot {name} does not say {what:?}: {last:#?}"
+    );
+}
+
+/// A mover that a leader which is behind has started: no pod is seen, and no watch has shown the Job when it is asked for.
+async fn no_run_begins_while_a_mover_of_earlier_work_is_there(operator: &Operator, org: &Org) {
+    let client = api_server::shared().await.client().await;
+    let jobs: Api<Job> = Api::namespaced(client.clone(), &org.namespace());
+    let labels = json!({"app.kubernetes.io/managed-by": "tray-operator", "platform.tray.ai/component": "mover",
+        "platform.tray.ai/org": org.name, "platform.tray.ai/org-id": org.id, "platform.tray.ai/owner": "earlier"});
+    let pod = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]});
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "snap-earlier", "labels": labels,
+        "namespace": org.namespace(), "finalizers": ["example.com/its-pod-lives"]},
+        "spec": {"template": {"spec": pod}}});
+    api_server::apply(&client, &job).await;
+    org.ask("fresh-after-earlier").await;
+    waits_for(
+        "fresh-after-earlier",
+        "waits for mover snap-earlier of earlier work to end",
+    )
+    .await;
+    assert!(org.ledger(operator).await.state().is_idle());
+    // What is left over is told to go. Its last pod goes, and with it the Job.
+    let told = eventually(async || jobs.get("snap-earlier").await.ok()?.metadata.deletion_timestamp);
+    assert!(told.await.is_some(), "the Job that was left over is not removed");
+    gone(&jobs, "snap-earlier").await;
+    succeed(operator, org, 3).await;
+    snapshot("fresh-after-earlier", "Committed").await;
+    nothing_is_left(org).await;
+}
+
+/// Lets a Job go, as the garbage collector does when its last pod has gone.
+async fn gone(jobs: &Api<Job>, name: &str) {
+    let none: [&str; 0] = [];
+    let let_go = Patch::Merge(json!({"metadata": {"finalizers": none}}));
+    let _ = jobs.patch(name, &PatchParams::default(), &let_go).await;
+    let gone = eventually(async || jobs.get_opt(name).await.ok()?.is_none().then_some(()));
+    assert!(gone.await.is_some(), "Job {name} stays");
+}
+
+async fn restore_of(org: &str, name: &str) {
+    let client = api_server::shared().await.client().await;
+    api_server::apply(
+        &client,
+        &json!({
+            "apiVersion": "platform.tray.ai/v1alpha1", "kind": "OrgRestore", "metadata": {"name": name},
+            "spec": {"orgRef": {"name": org}, "snapshot": {"latestGood": true}, "target": {"inPlace": true}},
+        }),
+    )
+    .await;
+}
+
+async fn restored(name: &str, phase: &str) -> Value {
+    let restores: Api<OrgRestore> = Api::all(api_server::shared().await.client().await);
+    let reached = eventually(async || {
+        let restore = serde_json::to_value(restores.get(name).await.ok()?).ok()?;
+        (restore["status"]["phase"] == phase).then_some(restore)
+    });
+    let last = restores.get(name).await.map(|restore| restore.status);
+    reached
+        .await
+        .unwrap_or_else(|| panic!("OrgRestore {name} did not become {phase}: {last:#?}"))
+}
+
+/// The mover of `namespace` with that action, once it was let run, and what it was told.
+async fn mover_that(namespace: &str, action: &str) -> (Job, Value) {
+    let jobs: Api<Job> = Api::namespaced(api_server::shared().await.client().await, namespace);
+    let started = eventually(async || {
+        for job in jobs.list(&ListParams::default()).await.ok()?.items {
+            let runs = job.spec.as_ref().and_then(|spec| spec.suspend) == Some(false);
+            if runs && job.metadata.deletion_timestamp.is_none() {
+                let told = task(&job).await;
+                if told["action"]["action"] == action {
+                    return Some((job, told));
+                }
+            }
+        }
+        None
+    });
+    started
+        .await
+        .unwrap_or_else(|| panic!("no mover was started in {namespace} to {action}"))
+}
+
+async fn a_restore_touches_nothing_before_its_proof(operator: &Operator, org: &Org) {
+    restore_of(org.name, "fresh-unproven").await;
+    let (job, told) = mover_that(&org.namespace(), "ProveObjects").await;
+    assert!(
+        told["action"]["restore"]
+            .as_str()
+            .unwrap()
+            .starts_with("fresh-unproven (")
+    );
+    restored("fresh-unproven", "Proving").await;
+    assert_eq!(
+        operator.ctx.backup_facts.get(&org.id).restoring,
+        None,
+        "the org runs on"
+    );
+    end(&job, Some("the key is disabled")).await;
+    let failed = restored("fresh-unproven", "Failed").await;
+    let said = failed["status"]["conditions"].to_string();
+    assert!(
+        said.contains("the key is disabled") && said.contains("before anything of the org was touched"),
+        "{said}"
+    );
+    assert_eq!(operator.ctx.backup_facts.get(&org.id).restoring, None);
+    let state = org.ledger(operator).await.state();
+    let recorded = state
+        .restores
+        .iter()
+        .find(|known| known.restore.starts_with("fresh-unproven ("));
+    assert!(recorded.is_some_and(|recorded| !recorded.succeeded));
+    nothing_is_left(org).await;
+}
+
+/// Says a mover's last words, as its pod does.
+async fn last_words(job: &Job, words: &Value) {
+    let client = api_server::shared().await.client().await;
+    let name = format!("{}-pod", job.name_any());
+    let namespace = job.namespace().unwrap();
+    let labels = json!({"batch.kubernetes.io/job-name": job.name_any()});
+    api_server::apply(
+        &client,
+        &json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "spec": {"restartPolicy": "Never", "containers": [{"name": "mover", "image": "i"}]}}),
+    )
+    .await;
+    let now = Timestamp::from_second(1_800_000_000).unwrap().to_string();
+    let ended = json!({"exitCode": 0, "finishedAt": now, "startedAt": now, "message": words.to_string()});
+    let container = json!({"name": "mover", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"terminated": ended}});
+    let pods: Api<Pod> = Api::namespaced(client, &namespace);
+    let status = Patch::Merge(json!({"status": {"phase": "Succeeded", "containerStatuses": [container]}}));
+    pods.patch_status(&name, &PatchParams::default(), &status)
+        .await
+        .unwrap();
+}
+
+async fn a_restore_names_what_was_refused(operator: &Operator, org: &Org) {
+    restore_of(org.name, "fresh-refused").await;
+    let (job, _) = mover_that(&org.namespace(), "ProveObjects").await;
+    end(&job, None).await;
+    let (job, _) = mover_that(&org.namespace(), "RestoreObjects").await;
+    assert!(
+        operator.ctx.backup_facts.get(&org.id).restoring.is_some(),
+        "now the org stops"
+    );
+    let named = json!([{"kind": "configmaps", "reason": "Invalid", "message": "field is immutable",
+        "names": ["pr-settings", "other"]}]);
+    let words = json!({"outcome": "RestoredObjects", "created": 1, "updated": 2, "unchanged": 3, "refused": 2, "named": named});
+    last_words(&job, &words).await;
+    end(&job, None).await;
+    let shown = restored("fresh-refused", "SucceededWithRefusals").await;
+    let status = &shown["status"];
+    assert_eq!(status["parts"][0]["items"], 6);
+    assert_eq!(status["refusedCount"], 2);
+    assert_eq!(
+        status["refusedObjects"],
+        json!([{"kind": "configmaps", "name": "pr-settings", "reason": "Invalid", "message": "field is immutable"},
+            {"kind": "configmaps", "name": "other", "reason": "Invalid"}])
+    );
+    let said = status["conditions"].to_string();
+    assert!(
+        said.contains("configmaps/pr-settings (Invalid)") && said.contains("ObjectsRefused"),
+        "{said}"
+    );
+    assert!(!said.contains(r#""status":"True","type":"Restored""#), "{said}");
+    nothing_is_left(org).await;
+
+    // A report that is lost is not taken for a good one.
+    restore_of(org.name, "fresh-unheard").await;
+    let (job, _) = mover_that(&org.namespace(), "ProveObjects").await;
+    end(&job, None).await;
+    let (job, _) = mover_that(&org.namespace(), "RestoreObjects").await;
+    end(&job, None).await;
+    let shown = restored("fresh-unheard", "SucceededWithRefusals").await;
+    assert_eq!(shown["status"]["refusedObjects"][0]["reason"], "ReportLost");
+    nothing_is_left(org).await;
+}
+
+async fn a_suspended_org_is_restored_and_stays_suspended(operator: &Operator) {
+    let org = Org::place("suspended", "55555555-5555-4555-8555-555555555555").await;
+    org.ask("suspended-one").await;
+    succeed(operator, &org, 3).await;
+    snapshot("suspended-one", "Committed").await;
+    let orgs: Api<TrayOrg> = Api::all(api_server::shared().await.client().await);
+    let workload = json!({"name": "web", "kind": "Deployment", "image": "i", "runAsUser": 1000});
+    let spec = json!({"spec": {"lifecycle": {"state": "Suspended"}, "workloads": [workload]}});
+    orgs.patch(org.name, &PatchParams::default(), &Patch::Merge(spec))
+        .await
+        .unwrap();
+    let seen = eventually(async || {
+        let known = operator.ctx.index.orgs.get(org.name)?;
+        (!known.spec.workloads.is_empty()).then_some(())
+    });
+    assert!(seen.await.is_some());
+    restore_of(org.name, "suspended-back").await;
+    let (job, _) = mover_that(&org.namespace(), "ProveObjects").await;
+    end(&job, None).await;
+    let (job, _) = mover_that(&org.namespace(), "RestoreObjects").await;
+    let words = json!({"outcome": "RestoredObjects", "created": 3, "updated": 0, "unchanged": 0, "refused": 0, "named": []});
+    last_words(&job, &words).await;
+    end(&job, None).await;
+    let shown = restored("suspended-back", "Succeeded").await;
+    let said = shown["status"]["conditions"].to_string();
+    assert!(
+        said.contains("stays suspended") && !said.contains("available"),
+        "{said}"
+    );
+    nothing_is_left(&org).await;
+}
+
+/// What encrypted an org's copies is gone, or another one lies there: nothing is made in its place.
+async fn a_wrapped_key_is_never_replaced(operator: &Operator, org: &Org) {
+    let name = bucket_layout::wrapped_key("", &org.id);
+    let store = &operator.regions.store;
+    let own = store.get(&name).await.unwrap().unwrap();
+    let digest = org.ledger(operator).await.state().wrapped_key_digest.clone();
+    assert_eq!(digest, Some(tray_operator::domain::ledger::digest(&own)));
+    let runs = org.ledger(operator).await.state().runs.len();
+    for (there, words) in [
+        (None, "is missing"),
+        (Some(Bytes::from("another")), "is another one"),
+    ] {
+        match &there {
+            None => store.remove(&name),
+            Some(other) => store.overwrite(&name, other.clone()),
+        }
+        // Of a process that has not looked yet; one that has looks again within a minute.
+        running_anew_says(operator, org, "KeyMissing", words).await;
+        assert_eq!(store.get(&name).await.unwrap(), there);
+    }
+    store.overwrite(&name, own);
+    assert_eq!(
+        org.ledger(operator).await.state().runs.len(),
+        runs,
+        "no run was made"
+    );
+}
+
+/// A new process says of the org's backups that reason, with these words.
+async fn running_anew_says(operator: &Operator, org: &Org, reason: &str, words: &str) {
+    let other = operator.beside().await;
+    let running = other.start(vec![Arc::new(BackupDriver::default())]).await;
+    let said = eventually(async || {
+        let healthy = other.ctx.backup_facts.get(&org.id).view?.healthy;
+        (healthy.reason == reason && healthy.message.contains(words)).then_some(())
+    });
+    let last = other.ctx.backup_facts.get(&org.id).view;
+    assert!(said.await.is_some(), "not {reason} {words:?}: {last:?}");
+    running.stop().await;
 }

@@ -17,7 +17,7 @@ use tray_operator::{
     api::{region::Region, trayorg::TrayOrg},
     controllers::region::location::bucket_location,
     domain::{
-        ids::{KmsKeyArn, OrgId, PartId},
+        ids::{KmsKeyArn, OrgId, PartId, SweepId},
         mover_lifetime::CREDENTIALS_LIFETIME,
         mover_task::{Action, BucketLocation, MoverOutcome, MoverTask},
         session_policy::{SessionScope, session_policy},
@@ -70,6 +70,7 @@ pub struct Org {
     /// UID of the cluster.
     pub cluster_uid: String,
     mover_role_arn: String,
+    ledger_key: KmsKeyArn,
     ca_bundle: Vec<u8>,
 }
 
@@ -109,12 +110,12 @@ impl Org {
         let location = bucket_location(backup);
         let services = access.regions.services(&location)?;
         let cluster_uid = cluster_uid(&access.client).await?;
-        let ledger_key = backup.kms.ledger_key_arn.parse()?;
+        let ledger_key: KmsKeyArn = backup.kms.ledger_key_arn.parse()?;
         let ledger = LedgerStore::new()
             .open(
                 services.store.clone(),
                 &location.prefix,
-                ledger_key,
+                ledger_key.clone(),
                 id.clone(),
                 &cluster_uid,
             )
@@ -131,6 +132,7 @@ impl Org {
                 .mover_role_arn
                 .clone()
                 .ok_or_else(|| format!("Region {} has no spec.backup.moverRoleArn", pinned.name))?,
+            ledger_key,
             ca_bundle: access.ca_bundle.clone(),
             id,
             location,
@@ -148,7 +150,7 @@ impl Org {
         action: Action,
         clock: Arc<dyn Clock>,
     ) -> Result<Session, Failed> {
-        let policy = session_policy(scope, &self.location, &self.id, &self.key)?;
+        let policy = session_policy(scope, &self.location, &self.id, &self.key, &self.ledger_key)?;
         let name = format!("tray-bucket-{}", self.name);
         let credentials = self
             .services
@@ -180,9 +182,14 @@ impl Org {
             volume: volume.clone(),
         };
         // Any task will do: what it reads it is asked for.
+        let now = SystemClock.now();
         let nothing = Action::Prune {
+            sweep_id: SweepId::of(now, &self.id),
+            planned_at: now,
             volumes: Vec::new(),
-            remove_archives: Vec::new(),
+            remove: Vec::new(),
+            keep_delete_hours: 0,
+            keep_pack_hours: 0,
         };
         self.mover(folders, &scope, nothing, Arc::new(SystemClock)).await
     }

@@ -141,6 +141,7 @@ pub async fn restore(
     let volume = part.planned.part.clone();
     let snapshot = part.record.repository_snapshot.clone();
     let action = Action::RestoreVolume {
+        restore: "tray-bucket".to_owned(),
         run_id: manifest.run_id.clone(),
         part: volume.clone(),
         repository_snapshot: snapshot.ok_or_else(|| format!("{volume} has no repository snapshot"))?,

@@ -20,9 +20,9 @@ const DAYS: u32 = 15;
 struct Aged<'a> {
     org: &'a Org,
     run: AgedRun,
-    /// Name of the Job that will prune it.
-    job: String,
-    /// The earlier Jobs of that name that came to a good end.
+    /// How the names begin of the Jobs that prune for the org: one of them will prune it.
+    jobs: String,
+    /// The earlier ones of them that came to a good end.
     earlier: BTreeSet<String>,
 }
 
@@ -47,19 +47,20 @@ fn await_rest(kube: &Kube) -> Result<()> {
 
 impl<'a> Aged<'a> {
     fn write(kube: &Kube, bucket: &Bucket, org: &'a Org) -> Result<Self> {
-        let job = format!("prune-{}", org.id(kube)?);
+        let id = org.id(kube)?;
+        let jobs = format!("prune-{}-", id.split('-').next().unwrap_or_default());
         Ok(Self {
             run: bucket.age_run(org.name, DAYS)?,
-            earlier: completed(kube, &job)?,
+            earlier: completed(kube, &jobs)?,
             org,
-            job,
+            jobs,
         })
     }
 
     fn await_pruned(&self, kube: &Kube, bucket: &Bucket) -> Result<SnapshotReport> {
-        let what = format!("Job {} did not complete in {NAMESPACE}", self.job);
+        let what = format!("no Job {}… completed in {NAMESPACE}", self.jobs);
         kube.wait(&what, PATIENCE, &["events", "-n", NAMESPACE], |events| {
-            let completed = completed_of(events, &self.job);
+            let completed = completed_of(events, &self.jobs);
             (!completed.is_subset(&self.earlier)).then_some(())
         })?;
         let runs = bucket.runs(self.org.name)?;
@@ -88,16 +89,17 @@ impl<'a> Aged<'a> {
     }
 }
 
-/// The Jobs of that name that came to a good end, by UID: Kubernetes says so in an event that outlives the Job.
-fn completed(kube: &Kube, job: &str) -> Result<BTreeSet<String>> {
-    Ok(completed_of(&kube.get(&["events", "-n", NAMESPACE])?, job))
+/// The Jobs whose names begin so that came to a good end, by UID: Kubernetes says so in an event that outlives the Job.
+fn completed(kube: &Kube, jobs: &str) -> Result<BTreeSet<String>> {
+    Ok(completed_of(&kube.get(&["events", "-n", NAMESPACE])?, jobs))
 }
 
-fn completed_of(events: &Value, job: &str) -> BTreeSet<String> {
+fn completed_of(events: &Value, jobs: &str) -> BTreeSet<String> {
     let events = events["items"].as_array().map_or(&[][..], Vec::as_slice);
     let of_job = events.iter().filter(|event| {
         let about = &event["involvedObject"];
-        event["reason"] == "Completed" && about["kind"] == "Job" && about["name"] == job
+        let is_one = about["name"].as_str().is_some_and(|name| name.starts_with(jobs));
+        event["reason"] == "Completed" && about["kind"] == "Job" && is_one
     });
     of_job
         .filter_map(|event| event["involvedObject"]["uid"].as_str().map(str::to_owned))
@@ -125,13 +127,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_jobs_of_the_name_that_ended_well_count() {
+    fn only_jobs_of_the_org_that_ended_well_count() {
         let event = |reason: &str, name: &str, uid: &str| json!({"reason": reason, "involvedObject": {"kind": "Job", "name": name, "uid": uid}});
         let events = json!({"items": [
-            event("SuccessfulCreate", "prune-a", "1"),
-            event("Completed", "prune-b", "2"),
-            event("Completed", "prune-a", "3"),
+            event("SuccessfulCreate", "prune-a-1", "1"),
+            event("Completed", "prune-b-2", "2"),
+            event("Completed", "prune-a-3", "3"),
         ]});
-        assert_eq!(completed_of(&events, "prune-a"), BTreeSet::from(["3".to_owned()]));
+        assert_eq!(
+            completed_of(&events, "prune-a-"),
+            BTreeSet::from(["3".to_owned()])
+        );
     }
 }

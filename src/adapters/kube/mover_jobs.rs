@@ -15,10 +15,11 @@ use serde_json::json;
 
 use crate::{
     domain::{
+        ids::OrgId,
         mover_task::{MoverOutcome, MoverTask, SessionCredentials},
         names,
     },
-    resources::mover_job::Mover,
+    resources::mover_job::{Mover, secret_name},
 };
 
 /// How far a mover is.
@@ -49,6 +50,18 @@ pub struct MoverState {
     pub consistency_point: Option<Timestamp>,
     /// Why the Job failed, in the Job controller's words.
     pub failure: Option<String>,
+    /// It was deleted, and goes when its last pod has gone.
+    pub deleting: bool,
+    /// Name of its Secret.
+    pub secret: String,
+}
+
+impl MoverState {
+    /// Whether a pod of it may be at work, or may yet begin: it has not ended, or is on its way out. The Job controller says
+    /// that a Job has ended only when its pods have.
+    pub fn may_be_at_work(&self) -> bool {
+        self.deleting || matches!(self.phase, Phase::Suspended | Phase::Running)
+    }
 }
 
 /// Reads the state of a Job.
@@ -82,7 +95,17 @@ pub fn state_of(job: &Job) -> MoverState {
             let (reason, message) = (c.reason.as_deref(), c.message.as_deref());
             format!("{}: {}", reason.unwrap_or("Failed"), message.unwrap_or_default())
         }),
+        deleting: job.metadata.deletion_timestamp.is_some(),
+        secret: secret_of(job).unwrap_or_else(|| secret_name(&job.name_any())),
     }
+}
+
+/// The Secret that a Job mounts: one that an earlier version made may have another name.
+fn secret_of(job: &Job) -> Option<String> {
+    let volumes = job.spec.as_ref()?.template.spec.as_ref()?.volumes.as_ref()?;
+    volumes
+        .iter()
+        .find_map(|volume| volume.secret.as_ref()?.secret_name.clone())
 }
 
 /// The movers of one namespace.
@@ -110,11 +133,19 @@ impl MoverJobs {
 
     /// The movers that work for `owner` (an OrgSnapshot, an OrgRestore, or a TrayOrg).
     pub async fn of(&self, owner: &str) -> Result<Vec<MoverState>, kube::Error> {
+        self.labelled(names::LABEL_OWNER, owner).await
+    }
+
+    /// All movers of an org in this namespace, asked of the API server.
+    pub async fn of_org(&self, org: &OrgId) -> Result<Vec<MoverState>, kube::Error> {
+        self.labelled(names::LABEL_ORG_ID, org.as_str()).await
+    }
+
+    async fn labelled(&self, label: &str, value: &str) -> Result<Vec<MoverState>, kube::Error> {
         let selector = format!(
-            "{}={},{}={owner}",
+            "{}={},{label}={value}",
             names::LABEL_COMPONENT,
             names::COMPONENT_MOVER,
-            names::LABEL_OWNER
         );
         let jobs = self.jobs().list(&ListParams::default().labels(&selector)).await?;
         Ok(jobs.items.iter().map(state_of).collect())
@@ -139,9 +170,13 @@ impl MoverJobs {
             other => other?,
         };
         let uid = job.uid().unwrap_or_default();
-        let secret = mover
+        let mut secret = mover
             .secret(&uid, task, credentials, ca_bundle)
             .map_err(kube::Error::SerdeError)?;
+        // A Job that an earlier version made may mount one of another name.
+        if let Some(mounted) = secret_of(&job) {
+            secret.metadata.name = Some(mounted);
+        }
         self.apply_secret(&secret).await?;
         self.jobs()
             .patch(
@@ -161,13 +196,13 @@ impl MoverJobs {
         Ok(())
     }
 
-    /// Puts new credentials where the running mover reads them.
-    pub async fn renew(&self, name: &str, credentials: &SessionCredentials) -> Result<(), kube::Error> {
+    /// Puts new credentials into `secret`, where the running mover reads them.
+    pub async fn renew(&self, secret: &str, credentials: &SessionCredentials) -> Result<(), kube::Error> {
         use crate::domain::mover_task::CREDENTIALS_FILE;
         let body = serde_json::to_string(credentials).map_err(kube::Error::SerdeError)?;
         let patch = json!({"stringData": BTreeMap::from([(CREDENTIALS_FILE, body)])});
         self.secrets()
-            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .patch(secret, &PatchParams::default(), &Patch::Merge(patch))
             .await?;
         Ok(())
     }
@@ -194,9 +229,14 @@ impl MoverJobs {
         Ok(said.and_then(|message| serde_json::from_str(&message).ok()))
     }
 
-    /// Removes a mover with its pods and its Secret. One that is gone already is success.
-    pub async fn remove(&self, name: &str) -> Result<(), kube::Error> {
-        match self.jobs().delete(name, &DeleteParams::background()).await {
+    /// Removes a mover with its pods and its Secret. The Job of one that has not ended stays until its last pod has gone, so
+    /// that it is seen for as long as anything of it may write. One that is gone already is success.
+    pub async fn remove(&self, name: &str, phase: Phase) -> Result<(), kube::Error> {
+        let params = match phase {
+            Phase::Suspended | Phase::Running => DeleteParams::foreground(),
+            Phase::Succeeded | Phase::Failed => DeleteParams::background(),
+        };
+        match self.jobs().delete(name, &params).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             other => other.map(|_| ()),
         }
@@ -205,6 +245,8 @@ impl MoverJobs {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
 
     fn job(spec: serde_json::Value, conditions: serde_json::Value) -> Job {
@@ -215,6 +257,32 @@ mod tests {
     }
     fn phase(suspend: bool, conditions: serde_json::Value) -> Phase {
         state_of(&job(json!({"suspend": suspend, "template": {}}), conditions)).phase
+    }
+
+    #[test]
+    fn a_job_holds_until_it_has_ended_and_while_it_goes() {
+        let ended = json!([{"type": "Complete", "status": "True"}]);
+        let holds = |suspend, conditions| {
+            let made = job(json!({"suspend": suspend, "template": {}}), conditions);
+            state_of(&made).may_be_at_work()
+        };
+        assert!(holds(true, json!([])), "somebody may resume it");
+        assert!(holds(false, json!([])), "whether or not a pod of it is seen");
+        assert!(!holds(false, ended.clone()));
+        let mut going = job(json!({"template": {}}), ended);
+        going.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        assert!(state_of(&going).may_be_at_work());
+    }
+
+    #[test]
+    fn credentials_go_where_the_job_reads_them() {
+        let volumes = json!([{"name": "task", "secret": {"secretName": "snap-x"}}]);
+        let spec = json!({"template": {"spec": {"containers": [], "volumes": volumes}}});
+        assert_eq!(state_of(&job(spec, json!([]))).secret, "snap-x");
+        assert_eq!(
+            state_of(&job(json!({"template": {}}), json!([]))).secret,
+            "tray-mover-j"
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
     domain::{archived_kinds::ObjectKind, names},
     ports::{
         PutOutcome,
-        mover::{NamespaceObjects, ObjectError, ObjectPage, ServedKind},
+        mover::{NamespaceObjects, ObjectError, ObjectPage, Refusal, ServedKind},
     },
 };
 
@@ -148,11 +148,18 @@ fn params() -> PostParams {
 }
 
 fn body(what: &str, object: &Value) -> Result<Vec<u8>, ObjectError> {
-    serde_json::to_vec(object).map_err(|error| ObjectError::Refused(format!("{what}: {error}")))
+    serde_json::to_vec(object).map_err(|error| invalid(what, &error))
 }
 
 fn unbuilt(what: &str, error: &RequestError) -> ObjectError {
-    ObjectError::Refused(format!("{what}: {error}"))
+    invalid(what, error)
+}
+
+fn invalid(what: &str, error: &dyn std::fmt::Display) -> ObjectError {
+    ObjectError::Refused(Refusal {
+        reason: "Invalid".to_owned(),
+        message: format!("{what}: {error}"),
+    })
 }
 
 /// Sorts what the server said by what can be done about it.
@@ -161,11 +168,21 @@ fn said(what: &str, error: kube::Error) -> ObjectError {
         return ObjectError::Unavailable(format!("{what}: {error}"));
     };
     let text = format!("{what}: {}", status.message);
+    let refusal = |message| {
+        let reason = if status.reason.is_empty() {
+            status.code.to_string()
+        } else {
+            status.reason.clone()
+        };
+        Refusal { reason, message }
+    };
     match status.code {
-        403 => ObjectError::Forbidden(text),
         404 => ObjectError::NotServed(text),
-        400 | 409 | 413 | 422 => ObjectError::Refused(text),
-        // 401, 410 (a listing took too long), 429 and 5xx pass.
+        409 if status.is_conflict() => ObjectError::Conflict(text),
+        400 | 403 | 409 | 413 | 422 => ObjectError::Refused(refusal(text)),
+        // A webhook that cannot be called is a 500, and one that answers may choose its code.
+        429 | 500.. => ObjectError::Failed(refusal(text)),
+        // 401, 410 (a listing took too long) pass.
         _ => ObjectError::Unavailable(text),
     }
 }
@@ -182,10 +199,15 @@ mod tests {
     #[test]
     fn an_answer_says_whether_to_try_again() {
         let say = |code| said("secrets/s", answer(code));
-        assert!(matches!(say(403), ObjectError::Forbidden(text) if text == "secrets/s: m"));
+        assert!(
+            matches!(say(403), ObjectError::Refused(said) if said.message == "secrets/s: m" && said.reason == "r")
+        );
         assert!(matches!(say(404), ObjectError::NotServed(_)));
         assert!(matches!(say(422), ObjectError::Refused(_)));
-        for passing in [401, 410, 429, 500, 503] {
+        for unsure in [429, 500, 503, 504] {
+            assert!(matches!(say(unsure), ObjectError::Failed(_)), "{unsure}");
+        }
+        for passing in [401, 410] {
             assert!(matches!(say(passing), ObjectError::Unavailable(_)), "{passing}");
         }
     }

@@ -1,11 +1,13 @@
 //! An org's ledger and key: claimed and made before anything is copied.
 
-use std::sync::{Mutex, PoisonError};
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::{subject::Subject, trouble::Trouble};
@@ -15,20 +17,24 @@ use crate::{
     domain::{
         bucket_layout,
         ids::{KmsKeyArn, OrgId},
-        ledger::Event,
+        ledger::{self, Event, LedgerState},
         session_policy::MASTER_KEY_PURPOSE,
     },
-    ports::{ObjectStore, RegionServices},
+    ports::{ObjectStore, PutOutcome, RegionServices, RemoteError},
 };
 
 /// Version of the form of the wrapped key's object.
 const FORMAT_VERSION: u32 = 1;
 
+/// How long the wrapped key is not looked at again: the passes of one run ask once.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(60);
+
 /// Opens ledgers and makes keys; remembers what it has seen to be in order.
 #[derive(Default)]
 pub struct Keys {
     ledgers: LedgerStore,
-    in_place: Mutex<HashSet<OrgId>>,
+    /// When the wrapped key of each org was last found to be the one that its ledger names.
+    seen: Mutex<HashMap<OrgId, Timestamp>>,
 }
 
 impl Keys {
@@ -60,7 +66,8 @@ impl Keys {
         Ok(ledger)
     }
 
-    /// The org's key, with a wrapped master key in the bucket. What the ledger says it began with stays its key.
+    /// The org's key, with a wrapped master key in the bucket. What the ledger says it began with stays its key, and a wrapped key
+    /// that is missing or another one is never replaced.
     pub async fn key(
         &self,
         subject: &Subject,
@@ -79,69 +86,130 @@ impl Keys {
                 pin(ledger, made, now).await?
             }
         };
-        self.wrapped_key(subject, services, &key).await?;
+        self.wrapped_key(subject, services, ledger, &key, now).await?;
         Ok(key)
     }
 
+    /// Makes the wrapped master key once; from then on it is looked at again and again, and never replaced.
     async fn wrapped_key(
         &self,
         subject: &Subject,
         services: &RegionServices,
+        ledger: &Ledger,
         key: &KmsKeyArn,
+        now: Timestamp,
     ) -> Result<(), Trouble> {
-        let org = subject.org_id();
-        if self
-            .in_place
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(org)
-        {
+        if self.is_fresh(subject.org_id(), now) {
             return Ok(());
         }
-        let name = bucket_layout::wrapped_key(&subject.location.prefix, org);
-        let bucket_trouble = |action: &str, error| {
-            Trouble::remote(
-                reasons::BUCKET_UNAVAILABLE,
-                &format!("{action} {name} in bucket {}", subject.location.bucket),
-                &error,
-            )
+        let object = WrappedKey { subject, services };
+        let state = ledger.state();
+        let found = match object.read().await? {
+            Some(found) => found,
+            None if state.wrapped_key_digest.is_some() || !state.runs.is_empty() => {
+                return Err(object.missing(&state));
+            }
+            None => object.make(key).await?,
         };
-        let present = services
-            .store
-            .get(&name)
-            .await
-            .map_err(|error| bucket_trouble("read", error))?;
-        if present.is_none() {
-            let wrapped = services
-                .keys
-                .generate_wrapped_key(key, org, MASTER_KEY_PURPOSE)
-                .await
-                .map_err(|error| {
-                    Trouble::remote(
-                        reasons::KEY_UNUSABLE,
-                        &format!("make the master key of org {org} under {key}"),
-                        &error,
-                    )
-                })?;
-            let body = json!({
-                "formatVersion": FORMAT_VERSION,
-                "kmsKeyArn": key,
-                "purpose": MASTER_KEY_PURPOSE,
-                "ciphertext": STANDARD.encode(&wrapped),
-            });
-            // Whoever is first has made the key: a second one would be lost, with what it encrypted.
-            let body = Bytes::from(body.to_string());
-            services
-                .store
-                .put_if_absent(&name, body, key)
-                .await
-                .map_err(|error| bucket_trouble("write", error))?;
+        let digest = ledger::digest(&found);
+        match &state.wrapped_key_digest {
+            Some(recorded) if *recorded != digest => return Err(object.replaced(recorded, &digest)),
+            Some(_) => {}
+            None => {
+                // The first look: what is there now is the org's from here on.
+                let wrapped = Event::KeyWrapped { digest };
+                let decided = ledger.append_decided(now, |state| {
+                    state.wrapped_key_digest.is_none().then(|| wrapped.clone())
+                });
+                decided.await?;
+            }
         }
-        self.in_place
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(org.clone());
+        self.seen().insert(subject.org_id().clone(), now);
         Ok(())
+    }
+
+    fn seen(&self) -> MutexGuard<'_, HashMap<OrgId, Timestamp>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_fresh(&self, org: &OrgId, now: Timestamp) -> bool {
+        let seen = self.seen().get(org).copied();
+        seen.is_some_and(|seen| now.duration_since(seen) < LOOK_AGAIN)
+    }
+}
+
+/// The object that holds the wrapped master key of an org.
+struct WrappedKey<'a> {
+    subject: &'a Subject,
+    services: &'a RegionServices,
+}
+
+impl WrappedKey<'_> {
+    fn name(&self) -> String {
+        bucket_layout::wrapped_key(&self.subject.location.prefix, self.subject.org_id())
+    }
+
+    async fn read(&self) -> Result<Option<Bytes>, Trouble> {
+        let found = self.services.store.get(&self.name()).await;
+        found.map_err(|error| self.bucket_trouble("read", &error))
+    }
+
+    /// Makes one, unless somebody is faster: whoever is first has made the key. A second one would be lost, with what it
+    /// encrypted.
+    async fn make(&self, key: &KmsKeyArn) -> Result<Bytes, Trouble> {
+        let org = self.subject.org_id();
+        let wrapped = self
+            .services
+            .keys
+            .generate_wrapped_key(key, org, MASTER_KEY_PURPOSE);
+        let wrapped = wrapped.await.map_err(|error| {
+            let action = format!("make the master key of org {org} under {key}");
+            Trouble::remote(reasons::KEY_UNUSABLE, &action, &error)
+        })?;
+        let body = json!({
+            "formatVersion": FORMAT_VERSION,
+            "kmsKeyArn": key,
+            "purpose": MASTER_KEY_PURPOSE,
+            "ciphertext": STANDARD.encode(&wrapped),
+        });
+        let body = Bytes::from(body.to_string());
+        let put = self.services.store.put_if_absent(&self.name(), body.clone(), key);
+        match put.await.map_err(|error| self.bucket_trouble("write", &error))? {
+            PutOutcome::Created => Ok(body),
+            PutOutcome::Exists => self.read().await?.ok_or_else(|| {
+                let gone = RemoteError::Unavailable("it was there just now".to_owned());
+                self.bucket_trouble("read", &gone)
+            }),
+        }
+    }
+
+    fn bucket_trouble(&self, action: &str, error: &RemoteError) -> Trouble {
+        let bucket = &self.subject.location.bucket;
+        let action = format!("{action} {} in bucket {bucket}", self.name());
+        Trouble::remote(reasons::BUCKET_UNAVAILABLE, &action, error)
+    }
+
+    fn missing(&self, state: &LedgerState) -> Trouble {
+        let (name, bucket) = (self.name(), &self.subject.location.bucket);
+        let which = state.wrapped_key_digest.as_ref().map_or_else(
+            || "its newest version".to_owned(),
+            |digest| format!("the version whose content has the SHA-256 {digest}"),
+        );
+        let message = format!(
+            "the wrapped master key {name} is missing in bucket {bucket}, and the ledger has runs that nothing else opens: put \
+             {which} back (the bucket keeps versions: remove the delete marker); until then no run is made and nothing is pruned"
+        );
+        Trouble::new(reasons::KEY_MISSING, message)
+    }
+
+    fn replaced(&self, recorded: &str, found: &str) -> Trouble {
+        let (name, bucket) = (self.name(), &self.subject.location.bucket);
+        let message = format!(
+            "the wrapped master key {name} in bucket {bucket} is another one than the ledger names: its SHA-256 is {found}, \
+             recorded is {recorded}; put the version with the recorded one back, since nothing else opens the org's copies; until \
+             then no run is made and nothing is pruned"
+        );
+        Trouble::new(reasons::KEY_MISSING, message)
     }
 }
 

@@ -23,8 +23,15 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use self::{
-    issued::Issued, keys::Keys, pass::Pass, prune::Sweep, restore::status::waiting, run::Drive,
-    run::hooks::HookTasks, subject::Subject, trouble::Trouble, view::Phases,
+    issued::Issued,
+    keys::Keys,
+    pass::Pass,
+    prune::Pruning,
+    restore::status::waiting,
+    run::{Drive, hooks::HookTasks},
+    subject::{PRUNE_NAMESPACE, Subject},
+    trouble::Trouble,
+    view::Phases,
 };
 use super::{
     Driver, Failure, Next, changes::Change, context::Context, region::location, specs::Specs, until,
@@ -212,18 +219,26 @@ async fn advance(pass: &Pass<'_>, found: &mut Found, phases: &mut Phases) -> Res
         return Ok(());
     }
     if let Some(restore) = restore {
-        found.after.push(restore::drive(pass, &restore).await?);
+        let after = match prune::give_way(pass).await? {
+            Some(mover) => restore::wait_for(pass, &restore, &mover).await?,
+            None => restore::drive(pass, &restore).await?,
+        };
+        found.after.push(after);
         return Ok(());
     }
     remove_leftovers(pass).await?;
+    if let Some(after) = prune::drive(pass).await? {
+        found.after.push(after);
+        wait_all(pass, phases, "waits for pruning to end");
+        return Ok(());
+    }
     if let Some(loss) = found.losses.first() {
         let message = format!(
             "waits: volume {} lost its data, see DataLost of TrayOrg {}",
             loss.volume,
             pass.subject.name()
         );
-        let waiting = pending(pass).into_iter().map(|snapshot| snapshot.name_any());
-        phases.extend(waiting.map(|name| (name, (SnapshotPhase::Pending, message.clone()))));
+        wait_all(pass, phases, &message);
         return Ok(());
     }
     // A restore may still bring the data home; none is taken out.
@@ -237,11 +252,17 @@ async fn advance(pass: &Pass<'_>, found: &mut Found, phases: &mut Phases) -> Res
     }
     prune::retain(pass).await?;
     found.at.extend(prune::next(pass));
-    match prune::sweep(pass).await? {
-        Sweep::Running(after) => found.after.push(after),
-        Sweep::Idle(at) => found.at.extend(at),
+    match prune::begin(pass).await? {
+        Pruning::Running(after) => found.after.push(after),
+        Pruning::Idle(at) => found.at.extend(at),
     }
     Ok(())
+}
+
+/// Every OrgSnapshot that asks for a run says what it waits for.
+fn wait_all(pass: &Pass<'_>, phases: &mut Phases, message: &str) {
+    let waiting = pending(pass).into_iter().map(|snapshot| snapshot.name_any());
+    phases.extend(waiting.map(|name| (name, (SnapshotPhase::Pending, message.to_owned()))));
 }
 
 /// Drives the run that the ledger has as open, if there is one.
@@ -305,10 +326,9 @@ async fn next_run(
     let Some(run_id) = run::run_id_of(snapshot) else {
         return Ok(None);
     };
-    if run::begin(pass, snapshot, &run_id).await? {
+    let Some(message) = run::begin(pass, snapshot, &run_id).await? else {
         return Ok(Some(Duration::ZERO));
-    }
-    let message = "waits for the org's claims, and for the movers of an earlier run to be gone".to_owned();
+    };
     phases.insert(snapshot.name_any(), (SnapshotPhase::Pending, message));
     Ok(Some(Duration::from_secs(5)))
 }
@@ -324,12 +344,18 @@ fn pending(pass: &Pass<'_>) -> Vec<Arc<OrgSnapshot>> {
     pending
 }
 
-/// Movers of runs and restores that have ended: the operator died before it removed them.
+/// Movers of runs, restores and sweeps that have ended: the operator died before it removed them, or one that was behind made
+/// them.
 async fn remove_leftovers(pass: &Pass<'_>) -> Result<(), Trouble> {
-    let jobs = pass.jobs(pass.subject.namespace());
+    let open = pass
+        .state()
+        .sweep
+        .as_ref()
+        .map(|open| prune::job_name(pass, open));
+    let places = [pass.subject.namespace(), PRUNE_NAMESPACE];
     for job in pass.ctx.index.jobs.of(pass.subject.name()) {
-        if job.namespace == pass.subject.namespace() {
-            jobs.remove(&job.name).await?;
+        if places.contains(&job.namespace.as_str()) && open.as_ref() != Some(&job.name) {
+            pass.jobs(&job.namespace).remove(&job.name, job.phase).await?;
         }
     }
     Ok(())

@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{BackupDriver, subject::Subject, trouble::Trouble};
+use super::{
+    BackupDriver,
+    subject::{PRUNE_NAMESPACE, Subject},
+    trouble::Trouble,
+};
 use crate::{
     adapters::{
         kube::{
@@ -17,7 +21,7 @@ use crate::{
     controllers::{context::Context, until},
     domain::{
         ids::{KmsKeyArn, PartId, RunId},
-        ledger::LedgerState,
+        ledger::{Event, LedgerState},
         mover_lifetime::{CREDENTIALS_LIFETIME, renew_at},
         mover_task::{Action, MoverOutcome, MoverTask, SessionCredentials},
         session_policy::{SessionScope, session_policy},
@@ -74,6 +78,17 @@ pub struct Work {
     pub scope: SessionScope,
 }
 
+/// What became of beginning a run or a sweep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// Its entry is in the ledger.
+    Begun,
+    /// This mover may be at work.
+    Waits(String),
+    /// The ledger has gone on, or something is open: look again.
+    Overtaken,
+}
+
 impl Pass<'_> {
     /// What the ledger says now.
     pub fn state(&self) -> Arc<LedgerState> {
@@ -93,7 +108,9 @@ impl Pass<'_> {
                 format!("Region {region} has no spec.backup.moverRoleArn: set the role that movers assume");
             return Err(Trouble::new(reasons::MOVER_ROLE_MISSING, message));
         };
-        let policy = session_policy(scope, &self.subject.location, self.subject.org_id(), &self.key)?;
+        let subject = self.subject;
+        let (location, org) = (&subject.location, subject.org_id());
+        let policy = session_policy(scope, location, org, &self.key, &subject.ledger_key)?;
         let session: String = name.chars().take(LONGEST_SESSION_NAME).collect();
         let issued = self
             .services
@@ -146,9 +163,10 @@ impl Pass<'_> {
     pub async fn renew(
         &self,
         namespace: &str,
-        name: &str,
+        job: &MoverState,
         scope: &SessionScope,
     ) -> Result<Duration, Trouble> {
+        let name = job.name.as_str();
         // Unknown after a start of the operator: then at once.
         let due = self
             .backup
@@ -160,7 +178,7 @@ impl Pass<'_> {
             due
         } else {
             let credentials = self.credentials(scope, name).await?;
-            self.jobs(namespace).renew(name, &credentials).await?;
+            self.jobs(namespace).renew(&job.secret, &credentials).await?;
             self.backup.issued.set(namespace, name, self.now);
             renew_at(self.now)
         };
@@ -195,14 +213,44 @@ impl Pass<'_> {
         })
     }
 
-    /// Locks the org's repositories for `holder`. A holder none of whose movers exist any more has ended: one process
-    /// works on an org at a time, and it gives the lock back before it begins something else.
+    /// The movers of the org that may be at work on its repositories, asked of the API server: neither a pod nor an index
+    /// tells of one that was made a moment ago, or whose node does not answer.
+    pub async fn movers_at_work(&self) -> Result<Vec<MoverState>, Trouble> {
+        let mut at_work = Vec::new();
+        for namespace in [self.subject.namespace(), PRUNE_NAMESPACE] {
+            let movers = self.jobs(namespace).of_org(self.subject.org_id()).await?;
+            at_work.extend(movers.into_iter().filter(MoverState::may_be_at_work));
+        }
+        Ok(at_work)
+    }
+
+    /// Writes the entry that begins what excludes a run and a sweep from each other, unless one of them is open or a mover
+    /// may be at work. The movers are asked for before the entry is decided, and the entry follows on what the ledger said
+    /// then: whoever begins anything in between writes one.
+    pub async fn begin(&self, event: &Event) -> Result<Begun, Trouble> {
+        let next_seq = self.state().next_seq;
+        let at_work = self.movers_at_work().await?;
+        if let Some(mover) = at_work.first() {
+            return Ok(Begun::Waits(mover.name.clone()));
+        }
+        let written = self.ledger.append_decided(self.now, |state| {
+            let begins = state.next_seq == next_seq && state.is_idle();
+            begins.then(|| event.clone())
+        });
+        Ok(match written.await? {
+            Some(_) => Begun::Begun,
+            None => Begun::Overtaken,
+        })
+    }
+
+    /// Locks the org's repositories for `holder`. A holder none of whose movers may be at work has ended: one process works on
+    /// an org at a time, and it gives the lock back before it begins something else.
     pub async fn lock(&self, holder: &str) -> Result<(), Trouble> {
         let locks = RepositoryLocks::new(self.ctx.client.clone());
         let org = self.subject.org_id();
         let mut lock = locks.lock(org, holder, None).await?;
         if let Lock::HeldBy(other) = &lock
-            && !self.subject.has_mover_pods(&self.ctx.index)
+            && self.movers_at_work().await?.is_empty()
         {
             let other = other.clone();
             lock = locks.lock(org, holder, Some(&other)).await?;

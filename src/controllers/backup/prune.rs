@@ -1,7 +1,5 @@
-//! Pruning: what retention says may go is written into the ledger, then a mover removes it from the bucket.
-//!
-//! The mover marks what nothing refers to any more; a later sweep frees it. So repositories are swept at once after
-//! something became garbage, and daily while marks may be waiting.
+//! Pruning: what retention says may go is written into the ledger, then a sweep removes it from the bucket. A sweep is an
+//! entry of the ledger before its mover is made, and ends with one: while it is open no run begins.
 
 use std::time::Duration;
 
@@ -9,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
 
 use super::{
-    pass::{Pass, Work},
+    pass::{Begun, Pass, Work},
     subject::{PRUNE_NAMESPACE, holder, prune_owner},
     trouble::Trouble,
 };
@@ -17,13 +15,15 @@ use crate::{
     adapters::kube::mover_jobs::{MoverState, Phase},
     api::conditions::reasons,
     domain::{
-        ids::PartId,
-        ledger::{Event, LedgerState, RunEnd},
+        ids::SweepId,
+        ledger::{Event, LedgerState, Sweep},
         mover_lifetime::RUN_DEADLINE,
-        mover_task::{Action, MoverOutcome, PruneVolume},
-        retention::{Retention, archives_to_remove, plan, repository_snapshots_to_keep},
+        mover_task::{Action, MoverOutcome},
+        retention::{Retention, plan},
         session_policy::SessionScope,
+        sweep,
     },
+    resources::mover_job::sweep_job_name,
     telemetry::metrics,
 };
 
@@ -31,14 +31,12 @@ use crate::{
 const KEEP_DELETE_HOURS: u32 = 23;
 /// How long a new pack is left alone.
 const KEEP_PACK_HOURS: u32 = 72;
-/// Between two sweeps of a repository in which marks may be waiting.
-const SWEEP_EVERY: SignedDuration = SignedDuration::from_hours(24);
-/// So long after something became garbage all of it is freed.
-const SWEEP_FOR: SignedDuration = SignedDuration::from_hours(5 * 24);
-/// Between two tries of a sweep that failed.
-const TRY_AGAIN: SignedDuration = SignedDuration::from_hours(1);
+/// A copy that has to stay for its number is looked at again after that.
+const LOOK_DAILY: SignedDuration = SignedDuration::from_hours(24);
 /// Look at a running sweep, besides every change of its Job.
 const LOOK: Duration = Duration::from_secs(60);
+/// Look again where a mover of earlier work may still be there.
+const SOON: Duration = Duration::from_secs(5);
 
 /// Writes down which runs go. Returns whether any did.
 pub async fn retain(pass: &Pass<'_>) -> Result<bool, Trouble> {
@@ -88,95 +86,105 @@ pub fn next(pass: &Pass<'_>) -> Option<Timestamp> {
     Some(if goes > pass.now {
         goes
     } else {
-        pass.now.checked_add(SWEEP_EVERY).ok()?
+        pass.now.checked_add(LOOK_DAILY).ok()?
     })
 }
 
-/// When the repositories of an org have to be swept; none = nothing is garbage.
-fn sweep_at(state: &LedgerState) -> Option<Timestamp> {
-    let garbage = state
-        .runs
-        .values()
-        .filter_map(|run| match (&run.end, &run.pruned) {
-            (_, Some((at, _))) | (Some(RunEnd::Aborted { at, .. }), None) => Some(*at),
-            _ => None,
-        });
-    let newest = garbage.max()?;
-    let swept = state
-        .repositories
-        .iter()
-        .map(|volume| state.swept.get(volume).copied())
-        .min()?;
-    match swept {
-        Some(swept) if swept > newest => {
-            let next = swept.checked_add(SWEEP_EVERY).ok()?;
-            (next.duration_since(newest) <= SWEEP_FOR).then_some(next)
-        }
-        _ => Some(newest),
-    }
-}
-
 /// What a look at pruning found.
-pub enum Sweep {
-    /// A mover prunes; look again after that.
+pub enum Pruning {
+    /// A mover prunes, or may still be there; look again after that.
     Running(Duration),
     /// Nothing to do before then.
     Idle(Option<Timestamp>),
 }
 
-/// Brings the sweep of the org's repositories nearer to its end, or begins one that is due.
-pub async fn sweep(pass: &Pass<'_>) -> Result<Sweep, Trouble> {
-    let owner = prune_owner(pass.subject.name());
-    let state = pass.state();
-    let due = sweep_at(&state);
-    let known = pass.ctx.index.jobs.of(pass.subject.name());
-    if !known
-        .iter()
-        .any(|job| job.owner.as_deref() == Some(owner.as_str()))
-    {
-        return match due {
-            Some(at) if at <= pass.now && !pass.subject.has_mover_pods(&pass.ctx.index) => {
-                begin(pass, &state, &owner).await
-            }
-            due => Ok(Sweep::Idle(due)),
-        };
+/// Begins the sweep that is due.
+pub async fn begin(pass: &Pass<'_>) -> Result<Pruning, Trouble> {
+    let due = sweep::due_at(&pass.state());
+    if due.is_none_or(|at| at > pass.now) {
+        return Ok(Pruning::Idle(due));
     }
-    let jobs = pass.jobs(PRUNE_NAMESPACE).of(&owner).await?;
-    let Some(job) = jobs.first() else {
-        return Ok(Sweep::Running(LOOK));
+    pass.lock(&lock_holder(pass)).await?;
+    let sweep_id = SweepId::of(pass.now, pass.subject.org_id());
+    Ok(match pass.begin(&Event::SweepPlanned { sweep_id }).await? {
+        Begun::Begun | Begun::Overtaken => Pruning::Running(Duration::ZERO),
+        Begun::Waits(_) => Pruning::Running(SOON),
+    })
+}
+
+/// Brings the open sweep nearer to its end. Returns when to look again; none = no sweep is open.
+pub async fn drive(pass: &Pass<'_>) -> Result<Option<Duration>, Trouble> {
+    let state = pass.state();
+    let Some(open) = &state.sweep else {
+        return Ok(None);
+    };
+    pass.lock(&lock_holder(pass)).await?;
+    let name = job_name(pass, open);
+    let jobs = jobs(pass).await?;
+    let Some(job) = jobs.iter().find(|job| job.name == name) else {
+        return start(pass, &state, open).await.map(Some);
     };
     match job.phase {
-        Phase::Suspended => begin(pass, &state, &owner).await,
+        Phase::Suspended => start(pass, &state, open).await,
         Phase::Running => {
-            let next = pass
-                .renew(PRUNE_NAMESPACE, &job.name, &SessionScope::Prune)
-                .await?;
-            Ok(Sweep::Running(next.min(LOOK)))
+            let next = pass.renew(PRUNE_NAMESPACE, job, &SessionScope::Prune).await?;
+            Ok(next.min(LOOK))
         }
         Phase::Succeeded => {
             swept(pass, &state, job).await?;
-            finish(pass, job, "good").await
+            end(pass, open, None, &jobs).await
         }
-        Phase::Failed => failed(pass, job).await,
+        Phase::Failed => {
+            let why = failure(pass, job).await?;
+            end(pass, open, Some(why), &jobs).await
+        }
     }
+    .map(Some)
 }
 
-async fn begin(pass: &Pass<'_>, state: &LedgerState, owner: &str) -> Result<Sweep, Trouble> {
-    pass.lock(&holder("Prune", pass.subject.name())).await?;
-    let volume = |volume: &PartId| PruneVolume {
-        volume: volume.clone(),
-        keep: repository_snapshots_to_keep(state, volume),
+/// Ends an open sweep for a restore, which does not wait for hours: what a sweep has not done the next one does. Returns the
+/// mover that is still on its way out; none = no sweep is open any more.
+pub async fn give_way(pass: &Pass<'_>) -> Result<Option<String>, Trouble> {
+    let state = pass.state();
+    let Some(open) = &state.sweep else {
+        return Ok(None);
+    };
+    let jobs = jobs(pass).await?;
+    remove(pass, &jobs).await?;
+    if let Some(job) = jobs.iter().find(|job| job.may_be_at_work()) {
+        return Ok(Some(job.name.clone()));
+    }
+    end(pass, open, Some("RestoreAskedFor".to_owned()), &[]).await?;
+    Ok(None)
+}
+
+/// The movers that prune for the org, whatever sweep they are of.
+async fn jobs(pass: &Pass<'_>) -> Result<Vec<MoverState>, Trouble> {
+    Ok(pass.jobs(PRUNE_NAMESPACE).of_org(pass.subject.org_id()).await?)
+}
+
+/// Name of the Job of an open sweep.
+pub fn job_name(pass: &Pass<'_>, open: &Sweep) -> String {
+    sweep_job_name(pass.subject.org_id(), &open.sweep_id)
+}
+
+fn lock_holder(pass: &Pass<'_>) -> String {
+    holder("Prune", pass.subject.name())
+}
+
+async fn start(pass: &Pass<'_>, state: &LedgerState, open: &Sweep) -> Result<Duration, Trouble> {
+    let action = Action::Prune {
+        sweep_id: open.sweep_id.clone(),
+        planned_at: open.planned_at,
+        volumes: state.repositories.clone(),
+        remove: sweep::garbage(state),
         keep_delete_hours: KEEP_DELETE_HOURS,
         keep_pack_hours: KEEP_PACK_HOURS,
     };
-    let action = Action::Prune {
-        volumes: state.repositories.iter().map(volume).collect(),
-        remove_archives: archives_to_remove(state),
-    };
     let work = Work {
-        name: format!("prune-{}", pass.subject.org_id()),
+        name: job_name(pass, open),
         namespace: PRUNE_NAMESPACE.to_owned(),
-        owner: owner.to_owned(),
+        owner: prune_owner(pass.subject.name()),
         run_id: None,
         part: None,
         volume: None,
@@ -187,7 +195,7 @@ async fn begin(pass: &Pass<'_>, state: &LedgerState, owner: &str) -> Result<Swee
         scope: SessionScope::Prune,
     };
     pass.start(work).await?;
-    Ok(Sweep::Running(LOOK))
+    Ok(LOOK)
 }
 
 /// Writes down what was removed.
@@ -195,7 +203,7 @@ async fn swept(pass: &Pass<'_>, state: &LedgerState, job: &MoverState) -> Result
     let outcome = pass.jobs(PRUNE_NAMESPACE).outcome(&job.name).await?;
     let said = match outcome {
         Some(MoverOutcome::Pruned { volumes }) => volumes,
-        // Its last words are lost: it is swept again in a day.
+        // Its last words are lost: how much it was is not known.
         _ => Vec::new(),
     };
     for volume in &state.repositories {
@@ -210,21 +218,36 @@ async fn swept(pass: &Pass<'_>, state: &LedgerState, job: &MoverState) -> Result
     Ok(())
 }
 
-async fn failed(pass: &Pass<'_>, job: &MoverState) -> Result<Sweep, Trouble> {
-    let again = job.created_at.and_then(|at| at.checked_add(TRY_AGAIN).ok());
-    if again.is_some_and(|again| again > pass.now) {
-        let why = match pass.jobs(PRUNE_NAMESPACE).outcome(&job.name).await? {
-            Some(MoverOutcome::Failed { message, .. }) => message,
-            _ => job.failure.clone().unwrap_or_default(),
-        };
-        warn!(job = job.name, why, "pruning failed; tried again in an hour");
-        pass.unlock(&holder("Prune", pass.subject.name())).await?;
-        return Ok(Sweep::Idle(again));
-    }
-    finish(pass, job, "failed").await
+/// Why a pruner failed, as a code; its words are in the log.
+async fn failure(pass: &Pass<'_>, job: &MoverState) -> Result<String, Trouble> {
+    let (code, said) = match pass.jobs(PRUNE_NAMESPACE).outcome(&job.name).await? {
+        Some(MoverOutcome::Failed { reason, message }) => (format!("{reason:?}"), message),
+        _ => ("JobFailed".to_owned(), job.failure.clone().unwrap_or_default()),
+    };
+    warn!(
+        job = job.name,
+        code, said, "pruning failed; tried again in an hour"
+    );
+    Ok(code)
 }
 
-async fn finish(pass: &Pass<'_>, job: &MoverState, result: &'static str) -> Result<Sweep, Trouble> {
+/// The end is in the ledger before the Job goes: a sweep without a Job is one that was not started.
+async fn end(
+    pass: &Pass<'_>,
+    open: &Sweep,
+    failed: Option<String>,
+    jobs: &[MoverState],
+) -> Result<Duration, Trouble> {
+    let result = if failed.is_none() { "good" } else { "failed" };
+    let event = Event::SweepEnded {
+        sweep_id: open.sweep_id.clone(),
+        failed,
+    };
+    let decided = pass.ledger.append_decided(pass.now, |state| {
+        let is_open = state.sweep.as_ref() == Some(open);
+        is_open.then(|| event.clone())
+    });
+    decided.await?;
     pass.ctx
         .metrics
         .runs
@@ -233,51 +256,15 @@ async fn finish(pass: &Pass<'_>, job: &MoverState, result: &'static str) -> Resu
             result,
         })
         .inc();
-    pass.jobs(PRUNE_NAMESPACE).remove(&job.name).await?;
-    pass.backup.issued.forget(PRUNE_NAMESPACE, &job.name);
-    pass.unlock(&holder("Prune", pass.subject.name())).await?;
-    Ok(Sweep::Running(Duration::from_secs(5)))
+    remove(pass, jobs).await?;
+    pass.unlock(&lock_holder(pass)).await?;
+    Ok(Duration::ZERO)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::ledger::testing::Story;
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
+async fn remove(pass: &Pass<'_>, jobs: &[MoverState]) -> Result<(), Trouble> {
+    for job in jobs {
+        pass.jobs(PRUNE_NAMESPACE).remove(&job.name, job.phase).await?;
+        pass.backup.issued.forget(PRUNE_NAMESPACE, &job.name);
     }
-
-    #[test]
-    fn repositories_are_swept_at_once_and_daily_until_everything_is_freed() {
-        let mut story = Story::new();
-        let volume: PartId = "data-db-0".parse().unwrap();
-        story.tell(
-            Event::RepoInit {
-                volume: volume.clone(),
-            },
-            at("2026-01-01T00:00:00Z"),
-        );
-        let good = story.good("2026-01-01T00:00:00Z", 60);
-        assert_eq!(sweep_at(&story.state), None);
-        story.tell(
-            Event::Pruned {
-                run_id: good,
-                why: "old".into(),
-            },
-            at("2026-01-16T00:00:00Z"),
-        );
-        assert_eq!(sweep_at(&story.state), Some(at("2026-01-16T00:00:00Z")));
-        let mut sweep = |day: &str| {
-            let event = Event::Swept {
-                volume: volume.clone(),
-                marked_packs: 1,
-                freed_bytes: 0,
-            };
-            story.tell(event, at(day));
-            sweep_at(&story.state)
-        };
-        assert_eq!(sweep("2026-01-16T01:00:00Z"), Some(at("2026-01-17T01:00:00Z")));
-        assert_eq!(sweep("2026-01-20T01:00:00Z"), None);
-    }
+    Ok(())
 }

@@ -15,14 +15,14 @@ use crate::{
         backup_schedule::BackupSchedule,
         region::Region,
         retention_policy::RetentionPolicy,
-        trayorg::{SnapshotRetentionStatus, TrayOrg},
+        trayorg::{LifecycleState, SnapshotRetentionStatus, TrayOrg},
         workload::Workload,
     },
     controllers::{region::location::bucket_location, regional},
     domain::{
         ids::{KmsKeyArn, OrgId, PartId},
         mover_task::BucketLocation,
-        names,
+        names, quantity,
         volume_facts::PresentClaim,
     },
     resources::{
@@ -117,6 +117,17 @@ impl Subject {
         placed_at(&self.org)
     }
 
+    /// Whether nothing of it runs, as its spec wants.
+    pub fn is_suspended(&self) -> bool {
+        self.org.spec.lifecycle.state == LifecycleState::Suspended
+    }
+
+    /// What a fresh claim of that name holds; none where no workload has such a volume.
+    pub fn capacity_bytes(&self, claim: &PartId) -> Option<u64> {
+        let volume = self.workload_of(claim)?.volume.as_ref()?;
+        u64::try_from(quantity::milli(&volume.size)? / 1_000).ok()
+    }
+
     /// The workload of that name.
     pub fn workload(&self, name: &str) -> Option<&Workload> {
         self.workloads.iter().find(|workload| workload.name == name)
@@ -173,13 +184,6 @@ impl Subject {
         let pods = self.workload_pods(index);
         pods.into_iter()
             .find(|pod| pod.claims.iter().any(|name| name == claim.as_str()))
-    }
-
-    /// Whether a pod of one of its movers still exists, in its own namespace or the operator's.
-    pub fn has_mover_pods(&self, index: &Index) -> bool {
-        let places = [self.namespace(), PRUNE_NAMESPACE].into_iter();
-        let mut pods = places.flat_map(|namespace| index.pods.of(namespace));
-        pods.any(|pod| pod.mover && self.is_of(&pod) && !pod.has_ended())
     }
 
     /// Why a mover in the org's namespace does not run, for people: it is not given up before its deadline.

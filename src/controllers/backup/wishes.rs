@@ -9,6 +9,7 @@ use crate::{
         ids::RunId,
         ledger::{Event, LedgerState},
         names,
+        retention::leaves_out,
         volume_facts::Loss,
     },
 };
@@ -31,21 +32,22 @@ pub async fn carry_out(pass: &Pass<'_>, losses: &[Loss]) -> Result<(), Trouble> 
     Ok(())
 }
 
+/// A run that looked wrong, or one that leaves out folders which older copies are kept for.
 fn accepted_run(state: &LedgerState, value: &str) -> Result<Event, String> {
     let suspicious = state
         .runs
         .iter()
         .filter(|(_, run)| run.is_suspicious())
         .map(|(id, _)| id);
-    let found = suspicious
-        .clone()
-        .find(|id| value.parse::<RunId>().is_ok_and(|wanted| wanted == **id));
+    let narrower = leaves_out(state).map(|(id, _)| id);
+    let mut acceptable = suspicious.chain(narrower);
+    let known: Vec<&str> = acceptable.clone().map(RunId::as_str).collect();
+    let found = acceptable.find(|id| value.parse::<RunId>().is_ok_and(|wanted| wanted == **id));
     found
         .map(|id| Event::RunAccepted { run_id: id.clone() })
         .ok_or_else(|| {
-            let known: Vec<&str> = suspicious.map(RunId::as_str).collect();
             format!(
-                "{value} is no Suspicious run of this org; those are: {}",
+                "{value} is no run of this org that has to be accepted; those are: {}",
                 listed(&known)
             )
         })

@@ -77,7 +77,7 @@ async fn take_down(ctx: &Context, observed: &Observed, placement: &Placement) ->
     let movers = MoverJobs::new(ctx.client.clone(), &placement.namespace);
     for job in ctx.index.jobs.of(&placement.org) {
         if job.namespace == placement.namespace {
-            movers.remove(&job.name).await?;
+            movers.remove(&job.name, job.phase).await?;
         }
     }
     if validate::namespace(observed, &placement.org_id).is_some() {

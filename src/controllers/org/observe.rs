@@ -155,7 +155,7 @@ fn volumes(index: &Index, namespace: Option<&str>) -> Vec<PlacedVolume> {
 
 fn has_ended(restore: &OrgRestore) -> bool {
     let phase = restore.status.as_ref().and_then(|status| status.phase);
-    matches!(phase, Some(RestorePhase::Succeeded | RestorePhase::Failed))
+    phase.is_some_and(RestorePhase::has_ended)
 }
 
 fn stops_workloads(restore: &OrgRestore) -> bool {

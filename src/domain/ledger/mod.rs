@@ -4,6 +4,7 @@
 //! before, so one log is the commit protocol, the fence, the prune record, the hash chain and the evidence.
 
 mod append;
+mod open_work;
 mod state;
 #[cfg(test)]
 pub mod testing;
@@ -12,12 +13,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ids::{KmsKeyArn, OrgId, PartId, RunId},
+    ids::{KmsKeyArn, OrgId, PartId, RunId, SweepId},
     manifest::{Manifest, RunPlan},
 };
 
 pub use append::{Foreign, after_refusal};
-pub use state::{LedgerError, LedgerState, RestoreRecord, Run, RunEnd, VolumeHolder};
+pub use open_work::{Ended, Work};
+pub use state::{LastSweep, LedgerError, LedgerState, RestoreRecord, Run, RunEnd, Sweep, VolumeHolder};
 
 /// Version of the entry's own form.
 pub const FORMAT_VERSION: u32 = 1;
@@ -54,6 +56,9 @@ pub enum Event {
     KeyPlanned { intent: String },
     /// The org's key, pinned for ever. Without a `KeyPlanned` before it, it is one that other orgs have, too.
     KeyCreated { kms_key_arn: KmsKeyArn },
+    /// The wrapped master key lies in the bucket: SHA-256 (hex) of its object, pinned for ever. What is found there is
+    /// compared with it; nothing else is ever put in its place.
+    KeyWrapped { digest: String },
     /// The repository of a volume exists.
     RepoInit { volume: PartId },
     /// A run has begun.
@@ -70,7 +75,14 @@ pub enum Event {
     Verified { run_id: RunId },
     /// A run was pruned: its data is about to be removed, and it can no longer be restored.
     Pruned { run_id: RunId, why: String },
-    /// The data of the pruned and the unknown was removed from a repository: marked, or freed.
+    /// A sweep begins: until it has ended no run begins. Its pruner removes nothing that was stored after this entry.
+    SweepPlanned { sweep_id: SweepId },
+    /// A sweep has ended; `failed` is why without a result, as a code.
+    SweepEnded {
+        sweep_id: SweepId,
+        failed: Option<String>,
+    },
+    /// The data of runs that are garbage was removed from a repository: marked, or freed.
     Swept {
         volume: PartId,
         marked_packs: u64,
@@ -82,13 +94,16 @@ pub enum Event {
         run_id: RunId,
         claims: Vec<FilledClaim>,
     },
-    /// A restore came to its end: everything is back and its workloads are up, or it failed.
+    /// A restore came to its end: every volume is back and its workloads are up, or it failed. `refused` counts the
+    /// objects that the API server did not take back.
     Restored {
         restore: String,
         run_id: RunId,
         succeeded: bool,
         seconds: u64,
         bytes: u64,
+        #[serde(default)]
+        refused: u64,
     },
     /// What all entries before it add up to, so that reading need not begin at 0.
     Checkpoint { state: Box<LedgerState> },

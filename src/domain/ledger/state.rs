@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Entry, Event};
 use crate::domain::{
-    ids::{KmsKeyArn, OrgId, PartId, RunId},
+    ids::{KmsKeyArn, OrgId, PartId, RunId, SweepId},
     manifest::{Manifest, ManifestPart, PartSource, RunPlan, Verdict},
     stage::Stage,
 };
@@ -109,6 +109,11 @@ impl Run {
         }
     }
 
+    /// Committed, and accepted by a person.
+    pub fn is_accepted(&self) -> bool {
+        matches!(&self.end, Some(RunEnd::Committed { accepted: true, .. }))
+    }
+
     /// Committed, not pruned, Suspicious, and not accepted.
     pub fn is_suspicious(&self) -> bool {
         self.restorable().is_some() && !self.is_good()
@@ -155,14 +160,37 @@ pub struct RestoreRecord {
     pub restore: String,
     /// The run.
     pub run_id: RunId,
-    /// Whether everything came back.
+    /// Whether every volume came back and the workloads were up.
     pub succeeded: bool,
     /// From the request to the end.
     pub seconds: u64,
     /// Bytes filled.
     pub bytes: u64,
+    /// Objects that the API server did not take back.
+    #[serde(default)]
+    pub refused: u64,
     /// When it ended.
     pub at: Timestamp,
+}
+
+/// A sweep that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sweep {
+    /// Which.
+    pub sweep_id: SweepId,
+    /// When it was planned: its pruner removes nothing that was stored later.
+    pub planned_at: Timestamp,
+}
+
+/// What is known of the sweeps that have ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastSweep {
+    /// When the newest one that ended well was planned: what was garbage by then was removed or marked.
+    pub good: Option<Timestamp>,
+    /// When the newest one ended without a result, and why; none = one has ended well since.
+    pub failed: Option<(Timestamp, String)>,
 }
 
 /// What the entries add up to.
@@ -181,6 +209,9 @@ pub struct LedgerState {
     pub key_intent: Option<String>,
     /// The org's key.
     pub kms_key_arn: Option<KmsKeyArn>,
+    /// SHA-256 (hex) of the object that holds the wrapped master key; none before it was made, and in ledgers from before
+    /// it was recorded.
+    pub wrapped_key_digest: Option<String>,
     /// Volumes with a repository.
     pub repositories: Vec<PartId>,
     /// All runs, by id.
@@ -193,6 +224,10 @@ pub struct LedgerState {
     pub restores: Vec<RestoreRecord>,
     /// When each repository was last swept.
     pub swept: BTreeMap<PartId, Timestamp>,
+    /// The sweep that has not ended.
+    pub sweep: Option<Sweep>,
+    /// Sweeps that have ended.
+    pub last_sweep: LastSweep,
     /// When the last entry was written.
     pub last_at: Option<Timestamp>,
 }
@@ -246,6 +281,9 @@ impl LedgerState {
                 // Pinned for ever: what the first entry says stays.
                 self.kms_key_arn.get_or_insert_with(|| kms_key_arn.clone());
             }
+            Event::KeyWrapped { digest } => {
+                self.wrapped_key_digest.get_or_insert_with(|| digest.clone());
+            }
             Event::RepoInit { volume } => {
                 if !self.repositories.contains(volume) {
                     self.repositories.push(volume.clone());
@@ -293,6 +331,13 @@ impl LedgerState {
             Event::Swept { volume, .. } => {
                 self.swept.insert(volume.clone(), entry.at);
             }
+            Event::SweepPlanned { sweep_id } => {
+                self.sweep.get_or_insert_with(|| Sweep {
+                    sweep_id: sweep_id.clone(),
+                    planned_at: entry.at,
+                });
+            }
+            Event::SweepEnded { sweep_id, failed } => self.end_sweep(sweep_id, failed.as_deref(), entry.at),
             Event::Filled {
                 restore,
                 run_id,
@@ -313,6 +358,7 @@ impl LedgerState {
                 succeeded,
                 seconds,
                 bytes,
+                refused,
             } => {
                 if self.restores.iter().all(|known| known.restore != *restore) {
                     self.restores.push(RestoreRecord {
@@ -321,11 +367,28 @@ impl LedgerState {
                         succeeded: *succeeded,
                         seconds: *seconds,
                         bytes: *bytes,
+                        refused: *refused,
                         at: entry.at,
                     });
                 }
             }
             Event::Verified { .. } | Event::Checkpoint { .. } => {}
+        }
+    }
+
+    /// The first end of a sweep wins.
+    fn end_sweep(&mut self, sweep_id: &SweepId, failed: Option<&str>, at: Timestamp) {
+        let Some(sweep) = self.sweep.take_if(|open| open.sweep_id == *sweep_id) else {
+            return;
+        };
+        match failed {
+            Some(why) => self.last_sweep.failed = Some((at, why.to_owned())),
+            None => {
+                self.last_sweep = LastSweep {
+                    good: Some(sweep.planned_at),
+                    failed: None,
+                };
+            }
         }
     }
 

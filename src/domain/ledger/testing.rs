@@ -52,14 +52,7 @@ impl Story {
 
     /// A run that was planned, with the objects and these volumes (name, files).
     pub fn planned(&mut self, planned_at: Timestamp, volumes: &[(&str, u64)]) -> RunPlan {
-        let parts = std::iter::once((names::OBJECTS_PART, 0)).chain(volumes.iter().copied());
-        let plan = RunPlan {
-            run_id: RunId::of(planned_at, "uid"),
-            snapshot_name: format!("acme-{}", planned_at.as_second()),
-            slot: None,
-            parts: parts.map(|(name, _)| planned_part(name)).collect(),
-            excluded: vec![],
-        };
+        let plan = plan_of(planned_at, volumes);
         self.tell(Event::RunPlanned { plan: plan.clone() }, planned_at);
         plan
     }
@@ -78,6 +71,33 @@ impl Story {
             manifest: Box::new(manifest),
         };
         self.tell(event, planned_at + SignedDuration::from_secs(seconds));
+        plan.run_id
+    }
+
+    /// A run of these volumes (name, files, consistency, folders) that was committed a minute after its plan.
+    pub fn copied(
+        &mut self,
+        planned_at: Timestamp,
+        volumes: &[(&str, u64, Consistency, &[String])],
+        verdict: Verdict,
+    ) -> RunId {
+        let sizes: Vec<(&str, u64)> = volumes.iter().map(|(name, files, ..)| (*name, *files)).collect();
+        let mut plan = plan_of(planned_at, &sizes);
+        for part in &mut plan.parts {
+            let volume = volumes.iter().find(|(name, ..)| *name == part.part.as_str());
+            if let (Some((.., consistency, wanted)), PartSource::Volume { paths, .. }) =
+                (volume, &mut part.source)
+            {
+                part.consistency = *consistency;
+                *paths = wanted.to_vec();
+            }
+        }
+        self.tell(Event::RunPlanned { plan: plan.clone() }, planned_at);
+        let manifest = Box::new(manifest_of(&plan, planned_at, &sizes, verdict));
+        self.tell(
+            Event::RunCommitted { manifest },
+            planned_at + SignedDuration::from_secs(60),
+        );
         plan.run_id
     }
 
@@ -101,6 +121,12 @@ impl Story {
         )
     }
 
+    /// A run that has not ended.
+    pub fn open(&mut self, planned_at: &str) -> RunId {
+        self.planned(planned_at.parse().unwrap(), &[("data-db-0", 10)])
+            .run_id
+    }
+
     /// A run without a result.
     pub fn aborted(&mut self, planned_at: &str, seconds: i64) -> RunId {
         let planned_at: Timestamp = planned_at.parse().unwrap();
@@ -111,6 +137,17 @@ impl Story {
         };
         self.tell(event, planned_at + SignedDuration::from_secs(seconds));
         run_id
+    }
+}
+
+fn plan_of(planned_at: Timestamp, volumes: &[(&str, u64)]) -> RunPlan {
+    let parts = std::iter::once((names::OBJECTS_PART, 0)).chain(volumes.iter().copied());
+    RunPlan {
+        run_id: RunId::of(planned_at, "uid"),
+        snapshot_name: format!("acme-{}", planned_at.as_second()),
+        slot: None,
+        parts: parts.map(|(name, _)| planned_part(name)).collect(),
+        excluded: vec![],
     }
 }
 

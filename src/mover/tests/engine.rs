@@ -188,6 +188,7 @@ impl Repository for Plain {
                     id,
                     time: stored.time,
                     run_id: stored.run_id,
+                    stored_at: blob.last_modified,
                 })
             })
             .collect()

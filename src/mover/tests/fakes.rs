@@ -19,13 +19,14 @@ use super::engine::PlainEngine;
 use crate::{
     domain::{
         archived_kinds::ObjectKind,
-        ids::{KmsKeyArn, OrgId, RunId},
+        ids::{KmsKeyArn, OrgId, RunId, SweepId},
+        ledger::{Event, LedgerState, Work, testing::Story},
         mover_task::{Action, BucketLocation, Endpoints, MoverTask},
     },
     mover::{Bucket, Places, Ports, Session},
     ports::{
         Clock, PutOutcome, RemoteError,
-        mover::{MasterKeys, NamespaceObjects, ObjectError, ObjectPage, ServedKind},
+        mover::{LedgerReader, MasterKeys, NamespaceObjects, ObjectError, ObjectPage, Refusal, ServedKind},
     },
 };
 
@@ -37,6 +38,9 @@ pub fn org() -> OrgId {
 pub fn run() -> RunId {
     "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap()
 }
+pub fn sweep() -> SweepId {
+    "01ARZ3NDEKTSV4RRFFQ69G5FAW".parse().unwrap()
+}
 pub fn key_arn() -> KmsKeyArn {
     "arn:aws:kms:eu-central-1:111122223333:key/k".parse().unwrap()
 }
@@ -46,6 +50,8 @@ pub fn key_arn() -> KmsKeyArn {
 pub struct MemoryBucket {
     pub blobs: Arc<Mutex<BTreeMap<String, Bytes>>>,
     pub refuse: Arc<Mutex<Option<String>>>,
+    /// When the bucket says that it took everything.
+    pub stored_at: Arc<Mutex<Timestamp>>,
 }
 
 impl MemoryBucket {
@@ -100,7 +106,7 @@ impl BlobStore for Blobs {
             .map(|(key, body)| BlobInfo {
                 name: key[self.prefix.len()..].to_owned(),
                 size: body.len() as u64,
-                last_modified: Timestamp::UNIX_EPOCH,
+                last_modified: *self.bucket.stored_at.lock().unwrap(),
             })
             .collect())
     }
@@ -154,6 +160,50 @@ impl MasterKeys for OneKey {
     }
 }
 
+/// A ledger in which the work of a task is open.
+struct OpenLedger(LedgerState);
+
+impl OpenLedger {
+    fn of(action: &Action) -> Self {
+        let mut story = Story::new();
+        match action.work() {
+            Work::Run(_) => {
+                story.open("2026-01-01T00:00:00Z");
+            }
+            Work::Restore { .. } => {
+                story.good("2026-01-01T00:00:00Z", 60);
+            }
+            Work::Sweep(sweep_id) => {
+                let sweep_id = sweep_id.clone();
+                story.tell(Event::SweepPlanned { sweep_id }, Timestamp::UNIX_EPOCH);
+            }
+        }
+        let mut state = story.state;
+        // Under the id that all tasks name.
+        if let Some((_, known)) = state.runs.pop_first() {
+            state.runs.insert(run(), known);
+        }
+        Self(state)
+    }
+}
+
+#[async_trait::async_trait]
+impl LedgerReader for OpenLedger {
+    async fn read(&self) -> Result<LedgerState, RemoteError> {
+        Ok(self.0.clone())
+    }
+}
+
+/// A ledger that says this.
+pub struct Ledger(pub Result<LedgerState, RemoteError>);
+
+#[async_trait::async_trait]
+impl LedgerReader for Ledger {
+    async fn read(&self) -> Result<LedgerState, RemoteError> {
+        self.0.clone()
+    }
+}
+
 /// A namespace. Pages hold two objects.
 #[derive(Debug, Default)]
 pub struct Namespace {
@@ -162,6 +212,10 @@ pub struct Namespace {
     pub custom_kinds: Vec<ServedKind>,
     /// Kinds that a write is refused for.
     pub forbidden: Vec<&'static str>,
+    /// Objects that a webhook fails at, so many times.
+    pub failing: Mutex<BTreeMap<&'static str, u64>>,
+    /// The API server is away from now on.
+    pub away: std::sync::atomic::AtomicBool,
     /// The mover has no rights yet.
     pub no_rights: bool,
     /// The writes that were done.
@@ -197,10 +251,34 @@ impl Namespace {
     }
     fn may(&self, kind: &ObjectKind) -> Result<(), ObjectError> {
         if self.no_rights || self.forbidden.contains(&kind.kind.as_ref()) {
-            return Err(ObjectError::Forbidden(kind.to_string()));
+            return Err(refused(&kind.to_string()));
         }
         Ok(())
     }
+    fn fail(&self, kind: &ObjectKind, name: &str) -> Result<(), ObjectError> {
+        if self.away.load(Ordering::Relaxed) {
+            return Err(ObjectError::Failed(Refusal {
+                reason: "ServiceUnavailable".into(),
+                message: format!("{kind}/{name}: the server is away"),
+            }));
+        }
+        let mut failing = self.failing.lock().unwrap();
+        let Some(left) = failing.get_mut(name).filter(|left| **left > 0) else {
+            return Ok(());
+        };
+        *left -= 1;
+        Err(ObjectError::Failed(Refusal {
+            reason: "InternalError".into(),
+            message: format!("{kind}/{name}: failed calling webhook"),
+        }))
+    }
+}
+
+fn refused(what: &str) -> ObjectError {
+    ObjectError::Refused(Refusal {
+        reason: "Forbidden".into(),
+        message: what.to_owned(),
+    })
 }
 
 #[async_trait::async_trait]
@@ -227,13 +305,17 @@ impl NamespaceObjects for Namespace {
     }
     async fn get(&self, kind: &ObjectKind, name: &str) -> Result<Option<Value>, ObjectError> {
         if self.no_rights {
-            return Err(ObjectError::Forbidden(format!("{kind}/{name}")));
+            return Err(refused(&format!("{kind}/{name}")));
+        }
+        if self.away.load(Ordering::Relaxed) {
+            return Err(ObjectError::Unavailable(format!("{kind}/{name}")));
         }
         Ok(self.one(&kind.kind, name))
     }
     async fn create(&self, kind: &ObjectKind, object: &Value) -> Result<PutOutcome, ObjectError> {
         self.may(kind)?;
         let name = object["metadata"]["name"].as_str().unwrap();
+        self.fail(kind, name)?;
         if self.one(&kind.kind, name).is_some() {
             return Ok(PutOutcome::Exists);
         }
@@ -305,11 +387,13 @@ impl World {
             pod_uid: pod_uid.to_owned(),
         }
     }
-    pub fn ports(&self) -> Ports {
+    /// With a ledger in which `action` is open.
+    pub fn ports(&self, action: &Action) -> Ports {
         Ports {
             engine: Arc::new(self.engine.clone()),
             bucket: Arc::new(self.bucket.clone()),
             keys: Arc::clone(&self.keys) as _,
+            ledger: Arc::new(OpenLedger::of(action)),
             objects: Some(Arc::clone(&self.namespace) as _),
             clock: Arc::new(Seconds::default()),
         }
@@ -330,7 +414,7 @@ impl World {
     }
     pub fn session(&self, pod_uid: &str, action: Action) -> Session {
         Session {
-            ports: self.ports(),
+            ports: self.ports(&action),
             task: Self::task(action),
             places: self.places(pod_uid),
         }

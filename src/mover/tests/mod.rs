@@ -3,6 +3,7 @@
 mod engine;
 mod fakes;
 mod objects;
+mod open;
 mod process;
 mod prune;
 mod volume;

@@ -19,6 +19,7 @@ fn snapshot() -> Action {
 }
 fn restore(content_digest: &str) -> Action {
     Action::RestoreObjects {
+        restore: "r (uid)".into(),
         run_id: run(),
         namespace: NAMESPACE.into(),
         content_digest: content_digest.to_owned(),
@@ -121,11 +122,13 @@ async fn objects_go_to_the_bucket_and_come_back() {
         updated,
         unchanged,
         refused,
+        named,
     } = outcome
     else {
         unreachable!("a restore was asked for")
     };
-    assert_eq!((created, updated, unchanged, refused), (8, 0, 0, vec![]));
+    assert_eq!((created, updated, unchanged, refused), (8, 0, 0, 0));
+    assert!(named.is_empty());
     // What the operator renders is the operator's; a mover's credentials were never archived.
     assert!(empty.namespace.one("Service", "db").is_none());
     assert!(empty.namespace.one("Secret", "snap-x").is_none());
@@ -216,19 +219,64 @@ async fn a_refused_object_is_named_and_the_others_come_back() {
     let outcome = perform(world.session("pod-2", restore(&record.content_digest)))
         .await
         .unwrap();
+    assert_eq!(refused_of(&outcome, 7), ["deployments.apps/extra: Forbidden"]);
+}
+
+/// The refused objects, of an outcome with that many that were made.
+fn refused_of(outcome: &MoverOutcome, made: u64) -> Vec<String> {
     let MoverOutcome::RestoredObjects {
-        created: 7, refused, ..
+        created,
+        refused,
+        named,
+        ..
     } = outcome
     else {
         unreachable!("{outcome:?}")
     };
-    assert_eq!(refused.len(), 1);
-    assert!(
-        refused[0].starts_with("deployments.apps/extra: forbidden"),
-        "{refused:?}"
-    );
+    let each = named.iter().flat_map(|of_one| {
+        let names = of_one.names.iter();
+        names.map(move |name| format!("{}/{name}: {}", of_one.kind, of_one.reason))
+    });
+    let each: Vec<String> = each.collect();
+    assert_eq!((*created, *refused as usize), (made, each.len()));
+    each
 }
 
+#[tokio::test]
+async fn an_object_that_a_webhook_fails_at_is_tried_again_and_else_named() {
+    let world = World::new(Namespace::with(&org_objects()));
+    let record = archived(&world).await;
+    let failing = Namespace {
+        failing: std::sync::Mutex::new([("c1", 2), ("c3", 99)].into()),
+        ..Namespace::default()
+    };
+    let world = World {
+        namespace: failing.into(),
+        ..world
+    };
+    let outcome = perform(world.session("pod-2", restore(&record.content_digest)))
+        .await
+        .unwrap();
+    assert_eq!(refused_of(&outcome, 7), ["configmaps/c3: InternalError"]);
+    assert!(world.namespace.one("ConfigMap", "c1").is_some());
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_no_refusal() {
+    let world = World::new(Namespace::with(&org_objects()));
+    let record = archived(&world).await;
+    world
+        .namespace
+        .away
+        .store(true, std::sync::atomic::Ordering::Relaxed);
+    let failure = perform(world.session("pod-2", restore(&record.content_digest)))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (failure.reason, failure.exit_code()),
+        (FailureReason::KubernetesFailed, 1)
+    );
+}
 #[tokio::test]
 async fn a_right_that_is_not_known_yet_is_waited_for() {
     let world = World::new(Namespace::with(&org_objects()));
@@ -330,4 +378,33 @@ async fn a_part_without_rights_to_objects_says_so() {
         failure.permanent && failure.message.contains("service account token"),
         "{failure}"
     );
+}
+
+#[tokio::test]
+async fn an_archive_is_proven_without_the_kubernetes_api_and_without_a_write() {
+    let world = World::new(Namespace::with(&org_objects()));
+    let record = archived(&world).await;
+    let before = world.bucket.keys();
+    let prove = |content_digest: &str| {
+        let mut session = world.session(
+            "pod-2",
+            Action::ProveObjects {
+                restore: "r (uid)".into(),
+                run_id: run(),
+                content_digest: content_digest.to_owned(),
+            },
+        );
+        session.ports.objects = None;
+        session
+    };
+    let outcome = perform(prove(&record.content_digest)).await.unwrap();
+    assert!(matches!(outcome, MoverOutcome::Proven { bytes } if bytes == record.bytes_added));
+    assert_eq!(world.bucket.keys(), before);
+    let other = perform(prove(&"0".repeat(64))).await.unwrap_err();
+    assert_eq!(
+        (other.reason, other.exit_code()),
+        (FailureReason::VerificationFailed, 2)
+    );
+    world.bucket.damage(&World::archive_key());
+    perform(prove(&record.content_digest)).await.unwrap_err();
 }

@@ -10,12 +10,15 @@ use crate::{
     mover,
 };
 
-fn with_task(world: &World) {
-    let task = World::task(Action::SnapshotObjects {
+fn action() -> Action {
+    Action::SnapshotObjects {
         run_id: run(),
         part: "objects".parse().unwrap(),
         namespace: NAMESPACE.into(),
-    });
+    }
+}
+fn with_task(world: &World) {
+    let task = World::task(action());
     let folder = world.places("").task;
     std::fs::write(folder.join(TASK_FILE), serde_json::to_vec(&task).unwrap()).unwrap();
     let credentials = json!({"accessKeyId": "a", "secretAccessKey": "s", "sessionToken": "t",
@@ -39,7 +42,7 @@ async fn a_mover_says_what_it_did_and_ends_with_0() {
         let _: &crate::domain::mover_task::MoverTask = task;
         assert!(places.credentials().ends_with(CREDENTIALS_FILE));
         assert_eq!(ca.unwrap(), b"pem");
-        Ok(world.ports())
+        Ok(world.ports(&action()))
     };
     let ended = mover::run(world.places("pod-1"), connect, future::pending()).await;
     assert_eq!(code(ended), code(ExitCode::SUCCESS));
@@ -49,7 +52,7 @@ async fn a_mover_says_what_it_did_and_ends_with_0() {
 #[tokio::test]
 async fn a_mover_without_a_task_ends_for_good() {
     let world = World::new(Namespace::default());
-    let connect = async |_: &_, _: &_, _| Ok(world.ports());
+    let connect = async |_: &_, _: &_, _| Ok(world.ports(&action()));
     let ended = mover::run(world.places("pod-1"), connect, future::pending()).await;
     assert_eq!(code(ended), code(ExitCode::from(2)));
     assert!(matches!(

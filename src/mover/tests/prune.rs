@@ -1,40 +1,40 @@
 use std::fs;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
-use super::fakes::{Namespace, World, run};
+use super::fakes::{Namespace, World, run, sweep};
 use crate::{
     domain::{
+        ids::RunId,
         manifest::Consistency,
-        mover_task::{Action, FailureReason, MoverOutcome, PruneVolume, PrunedVolume},
+        mover_task::{Action, MoverOutcome, PrunedVolume},
     },
     mover::perform,
 };
 
 /// Copies a volume that holds `text`: the id of the repository snapshot.
-async fn copy(world: &World, text: &str) -> String {
+async fn copy(world: &World, text: &str, consistency_point: &str) -> String {
     fs::write(world.volume().join("f"), text).unwrap();
     let action = Action::SnapshotVolume {
         run_id: run(),
         part: "data-db-0".parse().unwrap(),
         paths: vec![],
         consistency: Consistency::AtRest,
-        consistency_point: "2026-01-01T00:00:00Z".parse().unwrap(),
+        consistency_point: consistency_point.parse().unwrap(),
     };
     match perform(world.session(text, action)).await.unwrap() {
         MoverOutcome::Snapshotted { record } => record.repository_snapshot.unwrap(),
         other => unreachable!("{other:?}"),
     }
 }
-fn prune(keep: &[&str]) -> Action {
+fn prune(planned_at: &str, remove: &[RunId]) -> Action {
     Action::Prune {
-        volumes: vec![PruneVolume {
-            volume: "data-db-0".parse().unwrap(),
-            keep: keep.iter().map(|id| (*id).to_owned()).collect(),
-            keep_delete_hours: 23,
-            keep_pack_hours: 72,
-        }],
-        remove_archives: vec![run()],
+        sweep_id: sweep(),
+        planned_at: planned_at.parse().unwrap(),
+        volumes: vec!["data-db-0".parse().unwrap()],
+        remove: remove.to_vec(),
+        keep_delete_hours: 23,
+        keep_pack_hours: 72,
     }
 }
 fn snapshots(world: &World) -> Vec<String> {
@@ -45,11 +45,12 @@ fn snapshots(world: &World) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn only_what_the_plan_keeps_stays() {
+async fn what_is_left_of_the_named_runs_goes() {
     let world = World::new(Namespace::default());
-    let (_, kept) = (copy(&world, "one").await, copy(&world, "two").await);
+    copy(&world, "one", "2026-01-01T00:00:00Z").await;
     world.bucket.put(&World::archive_key(), "sealed");
-    let outcome = perform(world.session("pod", prune(&[&kept]))).await.unwrap();
+    let task = prune("2026-01-02T00:00:00Z", &[run()]);
+    let outcome = perform(world.session("pod", task)).await.unwrap();
     assert_eq!(
         outcome,
         MoverOutcome::Pruned {
@@ -61,7 +62,7 @@ async fn only_what_the_plan_keeps_stays() {
             }]
         }
     );
-    assert_eq!(snapshots(&world), [kept]);
+    assert_eq!(snapshots(&world), [""; 0]);
     assert!(world.bucket.of(&World::archive_key()).is_none());
     let asked = world.engine.pruned.lock().unwrap()[0];
     assert_eq!(asked.keep_delete, SignedDuration::from_hours(23));
@@ -69,23 +70,40 @@ async fn only_what_the_plan_keeps_stays() {
 }
 
 #[tokio::test]
-async fn nothing_is_removed_where_a_copy_to_keep_is_not_there() {
+async fn what_is_not_named_stays_whoever_made_it() {
     let world = World::new(Namespace::default());
-    let one = copy(&world, "one").await;
-    let failure = perform(world.session("pod", prune(&[&"0".repeat(64)])))
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (failure.reason, failure.permanent),
-        (FailureReason::RepositoryFailed, true)
-    );
+    let one = copy(&world, "one", "2026-01-01T00:00:00Z").await;
+    world.bucket.put(&World::archive_key(), "sealed");
+    let other = "01ARZ3NDEKTSV4RRFFQ69G5FAX".parse().unwrap();
+    let task = prune("2026-01-02T00:00:00Z", &[other]);
+    perform(world.session("pod", task)).await.unwrap();
     assert_eq!(snapshots(&world), [one]);
-    assert!(world.engine.pruned.lock().unwrap().is_empty());
+    assert!(world.bucket.of(&World::archive_key()).is_some());
+}
+
+#[tokio::test]
+async fn nothing_goes_that_is_younger_than_the_sweep() {
+    // By what the snapshot says of itself.
+    let world = World::new(Namespace::default());
+    let young = copy(&world, "one", "2026-01-03T00:00:00Z").await;
+    let task = prune("2026-01-02T00:00:00Z", &[run()]);
+    perform(world.session("pod", task)).await.unwrap();
+    assert_eq!(snapshots(&world), [young]);
+    // By the store's word: the point may be long before the copy.
+    let world = World::new(Namespace::default());
+    let late = copy(&world, "one", "2026-01-01T00:00:00Z").await;
+    world.bucket.put(&World::archive_key(), "sealed");
+    *world.bucket.stored_at.lock().unwrap() = "2026-01-02T00:00:01Z".parse::<Timestamp>().unwrap();
+    let task = prune("2026-01-02T00:00:00Z", &[run()]);
+    perform(world.session("pod", task)).await.unwrap();
+    assert_eq!(snapshots(&world), [late]);
+    assert!(world.bucket.of(&World::archive_key()).is_some());
 }
 
 #[tokio::test]
 async fn a_volume_that_was_never_copied_has_nothing_to_prune() {
     let world = World::new(Namespace::default());
-    let outcome = perform(world.session("pod", prune(&[]))).await.unwrap();
+    let task = prune("2026-01-02T00:00:00Z", &[]);
+    let outcome = perform(world.session("pod", task)).await.unwrap();
     assert!(matches!(outcome, MoverOutcome::Pruned { volumes } if volumes[0].removed_snapshots == 0));
 }

@@ -31,6 +31,7 @@ fn snapshot(paths: &[&str]) -> Action {
 }
 fn restore(repository_snapshot: &str, content_digest: &str) -> Action {
     Action::RestoreVolume {
+        restore: "r (uid)".into(),
         run_id: run(),
         part: "data-db-0".parse().unwrap(),
         repository_snapshot: repository_snapshot.to_owned(),
@@ -195,6 +196,66 @@ async fn a_volume_that_is_not_empty_is_not_filled() {
         fs::read_to_string(world.volume().join("data/live")).unwrap(),
         "torn"
     );
+}
+
+fn prove(repository_snapshot: &str, content_digest: &str, capacity_bytes: u64) -> Action {
+    Action::ProveVolume {
+        restore: "r (uid)".into(),
+        run_id: run(),
+        part: "data-db-0".parse().unwrap(),
+        repository_snapshot: repository_snapshot.to_owned(),
+        content_digest: content_digest.to_owned(),
+        capacity_bytes,
+    }
+}
+
+#[tokio::test]
+async fn a_proof_opens_the_copy_and_writes_nothing() {
+    let world = world();
+    let record = copied(&world).await;
+    let (snapshot, before) = (record.repository_snapshot.unwrap(), world.bucket.keys());
+    let outcome = perform(world.session("pod-2", prove(&snapshot, &record.content_digest, 5)))
+        .await
+        .unwrap();
+    assert_eq!(outcome, MoverOutcome::Proven { bytes: 5 });
+    assert_eq!(world.bucket.keys(), before);
+    assert_eq!(
+        fs::read_to_string(world.volume().join("data/live")).unwrap(),
+        "torn"
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_come_back_fails_its_proof_and_is_named() {
+    let world = world();
+    let record = copied(&world).await;
+    let (snapshot, digest) = (record.repository_snapshot.unwrap(), record.content_digest);
+    let failure = async |action| perform(world.session("pod-2", action)).await.unwrap_err();
+    let small = failure(prove(&snapshot, &digest, 4)).await;
+    assert_eq!(
+        (small.reason, small.exit_code()),
+        (FailureReason::TargetFailed, 2)
+    );
+    assert!(
+        small.message.contains("needs 5 bytes") && small.message.contains("volume.size"),
+        "{small}"
+    );
+    let other = failure(prove(&snapshot, &"0".repeat(64), 5)).await;
+    assert_eq!(
+        (other.reason, other.exit_code()),
+        (FailureReason::VerificationFailed, 2)
+    );
+    let gone = failure(prove(&"0".repeat(64), &digest, 5)).await;
+    assert_eq!(
+        (gone.reason, gone.exit_code()),
+        (FailureReason::RepositoryFailed, 2)
+    );
+    world.bucket.damage(&format!(
+        "p/v1/orgs/{}/repo/data-db-0/snapshots/{snapshot}",
+        super::fakes::org()
+    ));
+    let damaged = failure(prove(&snapshot, &digest, 5)).await;
+    assert_eq!(damaged.reason, FailureReason::RepositoryFailed);
 }
 
 #[tokio::test]

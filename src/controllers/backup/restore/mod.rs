@@ -1,5 +1,5 @@
-//! Restores in place: the org's workloads stop, fresh claims are filled from a run, objects are put back, and the
-//! workloads start.
+//! Restores in place: it is proven that every part of a run can come back; then the org's workloads stop, fresh claims are
+//! filled, objects are put back, and the workloads start.
 //!
 //! Nothing here writes a workload or makes a claim: the TrayOrg controller does, since the board of backup facts tells
 //! it that a restore is under way.
@@ -38,7 +38,7 @@ use crate::{
         session_policy::SessionScope,
     },
     resources::{
-        mover_job::{Access, restore_job_name},
+        mover_job::{Access, proof_job_name, restore_job_name},
         org::access::restore_binding,
     },
     telemetry::metrics,
@@ -46,6 +46,8 @@ use crate::{
 
 /// How often a restore is looked at, besides every change of what it waits for.
 const LOOK: Duration = Duration::from_secs(30);
+/// Look again where a mover of earlier work is on its way out.
+const SOON: Duration = Duration::from_secs(5);
 
 /// The restore of the org that has not ended: the oldest one.
 pub fn under_way(restores: &[Arc<OrgRestore>]) -> Option<Arc<OrgRestore>> {
@@ -59,10 +61,10 @@ pub fn under_way(restores: &[Arc<OrgRestore>]) -> Option<Arc<OrgRestore>> {
 /// Whether it has come to its end.
 pub fn has_ended(restore: &OrgRestore) -> bool {
     let phase = restore.status.as_ref().and_then(|status| status.phase);
-    matches!(phase, Some(RestorePhase::Succeeded | RestorePhase::Failed))
+    phase.is_some_and(RestorePhase::has_ended)
 }
 
-/// Whether its run is pinned: from here the org's workloads are at 0 until it has ended.
+/// Whether its run is pinned.
 pub fn has_begun(restore: &OrgRestore) -> bool {
     let status = restore.status.as_ref();
     status.is_some_and(|status| status.run_id.is_some()) && !has_ended(restore)
@@ -96,17 +98,17 @@ pub async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Tr
         .await;
     };
     pass.lock(&holder("OrgRestore", &restore.name_any())).await?;
-    // Once the claims are filled the workloads may start: that is what is waited for from then on.
-    let filled = state.filled.contains_key(&ledger_name(restore));
-    pass.ctx
-        .backup_facts
-        .set_restoring(pass.subject.org_id(), (!filled).then(|| restore.name_any()));
-
     let jobs = pass
         .jobs(pass.subject.namespace())
         .of(&restore.name_any())
         .await?;
     let observed = observe(pass, restore, recorded, manifest, &jobs).await?;
+    // Nothing stops before it is proven that all of it can come back. Once the claims are filled the workloads may start:
+    // that is what is waited for from then on.
+    let stops = observed.is_proven() && !observed.filled;
+    pass.ctx
+        .backup_facts
+        .set_restoring(pass.subject.org_id(), stops.then(|| restore.name_any()));
     let step = next_step(&observed);
     let mut status = status::progress(pass, restore, recorded, &observed, &step, &jobs).await?;
     let next = match step {
@@ -117,13 +119,19 @@ pub async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Tr
             }
             LOOK
         }
-        Step::StartMovers(parts) => {
+        Step::StartProofs(ref parts) | Step::StartMovers(ref parts) => {
+            let proves = matches!(step, Step::StartProofs(_));
             for part in manifest
                 .parts
                 .iter()
                 .filter(|part| parts.contains(&part.planned.part))
             {
-                if let Err(trouble) = start(pass, restore, manifest, part).await {
+                let started = if proves {
+                    prove(pass, restore, manifest, part).await
+                } else {
+                    start(pass, restore, manifest, part).await
+                };
+                if let Err(trouble) = started {
                     if trouble.transient {
                         return Err(trouble);
                     }
@@ -132,7 +140,7 @@ pub async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Tr
             }
             LOOK
         }
-        Step::WaitForMovers => renew(pass, restore, manifest, &jobs).await?,
+        Step::WaitForProofs | Step::WaitForMovers => renew(pass, restore, manifest, &jobs).await?,
         Step::RecordFilled => {
             record_filled(pass, restore, manifest).await?;
             // The next look finds that nothing is lost any more, which lets the workloads start.
@@ -147,6 +155,17 @@ pub async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Tr
         .write_status(restore, restore.status.as_ref(), &status)
         .await?;
     Ok(next)
+}
+
+/// Says that a mover of earlier work is on its way out. Returns when to look again.
+pub async fn wait_for(pass: &Pass<'_>, restore: &OrgRestore, mover: &str) -> Result<Duration, Trouble> {
+    let message = format!("waits for mover {mover} of earlier work to end");
+    let status = status::waiting(restore, reasons::WAITING, &message, false, pass.now);
+    pass.ctx
+        .cluster
+        .write_status(restore, restore.status.as_ref(), &status)
+        .await?;
+    Ok(SOON)
 }
 
 /// Pins the run, and the claims that are there now.
@@ -206,27 +225,36 @@ async fn observe(
     let mut parts = Vec::new();
     for part in &manifest.parts {
         let id = &part.planned.part;
-        let name = job_name_of(restore, id);
-        let job = jobs.iter().find(|job| job.name == name);
+        let job_of = |name: String| jobs.iter().find(|job| job.name == name);
+        let known = recorded.parts.iter().find(|known| known.part == id.as_str());
         let claim = matches!(part.planned.source, PartSource::Volume { .. }).then(|| ClaimProgress {
-            replaced_uid: recorded
-                .parts
-                .iter()
-                .find(|known| known.part == id.as_str())
-                .and_then(|known| known.replaced_claim_uid.clone()),
+            replaced_uid: known.and_then(|known| known.replaced_claim_uid.clone()),
             present_uid: pass
                 .subject
                 .claim(&pass.ctx.index, id)
                 .map(|claim| claim.identity.uid.clone()),
         });
-        let mover = match unrestorable(pass, part) {
-            Some(why) => MoverProgress::Failed(why),
-            None => pass.progress(pass.subject.namespace(), job).await?,
+        let namespace = pass.subject.namespace();
+        let unrestorable = unrestorable(pass, part).map(MoverProgress::Failed);
+        let proof = match &unrestorable {
+            Some(failed) => failed.clone(),
+            // What is recorded holds: later the org is not as it was.
+            None if known.is_some_and(|known| known.state != RestorePartState::Pending) => {
+                MoverProgress::Succeeded
+            }
+            None => {
+                let job = job_of(proof_job_name(&restore.uid().unwrap_or_default(), id));
+                pass.progress(namespace, job).await?
+            }
         };
         parts.push(PartProgress {
             part: id.clone(),
             claim,
-            mover,
+            proof,
+            mover: match unrestorable {
+                Some(failed) => failed,
+                None => pass.progress(namespace, job_of(job_name_of(restore, id))).await?,
+            },
         });
     }
     Ok(Observed {
@@ -234,7 +262,7 @@ async fn observe(
         workload_pods: pass.subject.workload_pods(&pass.ctx.index).len(),
         parts,
         filled: pass.state().filled.contains_key(&ledger_name(restore)),
-        workloads_available: pass.subject.is_available(&pass.ctx.index),
+        workloads_available: pass.subject.is_suspended() || pass.subject.is_available(&pass.ctx.index),
     })
 }
 
@@ -251,6 +279,48 @@ fn unrestorable(pass: &Pass<'_>, part: &ManifestPart) -> Option<String> {
 
 fn job_name_of(restore: &OrgRestore, part: &PartId) -> String {
     restore_job_name(&restore.uid().unwrap_or_default(), part)
+}
+
+/// Starts the proof of one part: it mounts no volume, and its session only reads.
+async fn prove(
+    pass: &Pass<'_>,
+    restore: &OrgRestore,
+    manifest: &Manifest,
+    part: &ManifestPart,
+) -> Result<(), Trouble> {
+    let run_id = manifest.run_id.clone();
+    let id = part.planned.part.clone();
+    let content_digest = part.record.content_digest.clone();
+    let restore_name = ledger_name(restore);
+    let action = match &part.planned.source {
+        PartSource::Objects {} => Action::ProveObjects {
+            restore: restore_name,
+            run_id: run_id.clone(),
+            content_digest,
+        },
+        PartSource::Volume { .. } => Action::ProveVolume {
+            restore: restore_name,
+            run_id: run_id.clone(),
+            part: id.clone(),
+            repository_snapshot: part.record.repository_snapshot.clone().unwrap_or_default(),
+            content_digest,
+            capacity_bytes: pass.subject.capacity_bytes(&id).unwrap_or(u64::MAX),
+        },
+    };
+    let work = Work {
+        name: proof_job_name(&restore.uid().unwrap_or_default(), &id),
+        namespace: pass.subject.namespace().to_owned(),
+        owner: restore.name_any(),
+        scope: scope(&run_id, part),
+        run_id: Some(run_id),
+        part: Some(id),
+        kubernetes_api: false,
+        volume: None,
+        consistency_point: None,
+        deadline: RESTORE_DEADLINE,
+        action,
+    };
+    pass.start(work).await
 }
 
 async fn start(
@@ -271,6 +341,7 @@ async fn start(
             let namespace = pass.subject.namespace().to_owned();
             (
                 Action::RestoreObjects {
+                    restore: ledger_name(restore),
                     run_id: run_id.clone(),
                     namespace,
                     content_digest,
@@ -281,6 +352,7 @@ async fn start(
         PartSource::Volume { workload, .. } => {
             let repository_snapshot = part.record.repository_snapshot.clone().unwrap_or_default();
             let action = Action::RestoreVolume {
+                restore: ledger_name(restore),
                 run_id: run_id.clone(),
                 part: id.clone(),
                 repository_snapshot,
@@ -324,13 +396,15 @@ async fn renew(
 ) -> Result<Duration, Trouble> {
     let mut next = LOOK;
     for part in &manifest.parts {
-        let name = job_name_of(restore, &part.planned.part);
-        if jobs
-            .iter()
-            .any(|job| job.name == name && job.phase == Phase::Running)
-        {
+        let uid = restore.uid().unwrap_or_default();
+        let names = [
+            job_name_of(restore, &part.planned.part),
+            proof_job_name(&uid, &part.planned.part),
+        ];
+        let running = |job: &&MoverState| names.contains(&job.name) && job.phase == Phase::Running;
+        for job in jobs.iter().filter(running) {
             let due = pass
-                .renew(pass.subject.namespace(), &name, &scope(&manifest.run_id, part))
+                .renew(pass.subject.namespace(), job, &scope(&manifest.run_id, part))
                 .await?;
             next = next.min(due);
         }
@@ -372,7 +446,9 @@ async fn end(
     recorded: &OrgRestoreStatus,
     result: Result<(), (&'static str, String)>,
 ) -> Result<Duration, Trouble> {
-    let status = status::ended(restore, recorded, &result, pass.now);
+    let suspended = pass.subject.is_suspended();
+    let status = status::ended(restore, recorded, &result, suspended, pass.now);
+    let refused = status.refused_count.unwrap_or_default();
     let run_id: Option<RunId> = recorded.run_id.as_deref().and_then(|id| id.parse().ok());
     if let Some(run_id) = run_id {
         let name = ledger_name(restore);
@@ -382,6 +458,7 @@ async fn end(
             succeeded: result.is_ok(),
             seconds: status.seconds.unwrap_or_default().unsigned_abs(),
             bytes: status.bytes.unwrap_or_default().unsigned_abs(),
+            refused: refused.unsigned_abs(),
         };
         let decided = pass.ledger.append_decided(pass.now, |state| {
             let known = state.restores.iter().any(|known| known.restore == name);
@@ -389,15 +466,24 @@ async fn end(
         });
         decided.await?;
     }
-    if let Err((reason, why)) = &result {
-        warn!(restore = restore.name_any(), why, "restore failed");
-        let note = format!("OrgRestore {} failed: {why}", restore.name_any());
+    let name = restore.name_any();
+    let told = match &result {
+        Err((reason, why)) => Some((*reason, format!("OrgRestore {name} failed: {why}"))),
+        Ok(()) if refused > 0 => Some((reasons::OBJECTS_REFUSED, status::refusals(&name, &status))),
+        Ok(()) => None,
+    };
+    if let Some((reason, note)) = told {
+        warn!("{note}");
         pass.ctx
             .events
             .publish(&*pass.subject.org, Severity::Warning, reason, "Restore", note)
             .await;
     }
-    let outcome = if result.is_ok() { "good" } else { "failed" };
+    let outcome = match &result {
+        Err(_) => "failed",
+        Ok(()) if refused > 0 => "refused",
+        Ok(()) => "good",
+    };
     clean_up(pass, restore).await?;
     pass.ctx.backup_facts.set_restoring(pass.subject.org_id(), None);
     pass.ctx
@@ -425,7 +511,7 @@ fn run_of(event: &Event) -> Option<&RunId> {
 async fn clean_up(pass: &Pass<'_>, restore: &OrgRestore) -> Result<(), Trouble> {
     let jobs = pass.jobs(pass.subject.namespace());
     for job in jobs.of(&restore.name_any()).await? {
-        jobs.remove(&job.name).await?;
+        jobs.remove(&job.name, job.phase).await?;
         pass.backup.issued.forget(pass.subject.namespace(), &job.name);
     }
     pass.ctx
@@ -435,20 +521,9 @@ async fn clean_up(pass: &Pass<'_>, restore: &OrgRestore) -> Result<(), Trouble> 
     pass.unlock(&holder("OrgRestore", &restore.name_any())).await
 }
 
-/// What the mover of a part said at its end: items and bytes.
-async fn said(pass: &Pass<'_>, job: &MoverState) -> Result<Option<(i64, i64, i64)>, Trouble> {
-    let outcome = pass.jobs(pass.subject.namespace()).outcome(&job.name).await?;
-    Ok(match outcome {
-        Some(MoverOutcome::RestoredVolume {
-            files,
-            bytes,
-            seconds,
-        }) => Some((files as i64, bytes as i64, seconds as i64)),
-        Some(MoverOutcome::RestoredObjects {
-            created, unchanged, ..
-        }) => Some(((created + unchanged) as i64, 0, 0)),
-        _ => None,
-    })
+/// What the mover of a part said at its end; none where its words are lost.
+async fn said(pass: &Pass<'_>, job: &MoverState) -> Result<Option<MoverOutcome>, Trouble> {
+    Ok(pass.jobs(pass.subject.namespace()).outcome(&job.name).await?)
 }
 
 /// From the first moment to now.

@@ -8,7 +8,9 @@ use crate::{
     adapters::kube::mover_jobs::MoverState,
     api::{
         conditions::{reasons, types},
-        orgrestore::{OrgRestore, OrgRestoreStatus, RestorePart, RestorePartState, RestorePhase},
+        orgrestore::{
+            OrgRestore, OrgRestoreStatus, RefusedObject, RestorePart, RestorePartState, RestorePhase,
+        },
     },
     controllers::{
         backup::{pass::Pass, trouble::Trouble},
@@ -16,9 +18,18 @@ use crate::{
     },
     domain::{
         ids::RunId,
+        mover_task::{MoverOutcome, RefusedObjects},
+        names,
         restore_run::{MoverProgress, Observed, Step},
     },
 };
+
+/// What goes on before anything of the org is touched.
+const PROVES: &str = "it is proven that every part can come back; the org runs on";
+/// So many refused objects are named.
+const MOST_REFUSED: usize = 100;
+/// So many of them stand in a message.
+const SHOWN_REFUSED: usize = 5;
 
 /// The run is pinned.
 pub fn resolved(
@@ -32,7 +43,7 @@ pub fn resolved(
     let recorded = restore.status.clone().unwrap_or_default();
     let mut status = OrgRestoreStatus {
         observed_generation: restore.metadata.generation,
-        phase: Some(RestorePhase::Draining),
+        phase: Some(RestorePhase::Proving),
         run_id: Some(run_id.to_string()),
         manifest_digest,
         started_at: Some(Time(whole_seconds(now))),
@@ -41,13 +52,7 @@ pub fn resolved(
         parts,
         ..OrgRestoreStatus::default()
     };
-    going_on(
-        &mut status,
-        &recorded,
-        restore.metadata.generation,
-        "the org's workloads stop",
-        now,
-    );
+    going_on(&mut status, &recorded, restore.metadata.generation, PROVES, now);
     status
 }
 
@@ -65,18 +70,40 @@ pub async fn progress(
         let Some(seen) = observed.parts.iter().find(|seen| seen.part.as_str() == part.part) else {
             continue;
         };
-        part.state = match seen.mover {
-            MoverProgress::Absent | MoverProgress::Suspended if !observed.filled => RestorePartState::Pending,
-            MoverProgress::Running => RestorePartState::Running,
-            MoverProgress::Failed(_) => RestorePartState::Failed,
-            _ => RestorePartState::Restored,
+        part.state = match (&seen.mover, &seen.proof) {
+            (MoverProgress::Failed(_), _) | (_, MoverProgress::Failed(_)) => RestorePartState::Failed,
+            (MoverProgress::Running, _) => RestorePartState::Running,
+            (MoverProgress::Succeeded, _) => RestorePartState::Restored,
+            _ if observed.filled => RestorePartState::Restored,
+            (_, MoverProgress::Succeeded) => RestorePartState::Proven,
+            _ => RestorePartState::Pending,
         };
         let name = job_name_of(restore, &seen.part);
         let job = jobs.iter().find(|job| job.name == name);
-        if let (RestorePartState::Restored, None, Some(job)) = (part.state, part.items, job)
-            && let Some((items, bytes, seconds)) = said(pass, job).await?
-        {
-            (part.items, part.bytes, part.seconds) = (Some(items), Some(bytes), Some(seconds));
+        let (RestorePartState::Restored, None, Some(job)) = (part.state, part.items, job) else {
+            continue;
+        };
+        match said(pass, job).await? {
+            Some(MoverOutcome::RestoredVolume {
+                files,
+                bytes,
+                seconds,
+            }) => {
+                let filled = (Some(files as i64), Some(bytes as i64), Some(seconds as i64));
+                (part.items, part.bytes, part.seconds) = filled;
+            }
+            Some(MoverOutcome::RestoredObjects {
+                created,
+                updated,
+                unchanged,
+                refused,
+                named,
+            }) => {
+                part.items = Some((created + updated + unchanged) as i64);
+                status.refused_count = Some(refused as i64);
+                status.refused_objects = by_object(named);
+            }
+            _ => {}
         }
     }
     let bytes: i64 = status.parts.iter().filter_map(|part| part.bytes).sum();
@@ -90,7 +117,7 @@ pub async fn progress(
     status.bytes = Some(bytes);
     status.rate_bytes_per_second = (bytes > 0).then(|| bytes / seconds.max(1));
     let (phase, mut message) = told(step);
-    if phase == RestorePhase::Filling
+    if matches!(phase, RestorePhase::Proving | RestorePhase::Filling)
         && let Some(trouble) = pass.subject.mover_trouble(&pass.ctx.index)
     {
         message = format!("{message}; {trouble}");
@@ -111,9 +138,13 @@ pub fn ended(
     restore: &OrgRestore,
     recorded: &OrgRestoreStatus,
     result: &Result<(), (&'static str, String)>,
+    suspended: bool,
     now: Timestamp,
 ) -> OrgRestoreStatus {
     let mut status = recorded.clone();
+    if result.is_ok() {
+        tell_of_lost_report(&mut status);
+    }
     let generation = restore.metadata.generation;
     status.observed_generation = generation;
     status.finished_at = Some(Time(whole_seconds(now)));
@@ -124,13 +155,18 @@ pub fn ended(
         .map_or(&[][..], |status| &status.conditions);
     let mut conditions = Conditions::new(before, generation, now);
     match result {
+        Ok(()) if status.refused_count.unwrap_or_default() > 0 => {
+            status.phase = Some(RestorePhase::SucceededWithRefusals);
+            let message = refusals(&restore.name_any(), &status);
+            let fact = ConditionFact::new(false, reasons::OBJECTS_REFUSED, message.clone());
+            conditions.set(types::RESTORED, &fact);
+            let fact = ConditionFact::new(true, reasons::OBJECTS_REFUSED, message);
+            conditions.set(types::STALLED, &fact);
+        }
         Ok(()) => {
             status.phase = Some(RestorePhase::Succeeded);
-            let message = "every part is back and compared, and the workloads are available";
-            conditions.set(
-                types::RESTORED,
-                &ConditionFact::new(true, reasons::AS_SPECIFIED, message),
-            );
+            let fact = ConditionFact::new(true, reasons::AS_SPECIFIED, succeeded(&status, suspended));
+            conditions.set(types::RESTORED, &fact);
         }
         Err((reason, why)) => {
             status.phase = Some(RestorePhase::Failed);
@@ -141,6 +177,84 @@ pub fn ended(
     }
     status.conditions = conditions.build();
     status
+}
+
+/// The objects part ended well, and what it said is lost: whether any object was refused is not known.
+fn tell_of_lost_report(status: &mut OrgRestoreStatus) {
+    let mut parts = status.parts.iter();
+    let lost = parts.any(|part| part.part == names::OBJECTS_PART && part.items.is_none());
+    if lost {
+        status.refused_count = Some(1);
+        status.refused_objects = vec![RefusedObject {
+            kind: "unknown".to_owned(),
+            name: "unknown".to_owned(),
+            reason: "ReportLost".to_owned(),
+            message: Some(
+                "the mover's report is lost, so it is not known whether any object was refused: compare the objects, or \
+                 restore again"
+                    .to_owned(),
+            ),
+        }];
+    }
+}
+
+fn succeeded(status: &OrgRestoreStatus, suspended: bool) -> String {
+    let volumes = status
+        .parts
+        .iter()
+        .filter(|part| part.part != names::OBJECTS_PART);
+    let workloads = if suspended {
+        "the org stays suspended"
+    } else {
+        "the workloads are available"
+    };
+    format!(
+        "{} volumes are filled and compared with the copy, no object was refused, and {workloads}",
+        volumes.count()
+    )
+}
+
+/// What an end with refused objects is told as.
+pub fn refusals(restore: &str, status: &OrgRestoreStatus) -> String {
+    let shown = status.refused_objects.iter().take(SHOWN_REFUSED).map(|refused| {
+        let RefusedObject {
+            kind, name, reason, ..
+        } = refused;
+        format!("{kind}/{name} ({reason})")
+    });
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    let count = status.refused_count.unwrap_or_default();
+    let more = if count > SHOWN_REFUSED as i64 {
+        format!(" and {} more", count - SHOWN_REFUSED as i64)
+    } else {
+        String::new()
+    };
+    format!(
+        "the volumes are filled and compared with the copy; objects that were refused: {shown}{more}; see \
+         status.refusedObjects of OrgRestore {restore}, put right what refused them, and restore again or apply them by hand"
+    )
+}
+
+fn by_object(named: Vec<RefusedObjects>) -> Vec<RefusedObject> {
+    let each = named.into_iter().flat_map(|of_one| {
+        let RefusedObjects {
+            kind,
+            reason,
+            message,
+            names,
+        } = of_one;
+        names
+            .into_iter()
+            .enumerate()
+            .map(move |(place, name)| RefusedObject {
+                kind: kind.clone(),
+                name,
+                reason: reason.clone(),
+                // It is of the first of them.
+                message: (place == 0 && !message.is_empty()).then(|| message.clone()),
+            })
+    });
+    each.take(MOST_REFUSED).collect()
 }
 
 /// It waits for its turn, or for its org.
@@ -194,6 +308,7 @@ fn told(step: &Step) -> (RestorePhase, String) {
     };
     match step {
         Step::Resolve => (RestorePhase::Pending, "the run is being resolved".to_owned()),
+        Step::StartProofs(_) | Step::WaitForProofs => (RestorePhase::Proving, PROVES.to_owned()),
         Step::WaitUntilDrained => (RestorePhase::Draining, "the org's workloads stop".to_owned()),
         Step::RemoveClaims(claims) => (
             RestorePhase::Draining,

@@ -79,7 +79,8 @@ pub async fn commit(
     clean_up(pass, run_id, plan, jobs, result).await
 }
 
-/// Ends a run without a result. Its movers are stopped first, so that none writes into a run that has ended.
+/// Ends a run without a result. Its movers are stopped first, so that none writes into a run that has ended; one that a leader
+/// which is behind starts later finds the end in the ledger.
 pub async fn abort(
     pass: &Pass<'_>,
     run_id: &RunId,
@@ -211,7 +212,7 @@ async fn facts(pass: &Pass<'_>) -> Result<RunFacts, Trouble> {
 async fn remove_movers(pass: &Pass<'_>, jobs: &[MoverState]) -> Result<(), Trouble> {
     let movers = pass.jobs(pass.subject.namespace());
     for job in jobs {
-        movers.remove(&job.name).await?;
+        movers.remove(&job.name, job.phase).await?;
         pass.backup.issued.forget(pass.subject.namespace(), &job.name);
     }
     Ok(())

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use kube::ResourceExt;
 
 use super::{
-    pass::{Pass, Work},
+    pass::{Begun, Pass, Work},
     subject::holder,
     trouble::Trouble,
 };
@@ -55,37 +55,41 @@ pub fn run_id_of(snapshot: &OrgSnapshot) -> Option<RunId> {
     Some(RunId::of(at, &snapshot.uid()?))
 }
 
-/// Writes the plan of a run into the ledger. Returns false where a volume has no claim yet, or movers of an earlier run
-/// still exist.
-pub async fn begin(pass: &Pass<'_>, snapshot: &OrgSnapshot, run_id: &RunId) -> Result<bool, Trouble> {
-    let Some(volumes) = volumes(pass) else {
-        return Ok(false);
+/// Writes the plan of a run into the ledger. An answer is why it waits, in words.
+pub async fn begin(
+    pass: &Pass<'_>,
+    snapshot: &OrgSnapshot,
+    run_id: &RunId,
+) -> Result<Option<String>, Trouble> {
+    let volumes = match volumes(pass) {
+        Ok(volumes) => volumes,
+        Err(claim) => return Ok(Some(format!("waits for claim {claim} of the org"))),
     };
-    if pass.subject.has_mover_pods(&pass.ctx.index) {
-        return Ok(false);
-    }
     let name = snapshot.name_any();
     pass.lock(&holder("OrgSnapshot", &name)).await?;
     let slot = snapshot.spec.slot.as_ref().map(|slot| slot.0);
     let plan = run_plan::plan(run_id.clone(), &name, slot, &volumes);
-    let decided = pass.ledger.append_decided(pass.now, |state| {
-        let free = state.open_runs().next().is_none() && !state.runs.contains_key(run_id);
-        free.then(|| Event::RunPlanned { plan: plan.clone() })
-    });
-    decided.await?;
-    Ok(true)
+    Ok(match pass.begin(&Event::RunPlanned { plan }).await? {
+        Begun::Begun | Begun::Overtaken => None,
+        Begun::Waits(mover) => Some(format!("waits for mover {mover} of earlier work to end")),
+    })
 }
 
-/// Every volume of the org; none while one of them has no claim.
-fn volumes(pass: &Pass<'_>) -> Option<Vec<VolumeFacts>> {
+/// Every volume of the org; an error is the claim that is not there yet.
+fn volumes(pass: &Pass<'_>) -> Result<Vec<VolumeFacts>, String> {
     let index = &pass.ctx.index;
     let mut volumes = Vec::new();
     for workload in &pass.subject.workloads {
         for name in claim::claim_names(workload) {
-            let claim: PartId = name.parse().ok()?;
+            let Ok(claim) = name.parse::<PartId>() else {
+                return Err(name);
+            };
+            let Some(present) = pass.subject.claim(index, &claim) else {
+                return Err(name);
+            };
             let backup = workload.backup.as_ref();
             volumes.push(VolumeFacts {
-                claim_uid: pass.subject.claim(index, &claim)?.identity.uid.clone(),
+                claim_uid: present.identity.uid.clone(),
                 workload: workload.name.clone(),
                 excluded: backup.is_some_and(|backup| backup.exclude),
                 paths: backup.map(|backup| backup.paths.clone()).unwrap_or_default(),
@@ -95,7 +99,7 @@ fn volumes(pass: &Pass<'_>) -> Option<Vec<VolumeFacts>> {
             });
         }
     }
-    Some(volumes)
+    Ok(volumes)
 }
 
 /// What became of a look at an open run.
@@ -358,12 +362,10 @@ async fn renew(
     let mut next = LOOK;
     for planned in &plan.parts {
         let name = snapshot_job_name(run_id, &planned.part);
-        if jobs
-            .iter()
-            .any(|job| job.name == name && job.phase == Phase::Running)
-        {
+        let running = |job: &&MoverState| job.name == name && job.phase == Phase::Running;
+        if let Some(job) = jobs.iter().find(running) {
             let due = pass
-                .renew(pass.subject.namespace(), &name, &scope(run_id, planned))
+                .renew(pass.subject.namespace(), job, &scope(run_id, planned))
                 .await?;
             next = next.min(due);
         }

@@ -1,0 +1,151 @@
+//! When the repositories of an org are swept, and of which runs the data goes. Pure.
+//!
+//! A sweep marks what nothing refers to any more; a later one frees it. So an org is swept at once after something became
+//! garbage, and daily while marks may be waiting.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    ids::RunId,
+    ledger::{LedgerState, Run, RunEnd},
+};
+
+/// Between two sweeps while marks may be waiting.
+const EVERY: SignedDuration = SignedDuration::from_hours(24);
+/// So long after something became garbage all of it is freed.
+const SETTLED_AFTER: SignedDuration = SignedDuration::from_hours(5 * 24);
+/// Between two tries of a sweep that failed.
+const TRY_AGAIN: SignedDuration = SignedDuration::from_hours(1);
+
+/// When the next sweep is due; none = nothing is garbage.
+pub fn due_at(ledger: &LedgerState) -> Option<Timestamp> {
+    let newest = ledger.runs.values().filter_map(garbage_since).max()?;
+    let due = match last_good(ledger) {
+        Some(swept) if swept > newest => {
+            let next = swept.checked_add(EVERY).ok()?;
+            (next.duration_since(newest) <= SETTLED_AFTER).then_some(next)?
+        }
+        _ => newest,
+    };
+    let failed = ledger.last_sweep.failed.as_ref();
+    let again = failed.and_then(|(at, _)| at.checked_add(TRY_AGAIN).ok());
+    Some(again.map_or(due, |again| due.max(again)))
+}
+
+/// The runs whose data a sweep removes: those that have ended and can never be restored. What earlier sweeps have settled
+/// is not named again.
+pub fn garbage(ledger: &LedgerState) -> Vec<RunId> {
+    let settled = last_good(ledger).and_then(|swept| swept.checked_sub(SETTLED_AFTER).ok());
+    let garbage = ledger.runs.iter().filter(|(_, run)| {
+        garbage_since(run).is_some_and(|since| settled.is_none_or(|settled| since >= settled))
+    });
+    garbage.map(|(id, _)| id.clone()).collect()
+}
+
+/// Since when the data of a run is garbage; none = it is not.
+fn garbage_since(run: &Run) -> Option<Timestamp> {
+    match (&run.end, &run.pruned) {
+        (Some(_), Some((at, _))) | (Some(RunEnd::Aborted { at, .. }), None) => Some(*at),
+        _ => None,
+    }
+}
+
+/// When the newest sweep that ended well was planned. Ledgers from before sweeps were entries of their own say so of each
+/// repository.
+fn last_good(ledger: &LedgerState) -> Option<Timestamp> {
+    ledger.last_sweep.good.or_else(|| {
+        let swept = ledger.repositories.iter().map(|volume| ledger.swept.get(volume));
+        swept.min()?.copied()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        ids::SweepId,
+        ledger::{
+            Event,
+            testing::{Story, org},
+        },
+    };
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+    fn prune(story: &mut Story, run_id: &RunId, on: &str) {
+        let event = Event::Pruned {
+            run_id: run_id.clone(),
+            why: "old".into(),
+        };
+        story.tell(event, at(on));
+    }
+    fn sweep(story: &mut Story, on: &str, failed: Option<&str>) {
+        let sweep_id = SweepId::of(at(on), &org());
+        story.tell(
+            Event::SweepPlanned {
+                sweep_id: sweep_id.clone(),
+            },
+            at(on),
+        );
+        let failed = failed.map(str::to_owned);
+        story.tell(Event::SweepEnded { sweep_id, failed }, at(on));
+    }
+
+    #[test]
+    fn an_org_is_swept_at_once_and_daily_until_everything_is_freed() {
+        let mut story = Story::new();
+        let good = story.good("2026-01-01T00:00:00Z", 60);
+        assert_eq!(due_at(&story.state), None);
+        prune(&mut story, &good, "2026-01-16T00:00:00Z");
+        assert_eq!(due_at(&story.state), Some(at("2026-01-16T00:00:00Z")));
+        sweep(&mut story, "2026-01-16T01:00:00Z", None);
+        assert_eq!(due_at(&story.state), Some(at("2026-01-17T01:00:00Z")));
+        sweep(&mut story, "2026-01-20T01:00:00Z", None);
+        assert_eq!(due_at(&story.state), None);
+    }
+
+    #[test]
+    fn a_sweep_that_failed_is_tried_again_in_an_hour() {
+        let mut story = Story::new();
+        story.aborted("2026-01-01T00:00:00Z", 60);
+        sweep(&mut story, "2026-01-01T01:00:00Z", Some("BucketFailed"));
+        assert_eq!(due_at(&story.state), Some(at("2026-01-01T02:00:00Z")));
+        sweep(&mut story, "2026-01-01T02:00:00Z", None);
+        assert_eq!(due_at(&story.state), Some(at("2026-01-02T02:00:00Z")));
+    }
+
+    #[test]
+    fn a_ledger_from_before_sweeps_were_entries_is_not_swept_anew() {
+        let mut story = Story::new();
+        let volume: crate::domain::ids::PartId = "data-db-0".parse().unwrap();
+        story.tell(
+            Event::RepoInit {
+                volume: volume.clone(),
+            },
+            at("2026-01-01T00:00:00Z"),
+        );
+        story.aborted("2026-01-01T00:00:00Z", 60);
+        let swept = Event::Swept {
+            volume,
+            marked_packs: 1,
+            freed_bytes: 0,
+        };
+        story.tell(swept, at("2026-01-01T01:00:00Z"));
+        assert_eq!(due_at(&story.state), Some(at("2026-01-02T01:00:00Z")));
+    }
+
+    #[test]
+    fn what_goes_is_what_has_ended_and_can_never_be_restored() {
+        let mut story = Story::new();
+        story.good("2026-01-01T00:00:00Z", 60);
+        let pruned = story.good("2026-01-02T00:00:00Z", 60);
+        let aborted = story.aborted("2026-01-03T00:00:00Z", 60);
+        prune(&mut story, &pruned, "2026-01-20T00:00:00Z");
+        story.open("2026-01-21T00:00:00Z");
+        assert_eq!(garbage(&story.state), [pruned.clone(), aborted.clone()]);
+        // The one that was settled long ago is not named for ever.
+        sweep(&mut story, "2026-01-20T01:00:00Z", None);
+        assert_eq!(garbage(&story.state), [pruned]);
+    }
+}
