@@ -122,6 +122,7 @@ mod tests {
         let restore = format!("restore-{}", story.state.next_seq);
         story.tell(
             Event::Restored {
+                refused: 0,
                 restore,
                 run_id,
                 succeeded,

@@ -120,27 +120,22 @@ pub fn session_policy(
         "kms:EncryptionContext:purpose": MASTER_KEY_PURPOSE,
     }});
     statements.push(allow("kms:Decrypt", &[key.to_string()], Some(context)));
-    // Through S3, which has a context of its own: to read, and to write where writing is allowed.
+    // Through S3, which has a context of its own: to read, and to write where writing is allowed. What of it is under the
+    // ledger's key is said by the objects that may be read: none under it may be written.
     let through_s3 = format!("s3.{}.amazonaws.com", location.cloud_region);
     let actions: &[&str] = if rights.write_if_absent.is_empty() {
         &["kms:Decrypt"]
     } else {
         &["kms:Decrypt", "kms:GenerateDataKey"]
     };
+    let mut through = vec![key.to_string(), ledger_key.to_string()];
+    through.dedup();
     statements.push(json!({
         "Effect": "Allow",
-        "Action": actions,
-        "Resource": key,
+        "Action": one_or_many(actions),
+        "Resource": one_or_many(&through),
         "Condition": {"StringEquals": {"kms:ViaService": through_s3}},
     }));
-    if ledger_key != key {
-        statements.push(json!({
-            "Effect": "Allow",
-            "Action": "kms:Decrypt",
-            "Resource": ledger_key,
-            "Condition": {"StringEquals": {"kms:ViaService": through_s3}},
-        }));
-    }
     let policy = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
     let length = policy.chars().count();
     if length > LONGEST {
@@ -155,22 +150,19 @@ fn rights(scope: &SessionScope, prefix: &str, org: &OrgId) -> Rights {
     let records = |run_id, part| all(bucket_layout::part_records(prefix, org, run_id, part));
     let mut rights = match scope {
         SessionScope::SnapshotVolume { run_id, volume } => {
-            let own = vec![repository(volume), records(run_id, volume)];
+            // What it says of itself is the operator's to read.
             Rights {
-                write_if_absent: own.clone(),
-                read: own,
+                write_if_absent: vec![repository(volume), records(run_id, volume)],
+                read: vec![repository(volume)],
                 list: vec![repository(volume)],
                 ..Rights::default()
             }
         }
         SessionScope::SnapshotObjects { run_id } => {
-            let own = vec![
-                bucket_layout::objects_archive(prefix, org, run_id),
-                records(run_id, &run_plan::objects_part()),
-            ];
+            let archive = bucket_layout::objects_archive(prefix, org, run_id);
             Rights {
-                write_if_absent: own.clone(),
-                read: own,
+                write_if_absent: vec![archive.clone(), records(run_id, &run_plan::objects_part())],
+                read: vec![archive],
                 ..Rights::default()
             }
         }
@@ -212,7 +204,7 @@ fn allow(action: &str, resources: &[String], condition: Option<Value>) -> Value 
 }
 
 /// IAM takes a text for a list of one; it is shorter.
-fn one_or_many(texts: &[String]) -> Value {
+fn one_or_many<T: AsRef<str> + serde::Serialize>(texts: &[T]) -> Value {
     match texts {
         [one] => json!(one),
         many => json!(many),
@@ -308,7 +300,7 @@ mod tests {
                 },
             })
         );
-        let read = [&own[..], &[format!("{OWN}/key/*"), LEDGER.to_owned()]].concat();
+        let read = [own[0].clone(), format!("{OWN}/key/*"), LEDGER.to_owned()];
         assert_eq!(resources(&policy, "s3:GetObject"), read);
         let list = policy.iter().find(|s| s["Action"] == "s3:ListBucket").unwrap();
         assert_eq!(list["Resource"], "arn:aws:s3:::tray-backups-eu");
@@ -372,13 +364,12 @@ mod tests {
                     && condition["kms:EncryptionContext:purpose"] == "master-key";
                 let through_s3 = condition["kms:ViaService"] == "s3.eu-central-1.amazonaws.com";
                 assert!(of_master_key || through_s3, "{statement}");
-                // Of the ledger's key no more than to read what S3 holds.
-                let reads = through_s3 && statement["Action"] == "kms:Decrypt";
-                let of_ledger = statement["Resource"] == LEDGER_KEY;
-                assert!(
-                    statement["Resource"] == KEY || (of_ledger && reads),
-                    "{statement}"
-                );
+                // The ledger's key serves to read what S3 holds: nothing that may be written is under it.
+                let keys = match &statement["Resource"] {
+                    Value::String(one) => vec![one.clone()],
+                    many => serde_json::from_value(many.clone()).unwrap(),
+                };
+                assert!(keys == [KEY] || (through_s3 && keys == [KEY, LEDGER_KEY]), "{statement}");
             }
         }
     }
@@ -393,10 +384,11 @@ mod tests {
                 };
                 for resource in resources {
                     let listed = statement["Action"] == "s3:ListBucket";
-                    let reads = ["s3:GetObject", "kms:Decrypt"]
-                        .iter()
-                        .any(|read| statement["Action"] == *read);
-                    let of_ledger = reads && [LEDGER, LEDGER_KEY].contains(&resource.as_str());
+                    let of_ledger = match resource.as_str() {
+                        LEDGER => statement["Action"] == "s3:GetObject",
+                        LEDGER_KEY => statement["Condition"]["StringEquals"]["kms:ViaService"].is_string(),
+                        _ => false,
+                    };
                     assert!(
                         listed || of_ledger || resource == KEY || resource.starts_with(&format!("{OWN}/")),
                         "{resource}"

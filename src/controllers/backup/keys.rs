@@ -173,8 +173,12 @@ impl WrappedKey<'_> {
             "ciphertext": STANDARD.encode(&wrapped),
         });
         let body = Bytes::from(body.to_string());
-        let put = self.services.store.put_if_absent(&self.name(), body.clone(), key);
-        match put.await.map_err(|error| self.bucket_trouble("write", &error))? {
+        let put = self
+            .services
+            .store
+            .put_if_absent(&self.name(), body.clone(), key)
+            .await;
+        match put.map_err(|error| self.bucket_trouble("write", &error))? {
             PutOutcome::Created => Ok(body),
             PutOutcome::Exists => self.read().await?.ok_or_else(|| {
                 let gone = RemoteError::Unavailable("it was there just now".to_owned());

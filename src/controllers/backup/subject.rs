@@ -125,7 +125,7 @@ impl Subject {
     /// What a fresh claim of that name holds; none where no workload has such a volume.
     pub fn capacity_bytes(&self, claim: &PartId) -> Option<u64> {
         let volume = self.workload_of(claim)?.volume.as_ref()?;
-        u64::try_from(quantity::milli(&volume.size)? / 1_000).ok()
+        u64::try_from(quantity::milli(&volume.size.0)? / 1_000).ok()
     }
 
     /// The workload of that name.

@@ -9,8 +9,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tray_engine::{
-    BackupReport, BackupRequest, BlobError, BlobStore, Engine, EngineError, Progress, PruneReport,
-    PruneRequest, Repository, RepositoryKey, RestoreReport, SnapshotId, SnapshotInfo, VerifyReport,
+    BackupReport, BackupRequest, BlobError, BlobStore, Engine, EngineError, Progress, ProofReport,
+    PruneReport, PruneRequest, Repository, RepositoryKey, RestoreReport, SnapshotId, SnapshotInfo,
+    VerifyReport,
 };
 
 use crate::domain::manifest::PartRecord;
@@ -154,6 +155,17 @@ impl Repository for Plain {
         Ok(VerifyReport {
             packs: 1,
             bytes: stored.files.len() as u64,
+        })
+    }
+    fn prove(&mut self, snapshot: &SnapshotId, _: &dyn Progress) -> Result<ProofReport, EngineError> {
+        let stored = self.stored(snapshot)?;
+        let bytes = stored.files.values().map(|bytes| bytes.len() as u64).sum();
+        Ok(ProofReport {
+            files: stored.files.len() as u64,
+            bytes,
+            bytes_to_write: bytes,
+            packs: 1,
+            content_digest: digest(&stored.files),
         })
     }
     fn restore(
