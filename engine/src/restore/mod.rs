@@ -7,6 +7,7 @@ mod compare;
 mod fill;
 mod settle;
 mod target;
+mod times;
 
 use std::{io, path::Path};
 
