@@ -5,6 +5,7 @@
 
 mod compare;
 mod fill;
+mod links;
 mod settle;
 mod target;
 mod times;
@@ -16,6 +17,7 @@ use crate::{
     format::{Index, SnapshotRecord, Trees, Vault},
 };
 
+pub(crate) use links::Links;
 pub(crate) use target::MARKER;
 
 /// See [`crate::Repository::restore`].

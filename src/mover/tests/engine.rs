@@ -9,8 +9,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tray_engine::{
-    BackupReport, BackupRequest, BlobError, BlobStore, Engine, EngineError, Progress, PruneReport,
-    PruneRequest, Repository, RepositoryKey, RestoreReport, SnapshotId, SnapshotInfo, VerifyReport,
+    BackupReport, BackupRequest, BlobError, BlobStore, Engine, EngineError, Progress, ProofReport,
+    PruneReport, PruneRequest, Repository, RepositoryKey, RestoreReport, SnapshotId, SnapshotInfo, VerifyReport,
 };
 
 use crate::domain::manifest::PartRecord;
@@ -156,6 +156,17 @@ impl Repository for Plain {
             bytes: stored.files.len() as u64,
         })
     }
+    fn prove(&self, snapshot: &SnapshotId, _: &dyn Progress) -> Result<ProofReport, EngineError> {
+        let stored = self.stored(snapshot)?;
+        let bytes = stored.files.values().map(|bytes| bytes.len() as u64).sum();
+        Ok(ProofReport {
+            files: stored.files.len() as u64,
+            bytes,
+            apparent_bytes: bytes,
+            packs: 1,
+            content_digest: digest(&stored.files),
+        })
+    }
     fn restore(
         &mut self,
         snapshot: &SnapshotId,
@@ -188,6 +199,7 @@ impl Repository for Plain {
                     id,
                     time: stored.time,
                     run_id: stored.run_id,
+                    stored_at: Some(blob.last_modified),
                 })
             })
             .collect()
