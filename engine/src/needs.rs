@@ -100,3 +100,68 @@ pub(crate) fn stored_packs(
     };
     numbers.iter().map(stored).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        DirStore, RepositoryKey,
+        format::{Cipher, IndexBlob, IndexFile, PackBuilder},
+    };
+
+    /// The needs of a snapshot of one file `a`, which says that it has `size` bytes in the blobs `content`; one of ten
+    /// bytes is in the index.
+    fn needs(size: u64, content: &[Id]) -> Result<BTreeSet<u32>, EngineError> {
+        let folder = tempfile::tempdir().unwrap();
+        let vault = Vault {
+            store: Arc::new(DirStore::new(folder.path())),
+            cipher: Cipher::new(&RepositoryKey::from_bytes([5; 64])),
+        };
+        let file = json!({ "name": "a", "type": "file", "mode": 0o644, "size": size, "content": content });
+        let tree = serde_json::to_vec(&json!({ "nodes": [file] })).unwrap();
+        let mut index = IndexFile::default();
+        for (kind, text) in [(BlobKind::Data, &TEN[..]), (BlobKind::Tree, &tree)] {
+            let blob = IndexBlob {
+                id: Id::of(text),
+                kind,
+                offset: 0,
+                length: 0,
+                uncompressed_length: None,
+            };
+            let mut builder = PackBuilder::default();
+            builder.add(blob, &vault.cipher.seal(text).unwrap());
+            index
+                .packs
+                .extend(builder.write(&vault, Timestamp::UNIX_EPOCH).unwrap());
+        }
+        vault.write(FileKind::Index, &index).unwrap();
+        let index = Index::load(&vault).unwrap();
+        packs_of(&vault, &index, Id::of(&tree), &mut |_, _, _| Ok(()))
+    }
+
+    const TEN: [u8; 10] = *b"0123456789";
+
+    #[test]
+    fn blobs_of_a_file_are_indexed_and_add_up_to_its_size() {
+        let (known, unknown) = (Id::of(&TEN), Id::of(b"lost"));
+        assert_eq!(needs(10, &[known]).unwrap(), BTreeSet::from([0, 1]));
+        assert_eq!(needs(20, &[known, known]).unwrap(), BTreeSet::from([0, 1]));
+        assert_eq!(needs(0, &[]).unwrap(), BTreeSet::from([1]));
+        for (size, content, named) in [
+            (11, vec![known], "a has 10 of 11 bytes".to_owned()),
+            (10, vec![], "a has 0 of 10 bytes".to_owned()),
+            (
+                14,
+                vec![known, unknown],
+                format!("a: blob {unknown} is in no pack of the index"),
+            ),
+        ] {
+            assert_eq!(needs(size, &content), Err(EngineError::Corrupt(named)));
+        }
+    }
+}

@@ -10,7 +10,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tray_engine::{
     BackupReport, BackupRequest, BlobError, BlobStore, Engine, EngineError, Progress, ProofReport,
-    PruneReport, PruneRequest, Repository, RepositoryKey, RestoreReport, SnapshotId, SnapshotInfo, VerifyReport,
+    PruneReport, PruneRequest, Repository, RepositoryKey, RestoreReport, SnapshotId, SnapshotInfo,
+    VerifyReport,
 };
 
 use crate::domain::manifest::PartRecord;
