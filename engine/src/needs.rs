@@ -12,15 +12,18 @@ use crate::{
     format::{BlobKind, FileKind, Id, Index, Place, Step, Trees, Vault, content_of, subtree_of},
 };
 
+/// Hears of an entry and of the blobs of its content.
+pub(crate) type Visit<'a> = dyn FnMut(&Path, &Node, &[Id]) -> Result<(), EngineError> + 'a;
+
 /// Numbers of the packs that a tree's folders and files lie in. Every folder is read; every file's blobs are in the
 /// index and add up to its size.
 ///
-/// `each` hears of every entry once, folders before what lies in them, with the blobs of its content.
+/// `each` hears of every entry once, of folders before what lies in them.
 pub(crate) fn packs_of(
     vault: &Vault,
     index: &Index,
     tree: Id,
-    each: &mut dyn FnMut(&Path, &Node, &[Id]) -> Result<(), EngineError>,
+    each: &mut Visit<'_>,
 ) -> Result<BTreeSet<u32>, EngineError> {
     let place = |kind: BlobKind, id: Id, path: &Path| -> Result<Place, EngineError> {
         index.place(kind, id).map_err(|error| match error {

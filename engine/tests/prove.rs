@@ -86,13 +86,14 @@ fn a_proof_says_what_the_copy_and_the_restore_say() {
 
 #[test]
 fn bytes_are_what_is_written_and_no_more() {
-    let cases: [(&dyn Fn(&World), u64, u64); 5] = [
-        (&|_| {}, 0, 0),
-        (&|world| world.write("a", noise(1, 500_000)), 500_000, 500_000),
-        (&|world| world.write("a", vec![0; 500_000]), 0, 500_000),
+    type Fill = fn(&World);
+    let cases: [(Fill, u64, u64); 5] = [
+        (|_| {}, 0, 0),
+        (|world| world.write("a", noise(1, 500_000)), 500_000, 500_000),
+        (|world| world.write("a", vec![0; 500_000]), 0, 500_000),
         // Short ones of zeros, too; and what is not all zeros counts whole.
         (
-            &|world| {
+            |world| {
                 world.write("a", [0; 3]);
                 world.write("b", [0, 0, 1]);
             },
@@ -100,7 +101,7 @@ fn bytes_are_what_is_written_and_no_more() {
             6,
         ),
         (
-            &|world| {
+            |world| {
                 world.write("a", noise(1, 100_000));
                 fs::hard_link(world.volume().join("a"), world.volume().join("b")).unwrap();
                 // The same content in a file of its own is written again.
