@@ -2,8 +2,9 @@
 
 use std::{fs::Metadata, io, os::unix::fs::FileTypeExt, os::unix::fs::MetadataExt, path::Path};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use rustic_core::repofile::{Metadata as Recorded, Node, NodeType};
+use rustix::fs::Timespec;
 
 // Mode bits of Go's io/fs, in which the format is written.
 const GO_DIR: u32 = 1 << 31;
@@ -19,6 +20,10 @@ const GO_STICKY: u32 = 1 << 20;
 const SPECIAL: [(u32, u32); 3] = [(GO_SETUID, 0o4000), (GO_SETGID, 0o2000), (GO_STICKY, 0o1000)];
 /// Read, write and execute for owner, group and others.
 pub(crate) const PERMISSIONS: u32 = 0o777;
+
+/// Second at which the year 1 begins. Others who read the format, restic above all, hold no time before it.
+const EARLIEST: i64 = -62_135_596_800;
+const NANOSECONDS: i64 = 1_000_000_000;
 
 /// The entry of a file whose attributes are `metadata`.
 pub(crate) fn node_of(path: &Path, metadata: &Metadata) -> io::Result<Node> {
@@ -53,13 +58,13 @@ pub(crate) fn node_of(path: &Path, metadata: &Metadata) -> io::Result<Node> {
         .iter()
         .filter(|(_, unix)| metadata.mode() & unix != 0)
         .fold(0, |all, (go, _)| all | go);
-    let mtime = Timestamp::new(metadata.mtime(), metadata.mtime_nsec() as i32).ok();
+    let mtime = recordable(metadata.mtime(), metadata.mtime_nsec());
     let recorded = Recorded {
         mode: Some(go_kind | special | (metadata.mode() & PERMISSIONS)),
         mtime,
         // Not the real one: copying changes it, and then no folder would ever be equal to the last copy's.
         atime: mtime,
-        ctime: Timestamp::new(metadata.ctime(), metadata.ctime_nsec() as i32).ok(),
+        ctime: recordable(metadata.ctime(), metadata.ctime_nsec()),
         uid: Some(metadata.uid()),
         gid: Some(metadata.gid()),
         // Names of users mean something else where the copy is restored.
@@ -82,6 +87,47 @@ pub(crate) fn node_of(path: &Path, metadata: &Metadata) -> io::Result<Node> {
         node_type,
         recorded,
     ))
+}
+
+/// A file's time as a snapshot holds it: the years 1 to 9999, to the nanosecond.
+fn recordable(second: i64, nanosecond: i64) -> Option<Timestamp> {
+    let time = Timestamp::new(second, i32::try_from(nanosecond).ok()?).ok()?;
+    (second >= EARLIEST).then_some(time)
+}
+
+/// What of an entry's time of change will not come back, in words.
+pub(crate) fn loss_of_time(node: &Node) -> Option<&'static str> {
+    let Some(mtime) = node.meta.mtime else {
+        return Some("time of change left out: it is not within the years 1 to 9999");
+    };
+    // The library writes times with the offset of this machine's zone, in which there is no place for seconds. Zones
+    // had such offsets before 1972.
+    let offset = TimeZone::system().to_offset(mtime).seconds();
+    (offset % 60 != 0).then_some("time of change is wrong by some seconds: copy with the time zone UTC")
+}
+
+/// A time as file systems take it: the nanoseconds count up from the second below, before 1970 as well.
+pub(crate) fn timespec_of(time: Timestamp) -> Timespec {
+    let (second, nanosecond) = (time.as_second(), i64::from(time.subsec_nanosecond()));
+    if nanosecond < 0 {
+        Timespec {
+            tv_sec: second - 1,
+            tv_nsec: nanosecond + NANOSECONDS,
+        }
+    } else {
+        Timespec {
+            tv_sec: second,
+            tv_nsec: nanosecond,
+        }
+    }
+}
+
+/// A file's time of change, in the file system's own form.
+pub(crate) fn mtime_of(metadata: &Metadata) -> Timespec {
+    Timespec {
+        tv_sec: metadata.mtime(),
+        tv_nsec: metadata.mtime_nsec(),
+    }
 }
 
 /// The bits for `chmod` of an entry: permissions with setuid, setgid and sticky.
@@ -134,5 +180,42 @@ pub(crate) mod xattrs {
             is_carried(OsStr::new(&attribute.name)) && !set(&attribute.name, value)
         });
         refused.map(|attribute| attribute.name.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_goes_to_the_snapshot_and_back_unchanged() {
+        for (second, nanosecond) in [
+            (0, 0),
+            (0, 1),
+            (-1, 0),
+            (-1, 1),
+            (-1, 999_999_999),
+            // A second and a half before 1970.
+            (-2, 500_000_000),
+            (1_000_000_007, 123_456_789),
+            (EARLIEST, 0),
+            (EARLIEST, 999_999_999),
+            (Timestamp::MAX.as_second(), 999_999_999),
+        ] {
+            let time = recordable(second, nanosecond).unwrap();
+            let held = timespec_of(time);
+            assert_eq!((held.tv_sec, held.tv_nsec), (second, nanosecond), "{time}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_readers_of_the_format_do_not_hold_is_none() {
+        for second in [EARLIEST - 1, Timestamp::MAX.as_second() + 1, i64::MIN, i64::MAX] {
+            assert_eq!(recordable(second, 0), None, "{second}");
+        }
+        assert_eq!(
+            EARLIEST,
+            "0001-01-01T00:00:00Z".parse::<Timestamp>().unwrap().as_second()
+        );
     }
 }

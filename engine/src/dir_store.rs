@@ -5,6 +5,7 @@ use std::{
     io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
     ops::Range,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -59,12 +60,10 @@ impl DirStore {
                 continue;
             }
             let modified = metadata.modified().map_err(|e| failure(&path, &e))?;
-            let last_modified = Timestamp::try_from(modified)
-                .map_err(|e| BlobError::Corrupt(format!("time of {}: {e}", path.display())))?;
             into.push(BlobInfo {
                 name: name.to_owned(),
                 size: metadata.len(),
-                last_modified,
+                last_modified: nearest(modified),
             });
         }
         Ok(())
@@ -143,6 +142,16 @@ impl BlobStore for DirStore {
     }
 }
 
+/// The nearest time that we have: one odd file must not hide all others.
+fn nearest(time: SystemTime) -> Timestamp {
+    let beyond = if time < SystemTime::UNIX_EPOCH {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    };
+    Timestamp::try_from(time).unwrap_or(beyond)
+}
+
 fn failure(path: &Path, error: &io::Error) -> BlobError {
     let text = format!("{}: {error}", path.display());
     match error.kind() {
@@ -208,6 +217,23 @@ mod tests {
         store.delete("a").unwrap();
         store.delete("a").unwrap();
         assert!(matches!(store.get("a"), Err(BlobError::NotFound(_))));
+    }
+
+    #[test]
+    fn an_odd_time_of_a_file_is_listed_as_the_nearest_there_is() {
+        use std::time::Duration;
+        let before = |nanoseconds| SystemTime::UNIX_EPOCH - Duration::from_nanos(nanoseconds);
+        let after = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let ages = SystemTime::UNIX_EPOCH - Duration::from_secs(1 << 40);
+        for (time, expected) in [
+            (before(1_500_000_000), Timestamp::new(-1, -500_000_000).unwrap()),
+            (before(1), Timestamp::new(0, -1).unwrap()),
+            (after(0), Timestamp::UNIX_EPOCH),
+            (after(1 << 40), Timestamp::MAX),
+            (ages, Timestamp::MIN),
+        ] {
+            assert_eq!(nearest(time), expected, "{time:?}");
+        }
     }
 
     #[test]

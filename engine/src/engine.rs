@@ -53,6 +53,13 @@ pub trait Repository: Send {
     fn verify(&mut self, snapshot: &SnapshotId, progress: &dyn Progress)
     -> Result<VerifyReport, EngineError>;
 
+    /// Proves, before anything is given up for it, that a snapshot can be restored, and says how much that writes. The
+    /// snapshot, the index and every folder are read; every blob of every file is in the index and adds up to the file's
+    /// size; every pack of these is in the store and as long as the index says. No data is fetched, nothing is written.
+    ///
+    /// It may run beside a copy, but not beside pruning, which replaces index files. An error names what is missing.
+    fn prove(&self, snapshot: &SnapshotId, progress: &dyn Progress) -> Result<ProofReport, EngineError>;
+
     /// Writes a snapshot into the folder `target`, which exists and is empty but for `lost+found`, and compares what
     /// then lies there with the snapshot.
     fn restore(
@@ -115,6 +122,24 @@ pub struct VerifyReport {
     pub bytes: u64,
 }
 
+/// What a restore would need and give, from the snapshot, the index and the folders alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProofReport {
+    /// Entries that are no folders.
+    pub files: u64,
+    /// Bytes of content that a restore writes: a file of several names once, and nothing for pieces of zeros, which
+    /// stay holes. A volume that is smaller than this cannot take the snapshot. One that is not smaller may still be too
+    /// small, since folders, attributes and the rest of each last block take space as well.
+    pub bytes: u64,
+    /// Sizes of all files as they are listed, holes and further names included: as [`BackupReport::bytes_read`] and
+    /// [`RestoreReport::bytes`]. A volume that is smaller may well be large enough.
+    pub apparent_bytes: u64,
+    /// Packs that are read for a restore, each of which is there.
+    pub packs: u64,
+    /// As [`BackupReport::content_digest`]. Another one than the manifest's means another snapshot.
+    pub content_digest: String,
+}
+
 /// What was restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestoreReport {
@@ -124,7 +149,8 @@ pub struct RestoreReport {
     pub bytes: u64,
     /// As [`BackupReport::content_digest`], of what lies in the target.
     pub content_digest: String,
-    /// Owners, special mode bits and attributes that this process was not allowed to set, by path.
+    /// Owners, special mode bits and attributes that this process was not allowed to set, and times that the target's
+    /// file system cannot hold, by path.
     pub warnings: Vec<String>,
 }
 
@@ -137,6 +163,9 @@ pub struct SnapshotInfo {
     pub time: Timestamp,
     /// [`BackupRequest::run_id`].
     pub run_id: String,
+    /// When the store took it, by the store's own clock; `None` from an engine that does not know. Later than
+    /// [`Self::time`] by as long as the copy took.
+    pub stored_at: Option<Timestamp>,
 }
 
 /// When packs may go.

@@ -12,7 +12,9 @@ mod engine;
 mod error;
 mod format;
 mod key;
+mod needs;
 mod progress;
+mod prove;
 mod prune;
 mod restore;
 mod rustic_engine;
@@ -22,8 +24,8 @@ mod verify;
 pub use blob_store::{BlobError, BlobInfo, BlobStore};
 pub use dir_store::DirStore;
 pub use engine::{
-    BackupReport, BackupRequest, Engine, InvalidSnapshotId, PruneReport, PruneRequest, Repository,
-    RestoreReport, SnapshotId, SnapshotInfo, VerifyReport,
+    BackupReport, BackupRequest, Engine, InvalidSnapshotId, ProofReport, PruneReport, PruneRequest,
+    Repository, RestoreReport, SnapshotId, SnapshotInfo, VerifyReport,
 };
 pub use error::EngineError;
 pub use key::RepositoryKey;

@@ -8,10 +8,10 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
-    BackupReport, BackupRequest, BlobStore, Engine, EngineError, Progress, PruneReport, PruneRequest,
-    Repository, RepositoryKey, RestoreReport, SnapshotId, SnapshotInfo, VerifyReport, backup,
+    BackupReport, BackupRequest, BlobStore, Engine, EngineError, Progress, ProofReport, PruneReport,
+    PruneRequest, Repository, RepositoryKey, RestoreReport, SnapshotId, SnapshotInfo, VerifyReport, backup,
     format::{Cipher, FileKind, SnapshotRecord, Vault},
-    prune, restore, verify,
+    prove, prune, restore, verify,
 };
 
 /// Version of the library that copies; Cargo.toml pins it.
@@ -101,6 +101,10 @@ impl Repository for OpenRepository {
         progress: &dyn Progress,
     ) -> Result<VerifyReport, EngineError> {
         verify::run(&self.vault, snapshot, progress)
+    }
+
+    fn prove(&self, snapshot: &SnapshotId, progress: &dyn Progress) -> Result<ProofReport, EngineError> {
+        prove::run(&self.vault, snapshot, progress)
     }
 
     fn restore(

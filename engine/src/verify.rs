@@ -1,16 +1,11 @@
-//! Proves that a snapshot can be restored, short of reading all of it.
+//! Proves a new copy: that it can be restored, short of reading all of it. [`crate::prove`] is the proof before a restore.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     BlobStore, EngineError, Progress, RepositoryKey, SnapshotId, VerifyReport,
-    format::{
-        BlobKind, Cipher, FileKind, Id, Index, SnapshotRecord, Step, Trees, Vault, content_of, read_header,
-        subtree_of,
-    },
+    format::{Cipher, FileKind, Id, Index, SnapshotRecord, Vault, read_header},
+    needs::{packs_of, stored_packs},
 };
 
 /// Content of the file that says that a snapshot was proven; its name says which.
@@ -37,38 +32,28 @@ pub(crate) fn run(
 ) -> Result<VerifyReport, EngineError> {
     let snapshot = SnapshotRecord::read(vault, id)?;
     let index = Index::load(vault)?;
-    let used = packs_of(vault, &index, snapshot.tree, Some(progress))?;
+    let used = packs_of(vault, &index, snapshot.tree, &mut |_, node, _| {
+        if !node.is_dir() {
+            progress.advance(1, node.meta.size);
+        }
+        Ok(())
+    })?;
     let known = match last_proven(vault, id)? {
-        Some(proven) => packs_of(vault, &index, proven.tree, None)?,
+        Some(proven) => packs_of(vault, &index, proven.tree, &mut |_, _, _| Ok(()))?,
         None => BTreeSet::new(),
     };
-    let sizes: BTreeMap<Id, u64> = vault
-        .list(FileKind::Pack)?
-        .into_iter()
-        .map(|(id, blob)| (id, blob.size))
-        .collect();
     let mut report = VerifyReport::default();
-    for number in &used {
-        let pack = index.packs.get(*number as usize);
-        let pack = pack.ok_or_else(|| EngineError::Internal("a place names no pack".to_owned()))?;
-        let name = FileKind::Pack.name(pack.id);
-        let size = sizes.get(&pack.id).copied();
-        let size = size.ok_or_else(|| EngineError::Corrupt(format!("{name} is missing")))?;
-        if pack.size.is_some_and(|indexed| u64::from(indexed) != size) {
-            let indexed = pack.size.unwrap_or_default();
-            return Err(EngineError::Corrupt(format!(
-                "{name} is {size} bytes long, the index says {indexed}"
-            )));
-        }
-        if known.contains(number) {
+    for pack in stored_packs(vault, &index, &used)? {
+        if known.contains(&pack.number) {
             continue;
         }
-        for blob in read_header(vault, pack.id, size)? {
+        for blob in read_header(vault, pack.id, pack.size)? {
             let place = index.find(blob.kind, blob.id);
             let elsewhere = place.is_some_and(|place| {
-                place.pack == *number && (place.offset, place.length) != (blob.offset, blob.length)
+                place.pack == pack.number && (place.offset, place.length) != (blob.offset, blob.length)
             });
             if place.is_none() || elsewhere {
+                let name = FileKind::Pack.name(pack.id);
                 return Err(EngineError::Corrupt(format!(
                     "{name} and the index differ on blob {}",
                     blob.id
@@ -76,7 +61,7 @@ pub(crate) fn run(
             }
         }
         report.packs += 1;
-        report.bytes += size;
+        report.bytes += pack.size;
     }
     vault
         .store
@@ -96,41 +81,4 @@ fn last_proven(vault: &Vault, id: &SnapshotId) -> Result<Option<SnapshotRecord>,
     let snapshots = SnapshotRecord::read_all(vault)?.into_iter().rev();
     let mut others = snapshots.filter(|(info, _)| info.id != *id);
     Ok(others.find_map(|(info, record)| proven.contains(&Id::parse(info.id.as_str())?).then_some(record)))
-}
-
-/// Numbers of the packs that a tree's folders and files lie in. Every folder is read; every file's blobs are in the
-/// index and add up to its size.
-fn packs_of(
-    vault: &Vault,
-    index: &Index,
-    tree: Id,
-    progress: Option<&dyn Progress>,
-) -> Result<BTreeSet<u32>, EngineError> {
-    let mut packs = BTreeSet::from([index.place(BlobKind::Tree, tree)?.pack]);
-    Trees::new(vault, index).walk(tree, &mut |step, path, node| {
-        if step == Step::Enter {
-            packs.insert(index.place(BlobKind::Tree, subtree_of(path, node)?)?.pack);
-        }
-        if step != Step::Leaf {
-            return Ok(());
-        }
-        let mut size = 0;
-        for id in content_of(path, node)? {
-            let place = index.place(BlobKind::Data, id)?;
-            size += place.text_length();
-            packs.insert(place.pack);
-        }
-        if node.is_file() && size != node.meta.size {
-            let recorded = node.meta.size;
-            return Err(EngineError::Corrupt(format!(
-                "{} has {size} of {recorded} bytes",
-                path.display()
-            )));
-        }
-        if let Some(progress) = progress {
-            progress.advance(1, size);
-        }
-        Ok(())
-    })?;
-    Ok(packs)
 }

@@ -369,7 +369,10 @@ mod tests {
                     Value::String(one) => vec![one.clone()],
                     many => serde_json::from_value(many.clone()).unwrap(),
                 };
-                assert!(keys == [KEY] || (through_s3 && keys == [KEY, LEDGER_KEY]), "{statement}");
+                assert!(
+                    keys == [KEY] || (through_s3 && keys == [KEY, LEDGER_KEY]),
+                    "{statement}"
+                );
             }
         }
     }

@@ -33,7 +33,7 @@ pub async fn volume(
     let phase = Phase::begin("prove");
     let counter = phase.counter();
     let proof = blocking(move || {
-        let mut repository = engine.open(store, &key, &cache)?;
+        let repository = engine.open(store, &key, &cache)?;
         drop(key);
         Ok(repository.prove(&snapshot, &*counter)?)
     })
@@ -47,12 +47,12 @@ pub async fn volume(
             ),
         ));
     }
-    if proof.bytes_to_write > capacity_bytes {
+    if proof.bytes > capacity_bytes {
         return Err(Failure::permanent(
             FailureReason::TargetFailed,
             format!(
                 "the copy of {volume} needs {} bytes, and its claim has {capacity_bytes}: raise volume.size of its workload",
-                proof.bytes_to_write
+                proof.bytes
             ),
         ));
     }

@@ -100,7 +100,9 @@ fn removable(present: &[SnapshotInfo], removed: &BTreeSet<RunId>, planned_at: Ti
             .parse()
             .is_ok_and(|run: RunId| removed.contains(&run))
     };
-    let older = |snapshot: &&SnapshotInfo| snapshot.time <= planned_at && snapshot.stored_at <= planned_at;
+    let older = |snapshot: &&SnapshotInfo| {
+        snapshot.time <= planned_at && snapshot.stored_at.is_some_and(|at| at <= planned_at)
+    };
     let removable = present.iter().filter(named).filter(older);
     removable.map(|snapshot| snapshot.id.clone()).collect()
 }

@@ -186,6 +186,12 @@ impl Mover {
                     field_env("POD_NAME", "metadata.name"),
                     field_env("POD_NAMESPACE", "metadata.namespace"),
                     field_env("POD_UID", "metadata.uid"),
+                    // The engine writes times with the offset of the process's zone, rounded to minutes.
+                    EnvVar {
+                        name: "TZ".to_owned(),
+                        value: Some("UTC".to_owned()),
+                        value_from: None,
+                    },
                     EnvVar {
                         name: "AWS_EC2_METADATA_DISABLED".to_owned(),
                         value: Some("true".to_owned()),

@@ -36,6 +36,15 @@ pub(crate) struct IndexPack {
     pub size: Option<u32>,
 }
 
+impl IndexPack {
+    /// Length of the pack: as recorded, or what its blobs and their list come to. Other writers record none.
+    pub fn length(&self) -> u64 {
+        let blobs = || self.blobs.iter().map(|blob| u64::from(blob.length)).sum::<u64>();
+        self.size
+            .map_or_else(|| blobs() + super::pack::trailer_length(&self.blobs), u64::from)
+    }
+}
+
 /// One blob of a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct IndexBlob {
@@ -81,7 +90,8 @@ pub(crate) struct Index {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PackInfo {
     pub id: Id,
-    pub size: Option<u32>,
+    /// Length of the pack in the store.
+    pub size: u64,
 }
 
 impl Index {
@@ -157,7 +167,7 @@ impl Index {
         let number = self.packs.len() as u32;
         self.packs.push(PackInfo {
             id: pack.id,
-            size: pack.size,
+            size: pack.length(),
         });
         for blob in pack.blobs.iter().filter(|blob| wanted(blob)) {
             let place = Place {

@@ -120,6 +120,15 @@ fn parse_list(mut list: &[u8]) -> Option<Vec<IndexBlob>> {
     Some(blobs)
 }
 
+/// Length of what follows the blobs of a pack: their sealed list and its length.
+pub(super) fn trailer_length(blobs: &[IndexBlob]) -> u64 {
+    let entries = blobs.iter().map(|blob| {
+        let compressed = blob.uncompressed_length.is_some();
+        if compressed { 41 } else { 37 }
+    });
+    entries.sum::<u64>() + Cipher::OVERHEAD as u64 + LENGTH_FIELD
+}
+
 fn write_list(blobs: &[IndexBlob]) -> Vec<u8> {
     let mut list = Vec::with_capacity(blobs.len() * 41);
     for blob in blobs {
@@ -216,6 +225,11 @@ mod tests {
         let size = u64::from(written.size.unwrap());
         assert_eq!(read_header(&vault, written.id, size).unwrap(), written.blobs);
         assert_eq!(written.blobs[1].offset, 6);
+        let unsized_pack = IndexPack {
+            size: None,
+            ..written.clone()
+        };
+        assert_eq!(unsized_pack.length(), size);
         assert!(matches!(
             read_header(&vault, written.id, size - 1),
             Err(EngineError::Corrupt(_))

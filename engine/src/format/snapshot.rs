@@ -31,7 +31,7 @@ impl SnapshotRecord {
     /// All snapshots, oldest first.
     pub fn read_all(vault: &Vault) -> Result<Vec<(SnapshotInfo, Self)>, EngineError> {
         let mut all = Vec::new();
-        for (id, _) in vault.list(FileKind::Snapshot)? {
+        for (id, blob) in vault.list(FileKind::Snapshot)? {
             let record: Self = vault.read(FileKind::Snapshot, id)?;
             let id = id
                 .to_string()
@@ -42,6 +42,7 @@ impl SnapshotRecord {
                     id,
                     time: record.time,
                     run_id: record.label.clone(),
+                    stored_at: Some(blob.last_modified),
                 },
                 record,
             ));

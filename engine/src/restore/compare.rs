@@ -11,10 +11,13 @@ use std::{
 use jiff::Timestamp;
 use rustic_core::repofile::{Node, NodeType};
 
-use super::{MARKER, Warnings, local};
+use super::{
+    MARKER, Warnings, local,
+    times::{Probe, are_equal},
+};
 use crate::{
     EngineError, RestoreReport,
-    attributes::{PERMISSIONS, mode_of},
+    attributes::{PERMISSIONS, mode_of, mtime_of, timespec_of},
     digest::{ContentDigest, permissions_of},
     format::{BlobKind, Id, Index, Step, Trees, content_of},
     source::LOST_AND_FOUND,
@@ -29,6 +32,7 @@ pub(super) fn run(
 ) -> Result<RestoreReport, EngineError> {
     let mut digest = ContentDigest::default();
     let mut warnings = Warnings::default();
+    let mut probe = Probe::of(target);
     let (mut files, mut bytes) = (0, 0);
     let mut expected: u64 = 0;
     trees.walk(tree, &mut |step, path, node| {
@@ -39,6 +43,7 @@ pub(super) fn run(
         let at = target.join(path);
         let found = fs::symlink_metadata(&at).map_err(|e| mismatch(path, &e.to_string()))?;
         attributes(&at, path, node, &found, &mut warnings)?;
+        time(path, node, &found, &mut probe, &mut warnings)?;
         let content = if node.is_file() {
             content(index, &at, path, node)?
         } else {
@@ -111,16 +116,41 @@ fn attributes(
             warnings.add(path, "setuid, setgid or sticky could not be set");
         }
     }
-    let mtime = Timestamp::new(found.mtime(), found.mtime_nsec() as i32).ok();
-    if node.meta.mtime.is_some() && node.meta.mtime != mtime {
-        return Err(mismatch(path, "was changed at another time"));
-    }
     if let (Some(uid), Some(gid)) = (node.meta.uid, node.meta.gid)
         && (uid, gid) != (found.uid(), found.gid())
     {
         warnings.add(path, &format!("owner {uid}:{gid} could not be set"));
     }
     Ok(())
+}
+
+/// A time that the file system cannot hold is a warning, any other difference is none of its making.
+fn time(
+    path: &Path,
+    node: &Node,
+    found: &Metadata,
+    probe: &mut Probe<'_>,
+    warnings: &mut Warnings,
+) -> Result<(), EngineError> {
+    let Some(wanted) = node.meta.mtime else {
+        return Ok(());
+    };
+    let found = mtime_of(found);
+    if are_equal(timespec_of(wanted), found) {
+        return Ok(());
+    }
+    let holds = Timestamp::new(found.tv_sec, found.tv_nsec as i32).map_or_else(
+        |_| format!("second {} since 1970", found.tv_sec),
+        |time| time.to_string(),
+    );
+    if probe.makes(wanted, found).unwrap_or(false) {
+        warnings.add(
+            path,
+            &format!("time of change {wanted} is none that this file system has, it holds {holds}"),
+        );
+        return Ok(());
+    }
+    Err(mismatch(path, &format!("was changed at {holds}, not {wanted}")))
 }
 
 /// The ids of a file's pieces, each proven equal to the snapshot's.

@@ -1,7 +1,7 @@
 //! Writes what a snapshot holds, a bounded batch at a time.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fs::{self, DirBuilder, File, OpenOptions},
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, symlink},
     path::{Path, PathBuf},
@@ -14,7 +14,7 @@ use std::{
 use rustic_core::repofile::{Node, NodeType};
 use rustix::fs::{CWD, FileType, Mode};
 
-use super::{Warnings, local, settle};
+use super::{Links, Warnings, local, settle};
 use crate::{
     BlobError, EngineError, Progress,
     format::{BlobKind, Extent, FileKind, Id, Index, Place, Step, Trees, Vault, content_of, open_blob, runs},
@@ -44,7 +44,7 @@ pub(super) fn run(
         warnings,
         progress,
         batch: Batch::default(),
-        links: HashMap::new(),
+        links: Links::default(),
     };
     trees.walk(tree, &mut |step, path, node| match step {
         Step::Enter => {
@@ -97,8 +97,7 @@ struct Fill<'a> {
     warnings: &'a mut Warnings,
     progress: &'a dyn Progress,
     batch: Batch,
-    /// First path of each file that has several.
-    links: HashMap<(u64, u64), (PathBuf, Node)>,
+    links: Links,
 }
 
 impl Fill<'_> {
@@ -123,20 +122,10 @@ impl Fill<'_> {
 
     fn file(&mut self, path: &Path, node: &Node) -> Result<(), EngineError> {
         let at = self.target.join(path);
-        if node.meta.links > 1 {
-            let key = (node.meta.device_id, node.meta.inode);
-            match self.links.get(&key) {
-                // Another content under the same inode: it was replaced while it was copied.
-                Some((first, other)) if other.content == node.content && other.meta == node.meta => {
-                    fs::hard_link(self.target.join(first), &at).map_err(|e| local(&at, e))?;
-                    self.progress.advance(1, 0);
-                    return Ok(());
-                }
-                Some(_) => {}
-                None => {
-                    self.links.insert(key, (path.to_owned(), node.clone()));
-                }
-            }
+        if let Some(first) = self.links.earlier(path, node) {
+            fs::hard_link(self.target.join(first), &at).map_err(|e| local(&at, e))?;
+            self.progress.advance(1, 0);
+            return Ok(());
         }
         // Never through a link or over something: the name must be new.
         let mut options = OpenOptions::new();

@@ -5,8 +5,10 @@
 
 mod compare;
 mod fill;
+mod links;
 mod settle;
 mod target;
+mod times;
 
 use std::{io, path::Path};
 
@@ -15,6 +17,7 @@ use crate::{
     format::{Index, SnapshotRecord, Trees, Vault},
 };
 
+pub(crate) use links::Links;
 pub(crate) use target::MARKER;
 
 /// See [`crate::Repository::restore`].

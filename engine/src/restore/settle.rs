@@ -8,9 +8,12 @@ use std::{
 };
 
 use rustic_core::repofile::Node;
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
+use rustix::fs::{AtFlags, CWD};
 
-use super::{Warnings, local};
+use super::{
+    Warnings, local,
+    times::{is_refused, times_of},
+};
 use crate::{
     EngineError,
     attributes::{mode_of, xattrs},
@@ -50,15 +53,11 @@ pub(super) fn entry(
         fs::set_permissions(&at, Permissions::from_mode(mode)).map_err(|e| local(&at, e))?;
     }
     if let Some(mtime) = node.meta.mtime {
-        let time = Timespec {
-            tv_sec: mtime.as_second(),
-            tv_nsec: mtime.subsec_nanosecond().into(),
-        };
-        let times = Timestamps {
-            last_access: time,
-            last_modification: time,
-        };
-        rustix::fs::utimensat(CWD, &at, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| local(&at, e))?;
+        match rustix::fs::utimensat(CWD, &at, &times_of(mtime), AtFlags::SYMLINK_NOFOLLOW) {
+            // The comparison tells what the file system made of it.
+            Err(error) if is_refused(error) => {}
+            set => set.map_err(|e| local(&at, e))?,
+        }
     }
     Ok(())
 }

@@ -14,7 +14,10 @@ use std::{
 use rustic_core::{ReadSourceEntry, RusticResult};
 
 use super::{FileToRead, Journal};
-use crate::{EngineError, attributes::node_of};
+use crate::{
+    EngineError,
+    attributes::{loss_of_time, node_of},
+};
 
 /// Made by the file system at its root, and readable by root alone.
 pub(crate) const LOST_AND_FOUND: &str = "lost+found";
@@ -147,6 +150,9 @@ impl Walk {
             return Ok(None);
         }
         let node = node_of(&absolute, &metadata)?;
+        if let Some(loss) = loss_of_time(&node) {
+            self.journal.warn(path, loss);
+        }
         let mut open = None;
         if metadata.is_dir() {
             match self.level(path.to_owned(), wanted) {

@@ -21,6 +21,7 @@ use std::{
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use tray_engine::{
     BackupReport, BackupRequest, BlobError, BlobInfo, BlobStore, DirStore, Engine, EngineError, NoProgress,
     Repository, RepositoryKey, RusticEngine, SnapshotId,
@@ -47,7 +48,11 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap())
+    }
+
+    /// A world in this folder, whose file system may be another than that of temporary files.
+    pub fn within(folder: tempfile::TempDir) -> Self {
         fs::create_dir(folder.path().join("volume")).unwrap();
         let store = Arc::new(FaultyStore::new(folder.path().join("repo")));
         let repository = open(&store, folder.path());
@@ -148,6 +153,26 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     }
     bytes.truncate(length);
     bytes
+}
+
+/// Sets when an entry was changed, of a link its own: seconds since 1970, which may be negative, and nanoseconds on top.
+pub fn set_mtime(path: &Path, (second, nanosecond): (i64, i64)) {
+    let time = Timespec {
+        tv_sec: second,
+        tv_nsec: nanosecond,
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+}
+
+/// What [`set_mtime`] sets, as the file system has it.
+pub fn mtime(path: &Path) -> (i64, i64) {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = fs::symlink_metadata(path).unwrap();
+    (metadata.mtime(), metadata.mtime_nsec())
 }
 
 /// Every entry below a folder with its kind, mode, owner, time and content, as text that is easy to compare.

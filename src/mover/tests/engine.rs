@@ -157,13 +157,13 @@ impl Repository for Plain {
             bytes: stored.files.len() as u64,
         })
     }
-    fn prove(&mut self, snapshot: &SnapshotId, _: &dyn Progress) -> Result<ProofReport, EngineError> {
+    fn prove(&self, snapshot: &SnapshotId, _: &dyn Progress) -> Result<ProofReport, EngineError> {
         let stored = self.stored(snapshot)?;
         let bytes = stored.files.values().map(|bytes| bytes.len() as u64).sum();
         Ok(ProofReport {
             files: stored.files.len() as u64,
             bytes,
-            bytes_to_write: bytes,
+            apparent_bytes: bytes,
             packs: 1,
             content_digest: digest(&stored.files),
         })
@@ -200,7 +200,7 @@ impl Repository for Plain {
                     id,
                     time: stored.time,
                     run_id: stored.run_id,
-                    stored_at: blob.last_modified,
+                    stored_at: Some(blob.last_modified),
                 })
             })
             .collect()
