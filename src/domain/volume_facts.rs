@@ -3,7 +3,7 @@
 use super::{
     ids::PartId,
     ledger::LedgerState,
-    manifest::{Consistency, ManifestPart, PartRecord, PartSource, PlannedPart},
+    manifest::{Consistency, ManifestPart, PartRecord, PlannedPart},
 };
 
 /// A claim as the cluster shows it.

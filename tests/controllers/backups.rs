@@ -161,6 +161,20 @@ async fn mover(namespace: &str) -> Job {
         .unwrap_or_else(|| panic!("no mover was started in {namespace}"))
 }
 
+/// The mover that prunes for the org, once it was let run.
+async fn pruner(org: &Org) -> Job {
+    let jobs: Api<Job> = Api::namespaced(api_server::shared().await.client().await, "tray-system");
+    let of_org = ListParams::default().labels(&format!("platform.tray.ai/org-id={}", org.id));
+    let started = eventually(async || {
+        let jobs = jobs.list(&of_org).await.ok()?.items;
+        jobs.into_iter()
+            .find(|job| job.spec.as_ref().and_then(|spec| spec.suspend) == Some(false))
+    });
+    started
+        .await
+        .unwrap_or_else(|| panic!("nothing is pruned for {}", org.name))
+}
+
 /// What a mover was told.
 async fn task(job: &Job) -> Value {
     let secrets: Api<Secret> = Api::namespaced(
@@ -436,6 +450,8 @@ async fn a_mover_that_fails_ends_its_run_with_its_reason(operator: &Operator, or
         "Failed",
         "whoever waits is told"
     );
+    // What the failed run left behind goes at once.
+    end(&pruner(org).await, None).await;
     nothing_is_left(org).await;
     let state = org.ledger(operator).await.state();
     let committed = state.runs.values().filter(|run| run.committed_at().is_some());
@@ -522,7 +538,7 @@ async fn an_aged_run_is_pruned_and_no_run_begins_meanwhile(operator: &Operator, 
         "nothing goes by what is not in force yet"
     );
     org.keeps(14).await;
-    let job = mover("tray-system").await;
+    let job = pruner(org).await;
     let action = task(&job).await["action"].clone();
     assert_eq!(action["remove"], json!([pruned]));
     assert_eq!(action["volumes"], json!(["data-db-0"]));
