@@ -21,7 +21,8 @@ const TRY_AGAIN: SignedDuration = SignedDuration::from_hours(1);
 pub fn due_at(ledger: &LedgerState) -> Option<Timestamp> {
     let newest = ledger.runs.values().filter_map(garbage_since).max()?;
     let due = match last_good(ledger) {
-        Some(swept) if swept > newest => {
+        // The pass that ends a run plans the sweep, too: both by one time.
+        Some(swept) if swept >= newest => {
             let next = swept.checked_add(EVERY).ok()?;
             (next.duration_since(newest) <= SETTLED_AFTER).then_some(next)?
         }
@@ -103,6 +104,14 @@ mod tests {
         assert_eq!(due_at(&story.state), Some(at("2026-01-17T01:00:00Z")));
         sweep(&mut story, "2026-01-20T01:00:00Z", None);
         assert_eq!(due_at(&story.state), None);
+    }
+
+    #[test]
+    fn a_sweep_that_was_planned_in_the_moment_of_the_end_is_not_followed_by_another() {
+        let mut story = Story::new();
+        story.aborted("2026-01-01T00:00:00Z", 60);
+        sweep(&mut story, "2026-01-01T00:01:00Z", None);
+        assert_eq!(due_at(&story.state), Some(at("2026-01-02T00:01:00Z")));
     }
 
     #[test]

@@ -233,11 +233,16 @@ async fn nothing_is_left(org: &Org) {
         let going = jobs.iter().all(|job| job.metadata.deletion_timestamp.is_some());
         (going && holder.is_empty()).then_some(())
     });
-    assert!(
-        clean.await.is_some(),
-        "movers or the lock of {} are left",
-        org.name
-    );
+    if clean.await.is_none() {
+        let jobs = jobs.list(&ListParams::default()).await.unwrap();
+        let jobs: Vec<String> = jobs.iter().map(ResourceExt::name_any).collect();
+        let lease = leases.get(&format!("repositories-{}", org.id)).await;
+        panic!(
+            "movers or the lock of {} are left: {jobs:?}, {:?}",
+            org.name,
+            lease.map(|lease| lease.spec)
+        );
+    }
 }
 
 /// One test for all scenarios: every operator works on every org of the API server.
