@@ -5,7 +5,11 @@
 //! slots come in the order of their times, so the next and the last are found on the calendar, where every hour has 60
 //! minutes. Every loop here has a bound in steps.
 
-use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::AmbiguousOffset, tz::TimeZone};
+use jiff::{
+    SignedDuration, Timestamp,
+    civil::DateTime,
+    tz::{AmbiguousOffset, TimeZone},
+};
 
 use super::{
     cron::{Cron, InvalidCron},
@@ -96,7 +100,7 @@ impl Slots {
     fn moment(&self, time: DateTime) -> Option<Timestamp> {
         let ambiguous = self.zone.to_ambiguous_timestamp(time);
         let skipped = matches!(ambiguous.offset(), AmbiguousOffset::Gap { .. });
-        let before = ambiguous.clone().earlier().ok()?;
+        let before = ambiguous.earlier().ok()?;
         if !skipped {
             return Some(before);
         }
@@ -111,7 +115,6 @@ impl Slots {
 mod tests {
     use std::collections::BTreeSet;
 
-    use jiff::civil::date;
     use proptest::prelude::*;
 
     use super::*;
@@ -145,7 +148,7 @@ mod tests {
                 .unwrap_or_else(|| panic!("none after {now}: {}", what()));
             assert!(last <= now && now < next, "{last} {now} {next}: {}", what());
             let just_before = next - SignedDuration::from_nanos(1);
-            let between = last + (next - last) / 2;
+            let between = last + next.duration_since(last) / 2;
             assert_eq!(slots.until(next), Some(next), "{}", what());
             // It does not depend on when one asks.
             for moment in [just_before, between] {

@@ -42,6 +42,11 @@ struct Org {
 
 impl Org {
     async fn place(name: &'static str, id: &str) -> Self {
+        Self::place_by(name, id, "backups").await
+    }
+
+    /// By that BackupSchedule.
+    async fn place_by(name: &'static str, id: &str, schedule: &str) -> Self {
         let client = api_server::shared().await.client().await;
         let namespace = format!("org-{name}-{}", &id[..8]);
         api_server::apply(
@@ -54,7 +59,7 @@ impl Org {
             &json!({
                 "apiVersion": "platform.tray.ai/v1alpha1", "kind": "TrayOrg", "metadata": {"name": name},
                 "spec": {"orgId": id, "plan": "Team", "regionRef": {"name": "backups"},
-                    "retentionPolicyRef": {"name": "backups"}, "backupScheduleRef": {"name": "backups"}},
+                    "retentionPolicyRef": {"name": "backups"}, "backupScheduleRef": {"name": schedule}},
             }),
         )
         .await;
@@ -112,6 +117,9 @@ async fn platform() {
         // Suspended: the only runs are those that a test asks for.
         json!({"apiVersion": group, "kind": "BackupSchedule", "metadata": {"name": "backups"},
             "spec": {"schedule": "0 */12 * * *", "suspend": true}}),
+        // The operator alone can tell that neither month has that day.
+        json!({"apiVersion": group, "kind": "BackupSchedule", "metadata": {"name": "never"},
+            "spec": {"schedule": "0 0 31 2-4/2 *"}}),
         json!({"apiVersion": group, "kind": "Region", "metadata": {"name": "backups"}, "spec": {
             "jurisdiction": "EU", "cloudRegion": "eu-south-1", "minZones": 1, "zones": ["eu-south-1a"],
             "storage": {"storageClassName": "org-encrypted"},
@@ -145,10 +153,16 @@ fn record(run_id: &RunId, part: &PartId, objects: u64, at: Timestamp) -> PartRec
 
 /// The one mover of `namespace`, once it was let run.
 async fn mover(namespace: &str) -> Job {
+    mover_of(namespace, "").await
+}
+
+/// The one whose name holds `part`.
+async fn mover_of(namespace: &str, part: &str) -> Job {
     let jobs: Api<Job> = Api::namespaced(api_server::shared().await.client().await, namespace);
     let started = eventually(async || {
         let jobs = jobs.list(&ListParams::default()).await.ok()?.items;
         jobs.into_iter()
+            .filter(|job| job.name_any().contains(part))
             .find(|job| job.spec.as_ref().and_then(|spec| spec.suspend) == Some(false))
     });
     started
@@ -238,6 +252,7 @@ async fn an_org_is_copied_pruned_and_told_about() {
     a_run_that_is_not_there_cannot_be_restored(&fresh).await;
     a_snapshot_of_no_org_says_so().await;
     an_aged_run_is_pruned_and_its_archive_removed(&operator, &aged, &pruned).await;
+    an_org_without_slots_is_pruned_and_copied_all_the_same(&operator).await;
     an_org_that_a_region_gives_a_shared_key_keeps_it(&operator, &fresh).await;
     running.stop().await;
     two_operators_at_once_copy_an_org_once(&operator, &fresh).await;
@@ -360,6 +375,51 @@ async fn an_org_that_a_region_gives_a_shared_key_keeps_it(operator: &Operator, o
     );
 }
 
+/// A BackupSchedule that cannot be used, or is not there, stops neither runs by the RPO, nor pruning, nor what a person asks
+/// for; and the org says so.
+async fn an_org_without_slots_is_pruned_and_copied_all_the_same(operator: &Operator) {
+    for (name, id, schedule, reason) in [
+        (
+            "never",
+            "55555555-5555-4555-8555-555555555555",
+            "never",
+            "BackupScheduleInvalid",
+        ),
+        (
+            "nowhere",
+            "66666666-6666-4666-8666-666666666666",
+            "nowhere",
+            "BackupScheduleMissing",
+        ),
+    ] {
+        let id: OrgId = id.parse().unwrap();
+        let pruned = seed(operator, &Org { name, id: id.clone() }).await;
+        let org = Org::place_by(name, id.as_str(), schedule).await;
+        let sweep = mover_of("tray-system", id.as_str()).await;
+        assert_eq!(task(&sweep).await["action"]["removeArchives"], json!([pruned]));
+        end(&sweep, None).await;
+
+        let asked = format!("{name}-now");
+        org.ask(&asked).await;
+        succeed(operator, &org, 3).await;
+        snapshot(&asked, "Committed").await;
+        nothing_is_left(&org).await;
+
+        // The newest copy is of now: the next is due before it is a day old.
+        let next = eventually(async || {
+            let view = operator.ctx.backup_facts.get(&org.id).view?;
+            (view.healthy.reason == reason)
+                .then_some(view.status.next_due)
+                .flatten()
+        });
+        let next = next
+            .await
+            .unwrap_or_else(|| panic!("{name} does not say {reason}, or what is due"));
+        let hours = next.0.duration_since(operator.ctx.now()).as_hours();
+        assert!((12..24).contains(&hours), "due in {hours} hours");
+    }
+}
+
 async fn a_run_is_committed_when_its_mover_has_left_a_verified_record(operator: &Operator, org: &Org) {
     org.ask("fresh-one").await;
     let run = succeed(operator, org, 3).await;
@@ -465,7 +525,8 @@ async fn seed(operator: &Operator, org: &Org) -> RunId {
     for hours in [15 * 24, 36, 24, 12] {
         let at = now - SignedDuration::from_hours(hours);
         let run_id = RunId::of(at, &hours.to_string());
-        let plan = run_plan::plan(run_id.clone(), &format!("aged-{hours}"), Some(at), &[]);
+        let name = format!("{}-{hours}", org.name);
+        let plan = run_plan::plan(run_id.clone(), &name, Some(at), &[]);
         let part = run_plan::objects_part();
         let copied = CopiedPart {
             record: record(&run_id, &part, 3, at),
