@@ -172,6 +172,23 @@ impl Field {
     }
 }
 
+/// A regular expression for a range that begins above its end, of numbers of at most two digits up to 59.
+pub fn descending() -> String {
+    let by_one = |digit: u8| format!("0?{digit}-0?[0-{}]", digit - 1);
+    let by_tens = |tens: u8| format!("{tens}[0-9]-[1-{}][0-9]", tens - 1);
+    let within = |tens: u8| {
+        let by_units = (1..=9).map(|digit| format!("{digit}-{tens}[0-{}]", digit - 1));
+        format!("{tens}({})", by_units.collect::<Vec<_>>().join("|"))
+    };
+    let to_one_digit = "[1-5][0-9]-0?[0-9]".to_owned();
+    let parts = (1..=9)
+        .map(by_one)
+        .chain([to_one_digit])
+        .chain((2..=5).map(by_tens))
+        .chain((1..=5).map(within));
+    parts.collect::<Vec<_>>().join("|")
+}
+
 /// One or two digits.
 fn number(text: &str) -> Option<u8> {
     let digits = (1..=2).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -502,6 +519,21 @@ mod tests {
                 said.contains("must begin at or below its end"),
                 "{text:?}: {said}"
             );
+        }
+    }
+
+    #[test]
+    fn the_pattern_of_ranges_that_run_backwards_compares_numbers() {
+        let backwards = Regex::new(&format!("^({})$", descending())).unwrap();
+        for (a, b) in (0..60).flat_map(|a| (0..60).map(move |b| (a, b))) {
+            for range in [
+                format!("{a}-{b}"),
+                format!("{a:02}-{b}"),
+                format!("{a}-{b:02}"),
+                format!("{a:02}-{b:02}"),
+            ] {
+                assert_eq!(backwards.is_match(&range), a > b, "{range}");
+            }
         }
     }
 
