@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::shared::Usage;
 use crate::domain::{
-    cron::{ASCENDING_REMEDY, FIELDS, FIVE_FIELDS, FIVE_FIELDS_REMEDY, NEVER_REMEDY, descending},
+    cron::{ASCENDING_REMEDY, FIELDS, FIVE_FIELDS, FIVE_FIELDS_REMEDY, Field, NEVER_REMEDY, descending},
     time_zones,
 };
 
@@ -160,7 +160,7 @@ fn cron_schema(_: &mut SchemaGenerator) -> Schema {
 /// No range begins above its end. By a pattern: the API server estimates the cost of comparing numbers of a text that is
 /// cut up to be beyond what it allows.
 fn ascending() -> String {
-    let named = FIELDS.iter().flat_map(|field| field.named());
+    let named = FIELDS.iter().flat_map(Field::named);
     let numbers = named.fold("self.upperAscii()".to_owned(), |text, (name, number)| {
         format!("{text}.replace('{name}', '{number}')")
     });
