@@ -16,7 +16,7 @@ use serde_json::Value;
 use support::flux::{self, Verdict};
 
 /// File → what Argo CD has to say of the object in it, and what its message holds.
-const EXPECTED: [(&str, &str, &str); 11] = [
+const EXPECTED: [(&str, &str, &str); 13] = [
     ("org-new", "Progressing", "waiting for tray-operator"),
     ("org-changed", "Progressing", "waiting for tray-operator"),
     ("org-rolling-out", "Progressing", "StatefulSet db has 0 of 1"),
@@ -32,6 +32,8 @@ const EXPECTED: [(&str, &str, &str); 11] = [
     ("region-ready", "Healthy", "as specified"),
     ("region-without-nodes", "Progressing", "no node"),
     ("region-stalled", "Degraded", "spec.backup.bucket"),
+    ("schedule-ready", "Healthy", "can be used"),
+    ("schedule-stalled", "Degraded", "name a day that comes"),
 ];
 
 fn read(path: &str) -> Value {

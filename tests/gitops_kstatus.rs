@@ -41,6 +41,10 @@ fn objects() -> Vec<(Value, &'static str)> {
             orgs::object("BackupSchedule", "standard", &json!({"schedule": "0 */12 * * *"})),
             "Current",
         ),
+        (
+            orgs::object("BackupSchedule", "never", &json!({"schedule": "0 0 31 2-4/2 *"})),
+            "Failed",
+        ),
         // Nobody names it.
         (orgs::object("RetentionPolicy", "spare", &json!({})), "Current"),
         (orgs::region("eu", "eu-west-1", &json!({})), "Current"),
@@ -134,6 +138,7 @@ async fn nobody_takes_an_object_for_done_that_no_operator_has_looked_at() {
     let changes = [
         ("standard", json!({"snapshots": {"keepDays": 15}})),
         ("standard", json!({"windowMinutes": 30})),
+        ("never", json!({"windowMinutes": 30})),
         ("spare", json!({"snapshots": {"keepDays": 15}})),
         ("eu", json!({"scheduling": "Cordoned"})),
         ("acme", json!({"displayName": "Acme"})),

@@ -128,6 +128,8 @@ pub mod reasons {
     pub const BACKUP_SCHEDULE_MISSING: &str = "BackupScheduleMissing";
     /// The BackupSchedule's cron or time zone cannot be read.
     pub const BACKUP_SCHEDULE_INVALID: &str = "BackupScheduleInvalid";
+    /// BackupSchedule: its cron text or its time zone cannot be used, or names no day that comes.
+    pub const SCHEDULE_INVALID: &str = "ScheduleInvalid";
     /// An older TrayOrg, or what is held of one, has the same orgId.
     pub const ORG_ID_IN_USE: &str = "OrgIdInUse";
     /// `spec.orgId` is another than the org has had.

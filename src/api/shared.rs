@@ -31,21 +31,17 @@ impl NameRef {
 }
 
 /// How many orgs name an object.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("default" = {"observedGeneration": -1}))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Generation of the spec that this status answers; -1 = none yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Generation of the spec that the count answers.
     pub observed_generation: Option<i64>,
     /// Orgs that name it: while there are any, it cannot be deleted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orgs: Option<i32>,
 }
 
 impl Usage {
     /// Whether any org names it.
-    pub fn in_use(&self) -> bool {
+    pub fn in_use(self) -> bool {
         self.orgs.is_some_and(|orgs| orgs > 0)
     }
 }

@@ -19,13 +19,13 @@ use crate::{
         index::{Index, Malformed},
     },
     api::{
-        conditions::reasons, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, region::Region,
-        support_access::SupportAccess, trayorg::TrayOrg,
+        backup_schedule::BackupSchedule, conditions::reasons, orgrestore::OrgRestore,
+        orgsnapshot::OrgSnapshot, region::Region, support_access::SupportAccess, trayorg::TrayOrg,
     },
     domain::names,
 };
 
-/// Says of each malformed object what is wrong: by an event, and in its status where its kind has one.
+/// Says of each malformed object what is wrong: by an event, and in its status where its kind has conditions.
 #[derive(Default)]
 pub struct MalformedObjects {
     /// UID and generation of what was told already.
@@ -152,6 +152,11 @@ async fn write_status(
                 .write_status_of_malformed::<Region>(malformed, &status)
                 .await?;
         }
+        "BackupSchedule" => {
+            cluster
+                .write_status_of_malformed::<BackupSchedule>(malformed, &status)
+                .await?;
+        }
         "OrgSnapshot" => {
             cluster
                 .write_status_of_malformed::<OrgSnapshot>(malformed, &status)
@@ -167,7 +172,7 @@ async fn write_status(
                 .write_status_of_malformed::<SupportAccess>(malformed, &status)
                 .await?;
         }
-        // The other kinds have no status.
+        // The other kinds have no conditions.
         _ => {}
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Counts the orgs that name a RetentionPolicy or a BackupSchedule. By that count the chart refuses to delete what is in
-//! use. A RetentionPolicy shows besides which of its orgs will keep something for a shorter time soon.
+//! use. A RetentionPolicy shows besides which of its orgs will keep something for a shorter time soon, and a BackupSchedule
+//! whether it can be used: each org that names it goes on without it until it can.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -12,15 +13,22 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Serialize;
 
-use super::{Driver, Failure, Next, changes::Change, context::Context};
+use super::{
+    Driver, Failure, Next,
+    changes::Change,
+    conditions::{ConditionFact, Conditions},
+    context::Context,
+};
 use crate::{
     adapters::kube::index::{Index, OwnKind},
     api::{
-        backup_schedule::BackupSchedule,
+        backup_schedule::{BackupSchedule, BackupScheduleStatus},
+        conditions::{reasons, types},
         retention_policy::{MOST_PENDING_REDUCTIONS, OrgReduction, RetentionPolicy, RetentionPolicyStatus},
         shared::Usage,
         trayorg::{PendingReduction, TrayOrg},
     },
+    domain::slots::Slots,
 };
 
 /// How long a count may be behind while many orgs come or go. That something is in use, or no more, is written at once.
@@ -41,7 +49,7 @@ pub trait Named: OwnKind {
     /// How many orgs name it, by its status.
     fn usage(status: &Self::Status) -> Usage;
     /// Its status, with the orgs that name it.
-    fn status(usage: Usage, orgs: &[Arc<TrayOrg>]) -> Self::Status;
+    fn status(&self, usage: Usage, orgs: &[Arc<TrayOrg>], now: Timestamp) -> Self::Status;
     /// What its status shows of an org that names it.
     fn shown(_: &TrayOrg) -> &[PendingReduction] {
         &[]
@@ -66,7 +74,7 @@ impl Named for RetentionPolicy {
     fn usage(status: &RetentionPolicyStatus) -> Usage {
         status.usage()
     }
-    fn status(usage: Usage, orgs: &[Arc<TrayOrg>]) -> RetentionPolicyStatus {
+    fn status(&self, usage: Usage, orgs: &[Arc<TrayOrg>], _: Timestamp) -> RetentionPolicyStatus {
         let of = |org: &Arc<TrayOrg>| {
             let name = org.name_any();
             let waiting = Self::shown(org).iter();
@@ -95,7 +103,7 @@ impl Named for RetentionPolicy {
 
 impl Named for BackupSchedule {
     const CONTROLLER: &'static str = "backup-schedule";
-    type Status = Usage;
+    type Status = BackupScheduleStatus;
     fn named_by(org: &TrayOrg) -> &str {
         &org.spec.backup_schedule_ref.name
     }
@@ -105,14 +113,32 @@ impl Named for BackupSchedule {
             _ => None,
         }
     }
-    fn recorded(&self) -> Option<&Usage> {
+    fn recorded(&self) -> Option<&BackupScheduleStatus> {
         self.status.as_ref()
     }
-    fn usage(status: &Usage) -> Usage {
-        status.clone()
+    fn usage(status: &BackupScheduleStatus) -> Usage {
+        status.usage()
     }
-    fn status(usage: Usage, _: &[Arc<TrayOrg>]) -> Usage {
-        usage
+    fn status(&self, usage: Usage, _: &[Arc<TrayOrg>], now: Timestamp) -> BackupScheduleStatus {
+        let recorded = self.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        let mut conditions = Conditions::new(recorded, usage.observed_generation, now);
+        match Slots::parse(&self.spec.schedule, &self.spec.time_zone) {
+            Ok(_) => {
+                let message = "the schedule and its time zone can be used";
+                conditions.set(
+                    types::READY,
+                    &ConditionFact::new(true, reasons::AS_SPECIFIED, message),
+                );
+            }
+            Err(invalid) => {
+                conditions.stalled(reasons::SCHEDULE_INVALID, &invalid.to_string());
+            }
+        }
+        BackupScheduleStatus {
+            observed_generation: usage.observed_generation,
+            orgs: usage.orgs,
+            conditions: conditions.build(),
+        }
     }
 }
 
@@ -163,8 +189,9 @@ impl<K: Named> Driver for UsageDriver<K> {
             observed_generation: object.meta().generation,
             orgs: Some(i32::try_from(orgs.len()).unwrap_or(i32::MAX)),
         };
-        let status = K::status(usage, &orgs);
-        if let Some(rest) = self.pause_left(key, object.recorded(), &status, ctx.now()) {
+        let now = ctx.now();
+        let status = object.status(usage, &orgs, now);
+        if let Some(rest) = self.pause_left(key, object.recorded(), &status, now) {
             return Ok(Next::After(rest));
         }
         ctx.cluster
@@ -234,6 +261,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::retention_policy::RetentionPolicySpec;
 
     fn driver() -> UsageDriver<RetentionPolicy> {
         UsageDriver::default()
@@ -285,7 +313,9 @@ mod tests {
         );
         index.orgs.put(waiting("globex", 3, "2026-01-01T00:00:00Z"));
         let orgs = index.orgs.all();
-        let status = RetentionPolicy::status(Usage::default(), &orgs);
+        let policy = RetentionPolicy::new("short", RetentionPolicySpec::default());
+        let at = Timestamp::UNIX_EPOCH;
+        let status = policy.status(Usage::default(), &orgs, at);
         let shown: Vec<String> = status
             .pending_reductions
             .iter()
@@ -302,11 +332,63 @@ mod tests {
         );
         let many: Vec<_> = (0..60).map(|_| orgs[0].clone()).collect();
         assert_eq!(
-            RetentionPolicy::status(Usage::default(), &many)
+            policy
+                .status(Usage::default(), &many, at)
                 .pending_reductions
                 .len(),
             50
         );
+    }
+
+    #[test]
+    fn a_schedule_says_whether_it_can_be_used_and_since_when() {
+        let schedule = |text: &str, zone: &str, status: Option<BackupScheduleStatus>| {
+            let schedule = json!({
+                "apiVersion": "platform.tray.ai/v1alpha1", "kind": "BackupSchedule", "metadata": {"name": "nightly"},
+                "spec": {"schedule": text, "timeZone": zone}, "status": status,
+            });
+            serde_json::from_value::<BackupSchedule>(schedule).unwrap()
+        };
+        let usage = Usage {
+            observed_generation: Some(2),
+            orgs: Some(1),
+        };
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let said = |status: &BackupScheduleStatus| -> Vec<String> {
+            let conditions = status.conditions.iter();
+            conditions
+                .map(|c| {
+                    format!(
+                        "{} {} {} {}",
+                        c.type_, c.status, c.reason, c.last_transition_time.0
+                    )
+                })
+                .collect()
+        };
+        let good = schedule("0 3 * * *", "Europe/Berlin", None).status(usage, &[], at(0));
+        assert_eq!(said(&good), ["Ready True AsSpecified 1970-01-01T00:00:00Z"]);
+        assert_eq!(
+            schedule("0 3 * * *", "Europe/Berlin", Some(good.clone())).status(usage, &[], at(9)),
+            good,
+            "nothing to write"
+        );
+        for (text, zone, field) in [
+            ("0 3 * * *", "Europe/Berlln", "spec.timeZone"),
+            ("H H * * *", "Europe/Berlin", "spec.schedule"),
+            ("0 0 30 2 *", "Europe/Berlin", "spec.schedule"),
+        ] {
+            let bad = schedule(text, zone, Some(good.clone())).status(usage, &[], at(9));
+            assert_eq!(
+                said(&bad),
+                [
+                    "Ready False ScheduleInvalid 1970-01-01T00:00:09Z",
+                    "Stalled True ScheduleInvalid 1970-01-01T00:00:09Z"
+                ]
+            );
+            assert!(bad.conditions[0].message.starts_with(field), "{bad:?}");
+            let mended = schedule("0 3 * * *", "Etc/UTC", Some(bad)).status(usage, &[], at(20));
+            assert_eq!(said(&mended), ["Ready True AsSpecified 1970-01-01T00:00:20Z"]);
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     ids::OrgId,
     ledger::{LedgerState, Run},
+    slots::Slots,
 };
 
 /// A run whose length nobody knows yet is taken to last this long.
@@ -21,70 +22,30 @@ const FIRST_RETRY: SignedDuration = SignedDuration::from_mins(15);
 const LONGEST_RETRY: SignedDuration = SignedDuration::from_hours(6);
 /// The first run waits for the workloads, at most this long after the org was placed.
 const FIRST_RUN_WAIT: SignedDuration = SignedDuration::from_hours(1);
-/// Slots further back than this are not looked for: the RPO guard has long spoken.
-const LONGEST_LOOK_BACK: SignedDuration = SignedDuration::from_hours(400 * 24);
-
-/// Why a schedule cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("spec.schedule {schedule:?} in time zone {time_zone:?} cannot be used: {why}")]
-pub struct InvalidSchedule {
-    /// As given.
-    pub schedule: String,
-    /// As given.
-    pub time_zone: String,
-    /// What is wrong.
-    pub why: String,
-}
-
 /// When runs of one org are due by the clock.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    cron: cronexpr::Crontab,
+    slots: Slots,
     offset: SignedDuration,
 }
 
 impl Schedule {
-    /// Reads `schedule` (five cron fields) in `time_zone` (IANA name). Runs of `org` start at its own fixed point within
-    /// `window_minutes` after a slot.
-    pub fn parse(
-        schedule: &str,
-        time_zone: &str,
-        window_minutes: u32,
-        org: &OrgId,
-    ) -> Result<Self, InvalidSchedule> {
-        let invalid = |why: String| InvalidSchedule {
-            schedule: schedule.to_owned(),
-            time_zone: time_zone.to_owned(),
-            why,
-        };
-        let text = format!("{schedule} {time_zone}");
-        let cron = cronexpr::parse_crontab(&text).map_err(|error| invalid(error.to_string()))?;
-        Ok(Self {
-            cron,
+    /// Runs of `org` start at its own fixed point within `window_minutes` after each slot.
+    pub fn new(slots: Slots, window_minutes: u32, org: &OrgId) -> Self {
+        Self {
+            slots,
             offset: offset(org, window_minutes),
-        })
-    }
-
-    /// The first slot after `after`.
-    fn slot_after(&self, after: Timestamp) -> Option<Timestamp> {
-        self.cron.find_next(after).ok().map(|slot| slot.timestamp())
+        }
     }
 
     /// The newest slot whose point for this org is not after `now`.
     fn latest_slot(&self, now: Timestamp) -> Option<Timestamp> {
-        let newest = now.checked_sub(self.offset).ok()?;
-        let mut look_back = SignedDuration::from_hours(1);
-        loop {
-            let from = newest.checked_sub(look_back).ok()?;
-            let slots = std::iter::successors(self.slot_after(from), |slot| self.slot_after(*slot));
-            if let Some(slot) = slots.take_while(|slot| *slot <= newest).last() {
-                return Some(slot);
-            }
-            if look_back > LONGEST_LOOK_BACK {
-                return None;
-            }
-            look_back = look_back.saturating_mul(4);
-        }
+        self.slots.until(now.checked_sub(self.offset).ok()?)
+    }
+
+    /// The first slot whose point for this org is after `now`.
+    fn next_slot(&self, now: Timestamp) -> Option<Timestamp> {
+        self.slots.after(now.checked_sub(self.offset).ok()?)
     }
 
     fn due_at(&self, slot: Timestamp) -> Timestamp {
@@ -131,8 +92,14 @@ pub enum Due {
     Never,
 }
 
-/// When the next run of the org is due.
-pub fn due(schedule: &Schedule, ledger: &LedgerState, circumstances: &Circumstances, now: Timestamp) -> Due {
+/// When the next run of the org is due. Without a schedule that could be read there are no slots, and everything else
+/// goes on: the first run, the RPO guard, another try after a failure.
+pub fn due(
+    schedule: Option<&Schedule>,
+    ledger: &LedgerState,
+    circumstances: &Circumstances,
+    now: Timestamp,
+) -> Due {
     if circumstances.suspended {
         return Due::Never;
     }
@@ -142,7 +109,7 @@ pub fn due(schedule: &Schedule, ledger: &LedgerState, circumstances: &Circumstan
     } else {
         let at_its_own_slot = |at: Option<Timestamp>| at.map(|at| (whole_second(at), at));
         vec![
-            by_clock(schedule, &runs, now),
+            schedule.and_then(|schedule| by_clock(schedule, ledger, &runs, now)),
             at_its_own_slot(guard(ledger, &runs, circumstances)),
             at_its_own_slot(runs.retry_at()),
         ]
@@ -248,15 +215,23 @@ fn guard(ledger: &LedgerState, runs: &Runs, circumstances: &Circumstances) -> Op
 }
 
 /// By the schedule alone: a slot that was missed, else the next. A slot that an attempt followed is done with, whatever
-/// came of the attempt.
-fn by_clock(schedule: &Schedule, runs: &Runs, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+/// came of the attempt; so is one that was attempted for its own sake before the schedule's window became longer.
+fn by_clock(
+    schedule: &Schedule,
+    ledger: &LedgerState,
+    runs: &Runs,
+    now: Timestamp,
+) -> Option<(Timestamp, Timestamp)> {
     let missed = |slot: &Timestamp| {
-        runs.newest_planned
-            .is_some_and(|planned| schedule.due_at(*slot) > planned)
+        let followed = runs
+            .newest_planned
+            .is_none_or(|planned| planned >= schedule.due_at(*slot));
+        let attempted = ledger.runs.values().any(|run| run.plan.slot == Some(*slot));
+        !followed && !attempted
     };
     let slot = match schedule.latest_slot(now).filter(missed) {
         Some(slot) => slot,
-        None => schedule.slot_after(now.checked_sub(schedule.offset).ok()?)?,
+        None => schedule.next_slot(now)?,
     };
     Some((slot, schedule.due_at(slot)))
 }
@@ -277,8 +252,11 @@ mod tests {
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
     }
+    fn schedule(text: &str, zone: &str, window: u32) -> Schedule {
+        Schedule::new(Slots::parse(text, zone).unwrap(), window, &org())
+    }
     fn twice_a_day(window: u32) -> Schedule {
-        Schedule::parse("0 */12 * * *", "Etc/UTC", window, &org()).unwrap()
+        schedule("0 */12 * * *", "Etc/UTC", window)
     }
     fn circumstances() -> Circumstances {
         Circumstances {
@@ -289,7 +267,7 @@ mod tests {
         }
     }
     fn at_noon(story: &Story, now: &str) -> Due {
-        due(&twice_a_day(0), &story.state, &circumstances(), at(now))
+        due(Some(&twice_a_day(0)), &story.state, &circumstances(), at(now))
     }
 
     #[test]
@@ -301,7 +279,7 @@ mod tests {
             workloads_available: false,
             ..circumstances()
         };
-        let look = |now: &str| due(&twice_a_day(0), &story.state, &waiting, at(now));
+        let look = |now: &str| due(Some(&twice_a_day(0)), &story.state, &waiting, at(now));
         assert_eq!(
             look("2026-01-01T03:01:00Z"),
             Due::At(at("2026-01-01T04:00:00.5Z"))
@@ -367,12 +345,12 @@ mod tests {
     fn the_guard_speaks_before_a_rare_schedule_does() {
         let mut story = Story::new();
         story.good("2026-01-01T03:00:00Z", 3600);
-        let weekly = Schedule::parse("0 0 * * 0", "Etc/UTC", 0, &org()).unwrap();
+        let weekly = schedule("0 0 * * 0", "Etc/UTC", 0);
         // 24 h − 2 runs of an hour − 15 minutes.
         let guard = at("2026-01-02T00:45:00Z");
         assert_eq!(
             due(
-                &weekly,
+                Some(&weekly),
                 &story.state,
                 &circumstances(),
                 at("2026-01-01T05:00:00Z")
@@ -380,7 +358,7 @@ mod tests {
             Due::At(guard)
         );
         assert_eq!(
-            due(&weekly, &story.state, &circumstances(), guard),
+            due(Some(&weekly), &story.state, &circumstances(), guard),
             Due::Now { slot: guard }
         );
     }
@@ -404,7 +382,7 @@ mod tests {
         };
         assert_eq!(
             due(
-                &twice_a_day(0),
+                Some(&twice_a_day(0)),
                 &Story::new().state,
                 &suspended,
                 at("2026-02-01T00:00:00Z")
@@ -414,10 +392,46 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_named() {
-        let error = Schedule::parse("0 25 * * *", "Etc/UTC", 0, &org()).unwrap_err();
-        assert!(error.to_string().contains("0 25 * * *"), "{error}");
-        assert!(Schedule::parse("0 5 * * *", "Mars/Olympus", 0, &org()).is_err());
+    fn without_a_schedule_the_first_run_the_guard_and_the_retries_go_on() {
+        let mut story = Story::new();
+        let look = |story: &Story, now: &str| due(None, &story.state, &circumstances(), at(now));
+        let slot = at("2026-01-01T03:00:00Z");
+        assert_eq!(look(&story, "2026-01-01T03:01:00Z"), Due::Now { slot });
+        story.good("2026-01-01T03:00:00Z", 3600);
+        // 24 h − 2 runs of an hour − 15 minutes.
+        let guard = at("2026-01-02T00:45:00Z");
+        assert_eq!(look(&story, "2026-01-01T05:00:00Z"), Due::At(guard));
+        assert_eq!(look(&story, "2026-01-02T00:46:00Z"), Due::Now { slot: guard });
+        story.aborted("2026-01-02T00:46:00Z", 60);
+        assert_eq!(
+            look(&story, "2026-01-02T00:50:00Z"),
+            Due::At(at("2026-01-02T01:02:00Z"))
+        );
+        let suspended = Circumstances {
+            suspended: true,
+            ..circumstances()
+        };
+        assert_eq!(
+            due(None, &story.state, &suspended, at("2026-02-01T00:00:00Z")),
+            Due::Never
+        );
+    }
+
+    #[test]
+    fn a_slot_that_was_attempted_is_done_with_when_the_window_becomes_longer() {
+        let mut story = Story::new();
+        story.at_slot("2026-01-01T12:00:00Z", 60);
+        let window = 720;
+        let longer = twice_a_day(window);
+        let point = longer.due_at(at("2026-01-01T12:00:00Z"));
+        assert!(point > at("2026-01-01T12:01:00Z"), "{point}");
+        let found = due(
+            Some(&longer),
+            &story.state,
+            &circumstances(),
+            point + SignedDuration::from_mins(1),
+        );
+        assert_eq!(found, Due::At(longer.due_at(at("2026-01-02T00:00:00Z"))));
     }
 
     #[test]
@@ -436,11 +450,11 @@ mod tests {
             story.good("2026-01-01T03:00:00Z", 60);
             let schedule = twice_a_day(window);
             let now = at("2026-01-01T03:05:00Z") + SignedDuration::from_mins(minutes);
-            if let Due::Now { .. } = due(&schedule, &story.state, &circumstances(), now) {
+            if let Due::Now { .. } = due(Some(&schedule), &story.state, &circumstances(), now) {
                 story.good(&now.to_string(), 60);
             }
             let then = now + SignedDuration::from_secs(61);
-            let again = due(&schedule, &story.state, &circumstances(), then);
+            let again = due(Some(&schedule), &story.state, &circumstances(), then);
             // A slot may fall into those 61 seconds; then it is later than the run.
             let nothing_missed = match again {
                 Due::Now { slot } => schedule.due_at(slot) > now,
@@ -457,10 +471,34 @@ mod tests {
             story.good("2026-01-01T03:00:00Z", 60);
             let now = at("2026-01-01T03:02:00Z") + SignedDuration::from_hours(hours);
             let limit = at("2026-01-01T03:00:00Z") + RPO;
-            match due(&twice_a_day(window), &story.state, &circumstances(), now) {
+            match due(Some(&twice_a_day(window)), &story.state, &circumstances(), now) {
                 Due::Now { .. } => {}
                 Due::At(at) => prop_assert!(at < limit),
                 Due::Never => prop_assert!(false),
+            }
+        }
+
+        /// However often a schedule is changed, and to whatever: each change makes one run due at most, and the clock
+        /// never more than there are slots.
+        #[test]
+        fn a_change_of_schedule_makes_no_pile(changes in proptest::collection::vec((0_usize..6, 0_usize..5, 0_u32..720, 1_i64..2_000), 1..12)) {
+            const TEXTS: [&str; 6] = ["0 */12 * * *", "0 3 * * *", "30 2 * * *", "0 0 1 * *", "0 0 * * SUN", "0 0 29 2 *"];
+            const ZONES: [&str; 5] = ["Etc/UTC", "Australia/Lord_Howe", "Pacific/Kiritimati", "Pacific/Pago_Pago", "Africa/Cairo"];
+            let mut story = Story::new();
+            story.good("2026-01-01T03:00:00Z", 60);
+            // Only the clock makes runs due.
+            let patient = Circumstances { rpo: SignedDuration::from_hours(24 * 365), ..circumstances() };
+            let mut now = at("2026-01-01T03:05:00Z");
+            for (text, zone, window, minutes) in changes {
+                now += SignedDuration::from_mins(minutes);
+                let changed = schedule(TEXTS[text], ZONES[zone], window);
+                let mut runs = 0;
+                while let Due::Now { slot } = due(Some(&changed), &story.state, &patient, now) {
+                    prop_assert!(changed.due_at(slot) <= now);
+                    story.good(&now.to_string(), 60);
+                    runs += 1;
+                    prop_assert!(runs <= 1, "{slot} at {now}");
+                }
             }
         }
     }

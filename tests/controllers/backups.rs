@@ -47,6 +47,11 @@ struct Org {
 
 impl Org {
     async fn place(name: &'static str, id: &str) -> Self {
+        Self::place_by(name, id, "backups").await
+    }
+
+    /// By that BackupSchedule.
+    async fn place_by(name: &'static str, id: &str, schedule: &str) -> Self {
         let client = api_server::shared().await.client().await;
         let namespace = format!("org-{name}-{}", &id[..8]);
         api_server::apply(
@@ -59,7 +64,7 @@ impl Org {
             &json!({
                 "apiVersion": "platform.tray.ai/v1alpha1", "kind": "TrayOrg", "metadata": {"name": name},
                 "spec": {"orgId": id, "plan": "Team", "regionRef": {"name": "backups"},
-                    "retentionPolicyRef": {"name": "backups"}, "backupScheduleRef": {"name": "backups"}},
+                    "retentionPolicyRef": {"name": "backups"}, "backupScheduleRef": {"name": schedule}},
             }),
         )
         .await;
@@ -117,6 +122,9 @@ async fn platform() {
         // Suspended: the only runs are those that a test asks for.
         json!({"apiVersion": group, "kind": "BackupSchedule", "metadata": {"name": "backups"},
             "spec": {"schedule": "0 */12 * * *", "suspend": true}}),
+        // The operator alone can tell that neither month has that day.
+        json!({"apiVersion": group, "kind": "BackupSchedule", "metadata": {"name": "never"},
+            "spec": {"schedule": "0 0 31 2-4/2 *"}}),
         json!({"apiVersion": group, "kind": "Region", "metadata": {"name": "backups"}, "spec": {
             "jurisdiction": "EU", "cloudRegion": "eu-south-1", "minZones": 1, "zones": ["eu-south-1a"],
             "storage": {"storageClassName": "org-encrypted"},
@@ -263,6 +271,7 @@ async fn an_org_is_copied_pruned_and_told_about() {
     a_run_that_is_not_there_cannot_be_restored(&fresh).await;
     a_snapshot_of_no_org_says_so().await;
     an_aged_run_is_pruned_and_no_run_begins_meanwhile(&operator, &aged, &pruned).await;
+    an_org_without_slots_is_pruned_and_copied_all_the_same(&operator).await;
     no_run_begins_while_a_mover_of_earlier_work_is_there(&operator, &fresh).await;
     a_restore_touches_nothing_before_its_proof(&operator, &fresh).await;
     a_restore_names_what_was_refused(&operator, &fresh).await;
@@ -390,6 +399,51 @@ async fn an_org_that_a_region_gives_a_shared_key_keeps_it(operator: &Operator, o
     );
 }
 
+/// A BackupSchedule that cannot be used, or is not there, stops neither runs by the RPO, nor pruning, nor what a person asks
+/// for; and the org says so.
+async fn an_org_without_slots_is_pruned_and_copied_all_the_same(operator: &Operator) {
+    for (name, id, schedule, reason) in [
+        (
+            "never",
+            "55555555-5555-4555-8555-555555555555",
+            "never",
+            "BackupScheduleInvalid",
+        ),
+        (
+            "nowhere",
+            "66666666-6666-4666-8666-666666666666",
+            "nowhere",
+            "BackupScheduleMissing",
+        ),
+    ] {
+        let id: OrgId = id.parse().unwrap();
+        let pruned = seed(operator, &Org { name, id: id.clone() }).await;
+        let org = Org::place_by(name, id.as_str(), schedule).await;
+        let sweep = pruner(&org).await;
+        assert_eq!(task(&sweep).await["action"]["remove"], json!([pruned]));
+        end(&sweep, None).await;
+
+        let asked = format!("{name}-now");
+        org.ask(&asked).await;
+        succeed(operator, &org, 3).await;
+        snapshot(&asked, "Committed").await;
+        nothing_is_left(&org).await;
+
+        // The newest copy is of now: the next is due before it is a day old.
+        let next = eventually(async || {
+            let view = operator.ctx.backup_facts.get(&org.id).view?;
+            (view.healthy.reason == reason)
+                .then_some(view.status.next_due)
+                .flatten()
+        });
+        let next = next
+            .await
+            .unwrap_or_else(|| panic!("{name} does not say {reason}, or what is due"));
+        let hours = next.0.duration_since(operator.ctx.now()).as_hours();
+        assert!((12..24).contains(&hours), "due in {hours} hours");
+    }
+}
+
 async fn a_run_is_committed_when_its_mover_has_left_a_verified_record(operator: &Operator, org: &Org) {
     org.ask("fresh-one").await;
     let run = succeed(operator, org, 3).await;
@@ -503,7 +557,8 @@ async fn seed(operator: &Operator, org: &Org) -> RunId {
     for hours in [15 * 24, 36, 24, 12] {
         let at = now - SignedDuration::from_hours(hours);
         let run_id = RunId::of(at, &hours.to_string());
-        let plan = run_plan::plan(run_id.clone(), &format!("aged-{hours}"), Some(at), &[]);
+        let name = format!("{}-{hours}", org.name);
+        let plan = run_plan::plan(run_id.clone(), &name, Some(at), &[]);
         let part = run_plan::objects_part();
         let copied = CopiedPart {
             record: record(&run_id, &part, 3, at),
@@ -770,7 +825,7 @@ async fn a_restore_names_what_was_refused(operator: &Operator, org: &Org) {
 }
 
 async fn a_suspended_org_is_restored_and_stays_suspended(operator: &Operator) {
-    let org = Org::place("suspended", "55555555-5555-4555-8555-555555555555").await;
+    let org = Org::place("suspended", "77777777-7777-4777-8777-777777777777").await;
     org.ask("suspended-one").await;
     succeed(operator, &org, 3).await;
     snapshot("suspended-one", "Committed").await;

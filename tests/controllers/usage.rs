@@ -1,4 +1,4 @@
-//! How many orgs name a RetentionPolicy or a BackupSchedule, on a real API server.
+//! How many orgs name a RetentionPolicy or a BackupSchedule, and whether the latter can be used, on a real API server.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use kube::{
 use serde_json::{Value, json};
 use tray_operator::{
     api::{backup_schedule::BackupSchedule, retention_policy::RetentionPolicy, trayorg::TrayOrg},
-    controllers::{changes::Change, usage::UsageDriver},
+    controllers::{changes::Change, conditions::find, usage::UsageDriver},
 };
 
 use crate::support::{
@@ -87,10 +87,62 @@ async fn orgs_that_name_a_policy_are_counted_and_an_edited_count_is_corrected() 
     assert!(none.await.is_some());
 
     let written = operator.writes();
+    for change in [
+        Change::RetentionPolicy("counted".to_owned()),
+        Change::BackupSchedule("counted".to_owned()),
+    ] {
+        operator.ctx.changes.publish(&change);
+    }
+    running.stop().await;
+    assert_eq!(operator.writes(), written, "what is right is not written again");
+}
+
+#[tokio::test]
+async fn a_schedule_that_cannot_be_used_says_so_until_it_can() {
+    let (operator, running) = at_work().await;
+    let schedules: Api<BackupSchedule> = Api::all(api_server::shared().await.client().await);
+    let says = async |wanted: [Option<&str>; 2]| {
+        let said = eventually(async || {
+            let schedule = schedules.get("told").await.ok()?;
+            let generation = schedule.metadata.generation;
+            let status = schedule
+                .status
+                .filter(|status| status.observed_generation == generation)?;
+            let found = ["Ready", "Stalled"].map(|type_| {
+                let condition = find(&status.conditions, type_)?;
+                assert_eq!(condition.observed_generation, generation);
+                Some(format!("{} {}", condition.status, condition.reason))
+            });
+            (found.each_ref().map(Option::as_deref) == wanted).then_some(status)
+        });
+        let said = said.await;
+        said.unwrap_or_else(|| panic!("not {wanted:?}"))
+    };
+    let good = [Some("True AsSpecified"), None];
+    let bad = [Some("False ScheduleInvalid"), Some("True ScheduleInvalid")];
+    apply("BackupSchedule", "told", json!({"schedule": "0 3 * * *"})).await;
+    let first = says(good).await;
+    // No rule of the CRD sees that neither month has that day.
+    apply("BackupSchedule", "told", json!({"schedule": "0 0 31 2-4/2 *"})).await;
+    let status = says(bad).await;
+    let message = &find(&status.conditions, "Stalled").unwrap().message;
+    for part in ["spec.schedule \"0 0 31 2-4/2 *\"", "name a day that comes"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert_eq!(status.orgs, first.orgs);
+    apply(
+        "BackupSchedule",
+        "told",
+        json!({"schedule": "0 3 * * *", "timeZone": "Africa/Cairo"}),
+    )
+    .await;
+    says(good).await;
+
+    let written = operator.writes();
     operator
         .ctx
         .changes
-        .publish(&Change::RetentionPolicy("counted".to_owned()));
+        .publish(&Change::BackupSchedule("told".to_owned()));
     running.stop().await;
     assert_eq!(operator.writes(), written, "what is right is not written again");
 }

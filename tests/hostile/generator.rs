@@ -85,10 +85,11 @@ const TIMES: [&str; 14] = [
     "2026-01-01T24:00:00Z",
     "yesterday",
 ];
-const CRONS: [&str; 16] = [
+const CRONS: [&str; 17] = [
     "* * * * *",
     "0 0 30 2 *",
     "0 0 31 4,6,9,11 *",
+    "0 0 31 2-4/2 *",
     "0 0 29 2 *",
     "61 * * * *",
     "*/0 * * * *",
@@ -357,7 +358,10 @@ impl Generator {
                 _ => json!(self.pick(&QUANTITIES)),
             };
         }
-        if let Some(values) = schema["enum"].as_array() {
+        // Nearly a zone is what people write.
+        if let Some(values) = schema["enum"].as_array()
+            && (field != "timeZone" || self.chance(50))
+        {
             return self.pick(values);
         }
         match schema["type"].as_str() {

@@ -88,8 +88,8 @@ fn is_told(object: &Value) -> bool {
     let said = conditions(object);
     let honest = object["status"]["observedGeneration"] == object["metadata"]["generation"];
     let speaks = match object["kind"].as_str() {
-        // What these lead to is said by the orgs that name them.
-        Some("RetentionPolicy" | "BackupSchedule") => object["status"]["orgs"].is_u64(),
+        // What it leads to is said by the orgs that name it.
+        Some("RetentionPolicy") => object["status"]["orgs"].is_u64(),
         _ => {
             !said.is_empty()
                 && said

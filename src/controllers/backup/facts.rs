@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    scheduling::objective,
+    scheduling::{objective, without_slots},
     subject::{Subject, placed_at},
     trouble::Trouble,
 };
@@ -44,13 +44,7 @@ pub fn view(
     trouble: Option<&Trouble>,
     now: Timestamp,
 ) -> (BackupView, Option<Timestamp>) {
-    judge(
-        subject.schedule.as_deref(),
-        subject.placed_at(),
-        read,
-        trouble,
-        now,
-    )
+    judge(&subject.org, subject.schedule.as_deref(), read, trouble, now)
 }
 
 /// What a look at the ledger of an org will say that was only just placed, and whose workloads are `available` or not:
@@ -61,19 +55,18 @@ pub fn before_any_run(
     available: bool,
     now: Timestamp,
 ) -> BackupView {
-    let placed_at = placed_at(org);
     let waits = !available && !schedule.spec.suspend;
     let read = Read {
         state: &LedgerState::default(),
-        next_due: first_at_latest(placed_at).filter(|_| waits),
+        next_due: first_at_latest(placed_at(org)).filter(|_| waits),
         losses: &[],
     };
-    judge(Some(schedule), placed_at, &read, None, now).0
+    judge(org, Some(schedule), &read, None, now).0
 }
 
 fn judge(
+    org: &TrayOrg,
     schedule: Option<&BackupSchedule>,
-    placed_at: Timestamp,
     read: &Read<'_>,
     trouble: Option<&Trouble>,
     now: Timestamp,
@@ -81,7 +74,7 @@ fn judge(
     let objectives = schedule
         .map(|schedule| schedule.spec.objectives.clone())
         .unwrap_or_default();
-    let point = rpo(read.state, objective(objectives.rpo_hours), placed_at, now);
+    let point = rpo(read.state, objective(objectives.rpo_hours), placed_at(org), now);
     let time = rto(read.state, objective(objectives.rto_hours));
     let good = read.state.good_runs();
     let newest = good.first().copied();
@@ -107,7 +100,7 @@ fn judge(
     };
     let view = BackupView {
         status,
-        healthy: healthy(read, trouble),
+        healthy: healthy(read, trouble, || without_slots(org, schedule)),
         rpo: rpo_condition(point.verdict, point.deadline),
     };
     (view, point.changes_at)
@@ -137,7 +130,11 @@ pub fn unread(subject: &Subject, trouble: &Trouble, now: Timestamp) -> BackupVie
     BackupView { status, healthy, rpo }
 }
 
-fn healthy(read: &Read<'_>, trouble: Option<&Trouble>) -> ConditionFact {
+fn healthy(
+    read: &Read<'_>,
+    trouble: Option<&Trouble>,
+    without_slots: impl FnOnce() -> Option<ConditionFact>,
+) -> ConditionFact {
     if let Some(trouble) = trouble {
         return ConditionFact::new(false, trouble.reason, trouble.message.clone());
     }
@@ -147,6 +144,9 @@ fn healthy(read: &Read<'_>, trouble: Option<&Trouble>) -> ConditionFact {
             loss.volume
         );
         return ConditionFact::new(false, reasons::VOLUME_REPLACED, message);
+    }
+    if let Some(fact) = without_slots() {
+        return fact;
     }
     let ended = read.state.runs.iter().filter(|(_, run)| run.end.is_some());
     let newest = ended.max_by_key(|(_, run)| run.planned_at);

@@ -308,7 +308,7 @@ async fn next_run(
     found: &mut Found,
     phases: &mut Phases,
 ) -> Result<Option<Duration>, Trouble> {
-    let due = scheduling::next(pass)?;
+    let due = scheduling::next(pass);
     if let Due::At(at) = due {
         found.next_due = Some(at);
         found.at.push(at);

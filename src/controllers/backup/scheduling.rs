@@ -6,11 +6,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{pass::Pass, trouble::Trouble};
 use crate::{
     api::{
+        backup_schedule::BackupSchedule,
         conditions::reasons,
         orgsnapshot::{OrgSnapshot, OrgSnapshotSpec, Origin},
         shared::NameRef,
+        trayorg::TrayOrg,
     },
-    domain::schedule::{Circumstances, Due, Schedule, due, snapshot_name},
+    controllers::conditions::ConditionFact,
+    domain::{
+        schedule::{Circumstances, Due, Schedule, due, snapshot_name},
+        slots::Slots,
+    },
 };
 
 /// Makes the OrgSnapshot of the run that is due at `slot`.
@@ -29,32 +35,115 @@ pub async fn schedule(pass: &Pass<'_>, slot: Timestamp) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// When the next run is due. Without a BackupSchedule none is: the org's status says that it is missing.
-pub fn next(pass: &Pass<'_>) -> Result<Due, Trouble> {
-    let Some(schedule) = &pass.subject.schedule else {
-        return Ok(Due::Never);
-    };
-    let spec = &schedule.spec;
-    let window = u32::try_from(spec.window_minutes).unwrap_or_default();
-    let times = Schedule::parse(&spec.schedule, &spec.time_zone, window, pass.subject.org_id()).map_err(
-        |invalid| {
-            let name = &pass.subject.org.spec.backup_schedule_ref.name;
-            Trouble::new(
-                reasons::BACKUP_SCHEDULE_INVALID,
-                format!("BackupSchedule {name}: {invalid}"),
-            )
-        },
-    )?;
+/// When the next run is due. A BackupSchedule that is not there or cannot be read has no slots; the RPO goes on counting,
+/// by the objectives that [`facts`](super::facts) judges by.
+pub fn next(pass: &Pass<'_>) -> Due {
+    let subject = pass.subject;
+    let spec = subject.schedule.as_ref().map(|schedule| &schedule.spec);
+    let slots = spec.and_then(|spec| Slots::parse(&spec.schedule, &spec.time_zone).ok());
+    let schedule = spec.zip(slots).map(|(spec, slots)| {
+        let window = u32::try_from(spec.window_minutes).unwrap_or_default();
+        Schedule::new(slots, window, subject.org_id())
+    });
+    let objectives = spec.map(|spec| spec.objectives.clone()).unwrap_or_default();
     let circumstances = Circumstances {
-        placed_at: pass.subject.placed_at(),
-        workloads_available: pass.subject.is_available(&pass.ctx.index),
-        rpo: objective(spec.objectives.rpo_hours),
-        suspended: spec.suspend,
+        placed_at: subject.placed_at(),
+        workloads_available: subject.is_available(&pass.ctx.index),
+        rpo: objective(objectives.rpo_hours),
+        suspended: spec.is_some_and(|spec| spec.suspend),
     };
-    Ok(due(&times, &pass.state(), &circumstances, pass.now))
+    due(schedule.as_ref(), &pass.state(), &circumstances, pass.now)
 }
 
-/// An objective in hours.
+/// Why the BackupSchedule that `org` names gives it no slots.
+pub fn without_slots(org: &TrayOrg, schedule: Option<&BackupSchedule>) -> Option<ConditionFact> {
+    let name = &org.spec.backup_schedule_ref.name;
+    let suspended = schedule.is_some_and(|schedule| schedule.spec.suspend);
+    let meanwhile = if suspended {
+        "it is suspended, so no run is due"
+    } else {
+        "until then runs are due by the RPO alone"
+    };
+    let fact = |reason, why| Some(ConditionFact::new(false, reason, format!("{why}; {meanwhile}")));
+    let Some(schedule) = schedule else {
+        let why =
+            format!("spec.backupScheduleRef: there is no BackupSchedule {name}: create it, or name another");
+        return fact(reasons::BACKUP_SCHEDULE_MISSING, why);
+    };
+    let spec = &schedule.spec;
+    let invalid = Slots::parse(&spec.schedule, &spec.time_zone).err()?;
+    fact(
+        reasons::BACKUP_SCHEDULE_INVALID,
+        format!("BackupSchedule {name}: {invalid}"),
+    )
+}
+
+/// An objective in hours. One that no CRD of ours takes is read as an hour: runs would follow each other without end.
 pub fn objective(hours: i32) -> SignedDuration {
-    SignedDuration::from_hours(i64::from(hours))
+    SignedDuration::from_hours(i64::from(hours.max(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn org() -> TrayOrg {
+        let org = json!({
+            "apiVersion": "platform.tray.ai/v1alpha1", "kind": "TrayOrg", "metadata": {"name": "acme"},
+            "spec": {"plan": "Pro", "backupScheduleRef": {"name": "nightly"}},
+        });
+        serde_json::from_value(org).unwrap()
+    }
+    fn schedule(spec: serde_json::Value) -> BackupSchedule {
+        let schedule = json!({
+            "apiVersion": "platform.tray.ai/v1alpha1", "kind": "BackupSchedule", "metadata": {"name": "nightly"},
+            "spec": spec,
+        });
+        serde_json::from_value(schedule).unwrap()
+    }
+
+    #[test]
+    fn a_schedule_without_slots_is_told_with_object_field_and_remedy() {
+        let good = schedule(json!({"schedule": "0 3 * * *", "suspend": true}));
+        assert_eq!(without_slots(&org(), Some(&good)), None);
+        let zone = schedule(json!({"schedule": "0 3 * * *", "timeZone": "Europe/Berlln"}));
+        let cron = schedule(json!({"schedule": "H H * * *"}));
+        for (schedule, reason, parts) in [
+            (
+                None,
+                reasons::BACKUP_SCHEDULE_MISSING,
+                ["spec.backupScheduleRef", "create it"],
+            ),
+            (
+                Some(zone),
+                reasons::BACKUP_SCHEDULE_INVALID,
+                ["spec.timeZone", "such as Etc/UTC"],
+            ),
+            (
+                Some(cron),
+                reasons::BACKUP_SCHEDULE_INVALID,
+                ["spec.schedule", "the minute (first field)"],
+            ),
+        ] {
+            let fact = without_slots(&org(), schedule.as_ref()).unwrap();
+            assert_eq!(fact.reason, reason);
+            for part in parts
+                .into_iter()
+                .chain(["BackupSchedule nightly", "by the RPO alone"])
+            {
+                assert!(fact.message.contains(part), "{}", fact.message);
+            }
+        }
+    }
+
+    #[test]
+    fn no_objective_is_shorter_than_an_hour_nor_too_long_to_count_with() {
+        let hour = SignedDuration::from_hours(1);
+        for hours in [i32::MIN, -1, 0, 1] {
+            assert_eq!(objective(hours), hour);
+        }
+        assert!(objective(i32::MAX) > objective(168));
+    }
 }

@@ -52,7 +52,19 @@ impl Story {
 
     /// A run that was planned, with the objects and these volumes (name, files).
     pub fn planned(&mut self, planned_at: Timestamp, volumes: &[(&str, u64)]) -> RunPlan {
-        let plan = plan_of(planned_at, volumes);
+        self.planned_for(None, planned_at, volumes)
+    }
+
+    fn planned_for(
+        &mut self,
+        slot: Option<Timestamp>,
+        planned_at: Timestamp,
+        volumes: &[(&str, u64)],
+    ) -> RunPlan {
+        let plan = RunPlan {
+            slot,
+            ..plan_of(planned_at, volumes)
+        };
         self.tell(Event::RunPlanned { plan: plan.clone() }, planned_at);
         plan
     }
@@ -66,6 +78,17 @@ impl Story {
         verdict: Verdict,
     ) -> RunId {
         let plan = self.planned(planned_at, volumes);
+        self.commit(plan, planned_at, seconds, volumes, verdict)
+    }
+
+    fn commit(
+        &mut self,
+        plan: RunPlan,
+        planned_at: Timestamp,
+        seconds: i64,
+        volumes: &[(&str, u64)],
+        verdict: Verdict,
+    ) -> RunId {
         let manifest = manifest_of(&plan, planned_at, volumes, verdict);
         let event = Event::RunCommitted {
             manifest: Box::new(manifest),
@@ -109,6 +132,14 @@ impl Story {
             &[("data-db-0", 10)],
             Verdict::Good,
         )
+    }
+
+    /// A good run of one volume, planned at the very slot that it is for.
+    pub fn at_slot(&mut self, slot: &str, seconds: i64) -> RunId {
+        let slot = slot.parse().unwrap();
+        let volumes = [("data-db-0", 10)];
+        let plan = self.planned_for(Some(slot), slot, &volumes);
+        self.commit(plan, slot, seconds, &volumes, Verdict::Good)
     }
 
     /// A run that a person has to look at.

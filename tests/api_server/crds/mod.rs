@@ -2,6 +2,7 @@
 
 mod bounds;
 mod rules;
+mod schedules;
 mod valid;
 
 use kube::{

@@ -129,6 +129,7 @@ fn rows() -> Vec<Row> {
             &[("snapshots", json!({"keepDays": 1, "keepAtLeast": 3}))],
         ),
     ];
+    rows.extend(of_schedules());
     rows.extend(of_regions());
     rows.extend(of_keys());
     rows.extend(of_orgs());
@@ -250,6 +251,59 @@ fn of_regions() -> Vec<Row> {
         rows.extend(of_quantity("Region", &format!("plans/0/quota/{quantity}")));
     }
     rows
+}
+
+/// Of cron texts: what the refusal says, a text that is taken, and texts beside it that are not.
+fn of_schedules() -> Vec<Row> {
+    let texts: [(&str, &str, &[&str]); 8] = [
+        (
+            "must be five fields with spaces between them",
+            "0   3 * * 1-5",
+            &["0 3 * * 1-5 *", " 0 3 * * 1-5", "@every 12 hours"],
+        ),
+        (
+            "the minute (first field) must be * or a number from 0 to 59",
+            "0,30-59/5 * * * *",
+            &["60 * * * *", "*/0 * * * *", "H H * * *"],
+        ),
+        (
+            "the hour (second field) must be * or a number from 0 to 23",
+            "0 00,23 * * *",
+            &["0 25 * * *", "0 */24 * * *"],
+        ),
+        (
+            "the day of month (third field) must be * or a number from 1 to 31",
+            "* * 31 * *",
+            &["* * 0 * *", "* * 32 * *", "0 3 L * *"],
+        ),
+        (
+            "the month (fourth field) must be * or a number from 1 to 12 (JAN to DEC)",
+            "0 0 1 jan-JUN,12 *",
+            &["0 0 1 13 *", "0 0 1 MON *"],
+        ),
+        (
+            "the day of week (fifth field) must be * or a number from 0 to 7 (SUN to SAT)",
+            "0 0 * * 0,Sat,7",
+            &["0 0 * * 8", "0 0 * * 5L", "0 0 * * MON#1"],
+        ),
+        (
+            "a range must begin at or below its end",
+            "0 22-23,0-4 * * MON-FRI",
+            &["0 22-4 * * *", "0 0 * * FRI-SUN", "0 0 1 NOV-2 *"],
+        ),
+        (
+            "no month named by the fourth field has a day named by the third",
+            "0 0 29,30 2 *",
+            &["0 0 30,31 2 *", "0 0 31 4,JUN,09,11 *", "0 0 31 feb */2"],
+        ),
+    ];
+    let rows = texts.into_iter().flat_map(|(says, good, bad)| {
+        bad.iter().map(move |bad| {
+            let (good, bad) = ([("schedule", json!(good))], [("schedule", json!(bad))]);
+            row("BackupSchedule", "spec.schedule", says, &good, &bad)
+        })
+    });
+    rows.collect()
 }
 
 /// Of the keys of backup locations.
