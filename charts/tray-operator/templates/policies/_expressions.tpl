@@ -73,5 +73,5 @@ request.resource.resource == 'pods' ? {{ . }} : request.resource.resource == 'cr
   expression: >-
     variables.debug
     ? object.spec.?ephemeralContainers.orValue([]).filter(c, !(c in oldObject.spec.?ephemeralContainers.orValue([])))
-    : variables.pod.containers + variables.pod.?initContainers.orValue([]) + variables.pod.?ephemeralContainers.orValue([])
+    : variables.pod.containers + variables.pod.?initContainers.orValue([])
 {{- end }}
