@@ -150,6 +150,8 @@ pub mod reasons {
     pub const OVERRIDE_INVALID: &str = "OverrideInvalid";
     /// Two workloads of the org have `webhook`.
     pub const WEBHOOK_NOT_UNIQUE: &str = "WebhookNotUnique";
+    /// A workload takes a Secret of the operator's as environment.
+    pub const SECRET_RESERVED: &str = "SecretReserved";
     /// Another cluster claimed the org's ledger.
     pub const CLAIM_LOST: &str = "ClaimLost";
     /// The stored object cannot be read by this version.

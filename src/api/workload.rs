@@ -49,10 +49,11 @@ pub struct Workload {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[schemars(length(max = 100))]
     pub env: Vec<EnvVar>,
-    /// Secrets of the namespace whose entries become environment; `tray-*` belongs to the operator.
+    /// Secrets of the namespace whose entries become environment; `tray-*`, and names like those of movers (`snap-`, `restore-`
+    /// or `prune-` and an id), belong to the operator.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Set, validation = Rule::new("self.all(s, !s.startsWith('tray-'))")
-        .message("envFromSecrets must not name a Secret tray-*: those are the operator's"))]
+    #[x_kube(merge_strategy = ListMerge::Set, validation = Rule::new("self.all(s, !s.startsWith('tray-') && !s.matches('^(snap|restore|prune)-([0-9a-hjkmnp-tv-z]{26}|[0-9a-f]{8})(-|$)'))")
+        .message("envFromSecrets must not name a Secret tray-*, nor one that is named like a mover's: those are the operator's"))]
     #[schemars(
         length(max = 20),
         inner(

@@ -112,6 +112,11 @@ pub const CLUSTER_ROLE_SUPPORT_DEBUG: &str = "tray-support-debug";
 /// What the names of support's bindings begin with; the name of the SupportAccess follows.
 pub const SUPPORT_BINDING: &str = "tray-support-";
 
+/// What the names of children begin with that are the operator's alone.
+const OWN_CHILDREN: &str = "tray-";
+/// Beginnings of the names of movers' Jobs and pods: nobody may enter a pod that has one.
+pub const MOVER_JOBS: [&str; 3] = ["snap-", "restore-", "prune-"];
+
 /// What the names of the orgs' namespaces begin with.
 const ORG_NAMESPACE_PREFIX: &str = "org-";
 
@@ -145,6 +150,28 @@ pub fn bounded(name: String) -> String {
     }
     let digest = hex::encode(sha2::Sha256::digest(name.as_bytes()));
     format!("{}-{}", &name[..LONGEST - 9], &digest[..8])
+}
+
+/// Whether a Secret of that name is the operator's, or would be taken for one: no workload has it. Movers' Secrets were once
+/// named like their Jobs, which are told from an org's own names by the run's id, or by the first group of a UUID. The
+/// policies and the CRDs say the same.
+pub fn is_operators_secret(name: &str) -> bool {
+    let of_a_job = MOVER_JOBS
+        .iter()
+        .filter_map(|beginning| name.strip_prefix(beginning))
+        .any(|rest| rest.split('-').next().is_some_and(is_id));
+    name.starts_with(OWN_CHILDREN) || of_a_job
+}
+
+/// A ULID or the first group of a UUID, in lower case.
+fn is_id(text: &str) -> bool {
+    match text.len() {
+        8 => text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')),
+        26 => text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b.is_ascii_lowercase() && !b"ilou".contains(&b))),
+        _ => false,
+    }
 }
 
 /// The part of a run that holds the Kubernetes objects.

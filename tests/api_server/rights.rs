@@ -36,14 +36,23 @@ enum Who {
     Workload,
     /// An Admin of another org.
     Neighbour,
+    /// Whom the platform gave ClusterRole `tray-snapshot-requester`.
+    SnapshotRequester,
+    /// Whom it gave `tray-restore-requester`.
+    RestoreRequester,
+    /// Whom it gave `tray-reattacher`.
+    Reattacher,
+    /// Whom it gave every verb on TrayOrgs.
+    Everything,
     /// Anybody else whom the cluster knows.
     Stranger,
 }
 use Who::{
-    Admin, Mover, Neighbour, Operator, Stranger, Support, SupportDebug, SupportView, Viewer, Workload,
+    Admin, Everything, Mover, Neighbour, Operator, Reattacher, RestoreRequester, SnapshotRequester, Stranger,
+    Support, SupportDebug, SupportView, Viewer, Workload,
 };
 
-const EVERYBODY: [Who; 10] = [
+const EVERYBODY: [Who; 14] = [
     Admin,
     Viewer,
     SupportView,
@@ -53,6 +62,10 @@ const EVERYBODY: [Who; 10] = [
     Mover,
     Workload,
     Neighbour,
+    SnapshotRequester,
+    RestoreRequester,
+    Reattacher,
+    Everything,
     Stranger,
 ];
 
@@ -209,14 +222,85 @@ const RISING: &[Row] = &[
         &[],
     ),
     ("list nodes", Cluster, &[Operator]),
-    ("list trayorgs.platform.tray.ai", Cluster, &[Operator]),
-    ("create trayorgs.platform.tray.ai", Cluster, &[]),
-    ("delete trayorgs.platform.tray.ai", Cluster, &[]),
+    (
+        "list trayorgs.platform.tray.ai",
+        Cluster,
+        &[Operator, SnapshotRequester, RestoreRequester, Everything],
+    ),
+    ("create trayorgs.platform.tray.ai", Cluster, &[Everything]),
+    ("delete trayorgs.platform.tray.ai", Cluster, &[Everything]),
     ("patch trayorgs.platform.tray.ai/status", Cluster, &[Operator]),
     ("patch regions.platform.tray.ai", Cluster, &[]),
     ("delete regions.platform.tray.ai", Cluster, &[]),
-    ("create orgsnapshots.platform.tray.ai", Cluster, &[Operator]),
-    ("create orgrestores.platform.tray.ai", Cluster, &[]),
+];
+
+/// What acts on an org's data: verbs of their own, which the policies ask for, and the kinds that stand for it.
+const ACTING: &[Row] = &[
+    (
+        "snapshot trayorgs.platform.tray.ai acme",
+        Cluster,
+        &[SnapshotRequester, Everything],
+    ),
+    (
+        "restore trayorgs.platform.tray.ai acme",
+        Cluster,
+        &[RestoreRequester, Everything],
+    ),
+    (
+        "reattach trayorgs.platform.tray.ai acme",
+        Cluster,
+        &[Reattacher, Everything],
+    ),
+    (
+        "create orgsnapshots.platform.tray.ai",
+        Cluster,
+        &[Operator, SnapshotRequester, Everything],
+    ),
+    (
+        "delete orgsnapshots.platform.tray.ai",
+        Cluster,
+        &[Operator, SnapshotRequester, Everything],
+    ),
+    (
+        "update orgsnapshots.platform.tray.ai",
+        Cluster,
+        &[Operator, Everything],
+    ),
+    (
+        "list orgsnapshots.platform.tray.ai",
+        Cluster,
+        &[Operator, SnapshotRequester, RestoreRequester, Everything],
+    ),
+    (
+        "create orgrestores.platform.tray.ai",
+        Cluster,
+        &[RestoreRequester, Everything],
+    ),
+    (
+        "delete orgrestores.platform.tray.ai",
+        Cluster,
+        &[RestoreRequester, Everything],
+    ),
+    (
+        "update orgrestores.platform.tray.ai",
+        Cluster,
+        &[Operator, Everything],
+    ),
+    (
+        "watch orgrestores.platform.tray.ai",
+        Cluster,
+        &[Operator, RestoreRequester, Everything],
+    ),
+    (
+        "update trayorgs.platform.tray.ai",
+        Cluster,
+        &[Operator, Everything],
+    ),
+    (
+        "get trayorgs.platform.tray.ai acme",
+        Cluster,
+        &[Operator, SnapshotRequester, RestoreRequester, Everything],
+    ),
 ];
 
 fn placement(org: &str, id: u8) -> Placement {
@@ -277,6 +361,13 @@ async fn bound() -> Client {
             });
             apply_binding(&operator, &own(), role, body).await;
         }
+        // To groups of the same names as in the cases of the policy that asks for these verbs, which has them bound.
+        let reattacher = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "reattachers"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "tray-reattacher"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "reattachers"}],
+        });
+        api_server::apply(&world.client(world::Who::Admin).await, &reattacher).await;
     };
     BOUND.get_or_init(bind).await;
     api_server::shared().await.client().await
@@ -305,6 +396,10 @@ fn subject(who: Who) -> (String, Vec<String>) {
         SupportDebug => person("deb", "debuggers"),
         Support => person("sue", world::STAFF[0]),
         Neighbour => person("ned", "neighbours"),
+        SnapshotRequester => person("sid", "snapshot-requesters"),
+        RestoreRequester => person("ron", "restore-requesters"),
+        Reattacher => person("rea", "reattachers"),
+        Everything => person("eve", "everything"),
         Stranger => person("sam", "strangers"),
         Operator => {
             let (namespace, name) = installed::OPERATOR.rsplit_once(':').unwrap();
@@ -382,4 +477,9 @@ async fn p4_nobody_opens_an_org_or_runs_anything_in_it_but_the_operator() {
 #[tokio::test]
 async fn p19_nobody_gets_more_rights_than_he_has() {
     ask(RISING).await;
+}
+
+#[tokio::test]
+async fn p3_what_acts_on_the_data_of_an_org_is_a_right_of_its_own() {
+    ask(ACTING).await;
 }

@@ -8,12 +8,8 @@ use crate::{
         trayorg::{Override, Plan, TrayOrgSpec},
         workload::{Resources, Workload, WorkloadKind},
     },
-    domain::quantity,
+    domain::{names, quantity},
 };
-
-/// Beginnings of the names of movers' pods: nobody may enter a pod that has one, not even a workload's hook. A workload's pods
-/// are named `<workload>-…`.
-const MOVER_NAMES: [&str; 3] = ["snap-", "restore-", "prune-"];
 
 /// What an org runs.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,6 +40,16 @@ pub enum Conflict {
         "workloads {0} and {1} both have webhook, and an org has one webhook host: remove it from one of them"
     )]
     TwoWebhooks(String, String),
+    /// The workload takes a Secret of the operator's. Schemas refuse that, but not in what was stored before them.
+    #[error(
+        "workload {workload}: envFromSecrets names {secret}, and Secrets tray-*, and those named like a mover's, are the operator's: name another Secret"
+    )]
+    SecretOfOperator {
+        /// Name of the workload.
+        workload: String,
+        /// The Secret.
+        secret: String,
+    },
     /// An override, put together with what it changes, requests more memory than the limit.
     #[error(
         "workload {workload} of the region, with spec.overrides, requests memory {memory} at memoryLimit {limit}: set both in the override"
@@ -64,6 +70,7 @@ impl Conflict {
         match self {
             Self::ByRegion(_) | Self::ByMovers(_) => reasons::WORKLOAD_NAME_TAKEN,
             Self::TwoWebhooks(..) => reasons::WEBHOOK_NOT_UNIQUE,
+            Self::SecretOfOperator { .. } => reasons::SECRET_RESERVED,
             Self::MemoryAboveLimit { .. } => reasons::OVERRIDE_INVALID,
         }
     }
@@ -87,12 +94,20 @@ pub fn workloads(org: &TrayOrgSpec, region: &RegionSpec) -> Result<Effective, Co
     if let (Some(one), Some(other)) = (webhooks.next(), webhooks.next()) {
         return Err(Conflict::TwoWebhooks(one.name.clone(), other.name.clone()));
     }
-    if let Some(conflict) = effective.workloads.iter().find_map(above_limit) {
+    let mut conflicts = effective
+        .workloads
+        .iter()
+        .filter_map(|w| above_limit(w).or_else(|| secret_of_operator(w)));
+    if let Some(conflict) = conflicts.next() {
         return Err(conflict);
     }
     for workload in &mut effective.workloads {
+        // Not even a hook enters a pod that is named like a mover's, and a workload's pods are named `<workload>-…`.
         let pods = format!("{}-", workload.name);
-        if MOVER_NAMES.iter().any(|beginning| pods.starts_with(beginning)) {
+        if names::MOVER_JOBS
+            .iter()
+            .any(|beginning| pods.starts_with(beginning))
+        {
             return Err(Conflict::ByMovers(workload.name.clone()));
         }
         if raise(workload, least_replicas(org.plan, region)) {
@@ -151,6 +166,15 @@ fn above_limit(workload: &Workload) -> Option<Conflict> {
     })
 }
 
+fn secret_of_operator(workload: &Workload) -> Option<Conflict> {
+    let mut secrets = workload.env_from_secrets.iter();
+    let secret = secrets.find(|name| names::is_operators_secret(name))?;
+    Some(Conflict::SecretOfOperator {
+        workload: workload.name.clone(),
+        secret: secret.clone(),
+    })
+}
+
 /// Least replicas of an org's Deployments.
 fn least_replicas(plan: Plan, region: &RegionSpec) -> i32 {
     let built_in = match plan {
@@ -179,7 +203,11 @@ mod tests {
     use super::*;
     use crate::{
         api::{region::PlanValues, trayorg::VolumeOverride, workload::EnvVar},
-        resources::org::fixtures,
+        domain::ids::{PartId, RunId},
+        resources::{
+            mover_job::{restore_job_name, snapshot_job_name},
+            org::fixtures,
+        },
     };
 
     fn change(name: &str) -> Override {
@@ -249,6 +277,45 @@ mod tests {
             }];
             let expected = is_taken.then(|| Conflict::ByMovers(name.into()));
             assert_eq!(workloads(&org, &region).err(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn p3_no_workload_takes_a_secret_of_the_operators() {
+        let run: RunId = "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
+        let part: PartId = "objects".parse().unwrap();
+        let uid = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
+        let taken = [
+            names::WEBHOOK_TOKEN_SECRET.to_owned(),
+            snapshot_job_name(&run, &part),
+            restore_job_name(uid, &part),
+            format!("prune-{uid}"),
+        ];
+        for secret in &taken {
+            // The org's own workloads, and the region's.
+            let (mut org, mut region) = (fixtures::org(), fixtures::region());
+            let own = Workload {
+                name: "extra".into(),
+                env_from_secrets: vec!["api-keys".into(), secret.clone()],
+                ..fixtures::runtime()
+            };
+            org.workloads = vec![own.clone()];
+            let refused = workloads(&org, &region).unwrap_err();
+            assert_eq!(refused.reason(), "SecretReserved");
+            let said = refused.to_string();
+            assert!(said.contains("extra") && said.contains(secret), "{said}");
+            org.workloads.clear();
+            region.workloads.push(own);
+            assert_eq!(workloads(&org, &region).unwrap_err(), refused);
+        }
+        for secret in ["stray-cat", "snap-shots", "restore-keys-2026", "prune-1234567g-x"] {
+            let (mut org, region) = (fixtures::org(), fixtures::region());
+            org.workloads = vec![Workload {
+                name: "extra".into(),
+                env_from_secrets: vec![secret.into()],
+                ..fixtures::runtime()
+            }];
+            assert!(workloads(&org, &region).is_ok(), "{secret}");
         }
     }
 

@@ -524,6 +524,33 @@ fn of_workloads(kind: &'static str) -> Vec<Row> {
             &[("envFromSecrets", json!(["tray-webhook-token"]))],
         ),
         of(
+            ".envFromSecrets",
+            "must not name a Secret tray-*, nor one that is named like a mover's",
+            &[(
+                "envFromSecrets",
+                json!(["snap-shots", "restore-keys-2026", "prune-1234567g"]),
+            )],
+            &[(
+                "envFromSecrets",
+                json!(["own", "snap-01arz3ndektsv4rrffq69g5fav-objects"]),
+            )],
+        ),
+        of(
+            ".envFromSecrets",
+            "nor one that is named like a mover's",
+            &[("envFromSecrets", json!(["restore-7c9e667-data"]))],
+            &[("envFromSecrets", json!(["restore-7c9e6679-data-db-0"]))],
+        ),
+        of(
+            ".envFromSecrets",
+            "nor one that is named like a mover's",
+            &[("envFromSecrets", json!(["prune"]))],
+            &[(
+                "envFromSecrets",
+                json!(["prune-7c9e6679-7425-40de-944b-e07fc1f90ae7"]),
+            )],
+        ),
+        of(
             ".readiness",
             "exactly one of httpPath and exec",
             &[("readiness", json!({"exec": ["ready"]}))],

@@ -1,10 +1,8 @@
 //! Pods of an org are entered by support staff whom it let in, and by hooks. Every attempt is in the audit log.
 
-use serde_json::json;
-
 use super::{
     binding::WAITING,
-    cases::{Case, change, connect},
+    cases::{Case, connect},
     holds, pods,
     world::{ORG, PLAIN, STAFF, Who, world},
 };
@@ -17,12 +15,7 @@ const WORDS: &str = "no SupportAccess of role Debug is active in org-acme-000000
 pub fn cases() -> Vec<Case> {
     let pod = |namespace: &str, way: &str| connect(format!("{}/{WAITING}/{way}", pods::path(namespace)));
     let service = |namespace: &str| connect(format!("/api/v1/namespaces/{namespace}/services/inside/proxy/"));
-    let container = json!({"name": "look", "image": "i:1", "securityContext": {"runAsNonRoot": true, "runAsUser": 1,
-        "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"}}});
-    let look = |namespace: &str| {
-        let path = format!("{}/{WAITING}/ephemeralcontainers", pods::path(namespace));
-        change(path, json!({"spec": {"ephemeralContainers": [container]}}))
-    };
+    let look = |namespace: &str| pods::debug(namespace, WAITING, &[pods::debugger()]);
     let ways = [
         "exec?command=sh&stdout=true",
         "attach?stdout=true",

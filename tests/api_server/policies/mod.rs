@@ -6,17 +6,22 @@ pub mod world;
 mod binding;
 mod child_guard;
 mod crd_guard;
+mod debug_containers;
 mod delete_protection;
 mod exec_gate;
 mod finalizer_guard;
 mod mover_account;
 mod mover_exec;
 mod mover_pods;
+mod mover_secrets;
 mod namespace_guard;
+mod node_place;
 mod pod_host;
+mod pod_logs;
 mod pod_pinning;
 mod pods;
 mod references;
+mod run_authority;
 mod service_type;
 mod status_guard;
 mod support_access;
@@ -37,16 +42,21 @@ const TABLE: &[(&str, Cases)] = &[
     (binding::POLICY, binding::cases),
     (child_guard::POLICY, child_guard::cases),
     (crd_guard::POLICY, crd_guard::cases),
+    (debug_containers::POLICY, debug_containers::cases),
     (delete_protection::POLICY, delete_protection::cases),
     (exec_gate::POLICY, exec_gate::cases),
     (finalizer_guard::POLICY, finalizer_guard::cases),
     (mover_account::POLICY, mover_account::cases),
     (mover_exec::POLICY, mover_exec::cases),
     (mover_pods::POLICY, mover_pods::cases),
+    (mover_secrets::POLICY, mover_secrets::cases),
     (namespace_guard::POLICY, namespace_guard::cases),
+    (node_place::POLICY, node_place::cases),
     (pod_host::POLICY, pod_host::cases),
+    (pod_logs::POLICY, pod_logs::cases),
     (pod_pinning::POLICY, pod_pinning::cases),
     (references::POLICY, references::cases),
+    (run_authority::POLICY, run_authority::cases),
     (service_type::POLICY, service_type::cases),
     (status_guard::POLICY, status_guard::cases),
     (support_access::POLICY, support_access::cases),

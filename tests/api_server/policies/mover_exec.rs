@@ -1,9 +1,7 @@
 //! Nobody looks into a running mover.
 
-use serde_json::json;
-
 use super::{
-    cases::{Case, change, connect},
+    cases::{Case, connect},
     holds, pods,
     world::{ORG, PLAIN, STAFF, Who},
 };
@@ -31,12 +29,7 @@ pub fn cases() -> Vec<Case> {
             cases.push(into(namespace, pod).refused_to(Who::Operator, words));
         }
     }
-    let container = json!({"name": "look", "image": "i:1", "securityContext": {"runAsNonRoot": true, "runAsUser": 1,
-        "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"}}});
-    let look = |namespace: &str| {
-        let path = format!("{}/{MOVER}/ephemeralcontainers", pods::path(namespace));
-        change(path, json!({"spec": {"ephemeralContainers": [container]}}))
-    };
+    let look = |namespace: &str| pods::debug(namespace, MOVER, &[pods::debugger()]);
     cases.push(look(PLAIN).passes_for(Who::Admin));
     cases.push(look(ORG).refused_to(Who::In(STAFF[0]), words));
     cases

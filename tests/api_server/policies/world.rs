@@ -16,12 +16,15 @@ use super::{
     delete_protection::UNPROTECTED,
     mover_exec::MOVER,
     mover_pods::SUSPENDED,
+    mover_secrets::TAKING,
+    pod_logs::TELLING,
     pod_pinning::UNPINNED,
-    pods,
+    pods, run_authority,
     service_type::INSIDE,
     support_access,
     volume_class::{NEW, OLD, claim},
 };
+use crate::edit::with;
 use crate::support::{
     api_server::{self, eventually},
     chart, installed,
@@ -47,7 +50,7 @@ pub fn chart() -> Vec<Value> {
     chart::render(&[installed::SUPPORT_GROUPS]).unwrap()
 }
 
-/// Who asks. All have every right, so that it is the policies that refuse.
+/// Who asks. All but [`Who::Granted`] have every right, so that it is the policies that refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Who {
     /// An administrator of the cluster.
@@ -60,7 +63,7 @@ pub enum Who {
     Controller(&'static str),
     /// Kubernetes' own scheduler.
     Scheduler,
-    /// A kubelet.
+    /// A kubelet: that of node `n1`.
     Kubelet,
     /// The movers of that namespace.
     Mover(&'static str),
@@ -68,6 +71,8 @@ pub enum Who {
     In(&'static str),
     /// The user of that name.
     User(&'static str),
+    /// The user of that name in that group, with the rights that RBAC gives them and no others.
+    Granted(&'static str, &'static str),
 }
 
 impl Who {
@@ -85,6 +90,7 @@ impl Who {
             Self::Mover(namespace) => (account(namespace, "tray-mover"), vec![everything]),
             Self::In(group) => ("somebody".to_owned(), vec![group, everything]),
             Self::User(name) => (name.to_owned(), vec![everything]),
+            Self::Granted(name, group) => (name.to_owned(), vec![group]),
         }
     }
 }
@@ -169,13 +175,20 @@ impl World {
     /// # Panics
     /// When it is not refused before and after.
     pub async fn break_glass(&self, policy: &str, ask: &Ask, undo: &Ask) {
-        let _alone = BINDINGS.write().await;
-        let refused = async || {
-            self.dry_run(Who::Admin, ask)
-                .await
-                .err()
-                .map(|status| status.code)
+        let work = async || {
+            self.ask(Who::Admin, ask).await.unwrap();
+            self.ask(Who::Admin, undo).await.unwrap();
         };
+        self.without(policy, Who::Admin, ask, work).await;
+    }
+
+    /// Does `work` while `policy` is not bound. By `ask`, which this policy alone refuses to `who`, it is known to be so.
+    ///
+    /// # Panics
+    /// When that is not refused before and after, or is refused without the binding.
+    pub async fn without(&self, policy: &str, who: Who, ask: &Ask, work: impl AsyncFnOnce()) {
+        let _alone = BINDINGS.write().await;
+        let refused = async || self.dry_run(who, ask).await.err().map(|status| status.code);
         assert_eq!(refused().await, Some(403));
         let kind = "ValidatingAdmissionPolicyBinding";
         let objects = chart();
@@ -187,9 +200,9 @@ impl World {
         self.ask(Who::Admin, &delete(format!("{bindings}/{policy}")))
             .await
             .unwrap();
-        let done = eventually(async || self.ask(Who::Admin, ask).await.ok()).await;
-        assert!(done.is_some(), "{policy} refuses without its binding");
-        self.ask(Who::Admin, undo).await.unwrap();
+        let passes = eventually(async || refused().await.is_none().then_some(())).await;
+        assert!(passes.is_some(), "it is refused without the binding of {policy}");
+        work().await;
         api_server::apply(&self.client(Who::Admin).await, binding).await;
         let back = eventually(async || refused().await).await;
         assert_eq!(back, Some(403));
@@ -294,18 +307,20 @@ impl World {
         job["restartPolicy"] = "Never".into();
         let job = json!({"spec": {"suspend": true, "template": {"spec": job}}});
         make("batch/v1", "Job", ORG, SUSPENDED, job).await;
-        let mut anywhere = pods::spec();
-        anywhere["nodeSelector"] = json!({});
-        let template = json!({"metadata": {"labels": {"app": "x"}}, "spec": anywhere});
-        let deployment = json!({"selector": {"matchLabels": {"app": "x"}}, "template": template});
-        make(
-            "apps/v1",
-            "Deployment",
-            ORG,
-            UNPINNED,
-            json!({"spec": deployment}),
-        )
-        .await;
+        for (name, pointer, value) in [
+            (UNPINNED, "/nodeSelector", json!({})),
+            (TAKING, "/imagePullSecrets", json!([{"name": "tray-registry"}])),
+            (
+                TELLING,
+                "/containers/0/terminationMessagePolicy",
+                json!("FallbackToLogsOnError"),
+            ),
+        ] {
+            let spec = with(pods::spec(), pointer, value);
+            let template = json!({"metadata": {"labels": {"app": "x"}}, "spec": spec});
+            let deployment = json!({"selector": {"matchLabels": {"app": "x"}}, "template": template});
+            make("apps/v1", "Deployment", ORG, name, json!({"spec": deployment})).await;
+        }
         for (name, class) in [(OLD, "cheap"), (NEW, CLASS)] {
             let spec = json!({"spec": claim(&json!(class))});
             make("v1", "PersistentVolumeClaim", ORG, name, spec).await;
@@ -325,6 +340,12 @@ impl World {
             let mut ours = body;
             ours["metadata"]["labels"] = json!({"app.kubernetes.io/managed-by": "tray-operator"});
             make(api_version, kind, ORG, OURS, ours).await;
+        }
+        make("v1", "Pod", ORG, pods::FROM_BEFORE, pods::from_before()).await;
+        let debugged = pods::debug(ORG, pods::FROM_BEFORE, &[pods::old_debugger()]);
+        self.ask(Who::Admin, &debugged).await.unwrap();
+        for object in run_authority::rights() {
+            api_server::apply(admin, &object).await;
         }
         for (kind, namespace, name, body) in ours() {
             make("platform.tray.ai/v1alpha1", kind, namespace, name, body).await;
@@ -399,8 +420,8 @@ fn ours() -> Vec<(&'static str, &'static str, &'static str, Value)> {
             "lifecycle": {"deletionProtection": protection}});
         json!({"spec": spec, "metadata": {"finalizers": ["platform.tray.ai/org"]}})
     };
-    let restore =
-        json!({"orgRef": {"name": "acme"}, "snapshot": {"latestGood": true}, "target": {"inPlace": true}});
+    let run = |org: &str| json!({"spec": {"orgRef": {"name": org}}});
+    let restore = |org: &str| json!({"spec": {"orgRef": {"name": org}, "snapshot": {"latestGood": true}, "target": {"inPlace": true}}});
     let access = json!({"spec": support_access::spec(&STAFF[..1]),
         "metadata": {"finalizers": ["platform.tray.ai/support-access"]}});
     vec![
@@ -419,13 +440,10 @@ fn ours() -> Vec<(&'static str, &'static str, &'static str, Value)> {
             "unplaced",
             json!({"spec": {"plan": "Team", "regionRef": {"name": "eu"}}}),
         ),
-        (
-            "OrgSnapshot",
-            "",
-            "run",
-            json!({"spec": {"orgRef": {"name": "acme"}}}),
-        ),
-        ("OrgRestore", "", "back", json!({"spec": restore})),
+        ("OrgSnapshot", "", "run", run("acme")),
+        ("OrgSnapshot", "", "other-run", run(UNPROTECTED)),
+        ("OrgRestore", "", "back", restore("acme")),
+        ("OrgRestore", "", "other-back", restore(UNPROTECTED)),
         ("OrgTombstone", "", "gone", tombstone("gone")),
         ("SupportAccess", ORG, "open", access),
     ]

@@ -17,6 +17,17 @@ request.userInfo.username == '{{ include "tray.operatorUser" . }}'
 request.userInfo.username.startsWith('system:serviceaccount:kube-system:') || request.userInfo.username in ['system:kube-controller-manager', 'system:kube-scheduler', 'system:apiserver']
 {{- end }}
 
+{{/* CEL: a pod, or a template of pods, is a mover's: {{ include "tray.isMover" "object" }}. What may be one, tray-mover-pods says. */}}
+{{- define "tray.isMover" -}}
+({{ . }}.?metadata.?labels[?'platform.tray.ai/component'].orValue('') == 'mover' || {{ . }}.spec.?serviceAccountName.orValue('') == 'tray-mover' || {{ . }}.spec.?priorityClassName.orValue('') == 'tray-mover')
+{{- end }}
+
+{{/* CEL: the operator's Secrets have names like that: {{ include "tray.isOperatorsSecret" "name" }}. The second form is that of
+     movers' Secrets that were named like their Jobs. `names::is_operators_secret` says the same. */}}
+{{- define "tray.isOperatorsSecret" -}}
+({{ . }}.startsWith('tray-') || {{ . }}.matches('^(snap|restore|prune)-([0-9a-hjkmnp-tv-z]{26}|[0-9a-f]{8})(-|$)'))
+{{- end }}
+
 {{/* resourceRules: everything that makes pods. Refused there, too, so that whoever applies it is told. */}}
 {{- define "tray.podTemplates" -}}
 - {apiGroups: [""], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [replicationcontrollers], scope: Namespaced}
@@ -46,4 +57,21 @@ request.resource.resource == 'pods' ? {{ . }} : request.resource.resource == 'cr
 - name: unchanged
   expression: >-
     request.operation == 'UPDATE' && variables.pod == ({{ include "tray.template" "oldObject" }}).spec
+{{- end }}
+
+{{/* resourceRules: debug containers, which come into pods that run. */}}
+{{- define "tray.debugContainers" -}}
+- {apiGroups: [""], apiVersions: [v1], operations: [UPDATE], resources: [pods/ephemeralcontainers], scope: Namespaced}
+{{- end }}
+
+{{/* Variables, after those of the pod: whether it is debug containers that come, and the containers that come. Those that a pod
+     has already neither change nor go, so they do not keep others out. */}}
+{{- define "tray.containerVariables" -}}
+- name: debug
+  expression: request.?subResource.orValue('') == 'ephemeralcontainers'
+- name: containers
+  expression: >-
+    variables.debug
+    ? object.spec.?ephemeralContainers.orValue([]).filter(c, !(c in oldObject.spec.?ephemeralContainers.orValue([])))
+    : variables.pod.containers + variables.pod.?initContainers.orValue([])
 {{- end }}
