@@ -140,7 +140,13 @@ mod tests {
     #[test]
     fn no_grant_has_the_binding_of_another() {
         // However somebody calls his SupportAccess.
-        let names = ["x", "logless-support-x", "support-x", "x-without-logs", "without-logs-x"];
+        let names = [
+            "x",
+            "logless-support-x",
+            "support-x",
+            "x-without-logs",
+            "without-logs-x",
+        ];
         let ids: Vec<ChildId> = names.iter().flat_map(|name| binding_ids("n", name)).collect();
         let distinct: std::collections::BTreeSet<&ChildId> = ids.iter().collect();
         assert_eq!(distinct.len(), ids.len());

@@ -86,10 +86,7 @@ fn people(owners: &[Owner], role: OwnerRole) -> Vec<Value> {
 }
 
 /// A role without people is not bound.
-fn bound(
-    placement: &Placement,
-    (name, role, subjects): (&str, &str, Vec<Value>),
-) -> Option<DesiredChild> {
+fn bound(placement: &Placement, (name, role, subjects): (&str, &str, Vec<Value>)) -> Option<DesiredChild> {
     (!subjects.is_empty()).then(|| role_binding(placement, name, role, &subjects))
 }
 
@@ -187,7 +184,11 @@ mod tests {
                 role.starts_with("tray-org-admin") || role == names::CLUSTER_ROLE_ORG_VIEWER
             })
         }) {
-            assert!(OWNER_BINDINGS.contains(&binding.id.name.as_str()), "{}", binding.id);
+            assert!(
+                OWNER_BINDINGS.contains(&binding.id.name.as_str()),
+                "{}",
+                binding.id
+            );
         }
     }
 

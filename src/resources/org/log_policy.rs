@@ -133,7 +133,12 @@ mod tests {
     #[test]
     fn p12_logs_are_hidden_as_soon_as_the_spec_says_so_and_until_nothing_does() {
         let hidden = "{plan: Team, executionLogs: {mode: Hidden}}";
-        let in_force = |org: &str| wanted(&serde_yaml::from_str(org).unwrap(), &RetentionPolicySpec::default());
+        let in_force = |org: &str| {
+            wanted(
+                &serde_yaml::from_str(org).unwrap(),
+                &RetentionPolicySpec::default(),
+            )
+        };
         for (org, recorded, mode) in [
             ("{plan: Team}", None, LogMode::Visible),
             ("{plan: Team}", Some("{plan: Team}"), LogMode::Visible),

@@ -93,7 +93,10 @@ fn p3_what_is_held_is_kept_from_an_org_that_nobody_allowed_to_have_it() {
             for other in [Value::Null, json!("denied"), json!("Allowed")] {
                 world.org["metadata"]["annotations"] = json!({"platform.tray.ai/reattach": other});
                 if other.is_null() {
-                    world.org["metadata"].as_object_mut().unwrap().remove("annotations");
+                    world.org["metadata"]
+                        .as_object_mut()
+                        .unwrap()
+                        .remove("annotations");
                 }
                 is_obstacle(
                     &world.obstacle(),
@@ -102,7 +105,11 @@ fn p3_what_is_held_is_kept_from_an_org_that_nobody_allowed_to_have_it() {
                 );
                 let told = world.status_of_obstacle();
                 assert_eq!((told.org_id, told.namespace, told.region), (None, None, None));
-                assert_eq!(deletion::placement(&world.observed()), None, "nothing of it is its own");
+                assert_eq!(
+                    deletion::placement(&world.observed()),
+                    None,
+                    "nothing of it is its own"
+                );
             }
             world.allow();
             assert_eq!(world.valid().placement.org_id.as_str(), ID);
@@ -137,7 +144,11 @@ fn p3_whoever_waits_for_an_id_gets_nothing_of_its_holder_and_does_not_stand_in_t
     waiting["metadata"]["annotations"] = json!({"platform.tray.ai/reattach": "allowed"});
     world.others.push(waiting);
     assert_eq!(world.valid().placement.org_id.as_str(), ID);
-    let waiting = observe(&world.index, &world.facts, world.index.orgs.get("waiting").unwrap());
+    let waiting = observe(
+        &world.index,
+        &world.facts,
+        world.index.orgs.get("waiting").unwrap(),
+    );
     is_obstacle(
         &validate(&waiting).unwrap_err(),
         reasons::ORG_ID_IN_USE,
