@@ -196,7 +196,7 @@ async fn p12_logs_are_hidden_of_an_org_that_cannot_be_worked_on_and_of_one_that_
     api_server::apply(&client, &stuck).await;
     until(&client, "stuck", READY).await;
     // A name of the Region's.
-    let taken = json!({"spec": {"workloads": [{"name": "db", "kind": "Deployment", "image": "x"}]}});
+    let taken = json!({"spec": {"workloads": [{"name": "db", "kind": "Deployment", "image": "x", "runAsUser": 1000}]}});
     patch(&client, "stuck", &taken).await;
     let told = until(&client, "stuck", &[("Stalled", "True/WorkloadNameTaken")]).await;
     assert!(conditions(&told).contains_key("Placed"));

@@ -286,8 +286,8 @@ async fn p17_a_suspended_org_lets_nobody_in() {
 async fn p12_support_that_is_in_reads_no_logs_from_the_moment_on_in_which_they_are_hidden() {
     let world = World::new("ghostly", 'd').await;
     let running = world.at_work().await;
-    for (name, role) in [("look", "View"), ("debug", "Debug")] {
-        world.grant(name, role, &["support"], 4).await;
+    for (name, role, hours) in [("look", "View", 4), ("debug", "Debug", 5)] {
+        world.grant(name, role, &["support"], hours).await;
         world.until_active(name).await;
     }
     let exchanged = async |hidden: bool| {
