@@ -11,8 +11,8 @@ use crate::support::{
     installed::conditions,
     objects::permit,
     org_world::{
-        READY, allowed, child, delete, exempt, names, namespace_labels, namespace_of, object, org, orgs,
-        patch, read, region, tombstones, uid, until, world,
+        READY, child, delete, exempt, names, namespace_labels, namespace_of, object, org, orgs, patch, read,
+        region, tombstones, uid, until, world,
     },
 };
 

@@ -20,9 +20,10 @@ use support::{
     api_server::{self, api_of, eventually},
     installed::conditions,
     org_world::{
-        READY, allowed, child, delete, exempt, names, namespace_labels, namespace_of, object, org, orgs,
-        patch, read, region, until, world,
+        READY, child, delete, exempt, names, namespace_labels, namespace_of, object, org, orgs, patch, read,
+        region, until, world,
     },
+    orgs::allowed,
 };
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use kube::{
 use serde_json::{Value, json};
 use tray_operator::controllers::{Driver, malformed::MalformedObjects, org::OrgDriver, region::RegionDriver};
 
-pub use super::orgs::{allowed, object};
+pub use super::orgs::object;
 use super::{
     api_server::{self, api_of, eventually},
     installed::{self, Operator, conditions, play_kubernetes},
