@@ -14,6 +14,7 @@ use crate::support::{
         READY, child, delete, exempt, names, namespace_labels, namespace_of, object, org, orgs, patch, read,
         region, tombstones, uid, until, world,
     },
+    orgs::allowed,
 };
 
 const RETAINED: &str = "platform.tray.ai/retained";
