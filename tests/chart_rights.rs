@@ -67,6 +67,44 @@ fn the_restore_role_puts_back_what_is_archived_and_deletes_nothing() {
 }
 
 #[test]
+fn p12_who_may_not_see_logs_has_all_other_rights_of_his_role() {
+    let objects = chart::render(&[]).unwrap();
+    let logs = BTreeSet::from([(String::new(), "pods/log".to_owned(), "get".to_owned())]);
+    let mut with_logs = BTreeSet::new();
+    for (role, twin) in [
+        (
+            names::CLUSTER_ROLE_ORG_ADMIN,
+            names::CLUSTER_ROLE_ORG_ADMIN_WITHOUT_LOGS,
+        ),
+        (
+            names::CLUSTER_ROLE_SUPPORT_VIEW,
+            names::CLUSTER_ROLE_SUPPORT_VIEW_WITHOUT_LOGS,
+        ),
+        (
+            names::CLUSTER_ROLE_SUPPORT_DEBUG,
+            names::CLUSTER_ROLE_SUPPORT_DEBUG_WITHOUT_LOGS,
+        ),
+    ] {
+        let (rights, left) = (rights(&objects, role), rights(&objects, twin));
+        assert_eq!(&rights - &left, logs, "{role}");
+        assert_eq!(&left - &rights, BTreeSet::new(), "{role}");
+        with_logs.insert(role);
+    }
+    // Nobody else has them: whoever gets them needs a twin.
+    for role in objects
+        .iter()
+        .filter(|o| o["kind"] == "ClusterRole" || o["kind"] == "Role")
+    {
+        let (kind, name) = (
+            role["kind"].as_str().unwrap(),
+            role["metadata"]["name"].as_str().unwrap(),
+        );
+        let rights = rights_of(std::slice::from_ref(role), kind, name);
+        assert_eq!(!rights.is_disjoint(&logs), with_logs.contains(name), "{name}");
+    }
+}
+
+#[test]
 fn p19_every_right_that_the_chart_gives_is_named() {
     let objects = chart::render(WITH_WEBHOOKS).unwrap();
     let mut roles = 0;

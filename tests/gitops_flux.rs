@@ -18,17 +18,23 @@ use serde_json::{Value, json};
 use support::{
     api_server::{self, api_of, eventually},
     flux::{Flux, Outcome},
+    installed,
     org_world::{READY, namespace_of, object, org, read, tombstones, uid, until, world},
     orgs,
 };
+use tokio::sync::OnceCell;
 
 /// The answers that make Flux's `force` delete an object and create it again.
 const RECREATED_ON: [u16; 2] = [409, 422];
 /// And what does by its text alone.
 const RECREATED_ON_TEXT: [&str; 2] = ["is immutable", "immutable field"];
 
+/// Whoever applies has every verb, as a GitOps controller with `*` has: what it creates again is taken up without a line
+/// more in Git.
 async fn flux() -> (Client, Flux) {
+    static UPGRADED: OnceCell<()> = OnceCell::const_new();
     let client = world().await;
+    UPGRADED.get_or_init(|| installed::upgrade(&client)).await;
     (client, Flux::of(api_server::shared().await))
 }
 
@@ -119,7 +125,17 @@ async fn a_protected_org_outlives_its_manifest_and_an_unprotected_one_comes_back
     // `git revert`.
     let outcome = flux.reconcile(&[kept.clone(), free.clone()], &[], false);
     assert_eq!(outcome.changes["TrayOrg/gone"], "created");
-    until(&client, "gone", READY).await;
+    let back = until(&client, "gone", READY).await;
+    assert_eq!(
+        back["metadata"]["annotations"]["platform.tray.ai/reattach"],
+        "allowed"
+    );
+    // What a policy put there is no drift.
+    let outcome = flux.reconcile(&[kept.clone(), free.clone()], &[], false);
+    expect(
+        &outcome,
+        &[("TrayOrg/kept", "unchanged"), ("TrayOrg/gone", "unchanged")],
+    );
     assert_eq!(data(&client, &gone).await, before);
     let held = eventually(async || tombstones(&client, "gone").await.is_empty().then_some(()));
     assert!(held.await.is_some(), "{:#?}", tombstones(&client, "gone").await);

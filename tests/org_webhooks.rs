@@ -20,7 +20,7 @@ use support::{
     api_server::{self, api_of, eventually},
     installed::{self, conditions, play_kubernetes},
     objects::dry_run,
-    orgs::{self, object},
+    orgs::{self, allowed, object},
 };
 use tokio::sync::OnceCell;
 use tray_operator::controllers::{Driver, org::OrgDriver};
@@ -330,7 +330,7 @@ async fn p21_a_deleted_org_answers_no_more_and_has_its_token_again_when_it_is_ba
     assert!(routes.get_opt("tray-webhook").await.unwrap().is_none());
     let grants = child(&client, "ReferenceGrant", "tray-system").await.unwrap();
     assert!(grants.get_opt(&namespace).await.unwrap().is_none());
-    api_server::apply(&client, &gone).await;
+    api_server::apply(&client, &allowed(&gone)).await;
     let (_, back) = exposed(&client, "gone", '5').await;
     assert_eq!(rules(&back)[0], web(&[&before]));
 }

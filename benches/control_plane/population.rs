@@ -141,7 +141,7 @@ pub async fn prepare(admin: &Client, platform: &Client, orgs: usize) {
 
 /// Has the API server put the orgs' finalizer there, as the chart does.
 async fn put_finalizers(admin: &Client, orgs: &Api<DynamicObject>) {
-    for object in chart::finalizer_policy(&chart::UPGRADE) {
+    for object in chart::mutating_policies(&chart::UPGRADE) {
         apply(admin, &object).await;
     }
     let probe = org(0);

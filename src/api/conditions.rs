@@ -136,6 +136,9 @@ pub mod reasons {
     pub const ORG_ID_CHANGED: &str = "OrgIdChanged";
     /// Data of an earlier org of that name is held; the message gives the `orgId:` line that takes it up.
     pub const RETAINED_DATA_EXISTS: &str = "RetainedDataExists";
+    /// Data of an earlier org of that name is held, and nobody who may has allowed this one to take it up; the message gives
+    /// the command that does.
+    pub const REATTACH_NOT_ALLOWED: &str = "ReattachNotAllowed";
     /// What is held of the org lies in another Region.
     pub const REGION_MISMATCH: &str = "RegionMismatch";
     /// The namespace that held the org's volumes is gone, or is going.

@@ -16,7 +16,7 @@ use super::trayorg::PinnedRegion;
     shortname = "otomb",
     category = "tray",
     derive = "PartialEq",
-    doc = "What is still held of an org whose TrayOrg was deleted: its namespace with all volumes, its key, its snapshots. Written by the operator. The org is taken up again, with all of it, when the TrayOrg is applied again under the same name, orgId and region; the tombstone goes once that org is Ready. This version of the operator erases nothing: what a tombstone names stays after `purgeAt`, too, until a version that erases is installed. It has no status.",
+    doc = "What is still held of an org whose TrayOrg was deleted: its namespace with all volumes, its key, its snapshots. Written by the operator. The org is taken up again, with all of it, when the TrayOrg is applied again under the same name, orgId and region by somebody who has the verb `reattach` on it; the tombstone goes once that org is Ready. This version of the operator erases nothing: what a tombstone names stays after `purgeAt`, too, until a version that erases is installed. It has no status.",
     printcolumn(name = "Org", type_ = "string", json_path = ".spec.org"),
     printcolumn(name = "Region", type_ = "string", json_path = ".spec.region.name"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".spec.reason"),

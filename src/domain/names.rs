@@ -60,6 +60,11 @@ pub const ANNOTATION_ROTATION: &str = "platform.tray.ai/rotation";
 pub const ANNOTATION_PREVIOUS_UNTIL: &str = "platform.tray.ai/previous-until";
 /// On a TrayOrg whose namespace is lost: a person wants it made anew, empty. The value is the namespace's name.
 pub const ANNOTATION_ACCEPT_NAMESPACE_LOSS: &str = "platform.tray.ai/accept-namespace-loss";
+/// On a TrayOrg, [`REATTACH_ALLOWED`]: it may take up what is held of an earlier org of its name. Policies let nobody put it
+/// there but who has the verb `reattach` on that TrayOrg.
+pub const ANNOTATION_REATTACH: &str = "platform.tray.ai/reattach";
+/// The one value of [`ANNOTATION_REATTACH`] that allows anything.
+pub const REATTACH_ALLOWED: &str = "allowed";
 /// On mover Jobs: the consistency point of their part, RFC 3339.
 pub const ANNOTATION_CONSISTENCY_POINT: &str = "platform.tray.ai/consistency-point";
 
@@ -97,6 +102,8 @@ pub const RESPONDER_SUSPENDED_PORT: u16 = 8503;
 
 /// ClusterRole (in the chart) of an org's owners with role Admin.
 pub const CLUSTER_ROLE_ORG_ADMIN: &str = "tray-org-admin";
+/// The same while the org's execution logs are hidden.
+pub const CLUSTER_ROLE_ORG_ADMIN_WITHOUT_LOGS: &str = "tray-org-admin-without-logs";
 /// ClusterRole (in the chart) of an org's owners with role Viewer.
 pub const CLUSTER_ROLE_ORG_VIEWER: &str = "tray-org-viewer";
 /// ClusterRole (in the chart) bound to the operator in each org namespace: exec for hooks, Secrets for movers.
@@ -109,8 +116,15 @@ pub const CLUSTER_ROLE_ORG_RESTORE: &str = "tray-org-restore";
 pub const CLUSTER_ROLE_SUPPORT_VIEW: &str = "tray-support-view";
 /// ClusterRole (in the chart) of support with role Debug; bound while a SupportAccess is open.
 pub const CLUSTER_ROLE_SUPPORT_DEBUG: &str = "tray-support-debug";
+/// [`CLUSTER_ROLE_SUPPORT_VIEW`] while the org's execution logs are hidden.
+pub const CLUSTER_ROLE_SUPPORT_VIEW_WITHOUT_LOGS: &str = "tray-support-view-without-logs";
+/// [`CLUSTER_ROLE_SUPPORT_DEBUG`] while the org's execution logs are hidden.
+pub const CLUSTER_ROLE_SUPPORT_DEBUG_WITHOUT_LOGS: &str = "tray-support-debug-without-logs";
 /// What the names of support's bindings begin with; the name of the SupportAccess follows.
 pub const SUPPORT_BINDING: &str = "tray-support-";
+/// The same of bindings without logs. Not the beginning of a name that begins with [`SUPPORT_BINDING`]: no SupportAccess has
+/// a name by which its binding could be taken for another's.
+pub const SUPPORT_BINDING_WITHOUT_LOGS: &str = "tray-logless-support-";
 
 /// What the names of children begin with that are the operator's alone.
 const OWN_CHILDREN: &str = "tray-";

@@ -1,4 +1,7 @@
-//! Whether an org that is not placed yet is one that was here before, and may have back what is held of it.
+//! Whether an org that is not placed yet is one that was here before, and may have back what is held of it: in its own name,
+//! in the Region of the data, and if somebody who may has allowed it (docs/adr/0023).
+
+use super::names::{ANNOTATION_REATTACH, REATTACH_ALLOWED};
 
 /// What is held of an org that is gone: by a tombstone, or by a namespace that nobody laid claim to yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +14,8 @@ pub struct Held {
     pub org_id: String,
     /// Name of the Region its data is in.
     pub region: String,
+    /// The TrayOrg that asks has made it itself: its status was not written yet, or is lost.
+    pub its_own: bool,
 }
 
 /// An org that wants to be placed.
@@ -22,6 +27,8 @@ pub struct Asking<'a> {
     pub org_id: Option<&'a str>,
     /// Name of the Region it asks for.
     pub region: &'a str,
+    /// It may take up what an earlier org of its name left.
+    pub allowed: bool,
 }
 
 /// Why an org cannot be placed as it stands.
@@ -65,10 +72,25 @@ pub enum Refusal {
         /// The id.
         org_id: String,
     },
+    /// Nobody who may has allowed it.
+    #[error(
+        "data of an earlier org {org} is held ({by}), and TrayOrg {org} is not allowed to take it up: an account that has \
+         the verb reattach on it (ClusterRole tray-reattacher) allows it with `kubectl annotate trayorg {org} \
+         {annotation}={allowed}`; for a new org, use another name",
+        annotation = ANNOTATION_REATTACH,
+        allowed = REATTACH_ALLOWED
+    )]
+    NotAllowed {
+        /// Name of the org.
+        org: String,
+        /// What holds it.
+        by: String,
+    },
 }
 
 /// The orgId under which the org takes up what is `held` of it; none = it is new. Data is handed to its own orgId, or to
-/// its own name where no orgId is asked for, and only in the Region that it lies in.
+/// its own name where no orgId is asked for, and only in the Region that it lies in. What an earlier org left is handed to
+/// one that is allowed to have it; what it has made itself is its own.
 pub fn take_up<'a>(asking: Asking<'_>, held: &'a [Held]) -> Result<Option<&'a str>, Refusal> {
     let by_id = held.iter().filter(|held| asking.org_id == Some(&held.org_id));
     for held in by_id.clone() {
@@ -81,8 +103,9 @@ pub fn take_up<'a>(asking: Asking<'_>, held: &'a [Held]) -> Result<Option<&'a st
         }
         same_region(asking, held)?;
     }
-    if let Some(held) = by_id.clone().next() {
-        return Ok(Some(&held.org_id));
+    if let Some(first) = by_id.clone().next() {
+        allowed(asking, by_id)?;
+        return Ok(Some(&first.org_id));
     }
     let by_name: Vec<&Held> = held.iter().filter(|held| held.org == asking.name).collect();
     let Some(first) = by_name.first() else {
@@ -99,7 +122,18 @@ pub fn take_up<'a>(asking: Asking<'_>, held: &'a [Held]) -> Result<Option<&'a st
     for held in &by_name {
         same_region(asking, held)?;
     }
+    allowed(asking, by_name.iter().copied())?;
     Ok(Some(&first.org_id))
+}
+
+fn allowed<'a>(asking: Asking<'_>, mut held: impl Iterator<Item = &'a Held>) -> Result<(), Refusal> {
+    match held.find(|held| !held.its_own) {
+        Some(held) if !asking.allowed => Err(Refusal::NotAllowed {
+            org: held.org.clone(),
+            by: held.by.clone(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn same_region(asking: Asking<'_>, held: &Held) -> Result<(), Refusal> {
@@ -127,10 +161,16 @@ mod tests {
             org: org.into(),
             org_id: org_id.into(),
             region: region.into(),
+            its_own: false,
         }
     }
     fn asking<'a>(name: &'a str, org_id: Option<&'a str>, region: &'a str) -> Asking<'a> {
-        Asking { name, org_id, region }
+        Asking {
+            name,
+            org_id,
+            region,
+            allowed: true,
+        }
     }
     /// What becomes of an org that asks while data of org acme, `ID`, is held in eu.
     fn asked(name: &str, org_id: Option<&str>, region: &str) -> Result<Option<String>, String> {
@@ -180,6 +220,62 @@ mod tests {
                 "{refusal}"
             );
         }
+    }
+
+    #[test]
+    fn p3_what_is_held_is_taken_up_by_nobody_who_is_not_allowed_to_whatever_he_knows_of_it() {
+        let (left, own) = (held("acme", ID, "eu"), held("acme", ID, "eu"));
+        let own = Held {
+            by: "Namespace org-acme-7c9e6679".into(),
+            its_own: true,
+            ..own
+        };
+        for (org_id, held, allowed, taken_up) in [
+            (None, vec![], false, None),
+            (Some(ID), vec![], false, None),
+            // By its name, and by its id.
+            (None, vec![left.clone()], false, Some(false)),
+            (Some(ID), vec![left.clone()], false, Some(false)),
+            (None, vec![left.clone()], true, Some(true)),
+            (Some(ID), vec![left.clone()], true, Some(true)),
+            // What it has made itself since it was created needs nobody's leave; what lies beside that does.
+            (None, vec![own.clone()], false, Some(true)),
+            (Some(ID), vec![own.clone()], false, Some(true)),
+            (None, vec![own.clone(), left.clone()], false, Some(false)),
+            (Some(ID), vec![own.clone(), left.clone()], false, Some(false)),
+            (Some(ID), vec![own, left], true, Some(true)),
+        ] {
+            let asking = Asking {
+                allowed,
+                ..asking("acme", org_id, "eu")
+            };
+            let said = format!("{org_id:?} {held:?} {allowed}");
+            match (take_up(asking, &held), taken_up) {
+                (Ok(found), None) => assert_eq!(found, None, "{said}"),
+                (Ok(found), Some(true)) => assert_eq!(found, Some(ID), "{said}"),
+                (Err(refusal), Some(false)) => {
+                    let message = refusal.to_string();
+                    for part in [
+                        "(OrgTombstone acme-7c9e6679)",
+                        "verb reattach",
+                        "tray-reattacher",
+                        "`kubectl annotate trayorg acme platform.tray.ai/reattach=allowed`",
+                    ] {
+                        assert!(message.contains(part), "{said}: {message}");
+                    }
+                }
+                (found, _) => panic!("{said}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn p3_a_leave_is_for_its_own_name() {
+        // Whoever is allowed to take up what is held of one name gets that of no other, whichever id he asks for.
+        let held = [held("acme", ID, "eu")];
+        let asked = |org_id| take_up(asking("mine", org_id, "eu"), &held);
+        assert!(matches!(asked(Some(ID)), Err(Refusal::OtherName { .. })));
+        assert_eq!(asked(None), Ok(None));
     }
 
     #[test]

@@ -11,6 +11,7 @@
 mod crds;
 mod edit;
 mod policies;
+mod reattach;
 mod rights;
 #[path = "../support/mod.rs"]
 mod support;

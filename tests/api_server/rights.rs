@@ -6,9 +6,12 @@ use kube::Client;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use tray_operator::{
-    api::trayorg::{Owner, OwnerKind, OwnerRole, PinnedRegion},
-    domain::{cloud_regions::Jurisdiction, names},
-    resources::org::{Placement, access},
+    api::trayorg::{LogMode, Owner, OwnerKind, OwnerRole, PinnedRegion},
+    domain::{cloud_regions::Jurisdiction, names, support::Role},
+    resources::{
+        org::{Placement, access},
+        support,
+    },
 };
 
 use crate::{
@@ -74,6 +77,8 @@ const EVERYBODY: [Who; 14] = [
 enum Place {
     /// The org's namespace.
     Org,
+    /// That of another org of the same people, which lets the same support in and hides its execution logs.
+    HiddenOrg,
     /// That of another org, which Neighbour owns.
     OtherOrg,
     /// The operator's.
@@ -81,7 +86,7 @@ enum Place {
     /// Cluster-scoped, or in all namespaces.
     Cluster,
 }
-use Place::{Cluster, Org, OtherOrg, System};
+use Place::{Cluster, HiddenOrg, Org, OtherOrg, System};
 
 /// `verb resource[.group][/subresource][ name]`, where, and all who may.
 type Row = (&'static str, Place, &'static [Who]);
@@ -105,6 +110,12 @@ const SEEING: &[Row] = &[
     ("list endpointslices.discovery.k8s.io", Org, READERS),
     ("list supportaccesses.platform.tray.ai", Org, READERS_AND_OPERATOR),
     ("get pods/log", Org, &[Admin, SupportView, SupportDebug]),
+    // Hidden means hidden, whoever asks; all else is seen as ever.
+    ("get pods/log", HiddenOrg, &[]),
+    ("get pods", HiddenOrg, READERS_AND_OPERATOR),
+    ("list deployments.apps", HiddenOrg, READERS_AND_OPERATOR),
+    ("get secrets tray-webhook-token", Org, &[Admin, Operator]),
+    ("get secrets tray-webhook-token", HiddenOrg, &[Admin, Operator]),
     // Secrets: the operator asks for those it knows by name, the archive reads all of them.
     ("get secrets", Org, &[Operator]),
     ("list secrets", Org, &[Mover]),
@@ -133,6 +144,7 @@ const ENTERING: &[Row] = &[
     ("patch pods/ephemeralcontainers", Org, &[SupportDebug]),
     ("get pods/proxy", Org, &[]),
     ("get services/proxy", Org, &[]),
+    ("create pods/exec", HiddenOrg, &[SupportDebug, Operator]),
     ("create pods/exec", OtherOrg, &[Operator]),
     ("create pods/exec", System, &[]),
     ("create pods/exec", Cluster, &[]),
@@ -140,6 +152,7 @@ const ENTERING: &[Row] = &[
     // Who lets support in.
     ("create supportaccesses.platform.tray.ai", Org, &[Admin]),
     ("delete supportaccesses.platform.tray.ai", Org, &[Admin]),
+    ("create supportaccesses.platform.tray.ai", HiddenOrg, &[Admin]),
     ("patch supportaccesses.platform.tray.ai", Org, &[Operator]),
     ("create supportaccesses.platform.tray.ai", OtherOrg, &[Neighbour]),
     ("create supportaccesses.platform.tray.ai", Cluster, &[]),
@@ -187,6 +200,21 @@ const RISING: &[Row] = &[
     ("escalate roles.rbac.authorization.k8s.io", Org, &[]),
     (
         "bind clusterroles.rbac.authorization.k8s.io tray-org-admin",
+        Cluster,
+        &[Operator],
+    ),
+    (
+        "bind clusterroles.rbac.authorization.k8s.io tray-org-admin-without-logs",
+        Cluster,
+        &[Operator],
+    ),
+    (
+        "bind clusterroles.rbac.authorization.k8s.io tray-support-view-without-logs",
+        Cluster,
+        &[Operator],
+    ),
+    (
+        "bind clusterroles.rbac.authorization.k8s.io tray-support-debug-without-logs",
         Cluster,
         &[Operator],
     ),
@@ -327,7 +355,11 @@ fn other() -> Placement {
     placement("other", 8)
 }
 
-/// Both orgs with the bindings that the operator makes, and those of support.
+fn hidden() -> Placement {
+    placement("hidden", 9)
+}
+
+/// The orgs with the bindings that the operator makes, and those of support.
 async fn bound() -> Client {
     static BOUND: OnceCell<()> = OnceCell::const_new();
     let world = world().await;
@@ -341,25 +373,36 @@ async fn bound() -> Client {
         let admins = owner("admins", OwnerRole::Admin);
         let viewers = owner("viewers", OwnerRole::Viewer);
         let neighbours = owner("neighbours", OwnerRole::Admin);
-        for (placement, owners) in [(own(), vec![admins, viewers]), (other(), vec![neighbours])] {
+        let owners = vec![admins, viewers];
+        for (placement, owners, logs) in [
+            (own(), owners.clone(), LogMode::Visible),
+            (hidden(), owners, LogMode::Hidden),
+            (other(), vec![neighbours], LogMode::Visible),
+        ] {
             let labels = json!({"platform.tray.ai/org": placement.org});
             let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
                 "metadata": {"name": placement.namespace, "labels": labels}});
             api_server::apply(&operator, &namespace).await;
-            for binding in access::role_bindings(&placement, &owners) {
+            for binding in access::role_bindings(&placement, &owners, logs) {
                 apply_binding(&operator, &placement, &binding.id.name, binding.body).await;
             }
         }
-        for (group, role) in [
-            ("lookers", "tray-support-view"),
-            ("debuggers", "tray-support-debug"),
-        ] {
-            let rbac = "rbac.authorization.k8s.io";
-            let body = json!({
-                "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": role},
-                "subjects": [{"apiGroup": rbac, "kind": "Group", "name": group}],
-            });
-            apply_binding(&operator, &own(), role, body).await;
+        for (placement, logs) in [(own(), LogMode::Visible), (hidden(), LogMode::Hidden)] {
+            for (group, role) in [("lookers", Role::View), ("debuggers", Role::Debug)] {
+                let spec = json!({
+                    "subjects": [{"kind": "Group", "name": group}], "role": role, "durationHours": 1, "reason": "r",
+                });
+                let binding = support::binding(support::Grant {
+                    namespace: &placement.namespace,
+                    org: &placement.org,
+                    org_id: &placement.org_id,
+                    name: group,
+                    uid: "u",
+                    spec: &serde_json::from_value(spec).unwrap(),
+                    logs,
+                });
+                apply_binding(&operator, &placement, &binding.id.name, binding.body).await;
+            }
         }
         // To groups of the same names as in the cases of the policy that asks for these verbs, which has them bound.
         let reattacher = json!({
@@ -419,6 +462,7 @@ async fn may(client: &Client, who: Who, question: &str, place: Place) -> bool {
     let (resource, group) = what.split_once('.').unwrap_or((what, ""));
     let namespace = match place {
         Org => own().namespace,
+        HiddenOrg => hidden().namespace,
         OtherOrg => other().namespace,
         System => names::SYSTEM_NAMESPACE.to_owned(),
         Cluster => String::new(),

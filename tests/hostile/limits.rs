@@ -8,7 +8,7 @@ use kube::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tray_operator::{
-    api::crds,
+    api::{crds, trayorg::LogMode},
     domain::{
         ids::{OrgId, PartId, RunId},
         names, schedule, tombstone, view,
@@ -113,8 +113,9 @@ proptest! {
             prop_assert!(is_label(&name), "{name}");
         }
         prop_assert!(workload.len() <= STATEFUL_SET);
-        let binding = support::binding_id("x", &support_access).name;
-        prop_assert!(binding.len() <= 253, "{binding}");
+        for binding in support::binding_ids("x", &support_access) {
+            prop_assert!(binding.name.len() <= 253, "{binding}");
+        }
         let mut domain = domain.join(".");
         domain.truncate(longest("Region", "/properties/spec/properties/ingress/properties/domain"));
         let host = names::webhook_host(&id, domain.trim_end_matches(['-', '.']));
@@ -225,7 +226,7 @@ async fn an_org_of_the_longest_names_becomes_ready_and_is_copied() {
     }
     let bindings: Api<DynamicObject> =
         orgs::api(&client, "rbac.authorization.k8s.io/v1", "RoleBinding", &namespace).await;
-    let binding = support::binding_id(&namespace, &named("SupportAccess")).name;
+    let binding = support::binding_id(&namespace, &named("SupportAccess"), LogMode::Visible).name;
     assert!(
         eventually(async || bindings.get_opt(&binding).await.unwrap())
             .await

@@ -2,17 +2,19 @@
 
 use kube::{
     Client,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 
 use crate::support::{
     api_server::{self, api_of, eventually},
     installed::conditions,
+    objects::permit,
     org_world::{
         READY, child, delete, exempt, names, namespace_labels, namespace_of, object, org, orgs, patch, read,
         region, tombstones, uid, until, world,
     },
+    orgs::allowed,
 };
 
 const RETAINED: &str = "platform.tray.ai/retained";
@@ -83,7 +85,7 @@ async fn a_deleted_org_leaves_its_data_and_a_tombstone_and_finds_it_again() {
         9 * 24
     );
 
-    api_server::apply(&client, &gone).await;
+    api_server::apply(&client, &allowed(&gone)).await;
     until(&client, "gone", READY).await;
     assert_eq!(
         data(&client, &namespace).await,
@@ -92,6 +94,116 @@ async fn a_deleted_org_leaves_its_data_and_a_tombstone_and_finds_it_again() {
     );
     assert!(!namespace_labels(&client, &namespace).await.contains_key(RETAINED));
     without_tombstone(&client, "gone").await;
+}
+
+/// The rights of a user on TrayOrgs, with which he does as he likes but for one verb.
+fn rights(more: &[Value]) -> Value {
+    let group = ["platform.tray.ai"];
+    let mut rules = json!([{
+        "apiGroups": group, "resources": ["trayorgs"], "verbs": ["get", "create", "update", "patch", "delete"],
+    }]);
+    for name in more {
+        let rule = json!({"apiGroups": group, "resources": ["trayorgs"], "resourceNames": [name], "verbs": ["reattach"]});
+        rules.as_array_mut().unwrap().push(rule);
+    }
+    rules
+}
+
+#[tokio::test]
+async fn p3_whoever_creates_an_org_gets_nothing_of_what_is_held_of_an_earlier_one_without_leave() {
+    let client = world().await;
+    let server = api_server::shared().await;
+    permit(&client, "tenant", &rights(&[])).await;
+    permit(&client, "platform", &rights(&["seized".into()])).await;
+    let tenant = orgs(&server.client_of("tenant").await).await;
+    let platform = orgs(&server.client_of("platform").await).await;
+    let seized = org(
+        "seized",
+        '7',
+        &json!({"orgId": "5e12ed00-7777-4777-8777-777777777777"}),
+    );
+    let namespace = namespace_of(&seized);
+    api_server::apply(&client, &seized).await;
+    until(&client, "seized", READY).await;
+    let before = data(&client, &namespace).await;
+    delete(&client, "seized").await;
+    let held = tombstones(&client, "seized").await;
+    assert_eq!(held.len(), 1);
+
+    // Name and Region are enough to ask; the id does not help.
+    let mut theirs = seized.clone();
+    theirs["spec"]["owners"] = json!([{"kind": "Group", "name": "thieves", "role": "Admin"}]);
+    theirs["spec"]["overrides"] = json!([{"name": "db", "image": "attacker.example/exfil:1"}]);
+    let mut nameless = theirs.clone();
+    nameless["spec"].as_object_mut().unwrap().remove("orgId");
+    let params = PostParams::default();
+    let mark = Patch::Merge(json!({"metadata": {"annotations": {"platform.tray.ai/reattach": "allowed"}}}));
+    for asked in [theirs, nameless] {
+        let object = |value: &Value| serde_json::from_value(value.clone()).unwrap();
+        let refused = eventually(async || {
+            let answer = tenant.create(&params, &object(&allowed(&asked))).await;
+            let refusal = answer.unwrap_err().to_string();
+            refusal.contains("'tray-reattach-guard'").then_some(refusal)
+        });
+        let refused = refused.await.expect("he may create orgs");
+        for part in [
+            "TrayOrg seized",
+            "tenant has not the verb reattach",
+            "tray-reattacher",
+        ] {
+            assert!(refused.contains(part), "{refused}");
+        }
+        tenant.create(&params, &object(&asked)).await.unwrap();
+        let told = stalled(&client, "seized", "ReattachNotAllowed").await;
+        for part in [
+            "(OrgTombstone seized-5e12ed00)",
+            "`kubectl annotate trayorg seized platform.tray.ai/reattach=allowed`",
+        ] {
+            assert!(told.contains(part), "{told}");
+        }
+        tenant
+            .patch("seized", &PatchParams::default(), &mark)
+            .await
+            .expect_err("he allows himself");
+        let found = read(&client, "seized").await.unwrap();
+        assert_eq!(found["status"].get("namespace"), None);
+        for (api_version, kind) in [
+            ("apps/v1", "StatefulSet"),
+            ("rbac.authorization.k8s.io/v1", "RoleBinding"),
+        ] {
+            let left = names(&client, api_version, kind, &namespace).await;
+            assert_eq!(left, Vec::<String>::new(), "{kind}");
+        }
+        assert_eq!(namespace_labels(&client, &namespace).await[RETAINED], "true");
+        assert_eq!(tombstones(&client, "seized").await, held);
+        // It goes as it came.
+        delete(&client, "seized").await;
+        assert_eq!(tombstones(&client, "seized").await, held);
+    }
+
+    // The platform team looks at it, and allows it.
+    tenant
+        .create(&params, &serde_json::from_value(seized.clone()).unwrap())
+        .await
+        .unwrap();
+    stalled(&client, "seized", "ReattachNotAllowed").await;
+    let marked = eventually(async || {
+        // His rights may be news.
+        platform
+            .patch("seized", &PatchParams::default(), &mark)
+            .await
+            .ok()
+    });
+    assert!(marked.await.is_some());
+    until(&client, "seized", READY).await;
+    assert_eq!(data(&client, &namespace).await, before);
+    assert!(!namespace_labels(&client, &namespace).await.contains_key(RETAINED));
+    without_tombstone(&client, "seized").await;
+    // It has what it has: the leave was for taking it up.
+    let unmarked = json!({"metadata": {"annotations": {"platform.tray.ai/reattach": null}}});
+    patch(&client, "seized", &unmarked).await;
+    patch(&client, "seized", &json!({"spec": {"displayName": "Seized"}})).await;
+    until(&client, "seized", READY).await;
 }
 
 #[tokio::test]
@@ -140,7 +252,7 @@ async fn p1_an_org_comes_back_by_its_name_and_in_its_region_alone() {
     assert!(told.contains("OrgTombstone back-"), "{told}");
     delete(&client, "pretender").await;
 
-    api_server::apply(&client, &back).await;
+    api_server::apply(&client, &allowed(&back)).await;
     let again = until(&client, "back", READY).await;
     assert_eq!(again["status"]["orgId"], *org_id, "found by its name");
     assert_eq!(data(&client, namespace).await, before);
@@ -168,7 +280,7 @@ async fn an_org_deleted_twice_is_held_from_the_second_time_on() {
     // Back, but not ready: its tombstone is still there when it goes again.
     let mut broken = twice.clone();
     broken["spec"]["retentionPolicyRef"] = json!({"name": "none"});
-    api_server::apply(&client, &broken).await;
+    api_server::apply(&client, &allowed(&broken)).await;
     stalled(&client, "twice", "RetentionPolicyMissing").await;
     assert_eq!(
         tombstones(&client, "twice").await.remove(0)["metadata"]["uid"],
@@ -229,6 +341,11 @@ async fn an_org_deleted_past_its_protection_keeps_everything_and_is_taken_up_aga
     let mut back = bypassed.clone();
     back["spec"].as_object_mut().unwrap().remove("orgId");
     api_server::apply(&client, &back).await;
+    let told = stalled(&client, "bypassed", "ReattachNotAllowed").await;
+    assert!(told.contains(&format!("(Namespace {namespace})")), "{told}");
+    assert_eq!(namespace_labels(&client, &namespace).await[ORPHANED], "true");
+    assert!(record().await.get("returnedAt").is_none(), "it is not back");
+    api_server::apply(&client, &allowed(&back)).await;
     until(&client, "bypassed", READY).await;
     assert_eq!(data(&client, &namespace).await, before);
     assert!(!namespace_labels(&client, &namespace).await.contains_key(ORPHANED));

@@ -11,7 +11,8 @@ use tray_operator::{adapters::clock::SystemClock, ports::Clock as _};
 
 use crate::support::{
     api_server::{self, api_of, eventually},
-    org_world::{READY, child, exempt, namespace_of, object, org, orgs, patch, read, until, world},
+    installed::conditions,
+    org_world::{READY, child, exempt, names, namespace_of, object, org, orgs, patch, read, until, world},
 };
 
 /// A policy of that name alone, which the test may change.
@@ -128,6 +129,100 @@ async fn p12_hidden_logs_are_gone_from_sight_at_once_and_from_disk_a_day_later()
     let done = json!({"mode": "Hidden", "visibleHours": "0", "keptHours": "24"});
     told(&client, &namespace, &done).await;
     status_with(&client, "hidden", "pendingReductions", &Value::Null).await;
+}
+
+/// Bindings of people in the org's namespace, as soon as they are these.
+async fn bound(client: &Client, namespace: &str, wanted: &[&str]) {
+    let of_people = async || {
+        let mut names = names(client, "rbac.authorization.k8s.io/v1", "RoleBinding", namespace).await;
+        names.retain(|name| !["tray-archive", "tray-operator"].contains(&name.as_str()));
+        names
+    };
+    let found = eventually(async || (of_people().await == wanted).then_some(()));
+    assert!(found.await.is_some(), "not {wanted:?}: {:?}", of_people().await);
+}
+
+/// Waits until a member of that group may, or may not, read logs there; meanwhile he sees pods.
+async fn reads_logs(client: &Client, namespace: &str, group: &str, wanted: bool) {
+    let may = async |resource: &str, subresource: &str| {
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+            "spec": {"user": "somebody", "groups": [group], "resourceAttributes": {
+                "verb": "get", "resource": resource, "subresource": subresource, "namespace": namespace}},
+        });
+        let request = http::Request::post("/apis/authorization.k8s.io/v1/subjectaccessreviews")
+            .header("content-type", "application/json")
+            .body(serde_json::to_vec(&review).unwrap())
+            .unwrap();
+        let answer: Value = client.request(request).await.unwrap();
+        answer["status"]["allowed"] == true
+    };
+    // The authorizer hears of a binding a moment after it was made.
+    let so = eventually(async || (may("pods", "log").await == wanted && may("pods", "").await).then_some(()));
+    assert!(so.await.is_some(), "{group} reads logs: not {wanted}");
+}
+
+#[tokio::test]
+async fn p12_whoever_owns_an_org_reads_no_logs_while_they_are_hidden() {
+    let client = world().await;
+    let spec = json!({"orgId": "10900005-7777-4777-8777-777777777777", "owners": [
+        {"kind": "Group", "name": "them", "role": "Admin"}, {"kind": "Group", "name": "others", "role": "Viewer"},
+    ]});
+    let ghost = org("ghost", '7', &spec);
+    let namespace = namespace_of(&ghost);
+    api_server::apply(&client, &ghost).await;
+    until(&client, "ghost", READY).await;
+    bound(&client, &namespace, &["tray-admins", "tray-viewers"]).await;
+    reads_logs(&client, &namespace, "them", true).await;
+    let mode = |mode: &str| json!({"spec": {"executionLogs": {"mode": mode}}});
+
+    patch(&client, "ghost", &mode("Hidden")).await;
+    bound(&client, &namespace, &["tray-admins-without-logs", "tray-viewers"]).await;
+    reads_logs(&client, &namespace, "them", false).await;
+    until(&client, "ghost", READY).await;
+
+    patch(&client, "ghost", &mode("Visible")).await;
+    bound(&client, &namespace, &["tray-admins", "tray-viewers"]).await;
+    reads_logs(&client, &namespace, "them", true).await;
+    reads_logs(&client, &namespace, "others", false).await;
+}
+
+#[tokio::test]
+async fn p12_logs_are_hidden_of_an_org_that_cannot_be_worked_on_and_of_one_that_is_new() {
+    let client = world().await;
+    let spec = json!({"orgId": "10900006-7777-4777-8777-777777777777"});
+    let stuck = org("stuck", '7', &spec);
+    let namespace = namespace_of(&stuck);
+    api_server::apply(&client, &stuck).await;
+    until(&client, "stuck", READY).await;
+    // A name of the Region's.
+    let taken = json!({"spec": {"workloads": [{"name": "db", "kind": "Deployment", "image": "x", "runAsUser": 1000}]}});
+    patch(&client, "stuck", &taken).await;
+    let told = until(&client, "stuck", &[("Stalled", "True/WorkloadNameTaken")]).await;
+    assert!(conditions(&told).contains_key("Placed"));
+    bound(&client, &namespace, &["tray-admins"]).await;
+    let hidden = json!({"spec": {"executionLogs": {"mode": "Hidden"}}});
+    patch(&client, "stuck", &hidden).await;
+    bound(&client, &namespace, &["tray-admins-without-logs"]).await;
+    reads_logs(&client, &namespace, "them", false).await;
+    // What opens waits until somebody can work on it.
+    patch(
+        &client,
+        "stuck",
+        &json!({"spec": {"executionLogs": {"mode": "Visible"}}}),
+    )
+    .await;
+    until(&client, "stuck", &[("Stalled", "True/WorkloadNameTaken")]).await;
+    bound(&client, &namespace, &["tray-admins-without-logs"]).await;
+    patch(&client, "stuck", &json!({"spec": {"workloads": null}})).await;
+    until(&client, "stuck", READY).await;
+    bound(&client, &namespace, &["tray-admins"]).await;
+
+    let spec = json!({"orgId": "10900007-7777-4777-8777-777777777777", "executionLogs": {"mode": "Hidden"}});
+    let new = org("secret", '7', &spec);
+    api_server::apply(&client, &new).await;
+    until(&client, "secret", READY).await;
+    bound(&client, &namespace_of(&new), &["tray-admins-without-logs"]).await;
 }
 
 #[tokio::test]

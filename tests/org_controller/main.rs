@@ -23,6 +23,7 @@ use support::{
         READY, child, delete, exempt, names, namespace_labels, namespace_of, object, org, orgs, patch, read,
         region, until, world,
     },
+    orgs::allowed,
 };
 
 #[tokio::test]
@@ -305,7 +306,7 @@ async fn an_org_that_an_older_version_stored_is_told_and_stops_nobody() {
     let ours = |record: &&String| record.starts_with("tray-orphaned-garbled-");
     assert_eq!(records.iter().filter(ours).count(), 1, "{records:?}");
     // The plan is one again, and so is the org.
-    api_server::apply(&client, &garbled).await;
+    api_server::apply(&client, &allowed(&garbled)).await;
     until(&client, "garbled", READY).await;
     let labels = namespace_labels(&client, &namespace).await;
     assert!(!labels.contains_key("platform.tray.ai/orphaned"));

@@ -156,6 +156,11 @@ impl ApiServer {
         Client::try_from(self.config_as(user, groups).await).unwrap()
     }
 
+    /// A client of somebody whom the cluster knows by name, in no group that gives him rights.
+    pub async fn client_of(&self, user: &str) -> Client {
+        self.client_as(Some(user), &["system:authenticated"]).await
+    }
+
     /// How a client of `user` in `groups` reaches the server, by impersonation.
     pub async fn config_as(&self, user: Option<&str>, groups: &[&str]) -> Config {
         let mut config = self.config().await;

@@ -52,8 +52,8 @@ pub const UPGRADE: [&str; 2] = [
     "--api-versions=platform.tray.ai/v1alpha1",
 ];
 
-/// What of the chart gives orgs their finalizer: the mutating policy and its binding.
-pub fn finalizer_policy(args: &[&str]) -> Vec<Value> {
+/// What of the chart completes orgs as they are created: mutating policies and their bindings.
+pub fn mutating_policies(args: &[&str]) -> Vec<Value> {
     let mut objects = render(args).unwrap();
     objects.retain(|object| {
         object["kind"]

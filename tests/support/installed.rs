@@ -79,6 +79,22 @@ pub async fn install(client: &Client) {
     }
 }
 
+/// Installs what an upgrade of the chart adds: policies that complete orgs as they are created. Returns when they do; until
+/// then the API server may refuse orgs.
+pub async fn upgrade(client: &Client) {
+    for object in chart::mutating_policies(&chart::UPGRADE) {
+        api_server::apply(client, &object).await;
+    }
+    let probe = super::orgs::object("TrayOrg", "probe", &json!({"plan": "Pro"}));
+    let orgs = api_server::api_of(client, &probe).await.unwrap();
+    let in_force = api_server::eventually(async || {
+        let made = super::objects::dry_run(&orgs, &probe).await.ok()?.metadata;
+        let is_marked = made.annotations?.contains_key("platform.tray.ai/reattach");
+        (is_marked && made.finalizers.is_some()).then_some(())
+    });
+    assert!(in_force.await.is_some(), "the mutating policies are not in force");
+}
+
 /// Has the cluster serve what webhooks need of the Gateway API.
 pub async fn gateway_api(client: &Client) {
     for kind in ["httproutes", "referencegrants"] {

@@ -83,6 +83,13 @@ pub fn org(name: &str, id: &str, region: &str, more: &Value) -> Value {
     object("TrayOrg", name, &spec)
 }
 
+/// The org as somebody applies it who may let it take up what is held of an earlier one, and says so.
+pub fn allowed(org: &Value) -> Value {
+    let mut org = org.clone();
+    org["metadata"]["annotations"]["platform.tray.ai/reattach"] = "allowed".into();
+    org
+}
+
 /// The object of one of our kinds as soon as its conditions are what is `wanted`: type → status/reason.
 ///
 /// # Panics

@@ -171,8 +171,17 @@ impl World {
     }
 
     pub async fn binding(&self, name: &str) -> Option<RoleBinding> {
+        self.binding_named(&format!("tray-support-{name}")).await
+    }
+
+    /// The binding of a grant in an org that hides its execution logs.
+    pub async fn binding_without_logs(&self, name: &str) -> Option<RoleBinding> {
+        self.binding_named(&format!("tray-logless-support-{name}")).await
+    }
+
+    async fn binding_named(&self, name: &str) -> Option<RoleBinding> {
         let bindings: Api<RoleBinding> = Api::namespaced(self.client.clone(), &self.namespace);
-        bindings.get_opt(&format!("tray-support-{name}")).await.unwrap()
+        bindings.get_opt(name).await.unwrap()
     }
 
     /// Awaits that the exec gate is told these groups.
@@ -216,8 +225,17 @@ impl World {
     }
 
     pub async fn set_state(&self, state: &str) {
+        self.change(&json!({"lifecycle": {"state": state}})).await;
+    }
+
+    /// Shows or hides the org's execution logs.
+    pub async fn set_logs(&self, mode: &str) {
+        self.change(&json!({"executionLogs": {"mode": mode}})).await;
+    }
+
+    async fn change(&self, spec: &Value) {
         let orgs: Api<TrayOrg> = Api::all(self.client.clone());
-        let patch = Patch::Merge(json!({"spec": {"lifecycle": {"state": state}}}));
+        let patch = Patch::Merge(json!({"spec": spec}));
         orgs.patch(&self.org, &PatchParams::default(), &patch)
             .await
             .unwrap();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -66,9 +67,19 @@ pub enum Observed {
     Quota(Vec<QuotaUse>),
     /// Of an HTTPRoute.
     Route(RouteFact),
+    /// Of a Namespace: when it was made.
+    Namespace(Timestamp),
 }
 
 impl Observed {
+    /// When a Namespace was made.
+    pub fn made_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Namespace(made_at) => Some(*made_at),
+            _ => None,
+        }
+    }
+
     /// What is said of a Deployment or StatefulSet.
     pub fn workload(&self) -> Option<&WorkloadFact> {
         match self {
@@ -255,6 +266,10 @@ fn observed(kind: ChildKind, live: &Live) -> Observed {
         ChildKind::HttpRoute => {
             let generation = live.metadata.generation.unwrap_or_default();
             Observed::Route(route(&live.spec(), &live.status(), generation))
+        }
+        ChildKind::Namespace => {
+            let made_at = live.metadata.creation_timestamp.as_ref();
+            made_at.map_or(Observed::Nothing, |at| Observed::Namespace(at.0))
         }
         _ => Observed::Nothing,
     }
@@ -452,12 +467,16 @@ mod tests {
         let metadata = json!({
             "name": "n", "labels": {"platform.tray.ai/org": "acme", "platform.tray.ai/region": "eu", "other": "x"},
             "annotations": {"platform.tray.ai/support-access": "support", "other": "x"},
+            "creationTimestamp": "2026-01-01T00:00:00Z",
         });
         let live: Live = serde_json::from_value(json!({"metadata": metadata})).unwrap();
         let namespace = ChildFact::of(ChildKind::Namespace, &live);
         assert_eq!((namespace.labels.len(), namespace.annotations.len()), (2, 1));
         let service = ChildFact::of(ChildKind::Service, &live);
         assert!(service.labels.is_empty() && service.annotations.is_empty());
+        let made_at = |fact: &ChildFact| fact.observed.made_at().map(|at| at.to_string());
+        assert_eq!(made_at(&namespace).as_deref(), Some("2026-01-01T00:00:00Z"));
+        assert_eq!(made_at(&service), None);
         assert_eq!(service.org.as_deref(), Some("acme"));
     }
 }

@@ -132,6 +132,7 @@ struct Metadata {
     uid: Option<String>,
     resource_version: Option<String>,
     generation: Option<i64>,
+    creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
@@ -145,6 +146,7 @@ impl From<Metadata> for ObjectMeta {
             uid: metadata.uid,
             resource_version: metadata.resource_version,
             generation: metadata.generation,
+            creation_timestamp: metadata.creation_timestamp,
             deletion_timestamp: metadata.deletion_timestamp,
             labels: metadata.labels,
             annotations: metadata.annotations.map(|mut annotations| {

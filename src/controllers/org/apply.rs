@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 use super::{
     deletion,
     isolation::Isolation,
-    observe::Observed,
+    observe::{Observed, is_abandoned},
     retention::Kept,
     situation,
     validate::{self, Obstacle, Valid},
@@ -17,12 +17,16 @@ use crate::{
         apply::{Applied, ApplyError},
         child::ChildFact,
     },
-    api::{conditions::reasons, region::RegionSpec},
+    api::{
+        conditions::reasons,
+        region::RegionSpec,
+        trayorg::{ExecutionLogsStatus, LogMode},
+    },
     controllers::{Failure, context::Context},
     domain::{ids::OrgId, names},
     resources::{
         child::{ChildId, ChildKind, DesiredChild},
-        org::{Inputs, Surroundings, access, children, log_policy, namespace},
+        org::{Inputs, Placement, Surroundings, access, children, log_policy, namespace},
     },
 };
 
@@ -49,6 +53,7 @@ pub async fn apply(
     kept: &Kept,
     others: Vec<ChildId>,
 ) -> Result<Outcome, Failure> {
+    hide_logs(ctx, observed, &valid.placement, kept.logs.as_ref()).await?;
     let situation = situation::of(observed, valid);
     let surroundings = Surroundings {
         api_server_ports: ctx.settings.api_server_ports.clone(),
@@ -109,30 +114,48 @@ pub async fn gate(ctx: &Context, observed: &Observed) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Keeps what the org's workloads are told of its execution logs true where nothing else can be worked on: who hides them
-/// means now.
-pub async fn tell_hours(ctx: &Context, observed: &Observed, kept: &Kept) -> Result<(), Failure> {
-    let (Some(placement), Some(hours)) = (deletion::placement(observed), &kept.logs) else {
+/// Keeps who may read the org's execution logs, and what its workloads are told of them, true where nothing else can be
+/// worked on: who hides them means now.
+pub async fn keep_logs(ctx: &Context, observed: &Observed, kept: &Kept) -> Result<(), Failure> {
+    let Some(placement) = deletion::placement(observed) else {
         return Ok(());
     };
     let namespace = validate::namespace(observed, &placement.org_id);
-    if namespace.is_some_and(|namespace| !namespace.deleting && is_its_own(observed, namespace)) {
-        let ensured = ctx
-            .cluster
-            .ensure(&log_policy::config_map(&placement, hours))
-            .await;
+    if !namespace.is_some_and(|namespace| !namespace.deleting && is_its_own(observed, namespace)) {
+        return Ok(());
+    }
+    let (org, logs) = (&observed.org.spec, kept.logs.as_ref());
+    hide_logs(ctx, observed, &placement, logs).await?;
+    // What its Admins have without logs takes the place of what they had; nothing is opened while nobody can work on it.
+    let hidden = log_policy::mode(org, logs) == LogMode::Hidden;
+    let instead = access::admins(&placement, &org.owners, LogMode::Hidden).filter(|_| hidden);
+    let told = logs.map(|hours| log_policy::config_map(&placement, hours));
+    for child in instead.into_iter().chain(told) {
+        let ensured = ctx.cluster.ensure(&child).await;
         ensured.map_err(|error| Failure::retry(error.to_string()))?;
     }
     Ok(())
 }
 
+/// Takes the logs from the org's Admins where it hides them. First of all: whatever goes wrong later, nobody reads them.
+async fn hide_logs(
+    ctx: &Context,
+    observed: &Observed,
+    placement: &Placement,
+    logs: Option<&ExecutionLogsStatus>,
+) -> Result<(), Failure> {
+    if log_policy::mode(&observed.org.spec, logs) == LogMode::Visible {
+        return Ok(());
+    }
+    let removed = ctx.cluster.remove(&access::admins_with_logs(placement)).await;
+    removed.map_err(|error| Failure::retry(error.to_string()))
+}
+
 /// Whether a namespace is the org's, and not what an org that is gone has left under its name.
 fn is_its_own(observed: &Observed, namespace: &ChildFact) -> bool {
-    let label = |name: &str| namespace.labels.get(name);
     let id = observed.org_id.as_ref().map(OrgId::as_str);
-    label(names::LABEL_ORG_ID).map(String::as_str) == id
-        && label(names::LABEL_RETAINED).is_none()
-        && label(names::LABEL_ORPHANED).is_none()
+    let of = namespace.labels.get(names::LABEL_ORG_ID).map(String::as_str);
+    observed.refusal.is_none() && of == id && !is_abandoned(namespace)
 }
 
 async fn apply_stage(
@@ -317,7 +340,9 @@ mod tests {
         assert!(!is_removable(&claim()));
         assert!(!is_removable(&id(ChildKind::Namespace, "n")));
         assert!(!is_removable(&id(ChildKind::RoleBinding, "tray-restore")));
-        assert!(is_removable(&id(ChildKind::RoleBinding, "tray-viewers")));
+        for owners in ["tray-viewers", "tray-admins", "tray-admins-without-logs"] {
+            assert!(is_removable(&id(ChildKind::RoleBinding, owners)), "{owners}");
+        }
         assert!(is_removable(&id(ChildKind::StatefulSet, "db")));
     }
 }

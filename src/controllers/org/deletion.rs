@@ -6,7 +6,11 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::{apply, observe::Observed, orphan, tombstone, validate};
+use super::{
+    apply,
+    observe::{Observed, is_abandoned},
+    orphan, tombstone, validate,
+};
 use crate::{
     adapters::kube::mover_jobs::MoverJobs,
     api::trayorg::{DeletionProtection, PinnedRegion},
@@ -58,15 +62,10 @@ pub fn placement(observed: &Observed) -> Option<Placement> {
     Some(Placement::new(observed.org.name_any(), id, region))
 }
 
-/// Its status was never written, or is lost, but there is a namespace that no earlier org left.
+/// Its status was never written, or is lost, but there is a namespace that no earlier org left, or that it took up.
 fn has_made_its_namespace(observed: &Observed, id: &crate::domain::ids::OrgId) -> bool {
-    let abandoned = [names::LABEL_RETAINED, names::LABEL_ORPHANED];
     observed.refusal.is_none()
-        && validate::namespace(observed, id).is_some_and(|namespace| {
-            !abandoned
-                .iter()
-                .any(|label| namespace.labels.contains_key(*label))
-        })
+        && validate::namespace(observed, id).is_some_and(|namespace| !is_abandoned(namespace))
 }
 
 async fn take_down(ctx: &Context, observed: &Observed, placement: &Placement) -> Result<(), Failure> {

@@ -13,7 +13,8 @@ use crate::{
     resources::child::ChildKind,
 };
 
-/// The orgId under which `org` takes up what is held of it; none = it is new, or placed already.
+/// The orgId under which `org` takes up what is held of it; none = it is new, or placed already. One that is placed has what
+/// it has: it was asked before.
 pub fn taken_up(index: &Index, org: &TrayOrg) -> Result<Option<OrgId>, Refusal> {
     let status = org.status.as_ref();
     if status.is_some_and(|status| status.region.is_some()) {
@@ -24,13 +25,17 @@ pub fn taken_up(index: &Index, org: &TrayOrg) -> Result<Option<OrgId>, Refusal> 
         name: &name,
         org_id: org.spec.org_id.as_deref(),
         region: &org.spec.region_ref.name,
+        allowed: org
+            .annotations()
+            .get(names::ANNOTATION_REATTACH)
+            .is_some_and(|value| value == names::REATTACH_ALLOWED),
     };
-    let held = held(index, asking);
+    let held = held(index, org, asking);
     Ok(take_up(asking, &held)?.and_then(|id| id.parse().ok()))
 }
 
 /// Everything under the name or the orgId of the one who asks.
-fn held(index: &Index, asking: Asking<'_>) -> Vec<Held> {
+fn held(index: &Index, org: &TrayOrg, asking: Asking<'_>) -> Vec<Held> {
     let tombstones = index
         .tombstones
         .all()
@@ -48,7 +53,7 @@ fn held(index: &Index, asking: Asking<'_>) -> Vec<Held> {
         .into_iter()
         .chain(of_id.unwrap_or_default());
     let namespaces = namespaces
-        .filter_map(|namespace| by_namespace(&namespace))
+        .filter_map(|namespace| by_namespace(org, &namespace))
         .filter(|held| held.org == asking.name || !is_in_use(index, held));
     tombstones
         .chain(namespaces)
@@ -63,10 +68,12 @@ fn by_tombstone(tombstone: &OrgTombstone) -> Held {
         org: spec.org.clone(),
         org_id: spec.org_id.clone(),
         region: spec.region.name.clone(),
+        // Written when an org went.
+        its_own: false,
     }
 }
 
-fn by_namespace(child: &ChildFact) -> Option<Held> {
+fn by_namespace(org: &TrayOrg, child: &ChildFact) -> Option<Held> {
     let label = |name: &str| child.labels.get(name).cloned();
     if child.id.kind != ChildKind::Namespace {
         return None;
@@ -76,7 +83,26 @@ fn by_namespace(child: &ChildFact) -> Option<Held> {
         org: label(names::LABEL_ORG)?,
         org_id: label(names::LABEL_ORG_ID)?,
         region: label(names::LABEL_REGION_NAME)?,
+        its_own: has_made(org, child),
     })
+}
+
+/// Whether `org` itself had a namespace made, though its status does not say so. A name has one TrayOrg at a time: what was
+/// made under it since this one was created was made for this one. An older one is what another left, even where nobody
+/// could label it when that one went.
+fn has_made(org: &TrayOrg, namespace: &ChildFact) -> bool {
+    let created_at = org.metadata.creation_timestamp.as_ref().map(|at| at.0);
+    let since = created_at.zip(namespace.observed.made_at());
+    since.is_some_and(|(created_at, made_at)| made_at >= created_at)
+        && namespace.org == org.metadata.name
+        && !is_abandoned(namespace)
+}
+
+/// Whether a namespace says that its org went.
+pub fn is_abandoned(namespace: &ChildFact) -> bool {
+    [names::LABEL_RETAINED, names::LABEL_ORPHANED]
+        .iter()
+        .any(|label| namespace.labels.contains_key(*label))
 }
 
 /// A living org's namespace: who holds an orgId among the living is decided by their age.

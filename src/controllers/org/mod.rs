@@ -134,7 +134,7 @@ impl Driver for OrgDriver {
             Err(obstacle) => {
                 let kept = retention::kept(&observed, now);
                 apply::gate(ctx, &observed).await?;
-                apply::tell_hours(ctx, &observed, &kept).await?;
+                apply::keep_logs(ctx, &observed, &kept).await?;
                 let status = status::of_obstacle(&observed, &obstacle, &kept, now);
                 let reported = self.report(ctx, &observed, &status, now).await?;
                 let reduced = kept.changes_at(now).map(|at| until(at, now));

@@ -90,13 +90,25 @@ pub fn org_id(org: &TrayOrg) -> Option<OrgId> {
     wanted?.parse().ok()
 }
 
+/// Whether what is under a TrayOrg's name was left by an earlier one and is kept from it.
+pub fn is_refused(index: &Index, org: &TrayOrg) -> bool {
+    held::taken_up(index, org).is_err()
+}
+
+/// Whether a namespace says that its org went.
+pub fn is_abandoned(namespace: &ChildFact) -> bool {
+    held::is_abandoned(namespace)
+}
+
 /// Looks at the index.
 pub fn observe(index: &Index, facts: &BackupFacts, org: Arc<TrayOrg>) -> Observed {
     let name = org.name_any();
-    let (id, refusal) = match held::taken_up(index, &org) {
-        Ok(taken_up) => (taken_up.or_else(|| org_id(&org)), None),
-        Err(refusal) => (org_id(&org), Some(refusal)),
+    let (taken_up, refusal) = match held::taken_up(index, &org) {
+        Ok(taken_up) => (taken_up, None),
+        Err(refusal) => (None, Some(refusal)),
     };
+    let is_heir = taken_up.is_some();
+    let id = taken_up.or_else(|| org_id(&org));
     let namespace = id.as_ref().map(|id| names::org_namespace(&name, id));
     let mut known = id.as_ref().map(|id| facts.get(id)).unwrap_or_default();
     let restores = index.restores.of_org(&name);
@@ -113,7 +125,7 @@ pub fn observe(index: &Index, facts: &BackupFacts, org: Arc<TrayOrg>) -> Observe
         region,
         policy: index.policies.get(&org.spec.retention_policy_ref.name),
         schedule: index.schedules.get(&org.spec.backup_schedule_ref.name),
-        holder: id.as_ref().and_then(|id| holder(index, id)),
+        holder: id.as_ref().and_then(|id| holder(index, id, &name, is_heir)),
         org_id: id,
         refusal,
         tombstones: index.tombstones.of_org(&name),
@@ -163,8 +175,14 @@ fn stops_workloads(restore: &OrgRestore) -> bool {
     matches!(phase, Some(RestorePhase::Draining | RestorePhase::Filling))
 }
 
-fn holder(index: &Index, org_id: &OrgId) -> Option<String> {
+/// Who holds an orgId. `is_heir`: what is held of it is for TrayOrg `name`, so nobody has it before that one who merely asked
+/// for it earlier.
+fn holder(index: &Index, org_id: &OrgId, name: &str, is_heir: bool) -> Option<String> {
     let orgs = index.orgs.claiming(org_id.as_str());
+    let is_recorded = |org: &TrayOrg| org.status.as_ref().is_some_and(|status| status.org_id.is_some());
+    if is_heir && !orgs.iter().any(|org| is_recorded(org)) {
+        return Some(name.to_owned());
+    }
     let claimants: Vec<identity::Claimant<'_>> = orgs
         .iter()
         .filter_map(|org| {

@@ -140,6 +140,7 @@ fn held_reason(refusal: &reattachment::Refusal) -> &'static str {
         reattachment::Refusal::RetainedData { .. } => reasons::RETAINED_DATA_EXISTS,
         reattachment::Refusal::RegionMismatch { .. } => reasons::REGION_MISMATCH,
         reattachment::Refusal::OtherName { .. } => reasons::ORG_ID_IN_USE,
+        reattachment::Refusal::NotAllowed { .. } => reasons::REATTACH_NOT_ALLOWED,
     }
 }
 

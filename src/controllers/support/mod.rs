@@ -1,9 +1,10 @@
 //! The SupportAccess controller: lets support into an org's namespace while a grant is open, and closes behind it.
 //!
-//! A grant is a RoleBinding. Its end comes by its time, by its deletion, or with the org's; what closes comes first in a
-//! pass and waits for nothing. After a start, bindings without an open grant go before any controller begins. Expiry
-//! needs a living operator: while none runs nothing is closed. The namespace's annotation, by which the exec gate goes,
-//! is the TrayOrg controller's; a grant to debug is Active once it is there.
+//! A grant is a RoleBinding, of another name and role while the org hides its logs. Its end comes by its time, by its
+//! deletion, or with the org's; what closes comes first in a pass and waits for nothing. After a start, bindings without an
+//! open grant go before any controller begins. Expiry needs a living operator: while none runs nothing is closed. The
+//! namespace's annotation, by which the exec gate goes, is the TrayOrg controller's; a grant to debug is Active once it is
+//! there.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,14 +29,15 @@ use crate::{
     api::{
         conditions::reasons,
         support_access::{SupportAccess, SupportEvent},
+        trayorg::LogMode,
     },
     domain::{
         names,
         support::{Action, Role, Standing},
     },
     resources::{
-        child::ChildKind,
-        support::{self, binding_id},
+        child::{ChildId, ChildKind},
+        support::{self, binding_id, binding_ids},
     },
 };
 
@@ -98,14 +100,18 @@ impl Driver for SupportDriver {
     /// Nothing that ended while nobody looked stays open while other things are put in order.
     async fn begin(&self, ctx: &Arc<Context>) {
         let now = ctx.now();
-        let ended = observe::keys(&ctx.index).into_iter().filter(|key| {
-            let access = ctx.index.support.get(key);
-            access.is_none_or(|access| stands(ctx, &access, now).1 != Standing::Open)
+        let surplus = observe::keys(&ctx.index).into_iter().flat_map(|key| {
+            let access = ctx.index.support.get(&key);
+            let stands = access.map(|access| stands(ctx, &access, now));
+            match stands {
+                Some((Some(home), Standing::Open)) => others(&key, home.logs),
+                _ => all(&key),
+            }
         });
-        stream::iter(ended)
-            .for_each_concurrent(AT_ONCE, |key| async move {
-                if let Err(error) = close(ctx, &key).await {
-                    error!(%error, key, "failed to close support access; tried again");
+        stream::iter(surplus)
+            .for_each_concurrent(AT_ONCE, |id| async move {
+                if let Err(error) = remove(ctx, &id).await {
+                    error!(%error, binding = %id, "failed to close support access; tried again");
                 }
             })
             .await;
@@ -161,16 +167,35 @@ fn stands(ctx: &Context, access: &SupportAccess, now: Timestamp) -> (Option<Home
     (home, standing)
 }
 
+/// The bindings of a grant.
+fn all(key: &str) -> Vec<ChildId> {
+    let parts = key.split_once('/');
+    parts.map_or_else(Vec::new, |(namespace, name)| binding_ids(namespace, name).into())
+}
+
+/// Those that it must not have while it is open.
+fn others(key: &str, logs: LogMode) -> Vec<ChildId> {
+    let wanted = key
+        .split_once('/')
+        .map(|(namespace, name)| binding_id(namespace, name, logs));
+    let mut others = all(key);
+    others.retain(|id| Some(id) != wanted.as_ref());
+    others
+}
+
 /// Puts support out; no request where it is not in.
 async fn close(ctx: &Context, key: &str) -> Result<(), Failure> {
-    let Some((namespace, name)) = key.split_once('/') else {
-        return Ok(());
-    };
-    let id = binding_id(namespace, name);
-    if ctx.index.children.get(&id).is_some() {
-        info!(key, "support access is closed");
+    for id in all(key) {
+        if ctx.index.children.get(&id).is_some() {
+            info!(key, "support access is closed");
+        }
+        remove(ctx, &id).await?;
     }
-    let removed = ctx.cluster.remove(&id).await;
+    Ok(())
+}
+
+async fn remove(ctx: &Context, binding: &ChildId) -> Result<(), Failure> {
+    let removed = ctx.cluster.remove(binding).await;
     removed.map_err(|error| Failure::retry(error.to_string()))
 }
 
@@ -178,15 +203,19 @@ async fn close(ctx: &Context, key: &str) -> Result<(), Failure> {
 async fn open(ctx: &Context, access: &SupportAccess, home: &Home) -> Result<Effect, Failure> {
     let (namespace, name) = (access.namespace().unwrap_or_default(), access.name_any());
     let uid = access.uid().unwrap_or_default();
-    let present = ctx.index.children.get(&binding_id(&namespace, &name));
+    let key = key_of(access.meta());
+    let bindings = all(&key);
+    let mut present = bindings.iter().filter_map(|id| ctx.index.children.get(id));
     // Of an earlier SupportAccess of that name: its role may be another, and a binding's role never changes.
-    if let Some(present) = present
-        && present.labels.get(names::LABEL_SUPPORT_UID) != Some(&uid)
-    {
-        close(ctx, &key_of(access.meta())).await?;
+    if present.any(|present| present.labels.get(names::LABEL_SUPPORT_UID) != Some(&uid)) {
+        close(ctx, &key).await?;
         return Ok(Effect::Waiting(
             "the binding of an earlier SupportAccess of this name is going".to_owned(),
         ));
+    }
+    // What goes by how the org shows its logs is exchanged when that changes; what may be too much goes first.
+    for other in others(&key, home.logs) {
+        remove(ctx, &other).await?;
     }
     // Before anybody is let in, so that no end goes unrecorded.
     let finalizer = names::FINALIZER_SUPPORT;
@@ -198,6 +227,7 @@ async fn open(ctx: &Context, access: &SupportAccess, home: &Home) -> Result<Effe
         name: &name,
         uid: &uid,
         spec: &access.spec,
+        logs: home.logs,
     });
     match ctx.cluster.ensure(&wanted).await {
         Ok(Applied::Going) => Ok(Effect::Waiting(format!("{} is being deleted", wanted.id))),

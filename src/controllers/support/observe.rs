@@ -9,9 +9,9 @@ use crate::{
     adapters::kube::{child::ChildFact, index::Index},
     api::{
         support_access::SupportAccess,
-        trayorg::{LifecycleState, TrayOrg},
+        trayorg::{LifecycleState, LogMode, TrayOrg},
     },
-    controllers::org::observe::org_id,
+    controllers::org::observe::{is_abandoned, is_refused, org_id},
     domain::{
         ids::OrgId,
         names,
@@ -19,7 +19,8 @@ use crate::{
     },
     resources::{
         child::{ChildId, ChildKind},
-        support::{binding_id, bound_by},
+        org::log_policy,
+        support::{binding_ids, bound_by},
     },
 };
 
@@ -36,17 +37,22 @@ pub struct Home {
     pub debugging: String,
     /// Whether it lets anybody in.
     pub door: Door,
+    /// Whether anybody may read its execution logs.
+    pub logs: LogMode,
 }
 
-/// The org whose namespace that is; none where it is no org's.
+/// The org whose namespace that is; none where it is no org's. What an earlier org left lets nobody in before its TrayOrg
+/// has taken it up.
 pub fn home(index: &Index, namespace: &str) -> Option<Home> {
     let fact = namespace_fact(index, namespace)?;
     let label = |name: &str| fact.labels.get(name).cloned();
     let (org, org_id) = (label(names::LABEL_ORG)?, label(names::LABEL_ORG_ID)?);
     let org_id: OrgId = org_id.parse().ok()?;
-    let door = index.orgs.get(&org).map_or(Door::Gone, |org| door(&org, &org_id));
+    let found = index.orgs.get(&org);
+    let living = found.as_ref().filter(|_| !is_abandoned(&fact));
     Some(Home {
-        door,
+        door: living.map_or(Door::Gone, |org| door(index, org, &org_id)),
+        logs: found.map_or(LogMode::Hidden, |org| logs(&org)),
         org,
         org_id,
         region: (label(names::LABEL_REGION_NAME)?, label(names::LABEL_REGION)?),
@@ -66,8 +72,15 @@ fn namespace_fact(index: &Index, namespace: &str) -> Option<Arc<ChildFact>> {
     })
 }
 
-fn door(org: &TrayOrg, id: &OrgId) -> Door {
-    if org.metadata.deletion_timestamp.is_some() || org_id(org).as_ref() != Some(id) {
+/// As the TrayOrg controller has told it: what it finds in a changed spec is in the status a moment later.
+fn logs(org: &TrayOrg) -> LogMode {
+    let in_force = org.status.as_ref().and_then(|status| status.execution_logs);
+    log_policy::mode(&org.spec, in_force.as_ref())
+}
+
+fn door(index: &Index, org: &TrayOrg, id: &OrgId) -> Door {
+    let is_going = org.metadata.deletion_timestamp.is_some();
+    if is_going || org_id(org).as_ref() != Some(id) || is_refused(index, org) {
         return Door::Gone;
     }
     match org.spec.lifecycle.state {
@@ -129,8 +142,9 @@ pub fn support_in(index: &Index, namespace: &str, allowed: &[String], now: Times
         .map(|access| (access.spec.role, access.spec.groups()))
         .collect();
     let is_bound = |access: &SupportAccess| {
-        let binding = index.children.get(&binding_id(namespace, &access.name_any()));
-        binding.is_some_and(|binding| !binding.deleting)
+        let bindings = binding_ids(namespace, &access.name_any());
+        let mut present = bindings.iter().filter_map(|id| index.children.get(id));
+        present.any(|binding| !binding.deleting)
     };
     let mut bound: Vec<OpenGrant> = all
         .iter()
@@ -205,8 +219,9 @@ mod tests {
     fn index() -> Index {
         let index = Index::default();
         let org = json!({
-            "apiVersion": "platform.tray.ai/v1alpha1", "kind": "TrayOrg", "metadata": {"name": "acme", "uid": "o"},
-            "spec": {"orgId": "7c9e6679-7425-40de-944b-e07fc1f90ae7", "plan": "Team"},
+            "apiVersion": "platform.tray.ai/v1alpha1", "kind": "TrayOrg",
+            "metadata": {"name": "acme", "uid": "o", "creationTimestamp": "1970-01-01T00:00:00Z"},
+            "spec": {"orgId": "7c9e6679-7425-40de-944b-e07fc1f90ae7", "plan": "Team", "regionRef": {"name": "eu"}},
         });
         index.orgs.put(serde_json::from_value(org).unwrap());
         let labels = json!({
@@ -214,7 +229,9 @@ mod tests {
             "platform.tray.ai/region-name": "eu", "platform.tray.ai/region": "eu-west-1",
         });
         let annotations = json!({"platform.tray.ai/support-access": "support"});
-        let metadata = json!({"name": NAMESPACE, "labels": labels, "annotations": annotations});
+        let metadata = json!({
+            "name": NAMESPACE, "labels": labels, "annotations": annotations, "creationTimestamp": "1970-01-01T00:00:01Z",
+        });
         child(&index, ChildKind::Namespace, &json!({"metadata": metadata}));
         let metadata = json!({"name": "tray-support-short", "namespace": NAMESPACE, "labels": labels});
         child(&index, ChildKind::RoleBinding, &json!({"metadata": metadata}));
@@ -254,6 +271,54 @@ mod tests {
         });
         index.orgs.put(serde_json::from_value(other).unwrap());
         assert_eq!(home(&index, NAMESPACE).unwrap().door, Door::Gone);
+    }
+
+    #[test]
+    fn p3_what_an_earlier_org_left_lets_nobody_in_before_it_is_taken_up() {
+        let namespace = |index: &Index, created_at: &str, more: &[&str]| {
+            let mut labels = json!({
+                "platform.tray.ai/org": "acme", "platform.tray.ai/org-id": "7c9e6679-7425-40de-944b-e07fc1f90ae7",
+                "platform.tray.ai/region-name": "eu", "platform.tray.ai/region": "eu-west-1",
+            });
+            for label in more {
+                labels[*label] = "true".into();
+            }
+            let metadata = json!({
+                "name": NAMESPACE, "labels": labels, "resourceVersion": "9", "creationTimestamp": created_at,
+            });
+            child(index, ChildKind::Namespace, &json!({"metadata": metadata}));
+        };
+        let door = |index: &Index| home(index, NAMESPACE).unwrap().door;
+        for label in [names::LABEL_RETAINED, names::LABEL_ORPHANED] {
+            let index = index();
+            namespace(&index, "1970-01-01T00:00:01Z", &[label]);
+            assert_eq!(door(&index), Door::Gone, "{label}");
+        }
+        // Nobody could label it when its org went: it is older than the TrayOrg.
+        let index = index();
+        namespace(&index, "1969-12-31T00:00:00Z", &[]);
+        assert_eq!(door(&index), Door::Gone);
+        namespace(&index, "1970-01-01T00:00:01Z", &[]);
+        assert_eq!(door(&index), Door::Open);
+    }
+
+    #[test]
+    fn p12_a_grant_is_with_logs_unless_the_org_hides_them() {
+        let index = index();
+        assert_eq!(home(&index, NAMESPACE).unwrap().logs, LogMode::Visible);
+        let mut org = serde_json::to_value(&*index.orgs.get("acme").unwrap()).unwrap();
+        org["spec"]["executionLogs"] = json!({"mode": "Hidden"});
+        index.orgs.put(serde_json::from_value(org).unwrap());
+        assert_eq!(home(&index, NAMESPACE).unwrap().logs, LogMode::Hidden);
+        // In under either name.
+        let binding = json!({"metadata": {"name": "tray-logless-support-long", "namespace": NAMESPACE,
+            "labels": {"platform.tray.ai/org": "acme"}}});
+        child(&index, ChildKind::RoleBinding, &binding);
+        let found = support_in(&index, NAMESPACE, &["support".to_owned()], at(10));
+        let bound: Vec<&str> = found.bound.iter().map(|grant| grant.name.as_str()).collect();
+        assert_eq!(bound, ["short", "long"]);
+        let keys = keys(&index);
+        assert_eq!(keys, [format!("{NAMESPACE}/long"), format!("{NAMESPACE}/short")]);
     }
 
     #[test]

@@ -5,13 +5,19 @@ use serde_json::{Value, json};
 
 use super::Placement;
 use crate::{
-    api::trayorg::{Owner, OwnerKind, OwnerRole},
+    api::trayorg::{LogMode, Owner, OwnerKind, OwnerRole},
     domain::names,
-    resources::child::{ChildKind, DesiredChild},
+    resources::child::{ChildId, ChildKind, DesiredChild},
 };
 
+/// Binding of an org's Admins.
+const ADMINS: &str = "tray-admins";
+/// The same while the org's logs are hidden: a binding's role never changes, so another takes its place.
+const ADMINS_WITHOUT_LOGS: &str = "tray-admins-without-logs";
+/// Binding of an org's Viewers, who never see logs.
+const VIEWERS: &str = "tray-viewers";
 /// Bindings of people, which go when the last owner of the role does.
-pub const OWNER_BINDINGS: [&str; 2] = ["tray-admins", "tray-viewers"];
+pub const OWNER_BINDINGS: [&str; 3] = [ADMINS, ADMINS_WITHOUT_LOGS, VIEWERS];
 /// Binding of the operator itself.
 pub const OPERATOR_BINDING: &str = "tray-operator";
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -29,15 +35,9 @@ pub fn service_accounts(placement: &Placement) -> Vec<DesiredChild> {
     accounts.map(account).into()
 }
 
-/// Owners by their role; the operator to its hooks and Secrets; the movers of objects to what they archive.
-pub fn role_bindings(placement: &Placement, owners: &[Owner]) -> Vec<DesiredChild> {
-    let people = |role: OwnerRole| -> Vec<Value> {
-        owners
-            .iter()
-            .filter(|owner| owner.role == role)
-            .map(subject)
-            .collect()
-    };
+/// Owners by their role, Admins with the org's logs or without; the operator to its hooks and Secrets; the movers of objects
+/// to what they archive.
+pub fn role_bindings(placement: &Placement, owners: &[Owner], logs: LogMode) -> Vec<DesiredChild> {
     let bindings = [
         (
             OPERATOR_BINDING,
@@ -49,23 +49,45 @@ pub fn role_bindings(placement: &Placement, owners: &[Owner]) -> Vec<DesiredChil
             names::CLUSTER_ROLE_ORG_ARCHIVE,
             vec![account(names::MOVER_SERVICE_ACCOUNT, &placement.namespace)],
         ),
-        (
-            OWNER_BINDINGS[0],
-            names::CLUSTER_ROLE_ORG_ADMIN,
-            people(OwnerRole::Admin),
-        ),
-        (
-            OWNER_BINDINGS[1],
-            names::CLUSTER_ROLE_ORG_VIEWER,
-            people(OwnerRole::Viewer),
-        ),
     ];
-    let present = bindings
+    let viewers = people(owners, OwnerRole::Viewer);
+    let viewers = (VIEWERS, names::CLUSTER_ROLE_ORG_VIEWER, viewers);
+    let parts = bindings
         .into_iter()
-        .filter(|(_, _, subjects)| !subjects.is_empty());
-    present
-        .map(|(name, role, subjects)| role_binding(placement, name, role, &subjects))
+        .map(|(name, role, subjects)| role_binding(placement, name, role, &subjects));
+    parts
+        .chain(admins(placement, owners, logs))
+        .chain(bound(placement, viewers))
         .collect()
+}
+
+/// The org's Admins; none where it has none.
+pub fn admins(placement: &Placement, owners: &[Owner], logs: LogMode) -> Option<DesiredChild> {
+    let admins = people(owners, OwnerRole::Admin);
+    let (name, role) = match logs {
+        LogMode::Visible => (ADMINS, names::CLUSTER_ROLE_ORG_ADMIN),
+        LogMode::Hidden => (ADMINS_WITHOUT_LOGS, names::CLUSTER_ROLE_ORG_ADMIN_WITHOUT_LOGS),
+    };
+    bound(placement, (name, role, admins))
+}
+
+/// The binding by which the org's Admins read its logs, whether it is there or not.
+pub fn admins_with_logs(placement: &Placement) -> ChildId {
+    ChildId {
+        kind: ChildKind::RoleBinding,
+        namespace: placement.namespace.clone(),
+        name: ADMINS.to_owned(),
+    }
+}
+
+fn people(owners: &[Owner], role: OwnerRole) -> Vec<Value> {
+    let people = owners.iter().filter(|owner| owner.role == role);
+    people.map(subject).collect()
+}
+
+/// A role without people is not bound.
+fn bound(placement: &Placement, (name, role, subjects): (&str, &str, Vec<Value>)) -> Option<DesiredChild> {
+    (!subjects.is_empty()).then(|| role_binding(placement, name, role, &subjects))
 }
 
 /// The mover of a restore's objects to what it creates. Bound only while the restore runs.
@@ -122,7 +144,8 @@ mod tests {
             owner(OwnerKind::Group, "acme-admins", OwnerRole::Admin),
             owner(OwnerKind::User, "jo@acme.example", OwnerRole::Viewer),
         ];
-        let bindings = role_bindings(&fixtures::placement(), &owners);
+        let bindings = role_bindings(&fixtures::placement(), &owners, LogMode::Visible);
+        assert_eq!(by_name(&bindings, "tray-admins-without-logs"), None);
         let admins = by_name(&bindings, "tray-admins").unwrap();
         assert_eq!(admins["roleRef"]["name"], "tray-org-admin");
         assert_eq!(
@@ -135,15 +158,50 @@ mod tests {
     }
 
     #[test]
+    fn p12_who_may_not_see_logs_is_bound_to_a_role_without_them_under_another_name() {
+        let owners = [
+            owner(OwnerKind::Group, "acme-admins", OwnerRole::Admin),
+            owner(OwnerKind::Group, "acme-viewers", OwnerRole::Viewer),
+        ];
+        let placement = fixtures::placement();
+        let shown = role_bindings(&placement, &owners, LogMode::Visible);
+        let hidden = role_bindings(&placement, &owners, LogMode::Hidden);
+        assert_eq!(hidden.len(), shown.len(), "it costs no more");
+        assert_eq!(by_name(&hidden, "tray-admins"), None);
+        let admins = by_name(&hidden, "tray-admins-without-logs").unwrap();
+        assert_eq!(admins["roleRef"]["name"], "tray-org-admin-without-logs");
+        assert_eq!(
+            admins["subjects"],
+            by_name(&shown, "tray-admins").unwrap()["subjects"]
+        );
+        for same in ["tray-viewers", "tray-operator", "tray-archive"] {
+            assert_eq!(by_name(&hidden, same), by_name(&shown, same), "{same}");
+        }
+        let with_logs = admins_with_logs(&placement);
+        assert!(shown.iter().any(|binding| binding.id == with_logs));
+        for binding in shown.iter().chain(&hidden).filter(|b| {
+            b.body["roleRef"]["name"].as_str().is_some_and(|role| {
+                role.starts_with("tray-org-admin") || role == names::CLUSTER_ROLE_ORG_VIEWER
+            })
+        }) {
+            assert!(
+                OWNER_BINDINGS.contains(&binding.id.name.as_str()),
+                "{}",
+                binding.id
+            );
+        }
+    }
+
+    #[test]
     fn a_role_without_people_is_not_bound() {
-        let bindings = role_bindings(&fixtures::placement(), &[]);
+        let bindings = role_bindings(&fixtures::placement(), &[], LogMode::Visible);
         let names: Vec<&str> = bindings.iter().map(|b| b.id.name.as_str()).collect();
         assert_eq!(names, ["tray-operator", "tray-archive"]);
     }
 
     #[test]
     fn the_operator_gets_its_rights_in_this_namespace_alone() {
-        let bindings = role_bindings(&fixtures::placement(), &[]);
+        let bindings = role_bindings(&fixtures::placement(), &[], LogMode::Visible);
         let operator = by_name(&bindings, "tray-operator").unwrap();
         assert_eq!(operator["roleRef"]["name"], "tray-org-operator");
         assert_eq!(

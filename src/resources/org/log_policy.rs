@@ -51,6 +51,17 @@ fn given(org: &TrayOrgSpec, policy: &RetentionPolicySpec) -> (i32, LogHoursSourc
     }
 }
 
+/// Whether anybody may read the org's logs: nobody from the moment on in which its spec hides them, and as long as what is
+/// in force does.
+pub fn mode(org: &TrayOrgSpec, in_force: Option<&ExecutionLogsStatus>) -> LogMode {
+    let is_hidden = in_force.is_some_and(|hours| hours.visible_hours == 0);
+    if is_hidden || org.execution_logs.mode == LogMode::Hidden {
+        LogMode::Hidden
+    } else {
+        LogMode::Visible
+    }
+}
+
 /// What the org's workloads are told.
 pub fn config_map(placement: &Placement, hours: &ExecutionLogsStatus) -> DesiredChild {
     let mode = if hours.visible_hours == 0 {
@@ -117,6 +128,29 @@ mod tests {
     fn p12_hidden_logs_are_never_seen_and_kept_for_a_day() {
         let org = "{plan: Enterprise, executionLogs: {mode: Hidden, retentionHours: 500}}";
         assert_eq!(hours(org, "{}"), (0, 24, LogHoursSource::Hidden));
+    }
+
+    #[test]
+    fn p12_logs_are_hidden_as_soon_as_the_spec_says_so_and_until_nothing_does() {
+        let hidden = "{plan: Team, executionLogs: {mode: Hidden}}";
+        let in_force = |org: &str| {
+            wanted(
+                &serde_yaml::from_str(org).unwrap(),
+                &RetentionPolicySpec::default(),
+            )
+        };
+        for (org, recorded, mode) in [
+            ("{plan: Team}", None, LogMode::Visible),
+            ("{plan: Team}", Some("{plan: Team}"), LogMode::Visible),
+            // Nothing is recorded yet, or what is recorded is older than the spec.
+            (hidden, None, LogMode::Hidden),
+            (hidden, Some("{plan: Team}"), LogMode::Hidden),
+            ("{plan: Team}", Some(hidden), LogMode::Hidden),
+        ] {
+            let spec: TrayOrgSpec = serde_yaml::from_str(org).unwrap();
+            let recorded = recorded.map(in_force);
+            assert_eq!(super::mode(&spec, recorded.as_ref()), mode, "{org} {recorded:?}");
+        }
     }
 
     #[test]

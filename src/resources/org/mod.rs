@@ -145,7 +145,7 @@ pub fn children(inputs: &Inputs<'_>) -> Vec<Vec<DesiredChild>> {
             region,
             inputs.support,
         )],
-        access::role_bindings(placement, &org.owners),
+        access::role_bindings(placement, &org.owners, log_policy::mode(org, inputs.logs)),
         isolation,
         claims.collect(),
         running,

@@ -77,7 +77,8 @@ fn a_placed_org_never_follows_its_region_elsewhere() {
 
 #[test]
 fn the_namespace_pins_an_org_whose_status_was_not_written() {
-    let world = World::new();
+    let mut world = World::new();
+    world.allow();
     let labels = json!({
         "platform.tray.ai/org": "acme", "platform.tray.ai/org-id": ID, "platform.tray.ai/region": "eu-west-3",
         "platform.tray.ai/region-name": "eu", "platform.tray.ai/jurisdiction": "EU", "platform.tray.ai/retained": "true",

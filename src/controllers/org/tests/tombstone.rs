@@ -11,14 +11,24 @@ use crate::{
             concerns::concerns,
             deletion,
             namespace_loss::{self, Loss},
+            observe::observe,
             tombstone,
+            validate::validate,
         },
     },
     resources::{child::ChildKind, org::fixtures},
 };
 
-/// The namespace of acme, with these labels besides.
+/// Older than any TrayOrg here, and younger.
+const BEFORE: &str = "2025-12-31T23:59:59Z";
+const SINCE: &str = "2026-01-01T00:00:00Z";
+
+/// The namespace of acme, made before its TrayOrg, with these labels besides.
 fn namespace_with(world: &World, id: &str, more: &Value) {
+    namespace_made(world, id, BEFORE, more);
+}
+
+fn namespace_made(world: &World, id: &str, at: &str, more: &Value) {
     let mut labels = json!({
         "platform.tray.ai/org": "acme", "platform.tray.ai/org-id": id, "platform.tray.ai/region": "eu-west-1",
         "platform.tray.ai/region-name": "eu", "platform.tray.ai/jurisdiction": "EU",
@@ -30,7 +40,7 @@ fn namespace_with(world: &World, id: &str, more: &Value) {
     world.child(
         ChildKind::Namespace,
         &labels,
-        &json!({"metadata": {"name": name}}),
+        &json!({"metadata": {"name": name, "creationTimestamp": at}}),
     );
 }
 
@@ -55,12 +65,95 @@ fn an_org_without_an_id_takes_up_what_is_held_under_its_name() {
         |world| namespace_with(world, ID, &json!({"platform.tray.ai/orphaned": "true"})),
     ] {
         let mut world = World::new();
+        world.allow();
         world.org["spec"]["orgId"].take();
         held(&world);
         let valid = world.valid();
         assert_eq!(valid.placement.org_id.as_str(), ID);
         assert_eq!(valid.placement.namespace, "org-acme-7c9e6679");
     }
+}
+
+#[test]
+fn p3_what_is_held_is_kept_from_an_org_that_nobody_allowed_to_have_it() {
+    for held in [
+        (|world: &World| tombstone_of(world, "acme")) as fn(&World),
+        |world| namespace_with(world, ID, &json!({"platform.tray.ai/retained": "true"})),
+        |world| namespace_with(world, ID, &json!({"platform.tray.ai/orphaned": "true"})),
+        // Its TrayOrg went, and nobody could write that down.
+        |world| namespace_with(world, ID, &json!({})),
+        // A label counts more than an age.
+        |world| namespace_made(world, ID, SINCE, &json!({"platform.tray.ai/retained": "true"})),
+    ] {
+        for id in [json!(ID), Value::Null] {
+            let mut world = World::new();
+            world.org["spec"]["orgId"] = id;
+            held(&world);
+            let command = "`kubectl annotate trayorg acme platform.tray.ai/reattach=allowed`";
+            for other in [Value::Null, json!("denied"), json!("Allowed")] {
+                world.org["metadata"]["annotations"] = json!({"platform.tray.ai/reattach": other});
+                if other.is_null() {
+                    world.org["metadata"]
+                        .as_object_mut()
+                        .unwrap()
+                        .remove("annotations");
+                }
+                is_obstacle(
+                    &world.obstacle(),
+                    reasons::REATTACH_NOT_ALLOWED,
+                    &[command, "-7c9e6679"],
+                );
+                let told = world.status_of_obstacle();
+                assert_eq!((told.org_id, told.namespace, told.region), (None, None, None));
+                assert_eq!(
+                    deletion::placement(&world.observed()),
+                    None,
+                    "nothing of it is its own"
+                );
+            }
+            world.allow();
+            assert_eq!(world.valid().placement.org_id.as_str(), ID);
+        }
+    }
+}
+
+#[test]
+fn what_an_org_has_made_itself_or_is_placed_with_is_its_own_without_anybodys_leave() {
+    let lost = World::new();
+    namespace_made(&lost, ID, SINCE, &json!({}));
+    assert_eq!(lost.valid().placement, fixtures::placement());
+    // One of an earlier version that was taken up, and whose tombstone is still there.
+    let placed = World::placed();
+    tombstone_of(&placed, "acme");
+    namespace_with(&placed, ID, &json!({}));
+    assert_eq!(placed.valid().placement, fixtures::placement());
+    // A tombstone beside it says that there was another.
+    tombstone_of(&lost, "acme");
+    is_obstacle(&lost.obstacle(), reasons::REATTACH_NOT_ALLOWED, &["OrgTombstone"]);
+}
+
+#[test]
+fn p3_whoever_waits_for_an_id_gets_nothing_of_its_holder_and_does_not_stand_in_the_way_of_its_heir() {
+    let mut world = World::new();
+    world.allow();
+    world.org["spec"]["orgId"] = Value::Null;
+    tombstone_of(&world, "acme");
+    // It asked before the holder went, and is allowed to take up what is held of its own name.
+    let mut waiting = object("TrayOrg", "waiting", &World::new().org["spec"]);
+    waiting["metadata"]["creationTimestamp"] = "2025-01-01T00:00:00Z".into();
+    waiting["metadata"]["annotations"] = json!({"platform.tray.ai/reattach": "allowed"});
+    world.others.push(waiting);
+    assert_eq!(world.valid().placement.org_id.as_str(), ID);
+    let waiting = observe(
+        &world.index,
+        &world.facts,
+        world.index.orgs.get("waiting").unwrap(),
+    );
+    is_obstacle(
+        &validate(&waiting).unwrap_err(),
+        reasons::ORG_ID_IN_USE,
+        &["OrgTombstone acme-7c9e6679"],
+    );
 }
 
 #[test]
@@ -112,14 +205,15 @@ fn an_org_that_was_never_placed_leaves_nothing() {
     assert_eq!(deletion::placement(&nothing.observed()), None);
     // What an earlier org of its name left is not its own.
     for label in ["platform.tray.ai/retained", "platform.tray.ai/orphaned"] {
-        let stalled = World::new();
+        let mut stalled = World::new();
+        stalled.allow();
         tombstone_of(&stalled, "acme");
         namespace_with(&stalled, ID, &json!({label: "true"}));
         assert_eq!(deletion::placement(&stalled.observed()), None, "{label}");
     }
     // One whose status was not written yet, or is lost.
     let made = World::new();
-    namespace_with(&made, ID, &json!({}));
+    namespace_made(&made, ID, SINCE, &json!({}));
     assert_eq!(deletion::placement(&made.observed()), Some(fixtures::placement()));
     assert_eq!(
         deletion::placement(&World::placed().observed()),

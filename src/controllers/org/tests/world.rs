@@ -76,6 +76,11 @@ impl World {
         self
     }
 
+    /// Somebody who may has allowed the org to take up what is held of an earlier one.
+    pub(super) fn allow(&mut self) {
+        self.org["metadata"]["annotations"] = json!({"platform.tray.ai/reattach": "allowed"});
+    }
+
     pub(super) fn child(&self, kind: ChildKind, labels: &Value, object: &Value) {
         let mut object = object.clone();
         object["metadata"]["labels"] = labels.clone();
