@@ -62,7 +62,7 @@ pub struct Subject {
 }
 
 /// Why nothing can be done for an org's backups.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Hindrance {
     /// A constant of [`reasons`].
     pub reason: &'static str,
@@ -353,3 +353,108 @@ pub fn prune_owner(org: &str) -> String {
 
 /// Name of the namespace that pruning runs in.
 pub const PRUNE_NAMESPACE: &str = names::SYSTEM_NAMESPACE;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::resources::org::fixtures;
+
+    const ID: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
+
+    fn object(kind: &str, name: &str, spec: &Value) -> Value {
+        json!({"apiVersion": "platform.tray.ai/v1alpha1", "kind": kind, "spec": spec,
+            "metadata": {"name": name, "creationTimestamp": "2026-01-01T00:00:00Z"}})
+    }
+    fn org(backup: &Value) -> Value {
+        let mut org = object("TrayOrg", "acme", &serde_json::to_value(fixtures::org()).unwrap());
+        org["status"] = json!({"orgId": ID, "namespace": "org-acme-7c9e6679", "backup": backup,
+            "region": {"name": "eu", "jurisdiction": "EU", "cloudRegion": "eu-west-1"}});
+        org
+    }
+    fn index(org: &Value) -> Index {
+        let index = Index::default();
+        let region = object("Region", "eu", &serde_json::to_value(fixtures::region()).unwrap());
+        index.regions.put(serde_json::from_value(region).unwrap());
+        index.orgs.put(serde_json::from_value(org.clone()).unwrap());
+        index
+    }
+
+    #[test]
+    fn what_keeps_an_orgs_backups_is_named() {
+        let change = |pointer: &str, value: Value| {
+            let mut org = org(&json!({}));
+            *org.pointer_mut(pointer).unwrap() = value;
+            index(&org)
+        };
+        for (index, reason, names) in [
+            (Index::default(), reasons::ORG_MISSING, "TrayOrg acme"),
+            (
+                change("/status", Value::Null),
+                reasons::ORG_NOT_PLACED,
+                "see its conditions",
+            ),
+            (
+                change("/status/region/name", "us".into()),
+                reasons::REGION_NOT_SERVED,
+                "Region us",
+            ),
+            (
+                change("/status/region/cloudRegion", "eu-west-3".into()),
+                reasons::REGION_CHANGED,
+                "eu-west-3",
+            ),
+            (change("/status/backup", json!({})), "", ""),
+            (
+                change("/spec", {
+                    let mut spec = serde_json::to_value(fixtures::org()).unwrap();
+                    spec["workloads"] = json!([{"name": "db", "kind": "Deployment", "image": "x"}]);
+                    spec
+                }),
+                reasons::WORKLOAD_NAME_TAKEN,
+                "db",
+            ),
+        ] {
+            let found = hindrance(&index, "acme");
+            let said = found
+                .as_ref()
+                .map_or(("", ""), |found| (found.reason, found.message.as_str()));
+            assert_eq!(said.0, reason);
+            assert!(said.1.contains(names), "{said:?}");
+            let is_placed = found.is_some_and(|found| found.placed.is_some());
+            let unplaced = ["", reasons::ORG_MISSING, reasons::ORG_NOT_PLACED];
+            assert_eq!(is_placed, !unplaced.contains(&reason), "{reason}");
+        }
+    }
+
+    #[test]
+    fn copies_on_record_need_a_ledger_until_a_person_gives_them_up() {
+        let has = |org: &Value| Subject::find(&index(org), "acme").unwrap().has_copies();
+        for (backup, wanted) in [
+            (json!({}), false),
+            (json!({"count": 0}), false),
+            (json!({"count": 1}), true),
+            (json!({"count": 0, "lastCommitted": "2026-01-02T00:00:00Z"}), true),
+        ] {
+            assert_eq!(has(&org(&backup)), wanted, "{backup}");
+        }
+        let mut given_up = org(&json!({"count": 1}));
+        for (bucket, wanted) in [("another", true), ("tray-backups-eu", false)] {
+            given_up["metadata"]["annotations"] = json!({names::ANNOTATION_ACCEPT_LEDGER_LOSS: bucket});
+            assert_eq!(has(&given_up), wanted, "{bucket}");
+        }
+        for (at, wanted) in [("2026-01-02T00:00:00Z", true), ("2025-12-31T00:00:00Z", false)] {
+            let index = index(&org(&json!({})));
+            let mut snapshot = object("OrgSnapshot", "s", &json!({"orgRef": {"name": "acme"}}));
+            snapshot["status"] =
+                json!({"phase": "Committed", "committedAt": at, "bucket": "tray-backups-eu"});
+            index.snapshots.put(serde_json::from_value(snapshot).unwrap());
+            assert_eq!(
+                Subject::find(&index, "acme").unwrap().has_copies(),
+                wanted,
+                "{at}"
+            );
+        }
+    }
+}
