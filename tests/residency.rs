@@ -227,7 +227,7 @@ async fn p1_orgs_follow_a_bucket_that_moved(client: &Client, operator: &Operator
     });
     // A changed spec is asked about at once; else it would be a day.
     let regions = api(client, "platform.tray.ai/v1alpha1", "Region", "").await;
-    patch(&regions, "moved", &json!({"spec": {"backup": {"prefix": "a/"}}})).await;
+    patch(&regions, "moved", &json!({"spec": {"scheduling": "Cordoned"}})).await;
     until(
         client,
         "Region",
@@ -251,7 +251,7 @@ async fn p1_orgs_follow_a_bucket_that_moved(client: &Client, operator: &Operator
     assert_eq!(metric(operator, "moved", "backup"), "1");
 
     store.set_facts(good);
-    patch(&regions, "moved", &json!({"spec": {"backup": {"prefix": "b/"}}})).await;
+    patch(&regions, "moved", &json!({"spec": {"scheduling": "Schedulable"}})).await;
     until(client, KIND, "stored", READY).await;
     violations(client, "moved", 0).await;
 }

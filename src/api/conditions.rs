@@ -110,6 +110,8 @@ pub mod reasons {
     pub const REGION_NOT_SERVED: &str = "RegionNotServed";
     /// The Region is another than the one the org was placed in.
     pub const REGION_CHANGED: &str = "RegionChanged";
+    /// The Region's backup location is another than the one that holds the org's snapshots.
+    pub const BACKUP_PLACE_CHANGED: &str = "BackupPlaceChanged";
     /// The Region takes no new orgs.
     pub const REGION_CORDONED: &str = "RegionCordoned";
     /// The Region is not ready.
@@ -272,6 +274,8 @@ pub mod reasons {
     pub const BUCKET_UNAVAILABLE: &str = "BucketUnavailable";
     /// The org's ledger in the bucket cannot be believed; nothing is decided on it.
     pub const LEDGER_INVALID: &str = "LedgerInvalid";
+    /// The org has snapshots, and there is no ledger of it where they should be.
+    pub const LEDGER_MISSING: &str = "LedgerMissing";
     /// The Region names no role that movers could assume.
     pub const MOVER_ROLE_MISSING: &str = "MoverRoleMissing";
     /// Waits for its turn.

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::trayorg::PinnedRegion;
+use crate::domain::backup_place::BackupPlace;
 
 /// What is still held of an org whose TrayOrg was deleted. Never its spec: that is in Git.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,9 +57,9 @@ pub struct OrgTombstoneSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 200))]
     pub kms_key_arn: Option<String>,
-    /// Where its snapshots are; absent where its Region was gone before it.
+    /// Where its snapshots are: as it was pinned, and as it is again when the org is back. Absent where it was not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backup: Option<HeldBackup>,
+    pub backup: Option<BackupPlace>,
     /// The host of its webhooks, which stays the org's own: it goes by the orgId.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
@@ -74,17 +75,6 @@ pub struct OrgTombstoneSpec {
     /// 9 days before `purgeAt`, since a KMS key waits at least 7 days before it is destroyed. It never changes. Nothing
     /// is erased by this version.
     pub erasure_starts_at: Time,
-}
-
-/// Where an org's snapshots are.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-pub struct HeldBackup {
-    /// The bucket.
-    #[schemars(length(min = 3, max = 63))]
-    pub bucket: String,
-    /// Put before every object's name; may be empty.
-    #[schemars(length(max = 200))]
-    pub prefix: String,
 }
 
 /// Why an org is gone.

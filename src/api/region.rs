@@ -153,7 +153,9 @@ pub struct Storage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupLocation {
-    /// Versioned, encrypted, private S3 bucket; nobody but this operator writes under the prefix.
+    /// Versioned, encrypted, private S3 bucket; nobody but this operator writes under the prefix. Orgs keep bucket,
+    /// bucketOwner and prefix that they were placed with (`status.backupPlace` of the TrayOrg): with others here they are
+    /// `Stalled, BackupPlaceChanged` until these are put back.
     #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$"))]
     pub bucket: String,
     /// AWS account that must own the bucket: sent with every request.

@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
+    backup_place::BackupPlace,
     cloud_regions::Jurisdiction,
     manifest::{Consistency, Verdict},
     stage::Stage,
@@ -111,9 +112,38 @@ text_schema!(
     ["Granted", "Expired", "Removed", "Closed", "Reopened"]
 );
 
+impl JsonSchema for BackupPlace {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "BackupPlace".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let text = |description: &str, longest: u32| json_schema!({"description": description, "type": "string", "maxLength": longest});
+        let owner = "AWS account that owns it; absent where it is not known.";
+        json_schema!({
+            "type": "object",
+            "properties": {
+                "bucket": text("The bucket.", 63),
+                "bucketOwner": text(owner, 12),
+                "prefix": text("Put before every object's name, may be empty; absent where it is not known.", 200),
+            },
+            "required": ["bucket"],
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_schema_of_a_backup_place_has_the_fields_that_serde_writes() {
+        let schema = BackupPlace::json_schema(&mut SchemaGenerator::default());
+        let written = serde_json::to_value(BackupPlace::whole("b", "1", "")).unwrap();
+        let fields = |value: &serde_json::Value| -> Vec<String> {
+            value.as_object().unwrap().keys().cloned().collect()
+        };
+        assert_eq!(fields(schema.get("properties").unwrap()), fields(&written));
+    }
 
     fn assert_listed<T: JsonSchema + Serialize>(values: &[T]) {
         let schema = T::json_schema(&mut SchemaGenerator::default());

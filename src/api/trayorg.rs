@@ -12,7 +12,7 @@ use super::{
     shared::{NameRef, Quota, positive_quantity},
     workload::{EnvVar, Resources, Workload},
 };
-use crate::domain::{cloud_regions::Jurisdiction, support::Role};
+use crate::domain::{backup_place::BackupPlace, cloud_regions::Jurisdiction, support::Role};
 
 /// Most grants of support access that a status lists.
 pub const MOST_SUPPORT_ENTRIES: usize = 50;
@@ -362,6 +362,10 @@ pub struct TrayOrgStatus {
     /// Where the org was placed: pinned for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<PinnedRegion>,
+    /// Where the org's snapshots are: pinned for good when the org is placed. While its Region's `spec.backup` names another
+    /// bucket, bucketOwner or prefix, no snapshot is taken, removed or restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_place: Option<BackupPlace>,
     /// Where the org's pods run, counted; absent while none does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<PlacementStatus>,

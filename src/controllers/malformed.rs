@@ -8,19 +8,32 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::Resource;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Driver, Failure, Next, changes::Change, conditions::Conditions, context::Context, org::orphan};
+use super::{
+    Driver, Failure, Next,
+    backup::facts::{deadline, turn},
+    changes::Change,
+    conditions::{ConditionFact, Conditions, Truth, find},
+    context::Context,
+    org::orphan,
+    until,
+};
 use crate::{
     adapters::kube::{
         events::Severity,
         index::{Index, Malformed},
     },
     api::{
-        backup_schedule::BackupSchedule, conditions::reasons, orgrestore::OrgRestore,
-        orgsnapshot::OrgSnapshot, region::Region, support_access::SupportAccess, trayorg::TrayOrg,
+        backup_schedule::BackupSchedule,
+        conditions::{reasons, types},
+        orgrestore::OrgRestore,
+        orgsnapshot::OrgSnapshot,
+        region::Region,
+        support_access::SupportAccess,
+        trayorg::{BackupStatus, TrayOrg},
     },
     domain::names,
 };
@@ -73,8 +86,15 @@ impl Driver for MalformedObjects {
                 .await;
             return Ok(Next::OnChange);
         }
+        let now = ctx.now();
         let uid = malformed.metadata.uid.clone().unwrap_or_default();
         let generation = malformed.metadata.generation.unwrap_or_default();
+        let message = message(&malformed);
+        // What its status says of its backups turns by time alone.
+        let mut next = Next::OnChange;
+        if malformed.kind == "TrayOrg" {
+            next = tell_org(ctx, &malformed, &message, now).await?;
+        }
         let told = self
             .told
             .lock()
@@ -82,9 +102,8 @@ impl Driver for MalformedObjects {
             .get(&uid)
             .copied();
         if told == Some(generation) {
-            return Ok(Next::OnChange);
+            return Ok(next);
         }
-        let message = message(&malformed);
         write_status(ctx, &malformed, generation, &message).await?;
         ctx.events
             .publish_about(
@@ -99,7 +118,7 @@ impl Driver for MalformedObjects {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(uid, generation);
-        Ok(Next::OnChange)
+        Ok(next)
     }
 }
 
@@ -131,6 +150,57 @@ fn message(malformed: &Malformed) -> String {
     )
 }
 
+/// Writes the status of a TrayOrg, where it says something else. Returns when it is due again.
+async fn tell_org(
+    ctx: &Context,
+    malformed: &Malformed,
+    message: &str,
+    now: Timestamp,
+) -> Result<Next, Failure> {
+    let recorded = ctx.cluster.status_of_malformed::<TrayOrg>(malformed).await?;
+    let generation = malformed.metadata.generation.unwrap_or_default();
+    let (status, turns_at) = of_org(&recorded, generation, message, now);
+    let is_news = |pointer: &str| {
+        let told = status.pointer(pointer);
+        told.is_some() && told != recorded.pointer(pointer)
+    };
+    if ["/observedGeneration", "/conditions", "/backup/rpo"]
+        .into_iter()
+        .any(is_news)
+    {
+        ctx.cluster
+            .write_status_of_malformed::<TrayOrg>(malformed, &status)
+            .await?;
+    }
+    Ok(Next::OnChange.or_sooner(turns_at.map(|at| until(at, now))))
+}
+
+/// What changes in the status of a TrayOrg that cannot be read, and when it changes by time alone. Whatever says that all
+/// is well goes; lost data stays lost, and RpoMet holds until its deadline. Pure.
+fn of_org(recorded: &Value, generation: i64, message: &str, now: Timestamp) -> (Value, Option<Timestamp>) {
+    let conditions = recorded["conditions"].clone();
+    let conditions: Vec<Condition> = serde_json::from_value(conditions).unwrap_or_default();
+    let backup: Option<BackupStatus> = serde_json::from_value(recorded["backup"].clone()).ok();
+    let mut told = Conditions::new(&conditions, Some(generation), now);
+    told.stalled(reasons::MALFORMED, message).keep(types::DATA_LOST);
+    let mut status = json!({"observedGeneration": generation});
+    let mut turns_at = None;
+    if let Some(mut backup) = backup {
+        let unhealthy = ConditionFact::new(false, reasons::MALFORMED, message);
+        let mut rpo = find(&conditions, types::RPO_MET).map_or_else(
+            || ConditionFact::new(Truth::Unknown, reasons::MALFORMED, message),
+            ConditionFact::of,
+        );
+        turn(&mut backup, &mut rpo, now);
+        told.set(types::BACKUP_HEALTHY, &unhealthy)
+            .set(types::RPO_MET, &rpo);
+        turns_at = deadline(&backup).filter(|deadline| *deadline > now);
+        status["backup"] = json!({"rpo": backup.rpo});
+    }
+    status["conditions"] = json!(told.build());
+    (status, turns_at)
+}
+
 async fn write_status(
     ctx: &Context,
     malformed: &Malformed,
@@ -142,11 +212,6 @@ async fn write_status(
     let status = json!({"observedGeneration": generation, "conditions": conditions.build()});
     let cluster = &ctx.cluster;
     match malformed.kind.as_str() {
-        "TrayOrg" => {
-            cluster
-                .write_status_of_malformed::<TrayOrg>(malformed, &status)
-                .await?;
-        }
         "Region" => {
             cluster
                 .write_status_of_malformed::<Region>(malformed, &status)
@@ -172,7 +237,7 @@ async fn write_status(
                 .write_status_of_malformed::<SupportAccess>(malformed, &status)
                 .await?;
         }
-        // The other kinds have no conditions.
+        // Of a TrayOrg more is told. The other kinds have no conditions.
         _ => {}
     }
     Ok(())
@@ -183,6 +248,65 @@ mod tests {
     use kube::api::ObjectMeta;
 
     use super::*;
+
+    fn condition(type_: &str, status: &str, reason: &str) -> Value {
+        json!({"type": type_, "status": status, "reason": reason, "message": "said",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    }
+
+    #[test]
+    fn nothing_is_well_of_an_org_that_cannot_be_read_and_its_objective_is_missed_in_time() {
+        let deadline = "2026-01-02T00:00:00Z";
+        let mut recorded = json!({
+            "backup": {"count": 3, "rpo": {"verdict": "Met", "deadline": deadline}},
+            "conditions": [condition("Ready", "True", "AsSpecified"), condition("BackupHealthy", "True", "LastRunGood"),
+                condition("RpoMet", "True", "WithinRpo"), condition("DataLost", "True", "VolumeReplaced"),
+                condition("WorkloadsAvailable", "True", "AsSpecified")],
+        });
+        for (now, rpo, verdict, again) in [
+            (
+                "2026-01-01T23:59:59Z",
+                "True/WithinRpo",
+                "Met",
+                Some(deadline.parse().unwrap()),
+            ),
+            (deadline, "False/RpoBreached", "Breached", None),
+        ] {
+            let now = now.parse().unwrap();
+            let (status, turns_at) = of_org(&recorded, 2, "cannot be read", now);
+            assert_eq!(turns_at, again);
+            let said: Vec<String> = status["conditions"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|c| format!("{} {}/{}", c["type"], c["status"], c["reason"]).replace('"', ""))
+                .collect();
+            let rpo = format!("RpoMet {rpo}");
+            let wanted = [
+                "Ready False/Malformed",
+                "BackupHealthy False/Malformed",
+                &rpo,
+                "DataLost True/VolumeReplaced",
+                "Stalled True/Malformed",
+            ];
+            assert_eq!(said, wanted);
+            assert_eq!(status["backup"]["rpo"]["verdict"], verdict);
+            // What was written is not written again.
+            recorded["conditions"] = status["conditions"].clone();
+            recorded["backup"]["rpo"] = status["backup"]["rpo"].clone();
+            assert_eq!(of_org(&recorded, 2, "cannot be read", now).0, status);
+        }
+    }
+
+    #[test]
+    fn an_org_that_never_had_a_status_says_that_it_cannot_be_read() {
+        let (status, turns_at) = of_org(&Value::Null, 1, "cannot be read", Timestamp::UNIX_EPOCH);
+        assert_eq!(
+            (status["conditions"].as_array().unwrap().len(), turns_at),
+            (2, None)
+        );
+        assert!(status.get("backup").is_none());
+    }
 
     #[test]
     fn the_message_names_object_field_and_remedy() {

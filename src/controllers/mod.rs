@@ -6,6 +6,7 @@
 
 pub mod backup;
 pub mod backup_facts;
+pub mod backup_place;
 pub mod changes;
 pub mod conditions;
 pub mod context;

@@ -3,6 +3,7 @@
 pub mod access_record;
 pub mod archived_kinds;
 pub mod archived_objects;
+pub mod backup_place;
 pub mod bucket_layout;
 pub mod cloud_regions;
 pub mod cron;

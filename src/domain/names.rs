@@ -48,6 +48,11 @@ pub const LABEL_SUPPORT_UID: &str = "platform.tray.ai/support-access-uid";
 pub const ANNOTATION_SUPPORT_ACCESS: &str = "platform.tray.ai/support-access";
 /// On an org's namespace: its Admins, `Group/<name>` or `User/<name>` a line. A policy lets nobody else let support in.
 pub const ANNOTATION_ADMINS: &str = "platform.tray.ai/admins";
+/// On an org's namespace: where its copies are, as JSON of a `BackupPlace`. The operator finds its copies by it when the
+/// TrayOrg comes back.
+pub const ANNOTATION_BACKUP_PLACE: &str = "platform.tray.ai/backup-place";
+/// On a TrayOrg whose ledger is missing: a person wants a new one begun. The value is the bucket's name.
+pub const ANNOTATION_ACCEPT_LEDGER_LOSS: &str = "platform.tray.ai/accept-ledger-loss";
 /// On a TrayOrg: a person accepts the Suspicious run that the value names.
 pub const ANNOTATION_ACCEPT_RUN: &str = "platform.tray.ai/accept-run";
 /// On a TrayOrg: a person accepts the loss of the volume (claim name) that the value names.

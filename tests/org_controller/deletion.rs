@@ -77,7 +77,10 @@ async fn a_deleted_org_leaves_its_data_and_a_tombstone_and_finds_it_again() {
         spec["region"],
         json!({"name": "eu", "jurisdiction": "EU", "cloudRegion": "eu-west-1"})
     );
-    assert_eq!(spec["backup"], json!({"bucket": "tray-backups-eu", "prefix": ""}));
+    assert_eq!(
+        spec["backup"],
+        json!({"bucket": "tray-backups-eu", "bucketOwner": "111122223333", "prefix": ""})
+    );
     let at = |field: &str| -> jiff::Timestamp { spec[field].as_str().unwrap().parse().unwrap() };
     assert_eq!(at("purgeAt").duration_since(at("deletedAt")).as_hours(), 90 * 24);
     assert_eq!(

@@ -99,6 +99,13 @@ impl Cluster {
         Ok(())
     }
 
+    /// The status of an object that this version cannot read; null where it has none, or is gone.
+    pub async fn status_of_malformed<K: OwnKind>(&self, malformed: &Malformed) -> Result<Value, kube::Error> {
+        let name = malformed.metadata.name.clone().unwrap_or_default();
+        let found = self.raw::<K>(malformed).get_opt(&name).await?;
+        Ok(found.map_or(Value::Null, |object| object.data["status"].clone()))
+    }
+
     /// Merges `status` into the status of an object that this version cannot read.
     pub async fn write_status_of_malformed<K: OwnKind>(
         &self,

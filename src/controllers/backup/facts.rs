@@ -106,28 +106,58 @@ fn judge(
     (view, point.changes_at)
 }
 
-/// What the status says while the ledger cannot be read: what it said before, until its own deadline.
-pub fn unread(subject: &Subject, trouble: &Trouble, now: Timestamp) -> BackupView {
-    let recorded = subject.org.status.clone().unwrap_or_default();
-    let mut status = recorded.backup.unwrap_or_default();
-    let said = find(&recorded.conditions, types::RPO_MET).map(ConditionFact::of);
-    let deadline = status
-        .rpo
-        .as_ref()
-        .and_then(|rpo| rpo.deadline.as_ref())
-        .map(|deadline| deadline.0);
-    let rpo = match (said, deadline) {
-        (Some(said), Some(deadline)) if now < deadline => said,
-        _ => {
-            status.rpo = Some(RpoStatus {
-                verdict: trayorg::RpoVerdict::Unknown,
-                deadline: deadline.map(Time),
-            });
-            ConditionFact::new(Truth::Unknown, trouble.reason, trouble.message.clone())
-        }
+/// What the status says while the ledger is not read, and why it is not: what was `known` before (on the board, else what
+/// the status has recorded), until its own deadline.
+pub fn unread(
+    org: &TrayOrg,
+    known: Option<BackupView>,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> BackupView {
+    let recorded = org.status.as_ref();
+    let (mut status, said) = match known {
+        Some(view) => (view.status, Some(view.rpo)),
+        None => (
+            recorded
+                .and_then(|status| status.backup.clone())
+                .unwrap_or_default(),
+            recorded.and_then(|status| find(&status.conditions, types::RPO_MET).map(ConditionFact::of)),
+        ),
     };
-    let healthy = ConditionFact::new(false, trouble.reason, trouble.message.clone());
-    BackupView { status, healthy, rpo }
+    let unknown = || ConditionFact::new(Truth::Unknown, reason, message);
+    let mut rpo = if deadline(&status).is_some() {
+        said.unwrap_or_else(unknown)
+    } else {
+        status.rpo = Some(RpoStatus {
+            verdict: trayorg::RpoVerdict::Unknown,
+            deadline: None,
+        });
+        unknown()
+    };
+    turn(&mut status, &mut rpo, now);
+    BackupView {
+        status,
+        healthy: ConditionFact::new(false, reason, message),
+        rpo,
+    }
+}
+
+/// When RpoMet turns by time alone, as a status has it recorded.
+pub fn deadline(status: &BackupStatus) -> Option<Timestamp> {
+    Some(status.rpo.as_ref()?.deadline.as_ref()?.0)
+}
+
+/// Turns RpoMet at its deadline: whoever keeps a newer good copy from being told of, none counts that nobody has told of.
+pub fn turn(status: &mut BackupStatus, rpo: &mut ConditionFact, now: Timestamp) {
+    let Some(deadline) = deadline(status).filter(|deadline| now >= *deadline) else {
+        return;
+    };
+    *rpo = rpo_condition(RpoVerdict::Breached, deadline);
+    status.rpo = Some(RpoStatus {
+        verdict: trayorg::RpoVerdict::Breached,
+        deadline: Some(Time(deadline)),
+    });
 }
 
 fn healthy(
@@ -232,4 +262,104 @@ fn added(runs: &[(&RunId, &Run)]) -> i64 {
 
 fn api_time(at: Timestamp) -> Time {
     Time(whole_seconds(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const DEADLINE: &str = "2026-01-02T00:00:00Z";
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+    /// An org with these conditions and this `status.backup`.
+    fn org(conditions: &Value, backup: &Value) -> TrayOrg {
+        serde_json::from_value(json!({
+            "apiVersion": "platform.tray.ai/v1alpha1", "kind": "TrayOrg", "metadata": {"name": "acme"},
+            "spec": {"plan": "Team"}, "status": {"conditions": conditions, "backup": backup},
+        }))
+        .unwrap()
+    }
+    fn met() -> Value {
+        json!([{"type": "RpoMet", "status": "True", "reason": "WithinRpo", "message": "recent enough",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"}])
+    }
+    fn backup() -> Value {
+        json!({"count": 3, "rpo": {"verdict": "Met", "deadline": DEADLINE}})
+    }
+    fn looked(org: &TrayOrg, known: Option<BackupView>, now: &str) -> BackupView {
+        unread(org, known, "RegionNotServed", "there is no Region", at(now))
+    }
+
+    #[test]
+    fn what_was_known_holds_until_its_deadline_and_not_a_second_longer() {
+        let org = org(&met(), &backup());
+        for (now, truth, reason, verdict) in [
+            (
+                "2026-01-01T23:59:59Z",
+                Truth::True,
+                "WithinRpo",
+                trayorg::RpoVerdict::Met,
+            ),
+            (
+                DEADLINE,
+                Truth::False,
+                "RpoBreached",
+                trayorg::RpoVerdict::Breached,
+            ),
+            (
+                "2026-03-01T00:00:00Z",
+                Truth::False,
+                "RpoBreached",
+                trayorg::RpoVerdict::Breached,
+            ),
+        ] {
+            let view = looked(&org, None, now);
+            assert_eq!(
+                (view.rpo.status, view.rpo.reason.as_str()),
+                (truth, reason),
+                "{now}"
+            );
+            assert_eq!(view.status.rpo.as_ref().unwrap().verdict, verdict, "{now}");
+            assert_eq!(deadline(&view.status), Some(at(DEADLINE)));
+            assert_eq!(view.status.count, Some(3));
+            assert_eq!(
+                view.healthy,
+                ConditionFact::new(false, "RegionNotServed", "there is no Region")
+            );
+        }
+    }
+
+    #[test]
+    fn without_a_deadline_nothing_is_known() {
+        let view = looked(&org(&met(), &json!({"count": 3})), None, DEADLINE);
+        assert_eq!(view.rpo.status, Truth::Unknown);
+        assert_eq!(view.status.rpo.unwrap().verdict, trayorg::RpoVerdict::Unknown);
+    }
+
+    #[test]
+    fn the_board_knows_more_than_the_status() {
+        let recorded = org(&met(), &backup());
+        let mut newer = looked(&recorded, None, "2026-01-01T00:00:00Z");
+        newer.status.count = Some(4);
+        newer.status.rpo.as_mut().unwrap().deadline = Some(Time(at("2026-01-03T00:00:00Z")));
+        let view = looked(&recorded, Some(newer), DEADLINE);
+        assert_eq!((view.status.count, view.rpo.status), (Some(4), Truth::True));
+    }
+
+    #[test]
+    fn a_first_copy_that_never_came_is_missed_at_its_deadline() {
+        let waits = json!([{"type": "RpoMet", "status": "Unknown", "reason": "NoSnapshotYet", "message": "none yet",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+        let recorded = json!({"count": 0, "rpo": {"verdict": "Unknown", "deadline": DEADLINE}});
+        let org = org(&waits, &recorded);
+        assert_eq!(
+            looked(&org, None, "2026-01-01T12:00:00Z").rpo.reason,
+            "NoSnapshotYet"
+        );
+        assert_eq!(looked(&org, None, DEADLINE).rpo.reason, "RpoBreached");
+    }
 }

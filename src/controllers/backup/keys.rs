@@ -18,6 +18,7 @@ use crate::{
         bucket_layout,
         ids::{KmsKeyArn, OrgId},
         ledger::{self, Event, LedgerState},
+        names,
         session_policy::MASTER_KEY_PURPOSE,
     },
     ports::{ObjectStore, PutOutcome, RegionServices, RemoteError},
@@ -61,6 +62,9 @@ impl Keys {
                 subject.placement.region.name
             );
             return Err(Trouble::new(reasons::PRODUCTION_DATA, message));
+        }
+        if state.claim.is_none() && subject.has_copies() {
+            return Err(missing(subject));
         }
         ledger.claim(now).await?;
         Ok(ledger)
@@ -215,6 +219,27 @@ impl WrappedKey<'_> {
         );
         Trouble::new(reasons::KEY_MISSING, message)
     }
+}
+
+/// A ledger begun anew would know nothing of the copies, of what was lost, or of the runs that have ended.
+fn missing(subject: &Subject) -> Trouble {
+    let (location, org) = (&subject.location, subject.org_id());
+    let folder = bucket_layout::ledger_prefix(&location.prefix, org);
+    let endpoint = match location.endpoints.s3.as_str() {
+        "" => String::new(),
+        endpoint => format!(" at {endpoint}"),
+    };
+    let message = format!(
+        "the org has snapshots, and its ledger is not in bucket {}{endpoint}: there is nothing under {folder}. If \
+         spec.backup.endpoints of Region {} were changed, put them back; if objects were deleted, bring their former \
+         versions back; if all its snapshots are lost for good, annotate the TrayOrg with {}={}. Until then no snapshot is \
+         taken, removed or restored",
+        location.bucket,
+        subject.placement.region.name,
+        names::ANNOTATION_ACCEPT_LEDGER_LOSS,
+        location.bucket,
+    );
+    Trouble::new(reasons::LEDGER_MISSING, message)
 }
 
 /// A key of the org's own. The intent is in the ledger before it is made, so that a crash leaves none that nobody knows of; an

@@ -12,7 +12,7 @@ mod prune;
 mod restore;
 mod run;
 mod scheduling;
-mod subject;
+pub mod subject;
 mod trouble;
 mod view;
 mod wishes;
@@ -29,7 +29,7 @@ use self::{
     prune::Pruning,
     restore::status::waiting,
     run::{Drive, hooks::HookTasks},
-    subject::{PRUNE_NAMESPACE, Subject},
+    subject::{Hindrance, PRUNE_NAMESPACE, Subject},
     trouble::Trouble,
     view::Phases,
 };
@@ -42,8 +42,10 @@ use crate::{
         conditions::reasons,
         orgrestore::OrgRestore,
         orgsnapshot::{OrgSnapshot, SnapshotPhase},
+        trayorg::TrayOrg,
     },
     domain::{
+        ids::OrgId,
         schedule::Due,
         volume_facts::{Loss, losses},
     },
@@ -125,8 +127,9 @@ impl Driver for BackupDriver {
 
     async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Failure> {
         let now = ctx.now();
-        let Some(subject) = Subject::find(&ctx.index, key) else {
-            return without_org(ctx, key, now).await;
+        let subject = match Subject::find(&ctx.index, key) {
+            Ok(subject) => subject,
+            Err(hindrance) => return without_org(ctx, key, &hindrance, now).await,
         };
         let services = ctx.regions.services(&subject.location).map_err(|error| {
             Trouble::remote(reasons::BUCKET_UNAVAILABLE, "reach the backup location", &error)
@@ -138,10 +141,11 @@ impl Driver for BackupDriver {
         let pass = match opened {
             Ok(pass) => pass,
             Err(trouble) => {
-                ctx.backup_facts
-                    .set_view(subject.org_id(), facts::unread(&subject, &trouble, now));
+                let Trouble { reason, message, .. } = &trouble;
+                tell_unread(ctx, &subject.org, subject.org_id(), reason, message, now);
                 if !trouble.transient {
-                    restores_wait(ctx, key, trouble.reason, &trouble.message, now).await?;
+                    snapshots_wait(ctx, key, reason, message, now).await?;
+                    restores_wait(ctx, key, reason, message, now).await?;
                 }
                 return Err(trouble.into_failure());
             }
@@ -338,7 +342,9 @@ fn pending(pass: &Pass<'_>) -> Vec<Arc<OrgSnapshot>> {
     let state = pass.state();
     let mut pending = pass.ctx.index.snapshots.of_org(pass.subject.name());
     pending.retain(|snapshot| {
-        run::is_wanted(snapshot) && run::run_id_of(snapshot).is_some_and(|id| !state.runs.contains_key(&id))
+        run::is_wanted(snapshot)
+            && !view::has_ended(snapshot)
+            && run::run_id_of(snapshot).is_some_and(|id| !state.runs.contains_key(&id))
     });
     pending.sort_by_key(|snapshot| (snapshot.creation_timestamp(), snapshot.name_any()));
     pending
@@ -361,27 +367,59 @@ async fn remove_leftovers(pass: &Pass<'_>) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Snapshots and restores of an org that is not there, or not placed, say so.
-async fn without_org(ctx: &Arc<Context>, org: &str, now: Timestamp) -> Result<Next, Failure> {
-    let (reason, message) = if ctx.index.orgs.get(org).is_some() {
-        (
-            reasons::ORG_NOT_PLACED,
-            format!("TrayOrg {org} is not placed in a Region that is ready: see its conditions"),
-        )
-    } else {
-        (
-            reasons::ORG_MISSING,
-            format!("spec.orgRef.name: there is no TrayOrg {org}"),
-        )
-    };
+/// Snapshots and restores of an org for which nothing can be done say why, and so do its conditions.
+async fn without_org(
+    ctx: &Arc<Context>,
+    org: &str,
+    hindrance: &Hindrance,
+    now: Timestamp,
+) -> Result<Next, Failure> {
+    let Hindrance {
+        reason,
+        message,
+        placed,
+    } = hindrance;
+    let turns_at = placed
+        .as_ref()
+        .and_then(|(org, id)| tell_unread(ctx, org, id, reason, message, now));
+    snapshots_wait(ctx, org, reason, message, now).await?;
+    restores_wait(ctx, org, reason, message, now).await?;
+    Ok(Next::OnChange.or_sooner(turns_at.map(|at| until(at, now))))
+}
+
+/// Puts on the board why an org's ledger is not read. Returns when RpoMet turns by time alone.
+fn tell_unread(
+    ctx: &Context,
+    org: &TrayOrg,
+    id: &OrgId,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let known = ctx.backup_facts.get(id).view;
+    let view = facts::unread(org, known, reason, message, now);
+    let turns_at = facts::deadline(&view.status).filter(|at| *at > now);
+    ctx.backup_facts.set_view(id, view);
+    turns_at
+}
+
+/// Snapshots that a person has to clear the way for say so. What has ended stays as it is.
+async fn snapshots_wait(
+    ctx: &Arc<Context>,
+    org: &str,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> Result<(), Failure> {
     for snapshot in ctx.index.snapshots.of_org(org) {
-        let status = view::status_without_org(&snapshot, reason, &message, now);
-        ctx.cluster
-            .write_status(&*snapshot, snapshot.status.as_ref(), &status)
-            .await?;
+        if !view::has_ended(&snapshot) {
+            let status = view::status_without_org(&snapshot, reason, message, now);
+            ctx.cluster
+                .write_status(&*snapshot, snapshot.status.as_ref(), &status)
+                .await?;
+        }
     }
-    restores_wait(ctx, org, reason, &message, now).await?;
-    Ok(Next::OnChange)
+    Ok(())
 }
 
 /// Restores that a person has to clear the way for say so.
@@ -411,7 +449,7 @@ impl Found {
     }
 }
 
-fn orgs_that(index: &Index, concerned: impl Fn(&crate::api::trayorg::TrayOrg) -> bool) -> Vec<String> {
+fn orgs_that(index: &Index, concerned: impl Fn(&TrayOrg) -> bool) -> Vec<String> {
     let orgs: BTreeMap<String, _> = index
         .orgs
         .all()

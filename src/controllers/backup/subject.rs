@@ -13,13 +13,19 @@ use crate::{
     },
     api::{
         backup_schedule::BackupSchedule,
+        conditions::reasons,
         region::Region,
         retention_policy::RetentionPolicy,
         trayorg::{LifecycleState, SnapshotRetentionStatus, TrayOrg},
         workload::Workload,
     },
-    controllers::{region::location::bucket_location, regional},
+    controllers::{
+        backup_place::{self, committed_at},
+        region::location::bucket_location,
+        regional,
+    },
     domain::{
+        backup_place::settle,
         ids::{KmsKeyArn, OrgId, PartId},
         mover_task::BucketLocation,
         names, quantity,
@@ -51,39 +57,122 @@ pub struct Subject {
     pub shared_key: Option<KmsKeyArn>,
     /// What it runs.
     pub workloads: Vec<Workload>,
+    /// Copies of it are on record outside of its ledger: there must be one.
+    has_copies: bool,
+}
+
+/// Why nothing can be done for an org's backups.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hindrance {
+    /// A constant of [`reasons`].
+    pub reason: &'static str,
+    /// Names the object and the remedy.
+    pub message: String,
+    /// The org, where it has been placed: it has backups that something can be said of.
+    pub placed: Option<(Arc<TrayOrg>, OrgId)>,
+}
+
+/// Why nothing can be done for the backups of the org of that name at present; none where something can.
+pub fn hindrance(index: &Index, name: &str) -> Option<Hindrance> {
+    Subject::find(index, name).err()
 }
 
 impl Subject {
-    /// The org of that name; none while it is not placed, its Region is not there or is another one by now, or it is
-    /// going. The TrayOrg controller says so in its status.
-    pub fn find(index: &Index, name: &str) -> Option<Self> {
-        let org = index.orgs.get(name)?;
+    /// The org of that name; not while it is not placed, its Region is not there or is another one by now, or has its orgs'
+    /// backups elsewhere by now, its workloads cannot be told, or it is going.
+    pub fn find(index: &Index, name: &str) -> Result<Self, Hindrance> {
+        let unplaced = |reason, message| Hindrance {
+            reason,
+            message,
+            placed: None,
+        };
+        let Some(org) = index.orgs.get(name) else {
+            return Err(match index.malformed("TrayOrg", name) {
+                Some(_) => unplaced(
+                    reasons::MALFORMED,
+                    format!("TrayOrg {name} cannot be read: see its conditions"),
+                ),
+                None => unplaced(
+                    reasons::ORG_MISSING,
+                    format!("spec.orgRef.name: there is no TrayOrg {name}"),
+                ),
+            });
+        };
         if org.metadata.deletion_timestamp.is_some() {
-            return None;
+            return Err(unplaced(
+                reasons::DELETING,
+                format!("TrayOrg {name} is being deleted"),
+            ));
         }
-        let status = org.status.as_ref()?;
-        let pinned = status.region.clone()?;
-        let org_id: OrgId = status.org_id.as_deref()?.parse().ok()?;
-        let region = index
-            .regions
-            .get(&pinned.name)
-            .filter(|r| r.spec.cloud_region == pinned.cloud_region)?;
-        let backup = &region.spec.backup;
-        let mut placement = Placement::new(name, org_id, pinned);
-        placement.namespace = status.namespace.clone()?;
-        Some(Self {
+        let Some(placement) = placed(&org) else {
+            let message =
+                format!("TrayOrg {name} is not placed in a Region that is ready: see its conditions");
+            return Err(unplaced(reasons::ORG_NOT_PLACED, message));
+        };
+        Self::of(index, org.clone(), placement.clone()).map_err(|(reason, message)| Hindrance {
+            reason,
+            message,
+            placed: Some((org, placement.org_id)),
+        })
+    }
+
+    fn of(index: &Index, org: Arc<TrayOrg>, placement: Placement) -> Result<Self, (&'static str, String)> {
+        let pinned = &placement.region;
+        let Some(region) = index.regions.get(&pinned.name) else {
+            let message = format!("there is no Region {}: create it as it was", pinned.name);
+            return Err((reasons::REGION_NOT_SERVED, message));
+        };
+        let spec = &region.spec;
+        if spec.cloud_region != pinned.cloud_region || spec.jurisdiction != pinned.jurisdiction {
+            let message = format!(
+                "Region {} was {} ({}) when the org was placed and is {} ({}) now: restore the Region as it was",
+                pinned.name, pinned.cloud_region, pinned.jurisdiction, spec.cloud_region, spec.jurisdiction
+            );
+            return Err((reasons::REGION_CHANGED, message));
+        }
+        let known = backup_place::known(index, &org, &placement.org_id);
+        if let Some(changed) = settle(known, Some(&backup_place::said(&region))).changed {
+            return Err((reasons::BACKUP_PLACE_CHANGED, changed.to_string()));
+        }
+        let backup = &spec.backup;
+        let key = |arn: &str, field: &str, reason| {
+            arn.parse::<KmsKeyArn>().map_err(|error| {
+                (
+                    reason,
+                    format!("spec.backup.kms.{field} of Region {}: {error}", pinned.name),
+                )
+            })
+        };
+        let ledger_key = key(
+            &backup.kms.ledger_key_arn,
+            "ledgerKeyArn",
+            reasons::LEDGER_KEY_UNUSABLE,
+        )?;
+        let shared_key = backup.kms.key_arn.as_deref();
+        let shared_key = shared_key
+            .map(|arn| key(arn, "keyArn", reasons::KEY_UNUSABLE))
+            .transpose()?;
+        let effective = effective::workloads(&org.spec, &regional::of(&region, &org).spec)
+            .map_err(|conflict| (conflict.reason(), conflict.to_string()))?;
+        Ok(Self {
             location: bucket_location(backup),
-            ledger_key: backup.kms.ledger_key_arn.parse().ok()?,
-            shared_key: backup.kms.key_arn.as_deref().map(str::parse).transpose().ok()?,
-            workloads: effective::workloads(&org.spec, &regional::of(&region, &org).spec)
-                .ok()?
-                .workloads,
+            ledger_key,
+            shared_key,
+            workloads: effective.workloads,
             policy: index.policies.get(&org.spec.retention_policy_ref.name),
             schedule: index.schedules.get(&org.spec.backup_schedule_ref.name),
+            has_copies: has_copies(index, &org),
             placement,
             region,
             org,
         })
+    }
+
+    /// Whether copies of it are on record outside of its ledger, so that an empty ledger is not its own. A person may have
+    /// given them up.
+    pub fn has_copies(&self) -> bool {
+        let given_up = self.org.annotations().get(names::ANNOTATION_ACCEPT_LEDGER_LOSS);
+        self.has_copies && given_up != Some(&self.location.bucket)
     }
 
     /// How long its snapshots are kept at present. What became shorter waits, by what the TrayOrg controller has recorded;
@@ -229,6 +318,27 @@ impl Subject {
     }
 }
 
+/// Where an org was placed, as its status has it.
+fn placed(org: &TrayOrg) -> Option<Placement> {
+    let status = org.status.as_ref()?;
+    let id: OrgId = status.org_id.as_deref()?.parse().ok()?;
+    let mut placement = Placement::new(org.name_any(), id, status.region.clone()?);
+    placement.namespace = status.namespace.clone()?;
+    Some(placement)
+}
+
+/// Whether its status or an OrgSnapshot tells of a good copy.
+fn has_copies(index: &Index, org: &TrayOrg) -> bool {
+    let backup = org.status.as_ref().and_then(|status| status.backup.as_ref());
+    backup
+        .is_some_and(|backup| backup.last_committed.is_some() || backup.count.is_some_and(|count| count > 0))
+        || index
+            .snapshots
+            .of_org(&org.name_any())
+            .iter()
+            .any(|snapshot| committed_at(snapshot, org).is_some())
+}
+
 /// When an org was placed, as near as the cluster remembers.
 pub fn placed_at(org: &TrayOrg) -> Timestamp {
     let created = org.creation_timestamp();
@@ -247,3 +357,108 @@ pub fn prune_owner(org: &str) -> String {
 
 /// Name of the namespace that pruning runs in.
 pub const PRUNE_NAMESPACE: &str = names::SYSTEM_NAMESPACE;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::resources::org::fixtures;
+
+    const ID: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
+
+    fn object(kind: &str, name: &str, spec: &Value) -> Value {
+        json!({"apiVersion": "platform.tray.ai/v1alpha1", "kind": kind, "spec": spec,
+            "metadata": {"name": name, "creationTimestamp": "2026-01-01T00:00:00Z"}})
+    }
+    fn org(backup: &Value) -> Value {
+        let mut org = object("TrayOrg", "acme", &serde_json::to_value(fixtures::org()).unwrap());
+        org["status"] = json!({"orgId": ID, "namespace": "org-acme-7c9e6679", "backup": backup,
+            "region": {"name": "eu", "jurisdiction": "EU", "cloudRegion": "eu-west-1"}});
+        org
+    }
+    fn index(org: &Value) -> Index {
+        let index = Index::default();
+        let region = object("Region", "eu", &serde_json::to_value(fixtures::region()).unwrap());
+        index.regions.put(serde_json::from_value(region).unwrap());
+        index.orgs.put(serde_json::from_value(org.clone()).unwrap());
+        index
+    }
+
+    #[test]
+    fn what_keeps_an_orgs_backups_is_named() {
+        let change = |pointer: &str, value: Value| {
+            let mut org = org(&json!({}));
+            *org.pointer_mut(pointer).unwrap() = value;
+            index(&org)
+        };
+        for (index, reason, names) in [
+            (Index::default(), reasons::ORG_MISSING, "TrayOrg acme"),
+            (
+                change("/status", Value::Null),
+                reasons::ORG_NOT_PLACED,
+                "see its conditions",
+            ),
+            (
+                change("/status/region/name", "us".into()),
+                reasons::REGION_NOT_SERVED,
+                "Region us",
+            ),
+            (
+                change("/status/region/cloudRegion", "eu-west-3".into()),
+                reasons::REGION_CHANGED,
+                "eu-west-3",
+            ),
+            (change("/status/backup", json!({})), "", ""),
+            (
+                change("/spec", {
+                    let mut spec = serde_json::to_value(fixtures::org()).unwrap();
+                    spec["workloads"] = json!([{"name": "db", "kind": "Deployment", "image": "x"}]);
+                    spec
+                }),
+                reasons::WORKLOAD_NAME_TAKEN,
+                "db",
+            ),
+        ] {
+            let found = hindrance(&index, "acme");
+            let said = found
+                .as_ref()
+                .map_or(("", ""), |found| (found.reason, found.message.as_str()));
+            assert_eq!(said.0, reason);
+            assert!(said.1.contains(names), "{said:?}");
+            let is_placed = found.is_some_and(|found| found.placed.is_some());
+            let unplaced = ["", reasons::ORG_MISSING, reasons::ORG_NOT_PLACED];
+            assert_eq!(is_placed, !unplaced.contains(&reason), "{reason}");
+        }
+    }
+
+    #[test]
+    fn copies_on_record_need_a_ledger_until_a_person_gives_them_up() {
+        let has = |org: &Value| Subject::find(&index(org), "acme").unwrap().has_copies();
+        for (backup, wanted) in [
+            (json!({}), false),
+            (json!({"count": 0}), false),
+            (json!({"count": 1}), true),
+            (json!({"count": 0, "lastCommitted": "2026-01-02T00:00:00Z"}), true),
+        ] {
+            assert_eq!(has(&org(&backup)), wanted, "{backup}");
+        }
+        let mut given_up = org(&json!({"count": 1}));
+        for (bucket, wanted) in [("another", true), ("tray-backups-eu", false)] {
+            given_up["metadata"]["annotations"] = json!({names::ANNOTATION_ACCEPT_LEDGER_LOSS: bucket});
+            assert_eq!(has(&given_up), wanted, "{bucket}");
+        }
+        for (at, wanted) in [("2026-01-02T00:00:00Z", true), ("2025-12-31T00:00:00Z", false)] {
+            let index = index(&org(&json!({})));
+            let mut snapshot = object("OrgSnapshot", "s", &json!({"orgRef": {"name": "acme"}}));
+            snapshot["status"] =
+                json!({"phase": "Committed", "committedAt": at, "bucket": "tray-backups-eu"});
+            index.snapshots.put(serde_json::from_value(snapshot).unwrap());
+            assert_eq!(
+                Subject::find(&index, "acme").unwrap().has_copies(),
+                wanted,
+                "{at}"
+            );
+        }
+    }
+}

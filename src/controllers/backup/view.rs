@@ -29,6 +29,12 @@ use crate::{
 /// What a pass knows of runs that the ledger does not say: how far they are, or what they wait for.
 pub type Phases = BTreeMap<String, (SnapshotPhase, String)>;
 
+/// Whether its status says that its run has ended: it asks for none any more, whatever a ledger says.
+pub fn has_ended(snapshot: &OrgSnapshot) -> bool {
+    let phase = snapshot.status.as_ref().and_then(|status| status.phase);
+    matches!(phase, Some(SnapshotPhase::Committed | SnapshotPhase::Failed))
+}
+
 /// Makes the OrgSnapshots show what the ledger says.
 pub async fn sync(pass: &Pass<'_>, phases: &Phases) -> Result<(), Trouble> {
     let state = pass.state();
@@ -41,6 +47,10 @@ pub async fn sync(pass: &Pass<'_>, phases: &Phases) -> Result<(), Trouble> {
         let run_id = run_id_of(snapshot);
         let run = run_id.as_ref().and_then(|id| state.runs.get(id));
         let ended = run.is_some_and(|run| run.end.is_some());
+        // A ledger that does not know its run has forgotten it, or is not the one that it is in.
+        if run.is_none() && is_wanted(snapshot) && has_ended(snapshot) {
+            continue;
+        }
         let unknown = run.is_none() && !is_wanted(snapshot);
         if unknown || (ended && run_id.as_ref().is_some_and(|id| !shown.contains(id))) {
             pass.ctx.cluster.delete_own(&**snapshot).await?;

@@ -1,4 +1,5 @@
-//! What a person decides by an annotation of the TrayOrg: a run that looked wrong is right, a lost volume may be forgotten.
+//! What a person decides by an annotation of the TrayOrg: a run that looked wrong is right, a lost volume may be forgotten,
+//! or a lost ledger.
 
 use kube::ResourceExt;
 
@@ -14,12 +15,20 @@ use crate::{
     },
 };
 
-/// Carries out both annotations and takes them away, so that each is done once.
+/// Carries out annotations and takes them away, so that each is done once.
 pub async fn carry_out(pass: &Pass<'_>, losses: &[Loss]) -> Result<(), Trouble> {
     let annotation = |name: &str| pass.subject.org.annotations().get(name).cloned();
     if let Some(value) = annotation(names::ANNOTATION_ACCEPT_RUN) {
         let event = accepted_run(&pass.state(), &value);
         decide(pass, names::ANNOTATION_ACCEPT_RUN, event).await?;
+    }
+    if annotation(names::ANNOTATION_ACCEPT_LEDGER_LOSS).is_some() {
+        // The ledger is open: there was one, or a new one was begun for it.
+        let accepted = names::ANNOTATION_ACCEPT_LEDGER_LOSS;
+        pass.ctx
+            .cluster
+            .set_annotation(&*pass.subject.org, accepted, None)
+            .await?;
     }
     if let Some(value) = annotation(names::ANNOTATION_ACCEPT_DATA_LOSS) {
         decide(

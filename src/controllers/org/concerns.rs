@@ -12,7 +12,9 @@ use crate::{
         region::Region,
         trayorg::TrayOrg,
     },
-    controllers::{changes::Change, conditions::find, region::location, support::observe::home},
+    controllers::{
+        backup_place, changes::Change, conditions::find, region::location, support::observe::home,
+    },
     resources::child::ChildKind,
 };
 
@@ -21,10 +23,12 @@ use crate::{
 pub struct RegionMark {
     uid: Option<String>,
     generation: Option<i64>,
-    /// What its condition Ready says.
-    ready: Option<(String, String)>,
+    /// What its condition Ready says, and whether of its present spec.
+    ready: Option<(String, String, bool)>,
     /// What is said of backups that lie elsewhere.
     backup_elsewhere: Option<String>,
+    /// S3 has confirmed where backups go.
+    confirmed: bool,
     /// Where pods can be spread.
     zones: BTreeSet<String>,
     /// Its status records revisions of its workloads.
@@ -38,12 +42,16 @@ pub fn region_mark(region: &Region) -> RegionMark {
         .as_ref()
         .map(|status| status.conditions.as_slice())
         .unwrap_or_default();
-    let ready = find(conditions, types::READY).map(|ready| (ready.status.clone(), ready.message.clone()));
+    let ready = find(conditions, types::READY).map(|ready| {
+        let is_current = backup_place::is_current(region, ready.observed_generation);
+        (ready.status.clone(), ready.message.clone(), is_current)
+    });
     RegionMark {
         uid: region.metadata.uid.clone(),
         generation: region.metadata.generation,
         ready,
         backup_elsewhere: location::elsewhere(region).map(str::to_owned),
+        confirmed: backup_place::said(region).confirmed,
         zones: spread::usable_zones(region),
         records: region
             .status

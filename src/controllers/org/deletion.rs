@@ -9,12 +9,12 @@ use kube::ResourceExt;
 use super::{
     apply,
     observe::{Observed, is_abandoned},
-    orphan, tombstone, validate,
+    orphan, status, tombstone, validate,
 };
 use crate::{
     adapters::kube::mover_jobs::MoverJobs,
     api::trayorg::{DeletionProtection, PinnedRegion},
-    controllers::{Failure, Next, context::Context},
+    controllers::{Failure, Next, context::Context, until},
     domain::names,
     resources::org::{Placement, namespace},
 };
@@ -27,7 +27,7 @@ pub async fn finish(ctx: &Context, observed: &Observed, now: Timestamp) -> Resul
         .iter()
         .any(|finalizer| finalizer == names::FINALIZER_ORG)
     {
-        return Ok(Next::OnChange);
+        return told(ctx, observed, now).await;
     }
     if let Some(placement) = placement(observed) {
         let deleted_at = org.metadata.deletion_timestamp.as_ref().map_or(now, |at| at.0);
@@ -45,6 +45,21 @@ pub async fn finish(ctx: &Context, observed: &Observed, now: Timestamp) -> Resul
     Ok(Next::OnChange)
 }
 
+/// Somebody else still holds the TrayOrg: its status must not go on saying how well the org fares.
+async fn told(ctx: &Context, observed: &Observed, now: Timestamp) -> Result<Next, Failure> {
+    let org = &*observed.org;
+    let Some(status) = status::of_deleted(observed, now) else {
+        return Ok(Next::OnChange);
+    };
+    match ctx.cluster.write_status(org, org.status.as_ref(), &status).await {
+        // Gone meanwhile.
+        Err(kube::Error::Api(refused)) if refused.is_not_found() => return Ok(Next::OnChange),
+        written => written?,
+    };
+    let turned = status::turns_at(&status, now).map(|at| until(at, now));
+    Ok(Next::OnChange.or_sooner(turned))
+}
+
 /// Where the org was placed; none where it never was, whatever may be held of an earlier one of its name.
 pub fn placement(observed: &Observed) -> Option<Placement> {
     let id = observed.org_id.clone()?;
@@ -59,7 +74,8 @@ pub fn placement(observed: &Observed) -> Option<Placement> {
         jurisdiction: place.jurisdiction,
         cloud_region: place.cloud_region,
     };
-    Some(Placement::new(observed.org.name_any(), id, region))
+    let copies = validate::settled(observed, &region).place;
+    Some(Placement::new(observed.org.name_any(), id, region).with_backup(copies))
 }
 
 /// Its status was never written, or is lost, but there is a namespace that no earlier org left, or that it took up.

@@ -25,7 +25,8 @@ use crate::{
         trayorg::TrayOrgStatus,
     },
     controllers::{
-        conditions::{find, is_true},
+        backup::subject::hindrance,
+        conditions::{ConditionFact, find, is_true},
         support::observe::{Support, support_in},
     },
     domain::names,
@@ -109,22 +110,40 @@ impl Driver for OrgDriver {
         };
         let mut observed = observe(&ctx.index, &ctx.backup_facts, org);
         observed.support = support_of(ctx, &observed, now);
-        if observed.org.metadata.deletion_timestamp.is_some() {
-            return deletion::finish(ctx, &observed, now).await;
+        let looked = if observed.org.metadata.deletion_timestamp.is_some() {
+            deletion::finish(ctx, &observed, now).await
+        } else {
+            self.look(ctx, &observed, now).await
+        };
+        if let Err(Failure::Retry { .. }) = &looked
+            && let Some(org) = ctx.index.orgs.get(key)
+            && let Some(turned) = status::by_the_clock(&org, observed.facts.view.as_ref(), now)
+        {
+            ctx.cluster
+                .write_status(&*org, org.status.as_ref(), &turned)
+                .await?;
         }
-        match check(ctx, &observed).await? {
+        looked
+    }
+}
+
+impl OrgDriver {
+    /// One look at an org that is meant to be there.
+    async fn look(&self, ctx: &Context, observed: &Observed, now: Timestamp) -> Result<Next, Failure> {
+        match check(ctx, observed).await? {
             Ok(valid) => {
-                orphan::take_up(ctx, &observed, &valid.placement, now).await?;
-                let findings = carry_out(ctx, &self.tokens, &observed, &valid, now).await?;
-                let status = status::of_valid(&observed, &valid, &findings, now);
-                let reported = self.report(ctx, &observed, &status, now).await?;
+                orphan::take_up(ctx, observed, &valid.placement, now).await?;
+                let findings = carry_out(ctx, &self.tokens, observed, &valid, now).await?;
+                let status = status::of_valid(observed, &valid, &findings, now);
+                let reported = self.report(ctx, observed, &status, now).await?;
                 if is_true(&status.conditions, types::READY) {
-                    tombstone::remove(ctx, &observed, &valid.placement).await?;
+                    tombstone::remove(ctx, observed, &valid.placement).await?;
                 }
-                let evicted = self.evictions.evict(ctx, &observed, &valid, now).await;
+                let evicted = self.evictions.evict(ctx, observed, &valid, now).await;
                 let reduced = findings.kept.changes_at(now).map(|at| until(at, now));
-                // Pods that have to go, a token that has to end, a time that waits.
-                let again = [evicted, findings.webhook.again, reduced];
+                // Pods that have to go, a token that has to end, a time that waits, an objective that is missed then.
+                let turned = status::turns_at(&status, now).map(|at| until(at, now));
+                let again = [evicted, findings.webhook.again, reduced, turned];
                 let next = reported.or_sooner(again.into_iter().flatten().min());
                 match findings.refused.or(valid.flaw) {
                     None => Ok(next),
@@ -132,13 +151,17 @@ impl Driver for OrgDriver {
                 }
             }
             Err(obstacle) => {
-                let kept = retention::kept(&observed, now);
-                apply::gate(ctx, &observed).await?;
-                apply::keep_logs(ctx, &observed, &kept).await?;
-                let status = status::of_obstacle(&observed, &obstacle, &kept, now);
-                let reported = self.report(ctx, &observed, &status, now).await?;
+                let kept = retention::kept(observed, now);
+                apply::gate(ctx, observed).await?;
+                apply::keep_logs(ctx, observed, &kept).await?;
+                let hindrance = hindrance(&ctx.index, &observed.org.name_any())
+                    .filter(|hindrance| hindrance.placed.is_some())
+                    .map(|hindrance| ConditionFact::new(false, hindrance.reason, hindrance.message));
+                let status = status::of_obstacle(observed, &obstacle, hindrance.as_ref(), &kept, now);
+                let reported = self.report(ctx, observed, &status, now).await?;
                 let reduced = kept.changes_at(now).map(|at| until(at, now));
-                Err(obstacle.looked_at(reported.or_sooner(reduced)))
+                let turned = status::turns_at(&status, now).map(|at| until(at, now));
+                Err(obstacle.looked_at(reported.or_sooner(reduced.into_iter().chain(turned).min())))
             }
         }
     }
@@ -186,8 +209,10 @@ async fn carry_out(
     let workloads = situation::why_stopped(&situation)
         .unwrap_or_else(|| health::workloads(&valid.effective.workloads, &children, &observed.pods));
     let found = residency::look(observed, &valid.placement.region);
+    // Where another backup location lies than its copies are in, says nothing of them.
+    let backups = (!valid.is_backed_up_elsewhere()).then_some(&*valid.region);
     Ok(Findings {
-        residency: residency::condition(&found, &valid.placement.region, Some(&valid.region)),
+        residency: residency::condition(&found, &valid.placement.region, backups),
         mended: residency::is_mended(&found, &valid.region),
         placement: spread::placement(observed, &found),
         zones: spread::condition(observed, valid, &situation),

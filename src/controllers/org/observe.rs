@@ -22,9 +22,10 @@ use crate::{
     },
     controllers::{
         backup_facts::{BackupFacts, OrgFacts},
+        backup_place,
         support::observe::Support,
     },
-    domain::{identity, ids::OrgId, names, reattachment},
+    domain::{backup_place::BackupPlace, identity, ids::OrgId, names, reattachment},
 };
 
 /// A pod of the org, and where it runs.
@@ -64,6 +65,8 @@ pub struct Observed {
     pub holder: Option<String>,
     /// Why what is held of orgs that are gone stands in its way.
     pub refusal: Option<reattachment::Refusal>,
+    /// What is recorded of where its copies are.
+    pub copies: Option<BackupPlace>,
     /// The tombstones under its name.
     pub tombstones: Vec<Arc<OrgTombstone>>,
     /// An OrgRestore of it has not ended.
@@ -126,6 +129,7 @@ pub fn observe(index: &Index, facts: &BackupFacts, org: Arc<TrayOrg>) -> Observe
         policy: index.policies.get(&org.spec.retention_policy_ref.name),
         schedule: index.schedules.get(&org.spec.backup_schedule_ref.name),
         holder: id.as_ref().and_then(|id| holder(index, id, &name, is_heir)),
+        copies: id.as_ref().and_then(|id| backup_place::known(index, &org, id)),
         org_id: id,
         refusal,
         tombstones: index.tombstones.of_org(&name),

@@ -10,7 +10,7 @@ use super::{observe::Observed, validate};
 use crate::{
     adapters::kube::{child::ChildFact, events::Severity},
     api::{conditions::reasons, trayorg::PinnedRegion},
-    controllers::{Failure, conditions::whole_seconds, context::Context},
+    controllers::{Failure, backup_place, conditions::whole_seconds, context::Context},
     domain::{names, tombstone},
     resources::{
         child::ChildKind,
@@ -81,7 +81,7 @@ fn placement_of(org: &str, namespace: &ChildFact) -> Option<Placement> {
         jurisdiction: place.jurisdiction,
         cloud_region: place.cloud_region,
     };
-    let placement = Placement::new(org, id, region);
+    let placement = Placement::new(org, id, region).with_backup(backup_place::of_namespace(namespace));
     (placement.namespace == namespace.id.name).then_some(placement)
 }
 
@@ -110,7 +110,7 @@ fn record_name(placement: &Placement) -> String {
 /// What finds the org again. Never its spec.
 fn record(placement: &Placement, deleted_at: Timestamp, how: &str) -> BTreeMap<&'static str, String> {
     let region = &placement.region;
-    BTreeMap::from([
+    let mut record = BTreeMap::from([
         ("org", placement.org.clone()),
         ("orgId", placement.org_id.to_string()),
         ("namespace", placement.namespace.clone()),
@@ -125,5 +125,16 @@ fn record(placement: &Placement, deleted_at: Timestamp, how: &str) -> BTreeMap<&
                  up; returnedAt says when that was."
             ),
         ),
-    ])
+    ]);
+    if let Some(place) = &placement.backup {
+        record.insert("backupBucket", place.bucket.clone());
+        record.extend(
+            place
+                .bucket_owner
+                .clone()
+                .map(|owner| ("backupBucketOwner", owner)),
+        );
+        record.extend(place.prefix.clone().map(|prefix| ("backupPrefix", prefix)));
+    }
+    record
 }

@@ -12,16 +12,18 @@ use super::{
     residency,
     retention::Kept,
     spread,
-    validate::{Obstacle, Valid},
+    validate::{Obstacle, Valid, settled},
     webhook,
 };
 use crate::{
     api::{
         conditions::{reasons, types},
-        trayorg::{BackupStatus, MOST_SUPPORT_ENTRIES, PlacementStatus, SupportAccessEntry, TrayOrgStatus},
+        trayorg::{
+            BackupStatus, MOST_SUPPORT_ENTRIES, PlacementStatus, SupportAccessEntry, TrayOrg, TrayOrgStatus,
+        },
     },
     controllers::{
-        backup::facts::before_any_run,
+        backup::facts::{before_any_run, deadline, turn},
         backup_facts::BackupView,
         conditions::{ConditionFact, Conditions, Truth, find, is_true},
     },
@@ -90,7 +92,9 @@ pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Ti
         (None, Some(_)) => {}
     }
     let view = view(observed, &findings.workloads, now);
-    backups(&mut conditions, view.as_deref());
+    let moved = valid.flaw.as_ref().filter(|_| valid.is_backed_up_elsewhere());
+    let moved = moved.map(|flaw| ConditionFact::new(false, flaw.reason, flaw.message.clone()));
+    let backup = backups(&mut conditions, observed, view.as_deref(), moved.as_ref(), now);
     conditions.set(types::SUPPORT_ACCESS_ACTIVE, &support_access(observed));
     let refused = findings.refused.as_ref();
     if let Some(contest) = refused.filter(|obstacle| obstacle.reason == reasons::CHILD_CONTESTED) {
@@ -103,12 +107,13 @@ pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Ti
         org_id: Some(placement.org_id.to_string()),
         namespace: Some(placement.namespace.clone()),
         region: Some(placement.region.clone()),
+        backup_place: placement.backup.clone(),
         placement: findings.placement.clone(),
         webhook_host: webhook_host(valid),
         execution_logs: findings.kept.logs,
         snapshot_retention: findings.kept.snapshots,
         pending_reductions: findings.kept.pending.clone(),
-        backup: backup_status(observed, view.as_deref()),
+        backup,
         workloads_revision: valid.regional.revision.clone(),
         unused_volumes: unused_volumes(observed, valid),
         raised_workloads: valid.effective.raised.clone(),
@@ -119,8 +124,15 @@ pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Ti
 }
 
 /// The status of an org that cannot be worked on: what is recorded stays, and the obstacle is told. Whatever became of
-/// its Region, where its pods and volumes are is looked at.
-pub fn of_obstacle(observed: &Observed, obstacle: &Obstacle, kept: &Kept, now: Timestamp) -> TrayOrgStatus {
+/// its Region, where its pods and volumes are is looked at, and where its copies are stays pinned. `hindrance` = why no
+/// snapshot can be taken either, if that is so.
+pub fn of_obstacle(
+    observed: &Observed,
+    obstacle: &Obstacle,
+    hindrance: Option<&ConditionFact>,
+    kept: &Kept,
+    now: Timestamp,
+) -> TrayOrgStatus {
     let mut recorded = observed.org.status.clone().unwrap_or_default();
     if recorded.region.is_some() {
         recorded.execution_logs = kept.logs;
@@ -129,6 +141,7 @@ pub fn of_obstacle(observed: &Observed, obstacle: &Obstacle, kept: &Kept, now: T
     }
     let mut conditions = begin(observed, now);
     if let Some(home) = &recorded.region {
+        recorded.backup_place = settled(observed, home).place;
         let found = residency::look(observed, home);
         recorded.placement = spread::placement(observed, &found);
         conditions.set(
@@ -156,18 +169,72 @@ pub fn of_obstacle(observed: &Observed, obstacle: &Obstacle, kept: &Kept, now: T
         conditions.set(types::PLACED, &fact);
     }
     let view = observed.facts.view.as_ref();
-    backups(&mut conditions, view);
+    // Nothing can be copied out of a namespace that is not there.
+    let lost = (obstacle.reason == reasons::NAMESPACE_LOST)
+        .then(|| ConditionFact::new(false, obstacle.reason, obstacle.message.clone()));
+    let backup = backups(&mut conditions, observed, view, hindrance.or(lost.as_ref()), now);
     if recorded.region.is_some() {
         conditions.set(types::SUPPORT_ACCESS_ACTIVE, &support_access(observed));
     }
     tell(&mut conditions, obstacle);
     TrayOrgStatus {
         observed_generation: observed.org.metadata.generation,
-        backup: backup_status(observed, view),
+        backup,
         support_access: support_status(observed),
         conditions: conditions.build(),
         ..recorded
     }
+}
+
+/// What is recorded of an org, with what turns by time alone; none where that says so already, or more is known on the
+/// board. For a pass that fails: the next ones may, too.
+pub fn by_the_clock(org: &TrayOrg, known: Option<&BackupView>, now: Timestamp) -> Option<TrayOrgStatus> {
+    if known.is_some_and(|view| deadline(&view.status).is_some_and(|deadline| deadline > now)) {
+        return None;
+    }
+    let recorded = org.status.as_ref()?;
+    let mut backup = recorded.backup.clone()?;
+    let condition = find(&recorded.conditions, types::RPO_MET)?;
+    let mut rpo = ConditionFact::of(condition);
+    turn(&mut backup, &mut rpo, now);
+    let mut conditions = Conditions::new(&recorded.conditions, condition.observed_generation, now);
+    for condition in &recorded.conditions {
+        conditions.keep(&condition.type_);
+    }
+    conditions.set(types::RPO_MET, &rpo);
+    let turned = TrayOrgStatus {
+        backup: Some(backup),
+        conditions: conditions.build(),
+        ..recorded.clone()
+    };
+    (turned != *recorded).then_some(turned)
+}
+
+/// The status of an org whose TrayOrg is being deleted and held by somebody else: nobody works on it any more.
+pub fn of_deleted(observed: &Observed, now: Timestamp) -> Option<TrayOrgStatus> {
+    let recorded = observed.org.status.clone()?;
+    recorded.region.as_ref()?;
+    let holders = observed.org.finalizers().join(", ");
+    let message = format!(
+        "the TrayOrg is being deleted, and is held by finalizers of others: {holders}; its OrgTombstone says what is kept"
+    );
+    let mut conditions = begin(observed, now);
+    let gone = ConditionFact::new(false, reasons::DELETING, message);
+    conditions.set(types::READY, &gone);
+    conditions.keep(types::DATA_LOST);
+    let backup = backups(&mut conditions, observed, None, Some(&gone), now);
+    Some(TrayOrgStatus {
+        observed_generation: observed.org.metadata.generation,
+        backup,
+        conditions: conditions.build(),
+        ..recorded
+    })
+}
+
+/// When a status says something else by time alone.
+pub fn turns_at(status: &TrayOrgStatus, now: Timestamp) -> Option<Timestamp> {
+    let backup = status.backup.as_ref()?;
+    deadline(backup).filter(|deadline| *deadline > now)
 }
 
 fn begin(observed: &Observed, now: Timestamp) -> Conditions<'_> {
@@ -253,30 +320,38 @@ fn lost_data(observed: &Observed) -> Option<ConditionFact> {
     Some(ConditionFact::new(true, reasons::VOLUME_REPLACED, message))
 }
 
-/// BackupHealthy and RpoMet: what is recorded holds until the ledger has been read.
-fn backups(conditions: &mut Conditions<'_>, view: Option<&BackupView>) {
-    if let Some(view) = view {
-        conditions
-            .set(types::BACKUP_HEALTHY, &view.healthy)
-            .set(types::RPO_MET, &view.rpo);
-        return;
+/// BackupHealthy and RpoMet, and `status.backup`: what is recorded holds until the ledger has been read, and RpoMet until its
+/// deadline whatever else was found. While something keeps snapshots from being taken, BackupHealthy says what.
+fn backups(
+    conditions: &mut Conditions<'_>,
+    observed: &Observed,
+    view: Option<&BackupView>,
+    hindrance: Option<&ConditionFact>,
+    now: Timestamp,
+) -> Option<BackupStatus> {
+    let recorded = || observed.org.status.as_ref()?.backup.clone();
+    let mut status = view.map(|view| view.status.clone()).or_else(recorded);
+    let said = |type_: &str, of_view: fn(&BackupView) -> &ConditionFact| {
+        let recorded = || conditions.recorded(type_).map(ConditionFact::of);
+        view.map(of_view).cloned().or_else(recorded).unwrap_or_else(|| {
+            let message = "the first snapshot is taken as soon as the workloads are available";
+            ConditionFact::new(Truth::Unknown, reasons::NO_SNAPSHOT_YET, message)
+        })
+    };
+    let healthy = said(types::BACKUP_HEALTHY, |view| &view.healthy);
+    let mut rpo = said(types::RPO_MET, |view| &view.rpo);
+    if let Some(status) = &mut status {
+        turn(status, &mut rpo, now);
     }
-    for type_ in [types::BACKUP_HEALTHY, types::RPO_MET] {
-        if conditions.recorded(type_).is_some() {
+    let healthy = hindrance.cloned().unwrap_or(healthy);
+    for (type_, fact) in [(types::BACKUP_HEALTHY, healthy), (types::RPO_MET, rpo)] {
+        if view.is_none() && conditions.recorded(type_).map(ConditionFact::of).as_ref() == Some(&fact) {
             conditions.keep(type_);
         } else {
-            let message = "the first snapshot is taken as soon as the workloads are available";
-            conditions.set(
-                type_,
-                &ConditionFact::new(Truth::Unknown, reasons::NO_SNAPSHOT_YET, message),
-            );
+            conditions.set(type_, &fact);
         }
     }
-}
-
-fn backup_status(observed: &Observed, view: Option<&BackupView>) -> Option<BackupStatus> {
-    let recorded = || observed.org.status.as_ref()?.backup.clone();
-    view.map(|view| view.status.clone()).or_else(recorded)
+    status
 }
 
 /// What is known of the org's backups; of a new org, of which nothing is recorded or held, what will be found in its ledger.

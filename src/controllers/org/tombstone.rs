@@ -7,8 +7,7 @@ use kube::ResourceExt;
 use super::observe::Observed;
 use crate::{
     api::{
-        orgtombstone::{HeldBackup, OrgTombstone, OrgTombstoneSpec, TombstoneReason},
-        region::Region,
+        orgtombstone::{OrgTombstone, OrgTombstoneSpec, TombstoneReason},
         retention_policy::TerminationRetention,
     },
     controllers::{Failure, conditions::whole_seconds, context::Context},
@@ -63,18 +62,13 @@ pub fn of(
         .map(|policy| policy.spec.termination.clone());
     let TerminationRetention { purge_after_days } = policy.unwrap_or_default();
     let deadlines = tombstone::deadlines(deleted_at, whole_seconds(first_seen), purge_after_days);
-    // A Region that is another one by now says nothing of where the org's snapshots are.
-    let region = observed
-        .region
-        .as_deref()
-        .filter(|region| region.spec.cloud_region == placement.region.cloud_region);
     let spec = OrgTombstoneSpec {
         org: placement.org.clone(),
         org_id: placement.org_id.to_string(),
         region: placement.region.clone(),
         namespace: placement.namespace.clone(),
         kms_key_arn: observed.facts.key.as_ref().map(ToString::to_string),
-        backup: region.map(backup),
+        backup: placement.backup.clone(),
         webhook_host: observed
             .org
             .status
@@ -91,11 +85,4 @@ pub fn of(
         OPERATOR.to_owned(),
     );
     tombstone
-}
-
-fn backup(region: &Region) -> HeldBackup {
-    HeldBackup {
-        bucket: region.spec.backup.bucket.clone(),
-        prefix: region.spec.backup.prefix.clone(),
-    }
 }

@@ -13,10 +13,11 @@ use crate::{
         trayorg::{LifecycleState, PinnedRegion},
     },
     controllers::{
-        conditions,
+        backup_place, conditions,
         regional::{self, Regional},
     },
     domain::{
+        backup_place::{Settled, settle},
         cloud_regions::Jurisdiction,
         ids::OrgId,
         names,
@@ -77,6 +78,14 @@ pub struct Valid {
     pub flaw: Option<Obstacle>,
 }
 
+impl Valid {
+    /// Its Region has the backups of its orgs in another place than its own are in.
+    pub fn is_backed_up_elsewhere(&self) -> bool {
+        let flaw = self.flaw.as_ref();
+        flaw.is_some_and(|flaw| flaw.reason == reasons::BACKUP_PLACE_CHANGED)
+    }
+}
+
 /// Checks an org. An obstacle leaves whatever it has as it is: nothing is ever torn down for one.
 pub fn validate(observed: &Observed) -> Result<Valid, Obstacle> {
     let org = &*observed.org;
@@ -93,7 +102,13 @@ pub fn validate(observed: &Observed) -> Result<Valid, Obstacle> {
         .map_err(|conflict| Obstacle::new(conflict.reason(), conflict.to_string()))?;
     let uses = quota::uses(observed, &placement.namespace);
     let fitted = fit(limits(&org.spec, &region.spec), &uses);
-    match references(observed, &region).or_else(|| idle_overrides(&effective)) {
+    let Settled { place, changed } = settled(observed, &placement.region);
+    let placement = placement.with_backup(place);
+    let moved = changed.map(|changed| Obstacle::new(reasons::BACKUP_PLACE_CHANGED, changed.to_string()));
+    let flaw = moved
+        .or_else(|| references(observed, &region))
+        .or_else(|| idle_overrides(&effective));
+    match flaw {
         // A namespace is not made for an org whose snapshots nobody can take.
         Some(flaw) if !is_placed(observed) => Err(flaw),
         flaw => Ok(Valid {
@@ -222,13 +237,26 @@ fn place(observed: &Observed, id: OrgId) -> Result<Placement, Obstacle> {
     Ok(Placement::new(observed.org.name_any(), id, region))
 }
 
+/// Where the copies of an org are that lives in `home`. A Region that is another place by now says nothing of it.
+pub fn settled(observed: &Observed, home: &PinnedRegion) -> Settled {
+    let region = observed.region.as_deref().filter(|region| {
+        region.name_any() == home.name
+            && region.spec.cloud_region == home.cloud_region
+            && region.spec.jurisdiction == home.jurisdiction
+    });
+    settle(observed.copies.clone(), region.map(backup_place::said).as_ref())
+}
+
 fn candidate(region: &Region) -> Candidate {
     let recorded = region
         .status
         .as_ref()
         .map(|status| status.conditions.as_slice())
         .unwrap_or_default();
-    let not_ready = match conditions::find(recorded, types::READY) {
+    // What is said of an earlier spec says nothing of the backup location that a new org would be pinned to.
+    let ready = conditions::find(recorded, types::READY)
+        .filter(|ready| backup_place::is_current(region, ready.observed_generation));
+    let not_ready = match ready {
         Some(ready) if ready.status == "True" => None,
         Some(ready) => Some(ready.message.clone()),
         None => Some("it has not been looked at yet".to_owned()),

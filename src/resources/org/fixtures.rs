@@ -9,7 +9,7 @@ use crate::{
         trayorg::{PinnedRegion, TrayOrgSpec},
         workload::Workload,
     },
-    domain::cloud_regions::Jurisdiction,
+    domain::{backup_place::BackupPlace, cloud_regions::Jurisdiction},
 };
 
 fn read<T: DeserializeOwned>(yaml: &str) -> T {
@@ -89,6 +89,12 @@ pub fn placement() -> Placement {
             cloud_region: "eu-west-1".into(),
         },
     )
+    .with_backup(Some(backup_place()))
+}
+
+/// Where [`region`] has its orgs' copies.
+pub fn backup_place() -> BackupPlace {
+    BackupPlace::whole("tray-backups-eu", "111122223333", "")
 }
 
 /// What the operator is told.

@@ -13,7 +13,7 @@ use crate::{
         trayorg::{ExecutionLogsStatus, PinnedRegion, TrayOrgSpec},
         workload::Workload,
     },
-    domain::{ids::OrgId, names, replicas::Situation},
+    domain::{backup_place::BackupPlace, ids::OrgId, names, replicas::Situation},
 };
 
 pub mod access;
@@ -43,10 +43,12 @@ pub struct Placement {
     pub namespace: String,
     /// Where it is pinned to.
     pub region: PinnedRegion,
+    /// Where its copies are; none = that is not pinned yet, and whatever its namespace says stays.
+    pub backup: Option<BackupPlace>,
 }
 
 impl Placement {
-    /// Of that org in that region.
+    /// Of that org in that region; where its copies are is not said.
     pub fn new(org: impl Into<String>, org_id: OrgId, region: PinnedRegion) -> Self {
         let org = org.into();
         Self {
@@ -54,7 +56,14 @@ impl Placement {
             org,
             org_id,
             region,
+            backup: None,
         }
+    }
+
+    /// The same with its copies there.
+    #[must_use]
+    pub fn with_backup(self, backup: Option<BackupPlace>) -> Self {
+        Self { backup, ..self }
     }
 
     /// The labels of every child.

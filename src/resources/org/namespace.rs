@@ -91,7 +91,12 @@ fn child(
     support: Option<&str>,
     admins: Option<&str>,
 ) -> DesiredChild {
-    let annotations = json!({names::ANNOTATION_SUPPORT_ACCESS: support, names::ANNOTATION_ADMINS: admins});
+    let mut annotations =
+        json!({names::ANNOTATION_SUPPORT_ACCESS: support, names::ANNOTATION_ADMINS: admins});
+    // What is not known is left as it is.
+    if let Some(place) = &placement.backup {
+        annotations[names::ANNOTATION_BACKUP_PLACE] = json!(place).to_string().into();
+    }
     let body = json!({"metadata": {"labels": labels, "annotations": annotations}});
     DesiredChild::new(ChildKind::Namespace, "", placement.namespace.clone(), body)
 }
@@ -142,6 +147,21 @@ mod tests {
             annotations[names::ANNOTATION_ADMINS],
             "Group/acme-admins\nUser/ann"
         );
+        assert_eq!(
+            annotations[names::ANNOTATION_BACKUP_PLACE],
+            r#"{"bucket":"tray-backups-eu","bucketOwner":"111122223333","prefix":""}"#
+        );
+        let unknown = namespace(
+            &placement.clone().with_backup(None),
+            &[],
+            &fixtures::region(),
+            None,
+        );
+        let annotations = unknown.body["metadata"]["annotations"].as_object().unwrap();
+        assert!(
+            !annotations.contains_key(names::ANNOTATION_BACKUP_PLACE),
+            "it would be taken away"
+        );
         let nobodys = namespace(&placement, &owners[2..], &fixtures::region(), None);
         assert!(nobodys.body["metadata"]["annotations"][names::ANNOTATION_ADMINS].is_null());
     }
@@ -158,6 +178,7 @@ mod tests {
                 assert!(child.body["metadata"]["annotations"][annotation].is_null());
             }
             assert_eq!(labels[names::LABEL_REGION], "eu-west-1");
+            assert!(child.body["metadata"]["annotations"][names::ANNOTATION_BACKUP_PLACE].is_string());
             assert_eq!(
                 labels[names::LABEL_ORG_ID],
                 "7c9e6679-7425-40de-944b-e07fc1f90ae7"

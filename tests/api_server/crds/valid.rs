@@ -174,7 +174,7 @@ fn tombstones() -> Vec<Value> {
     });
     let mut full = least.clone();
     full["kmsKeyArn"] = "arn:aws:kms:eu-central-1:111122223333:key/org".into();
-    full["backup"] = json!({"bucket": "tray-backups-eu", "prefix": "orgs/"});
+    full["backup"] = json!({"bucket": "tray-backups-eu", "bucketOwner": "111122223333", "prefix": "orgs/"});
     full["webhookHost"] = "7c9e6679-7425-40de-944b-e07fc1f90ae7.hooks.eu.example.com".into();
     vec![object("OrgTombstone", &full), object("OrgTombstone", &least)]
 }

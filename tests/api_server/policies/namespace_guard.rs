@@ -56,6 +56,12 @@ pub fn cases() -> Vec<Case> {
         .refused_to(Who::Admin, labelled),
         finalize(json!({"name": ORG})).refused_to(Who::Admin, labelled),
         notes(&path, json!({"platform.tray.ai/support-access": "all"})).refused_to(Who::Admin, noted),
+        notes(
+            &path,
+            json!({"platform.tray.ai/backup-place": "{\"bucket\":\"other\"}"}),
+        )
+        .refused_to(Who::Admin, noted),
+        notes(&path, json!({"platform.tray.ai/backup-place": null})).refused_to(Who::Admin, noted),
     ]
 }
 

@@ -44,6 +44,7 @@ pub fn cases_of_regions() -> Vec<Case> {
 pub fn cases_of_orgs() -> Vec<Case> {
     let status = |org: &str, patch| change(format!("{OURS}/trayorgs/{org}/status"), json!({"status": patch}));
     let id = "00000009-0000-4000-8000-000000000000";
+    let elsewhere = "status.backupPlace never changes";
     let pinned = "spec.regionRef of a placed org never changes: TrayOrg acme is pinned to eu; put eu back";
     vec![
         spec("trayorgs/acme", json!({"plan": "Pro"})).passes_for(Who::Admin),
@@ -59,6 +60,26 @@ pub fn cases_of_orgs() -> Vec<Case> {
         status("acme", json!({"region": {"cloudRegion": "us-west-2"}}))
             .refused_to(Who::Operator, "status.region never changes"),
         status("acme", json!({"region": null})).refused_to(Who::Operator, "status.region never changes"),
+        status(
+            "acme",
+            json!({"backupPlace": {"bucket": "tray-backups-eu", "prefix": ""}}),
+        )
+        .passes_for(Who::Operator),
+        status(
+            "unprotected",
+            json!({"backupPlace": {"bucketOwner": "111122223333", "prefix": "p/"}}),
+        )
+        .passes_for(Who::Operator),
+        status("unplaced", json!({"backupPlace": {"bucket": "tray-backups-eu"}})).passes_for(Who::Operator),
+        status("acme", json!({"backupPlace": null})).refused_to(Who::Operator, elsewhere),
+        status("acme", json!({"backupPlace": {"bucket": "other"}})).refused_to(Who::Operator, elsewhere),
+        status("acme", json!({"backupPlace": {"bucketOwner": "444455556666"}}))
+            .refused_to(Who::Operator, elsewhere),
+        status("acme", json!({"backupPlace": {"bucketOwner": null}})).refused_to(Who::Operator, elsewhere),
+        status("acme", json!({"backupPlace": {"prefix": "other/"}})).refused_to(Who::Operator, elsewhere),
+        status("acme", json!({"backupPlace": {"prefix": null}})).refused_to(Who::Operator, elsewhere),
+        status("unprotected", json!({"backupPlace": {"bucket": "other"}}))
+            .refused_to(Who::Operator, elsewhere),
         status("unprotected", json!({"orgId": id})).refused_to(Who::Operator, "status.orgId never changes"),
         status("acme", json!({"namespace": "other"}))
             .refused_to(Who::Operator, "status.namespace never changes"),

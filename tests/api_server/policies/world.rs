@@ -372,6 +372,7 @@ pub fn metadata(namespace: &str) -> Value {
     let notes = json!({
         "platform.tray.ai/support-access": STAFF[0],
         "platform.tray.ai/admins": "Group/acme-admins\nUser/ann",
+        "platform.tray.ai/backup-place": "{\"bucket\":\"tray-backups-eu\"}",
     });
     json!({"name": namespace, "labels": labels, "annotations": notes})
 }
@@ -455,9 +456,18 @@ fn statuses() -> Vec<(&'static str, Value)> {
         let region = json!({"name": "eu", "jurisdiction": "EU", "cloudRegion": CLOUD_REGION});
         json!({"orgId": org_id(id), "namespace": namespace, "region": region})
     };
+    let with_place = |mut status: Value, place: Value| {
+        status["backupPlace"] = place;
+        status
+    };
+    let place = json!({"bucket": "tray-backups-eu", "bucketOwner": "111122223333", "prefix": ""});
+    let witness = json!({"bucket": "tray-backups-eu"});
     vec![
-        ("trayorgs/acme", org(1, ORG)),
-        ("trayorgs/unprotected", org(2, "org-unprotected-00000002")),
+        ("trayorgs/acme", with_place(org(1, ORG), place)),
+        (
+            "trayorgs/unprotected",
+            with_place(org(2, "org-unprotected-00000002"), witness),
+        ),
         ("regions/eu", json!({"orgs": 2})),
         ("regions/unused", json!({"orgs": 0})),
         ("retentionpolicies/standard", json!({"orgs": 2})),

@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use jiff::SignedDuration;
-use serde_json::json;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
 
 use super::world::{ID, World, condition, fact, now, object, reason_of, said};
 use crate::{
     api::{
         conditions::{reasons, types},
-        trayorg::BackupStatus,
+        trayorg::{BackupStatus, RpoVerdict, TrayOrg, TrayOrgStatus},
     },
     controllers::{
         backup_facts::BackupView,
         conditions::{Truth, find, is_true},
-        org::situation,
+        org::{situation, status},
     },
     resources::child::ChildKind,
 };
@@ -82,6 +82,180 @@ fn what_was_known_of_backups_holds_until_the_ledger_is_read() {
         )
         .is_none()
     );
+}
+
+/// An org with a good copy that is recent enough until `deadline`.
+fn copied(deadline: Timestamp) -> World {
+    let mut world = World::placed().recorded(&json!([
+        condition("BackupHealthy", "True", "m"),
+        condition("RpoMet", "True", "m"),
+    ]));
+    world.org["status"]["backup"] = backup(deadline);
+    world
+}
+
+fn backup(deadline: Timestamp) -> Value {
+    json!({"count": 1, "lastCommitted": "2026-01-01T00:00:00Z",
+        "rpo": {"verdict": "Met", "deadline": deadline.to_string()}})
+}
+
+/// Before the deadline what is recorded holds, from then on the objective is missed; and it is looked at then.
+fn turns_in_time(told: impl Fn(&World) -> TrayOrgStatus, prepare: impl Fn(&mut World)) {
+    let second = SignedDuration::from_secs(1);
+    for (deadline, rpo, verdict, again) in [
+        (
+            now() + second,
+            said("True", "Recorded"),
+            RpoVerdict::Met,
+            Some(now() + second),
+        ),
+        (now(), said("False", "RpoBreached"), RpoVerdict::Breached, None),
+        (
+            now() - second,
+            said("False", "RpoBreached"),
+            RpoVerdict::Breached,
+            None,
+        ),
+    ] {
+        let mut world = copied(deadline);
+        prepare(&mut world);
+        let told = told(&world);
+        assert_eq!(reason_of(&told, types::RPO_MET), rpo);
+        let backup = told.backup.as_ref().unwrap();
+        assert_eq!(backup.rpo.as_ref().unwrap().verdict, verdict);
+        assert_eq!(backup.count, Some(1), "what is recorded otherwise stays");
+        assert_eq!(status::turns_at(&told, now()), again);
+    }
+}
+
+#[test]
+fn an_objective_is_missed_at_its_deadline_whatever_stalls_the_org() {
+    let stalls: [fn(&mut World); 5] = [
+        |world| world.org["spec"]["workloads"] = json!([{"name": "db", "kind": "Deployment", "image": "x"}]),
+        |world| world.region = Value::Null,
+        |world| world.region["spec"]["cloudRegion"] = "eu-west-3".into(),
+        |world| world.org["spec"]["orgId"] = super::world::UID.into(),
+        |world| world.org["spec"]["regionRef"]["name"] = "us".into(),
+    ];
+    for stall in stalls {
+        turns_in_time(World::status_of_obstacle, stall);
+    }
+    let flaws: [fn(&mut World); 5] = [
+        |_| {},
+        |world| world.policy = Value::Null,
+        |world| world.policy["spec"]["snapshots"] = json!({"keepDays": 1, "keepAtLeast": 1}),
+        |world| world.org["status"]["backupPlace"] = json!({"bucket": "elsewhere"}),
+        |world| world.org["spec"]["lifecycle"] = json!({"state": "Suspended"}),
+    ];
+    for flaw in flaws {
+        turns_in_time(|world| world.status(&fact(true, "AsSpecified")), flaw);
+    }
+}
+
+#[test]
+fn what_the_board_says_turns_at_its_deadline_though_nobody_looks_at_the_ledger_again() {
+    let told = |world: &World| {
+        let status = serde_json::from_value(world.org["status"]["backup"].clone()).unwrap();
+        let view = BackupView {
+            status,
+            healthy: fact(true, "Recorded"),
+            rpo: fact(true, "Recorded"),
+        };
+        world.facts.set_view(&ID.parse().unwrap(), view);
+        world.status(&fact(true, "AsSpecified"))
+    };
+    turns_in_time(told, |_| {});
+}
+
+#[test]
+fn an_org_that_cannot_be_worked_on_has_no_healthy_backups() {
+    let past = now() - SignedDuration::from_hours(1);
+    let view = || BackupView {
+        status: BackupStatus::default(),
+        healthy: fact(true, "LastRunGood"),
+        rpo: fact(true, "WithinRpo"),
+    };
+    let cases: [(fn(&mut World), &str); 3] = [
+        (
+            |world| {
+                world.org["spec"]["workloads"] = json!([{"name": "db", "kind": "Deployment", "image": "x"}])
+            },
+            "WorkloadNameTaken",
+        ),
+        (|world| world.region = Value::Null, "RegionNotServed"),
+        (
+            |world| world.region["spec"]["cloudRegion"] = "eu-west-3".into(),
+            "RegionChanged",
+        ),
+    ];
+    for (prepare, reason) in cases {
+        for said_since_the_start in [false, true] {
+            let mut world = copied(past);
+            prepare(&mut world);
+            if said_since_the_start {
+                world.facts.set_view(&ID.parse().unwrap(), view());
+            }
+            let told = world.status_of_obstacle();
+            assert_eq!(reason_of(&told, types::BACKUP_HEALTHY), said("False", reason));
+            assert_eq!(reason_of(&told, types::STALLED), said("True", reason));
+        }
+    }
+    // Snapshots go on to be taken of one that only names another Region.
+    let mut world = copied(past);
+    world.org["spec"]["regionRef"]["name"] = "us".into();
+    let told = world.status_of_obstacle();
+    assert_eq!(reason_of(&told, types::BACKUP_HEALTHY), said("True", "Recorded"));
+}
+
+#[test]
+fn a_pass_that_fails_turns_what_is_recorded_and_nothing_else() {
+    let org = |deadline| -> TrayOrg { serde_json::from_value(copied(deadline).org).unwrap() };
+    let second = SignedDuration::from_secs(1);
+    assert_eq!(status::by_the_clock(&org(now() + second), None, now()), None);
+    let due = org(now());
+    let turned = status::by_the_clock(&due, None, now()).unwrap();
+    assert_eq!(reason_of(&turned, types::RPO_MET), said("False", "RpoBreached"));
+    assert_eq!(
+        reason_of(&turned, types::BACKUP_HEALTHY),
+        said("True", "Recorded")
+    );
+    let again = TrayOrg {
+        status: Some(turned),
+        ..due.clone()
+    };
+    assert_eq!(
+        status::by_the_clock(&again, None, now()),
+        None,
+        "it is written once"
+    );
+    // A newer copy than the status tells of.
+    let known = BackupView {
+        status: serde_json::from_value(backup(now() + second)).unwrap(),
+        healthy: fact(true, "LastRunGood"),
+        rpo: fact(true, "WithinRpo"),
+    };
+    assert_eq!(status::by_the_clock(&due, Some(&known), now()), None);
+}
+
+#[test]
+fn an_org_that_is_held_while_it_is_deleted_says_nothing_good_of_itself() {
+    turns_in_time(
+        |world| {
+            let told = status::of_deleted(&world.observed(), now()).unwrap();
+            assert_eq!(reason_of(&told, types::READY), said("False", "Deleting"));
+            assert_eq!(reason_of(&told, types::BACKUP_HEALTHY), said("False", "Deleting"));
+            assert!(find(&told.conditions, types::WORKLOADS_AVAILABLE).is_none());
+            assert!(told.region.is_some());
+            told
+        },
+        |world| {
+            let conditions = world.org["status"]["conditions"].as_array_mut().unwrap();
+            conditions.push(condition("WorkloadsAvailable", "True", "m"));
+            world.org["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+            world.org["metadata"]["finalizers"] = json!(["somebody/else"]);
+        },
+    );
+    assert_eq!(status::of_deleted(&World::new().observed(), now()), None);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod backups;
 mod placement;
+mod places;
 mod residency;
 mod retention;
 mod status;

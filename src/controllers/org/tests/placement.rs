@@ -61,6 +61,24 @@ fn a_region_that_is_not_ready_or_cordoned_takes_no_new_orgs_and_keeps_those_it_h
     }
 }
 
+/// It would be pinned to a backup location that nobody has looked at.
+#[test]
+fn what_is_said_of_an_earlier_spec_makes_no_region_ready_for_a_new_org() {
+    let mut world = World::new();
+    let driver = OrgDriver::default();
+    world.region["status"]["conditions"][0]["observedGeneration"] = 2.into();
+    is_obstacle(
+        &world.obstacle(),
+        reasons::REGION_NOT_READY,
+        &["not been looked at yet"],
+    );
+    let looked_at = |world: &World| driver.concerns(&Change::Region("eu".into()), &world.index);
+    assert_eq!(looked_at(&world), ["acme"]);
+    world.region["status"]["conditions"][0]["observedGeneration"] = 3.into();
+    assert_eq!(world.valid().flaw, None);
+    assert_eq!(looked_at(&world), ["acme"], "and it is looked at");
+}
+
 #[test]
 fn a_placed_org_never_follows_its_region_elsewhere() {
     let mut moved = World::placed();

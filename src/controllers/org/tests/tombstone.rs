@@ -236,7 +236,7 @@ fn a_tombstone_says_what_is_held_and_until_when() {
     let expected = json!({
         "org": "acme", "orgId": ID, "namespace": "org-acme-7c9e6679", "reason": "Deletion",
         "region": {"name": "eu", "jurisdiction": "EU", "cloudRegion": "eu-west-1"},
-        "kmsKeyArn": key, "backup": {"bucket": "tray-backups-eu", "prefix": ""}, "webhookHost": "h.example.com",
+        "kmsKeyArn": key, "backup": {"bucket": "tray-backups-eu", "bucketOwner": "111122223333", "prefix": ""}, "webhookHost": "h.example.com",
         "deletedAt": "2026-01-01T00:00:00Z", "purgeAt": "2026-01-31T00:00:00Z", "erasureStartsAt": "2026-01-22T00:00:00Z",
     });
     assert_eq!(spec, expected);

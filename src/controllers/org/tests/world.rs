@@ -9,6 +9,7 @@ use crate::{
     adapters::kube::{child::ChildFact, index::Index},
     api::trayorg::{TrayOrg, TrayOrgStatus},
     controllers::{
+        backup::subject::hindrance,
         backup_facts::BackupFacts,
         changes::Changes,
         conditions::{ConditionFact, find},
@@ -127,7 +128,11 @@ impl World {
     /// The status of an org that cannot be worked on.
     pub(super) fn status_of_obstacle(&self) -> TrayOrgStatus {
         let observed = self.observed();
-        status::of_obstacle(&observed, &self.obstacle(), &kept(&observed, now()), now())
+        let hindrance = hindrance(&self.index, "acme")
+            .filter(|hindrance| hindrance.placed.is_some())
+            .map(|hindrance| ConditionFact::new(false, hindrance.reason, hindrance.message));
+        let kept = kept(&observed, now());
+        status::of_obstacle(&observed, &self.obstacle(), hindrance.as_ref(), &kept, now())
     }
 
     /// The status after a pass in which `workloads` was found.
