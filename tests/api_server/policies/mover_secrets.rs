@@ -16,6 +16,8 @@ use crate::{edit::with, support::api_server::eventually};
 
 pub const POLICY: &str = "tray-mover-secrets";
 
+/// A mover of the world that is not named like one: what keeps debug containers out of it is not its name.
+pub const MARKED: &str = "marked";
 /// A Deployment in the org's namespace from before the policy.
 pub const TAKING: &str = "taking";
 
@@ -215,9 +217,9 @@ async fn p3_what_other_policies_refuse_for_every_name_is_refused_without_them() 
         let volume = json!({"csi": {"driver": "d", "nodePublishSecretRef": {"name": secret}}});
         create(pods::path(BARE), pods::pod(&with_volume(volume)))
     };
-    let debug = |secret: &str| {
+    let debug = |pod: &str, secret: &str| {
         let from = json!([{"secretRef": {"name": secret}}]);
-        pods::debug(ORG, WAITING, &[with(pods::debugger(), "/envFrom", from)])
+        pods::debug(ORG, pod, &[with(pods::debugger(), "/envFrom", from)])
     };
     let support = Who::In(STAFF[0]);
     for (other, who, own, taken, words) in [
@@ -231,8 +233,8 @@ async fn p3_what_other_policies_refuse_for_every_name_is_refused_without_them() 
         (
             debug_containers::POLICY,
             support,
-            debug("own"),
-            debug("tray-webhook-token"),
+            debug(WAITING, "own"),
+            debug(MARKED, "tray-webhook-token"),
             ENVIRONMENT,
         ),
     ] {

@@ -16,7 +16,7 @@ use super::{
     delete_protection::UNPROTECTED,
     mover_exec::MOVER,
     mover_pods::SUSPENDED,
-    mover_secrets::TAKING,
+    mover_secrets::{MARKED, TAKING},
     pod_logs::TELLING,
     pod_pinning::UNPINNED,
     pods, run_authority,
@@ -293,8 +293,7 @@ impl World {
             make("v1", "Node", "", name, json!({"metadata": {"labels": labels}})).await;
         }
         for namespace in [ORG, PLAIN] {
-            for pod in [WAITING, MOVER] {
-                let component = if pod == MOVER { "mover" } else { "workload" };
+            for (pod, component) in [(WAITING, "workload"), (MOVER, "mover"), (MARKED, "mover")] {
                 let labels = json!({"platform.tray.ai/component": component});
                 let body = json!({"metadata": {"labels": labels}, "spec": pods::spec()});
                 make("v1", "Pod", namespace, pod, body).await;
