@@ -16,9 +16,9 @@ use kube::{
 };
 use serde_json::{Value, json};
 use support::{
-    api_server::{self, eventually},
+    api_server::{self, eventually, permit},
     chart, installed,
-    objects::{dry_run, permit},
+    objects::dry_run,
     org_world::{delete, object, org, orgs, read},
 };
 use tokio::sync::OnceCell;

@@ -93,19 +93,28 @@ mod tests {
     #[test]
     fn p17_support_gets_the_role_of_its_grant_in_that_namespace_and_no_other() {
         let org_id: OrgId = "7c9e6679-7425-40de-944b-e07fc1f90ae7".parse().unwrap();
-        use LogMode::{Hidden, Visible};
         for (role, logs, cluster_role, name) in [
-            ("View", Visible, "tray-support-view", "tray-support-ticket-7"),
-            ("Debug", Visible, "tray-support-debug", "tray-support-ticket-7"),
             (
                 "View",
-                Hidden,
+                LogMode::Visible,
+                "tray-support-view",
+                "tray-support-ticket-7",
+            ),
+            (
+                "Debug",
+                LogMode::Visible,
+                "tray-support-debug",
+                "tray-support-ticket-7",
+            ),
+            (
+                "View",
+                LogMode::Hidden,
                 "tray-support-view-without-logs",
                 "tray-logless-support-ticket-7",
             ),
             (
                 "Debug",
-                Hidden,
+                LogMode::Hidden,
                 "tray-support-debug-without-logs",
                 "tray-logless-support-ticket-7",
             ),

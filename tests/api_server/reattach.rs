@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use crate::{
     policies::world::world,
     support::{
-        api_server::{self, eventually},
-        objects::{dry_run, permit},
+        api_server::{self, eventually, permit},
+        objects::dry_run,
         orgs::{self, allowed},
     },
 };

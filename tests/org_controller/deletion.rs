@@ -7,9 +7,8 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    api_server::{self, api_of, eventually},
+    api_server::{self, api_of, eventually, permit},
     installed::conditions,
-    objects::permit,
     org_world::{
         READY, child, delete, exempt, names, namespace_labels, namespace_of, object, org, orgs, patch, read,
         region, tombstones, uid, until, world,

@@ -171,6 +171,22 @@ impl ApiServer {
     }
 }
 
+/// Gives a user rights in the whole cluster: the rules of a ClusterRole. It takes a moment.
+pub async fn permit(client: &Client, user: &str, rules: &Value) {
+    let (version, name) = ("rbac.authorization.k8s.io/v1", format!("tests-{user}"));
+    let group = "rbac.authorization.k8s.io";
+    let role =
+        json!({"apiVersion": version, "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules});
+    let binding = json!({
+        "apiVersion": version, "kind": "ClusterRoleBinding", "metadata": {"name": name},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+    });
+    for object in [role, binding] {
+        apply(client, &object).await;
+    }
+}
+
 /// Starts a program in `folder`, which is made and belongs to it. Its output goes to `log` there.
 #[allow(
     clippy::zombie_processes,

@@ -66,22 +66,6 @@ pub async fn dry_run(api: &Api<DynamicObject>, object: &Value) -> kube::Result<D
     api.create(&params, &object).await
 }
 
-/// Gives a user rights in the whole cluster: the rules of a ClusterRole. It takes a moment.
-pub async fn permit(client: &Client, user: &str, rules: &Value) {
-    let (version, name) = ("rbac.authorization.k8s.io/v1", format!("tests-{user}"));
-    let group = "rbac.authorization.k8s.io";
-    let role =
-        json!({"apiVersion": version, "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules});
-    let binding = json!({
-        "apiVersion": version, "kind": "ClusterRoleBinding", "metadata": {"name": name},
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
-        "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
-    });
-    for object in [role, binding] {
-        apply(client, &object).await;
-    }
-}
-
 /// A policy, and its binding of the same name, that refuses the creation of a resource of version v1 where the CEL
 /// expression `refused` holds. It takes a moment to be in force: [`dry_run`] tells.
 pub fn refusal(name: &str, (group, resource): (&str, &str), refused: &str, message: &str) -> [Value; 2] {
