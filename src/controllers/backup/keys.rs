@@ -29,7 +29,8 @@ const FORMAT_VERSION: u32 = 1;
 #[derive(Default)]
 pub struct Keys {
     ledgers: LedgerStore,
-    in_place: Mutex<HashSet<OrgId>>,
+    /// Address of a bucket, and the org whose wrapped key was seen in it: another bucket may be asked for the same org.
+    in_place: Mutex<HashSet<(usize, OrgId)>>,
 }
 
 impl Keys {
@@ -94,11 +95,12 @@ impl Keys {
         key: &KmsKeyArn,
     ) -> Result<(), Trouble> {
         let org = subject.org_id();
+        let place = (Arc::as_ptr(&services.store).cast::<()>() as usize, org.clone());
         if self
             .in_place
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .contains(org)
+            .contains(&place)
         {
             return Ok(());
         }
@@ -144,7 +146,7 @@ impl Keys {
         self.in_place
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(org.clone());
+            .insert(place);
         Ok(())
     }
 }
