@@ -184,8 +184,9 @@ fn recent_until(deadline: Timestamp) -> Value {
     })
 }
 
-fn soon(seconds: i64) -> Timestamp {
-    Timestamp::from_second(Timestamp::now().as_second() + seconds).unwrap()
+fn soon(world: &World, seconds: i64) -> Timestamp {
+    let now = world.operator.ctx.now().as_second();
+    Timestamp::from_second(now + seconds).unwrap()
 }
 
 /// RpoMet turns at the deadline, and not before it.
@@ -308,7 +309,7 @@ async fn a_region_that_names_another_bucket_stalls_its_orgs_which_run_on(world: 
 }
 
 async fn nothing_changes_by_a_start_but_what_the_clock_turns(world: &World) {
-    let deadline = soon(8);
+    let deadline = soon(world, 8);
     let trays = api(&world.client, OURS, "TrayOrg", "").await;
     patch_status(&trays, "kept", &recent_until(deadline)).await;
     let running = world.start().await;
@@ -409,7 +410,7 @@ async fn objectives_are_missed_at_their_deadline_whatever_stands_in_an_orgs_way(
     let busy = orgs::region("stalling", "eu-west-3", &json!({}));
     api_server::apply(&world.client, &busy).await;
     let taken = json!([{"name": "web", "kind": "Deployment", "image": "x", "runAsUser": 1000}]);
-    let deadline = soon(10);
+    let deadline = soon(&world, 10);
     for (name, id, region, workloads) in [
         ("taken", "20000001", "stalling", taken),
         ("homeless", "20000002", "nowhere", json!([])),

@@ -53,7 +53,7 @@ async fn an_org_that_cannot_be_read_says_so_and_the_others_are_seen() {
     let without_plan = org("older", &json!({"regionRef": {"name": "eu"}}));
     let stored = eventually(async || orgs.create(&PostParams::default(), &without_plan).await.ok());
     assert!(stored.await.is_some(), "the looser CRD takes the object");
-    let deadline = Timestamp::from_second(Timestamp::now().as_second() + 8).unwrap();
+    let deadline = Timestamp::from_second(operator.ctx.now().as_second() + 8).unwrap();
     let recorded = |type_: &str| {
         json!({"type": type_, "status": "True", "reason": "Recorded", "message": "m",
             "lastTransitionTime": "2026-01-01T00:00:00Z"})
@@ -106,7 +106,7 @@ async fn an_org_that_cannot_be_read_says_so_and_the_others_are_seen() {
     });
     let told = missed.await.expect("its objective is not missed");
     assert!(told.contains("DataLost True/Recorded"), "{told}");
-    assert!(Timestamp::now() >= deadline);
+    assert!(operator.ctx.now() >= deadline);
     let seen = eventually(async || operator.ctx.index.orgs.get("sound"));
     assert!(seen.await.is_some());
     assert!(operator.ctx.index.orgs.get("older").is_none());
