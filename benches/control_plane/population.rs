@@ -13,7 +13,7 @@ use tray_operator::{
         retention_policy::RetentionPolicySpec,
         trayorg::{PinnedRegion, TrayOrg},
     },
-    domain::replicas::Situation,
+    domain::{backup_place::BackupPlace, replicas::Situation},
     resources::{
         child::DesiredChild,
         org::{Inputs, Placement, Surroundings, children, effective, log_policy, quota},
@@ -88,8 +88,10 @@ pub fn rendered(number: usize) -> Vec<Vec<DesiredChild>> {
     };
     let id = org.spec.org_id.clone().unwrap().parse().unwrap();
     let workloads = effective::workloads(&org.spec, &region.spec).unwrap().workloads;
+    let backup = &region.spec.backup;
+    let copies = BackupPlace::whole(&*backup.bucket, &*backup.bucket_owner, &*backup.prefix);
     children(&Inputs {
-        placement: &Placement::new(name(number), id, pinned),
+        placement: &Placement::new(name(number), id, pinned).with_backup(Some(copies)),
         org: &org.spec,
         region: &region.spec,
         workloads: &workloads,

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use kube::{
     Api,
-    api::{ApiResource, DynamicObject, PostParams},
+    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use tray_operator::{
@@ -52,6 +53,18 @@ async fn an_org_that_cannot_be_read_says_so_and_the_others_are_seen() {
     let without_plan = org("older", &json!({"regionRef": {"name": "eu"}}));
     let stored = eventually(async || orgs.create(&PostParams::default(), &without_plan).await.ok());
     assert!(stored.await.is_some(), "the looser CRD takes the object");
+    let deadline = Timestamp::from_second(operator.ctx.now().as_second() + 8).unwrap();
+    let recorded = |type_: &str| {
+        json!({"type": type_, "status": "True", "reason": "Recorded", "message": "m",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    };
+    let status = json!({"status": {
+        "backup": {"count": 1, "rpo": {"verdict": "Met", "deadline": deadline.to_string()}},
+        "conditions": [recorded("BackupHealthy"), recorded("RpoMet"), recorded("DataLost"), recorded("Ready")],
+    }});
+    orgs.patch_status("older", &PatchParams::default(), &Patch::Merge(status))
+        .await
+        .unwrap();
     api_server::apply(&client, &org_crd()).await;
     let sound = org("sound", &json!({"regionRef": {"name": "eu"}, "plan": "Team"}));
     orgs.create(&PostParams::default(), &sound).await.unwrap();
@@ -68,6 +81,32 @@ async fn an_org_that_cannot_be_read_says_so_and_the_others_are_seen() {
     for part in ["TrayOrg older", "plan", "apply the object again"] {
         assert!(message.contains(part), "{message}");
     }
+    // Nothing is well of it, what is lost stays lost, and its objective is missed at the deadline.
+    let said = async || -> Option<String> {
+        let org = orgs.get("older").await.ok()?;
+        let conditions = org.data["status"]["conditions"].as_array()?.clone();
+        let said = conditions
+            .iter()
+            .map(|c| format!("{} {}/{}", c["type"], c["status"], c["reason"]));
+        let verdict = &org.data["status"]["backup"]["rpo"]["verdict"];
+        Some(format!("{}, {verdict}", said.collect::<Vec<_>>().join(", ")).replace('"', ""))
+    };
+    let told = said().await.unwrap();
+    for part in [
+        "BackupHealthy False/Malformed",
+        "RpoMet True/Recorded",
+        "DataLost True/Recorded",
+        "Met",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let missed = eventually(async || {
+        let told = said().await?;
+        (told.contains("RpoMet False/RpoBreached") && told.ends_with("Breached")).then_some(told)
+    });
+    let told = missed.await.expect("its objective is not missed");
+    assert!(told.contains("DataLost True/Recorded"), "{told}");
+    assert!(operator.ctx.now() >= deadline);
     let seen = eventually(async || operator.ctx.index.orgs.get("sound"));
     assert!(seen.await.is_some());
     assert!(operator.ctx.index.orgs.get("older").is_none());

@@ -22,9 +22,11 @@ use tray_operator::{
 
 use super::{api_server, requests};
 
-/// The services of every location, in memory: one bucket for backups, and one for logs.
+/// The services of every location, in memory: a bucket for backups and another that a Region may name instead
+/// (`tray-other…`), and one for logs (`tray-logs…`).
 pub struct MemoryRegions {
     pub store: Arc<MemoryStore>,
+    pub other: Arc<MemoryStore>,
     pub logs: Arc<MemoryStore>,
     pub keys: Arc<MemoryKeys>,
     pub sessions: Arc<MemorySessions>,
@@ -34,6 +36,7 @@ impl Default for MemoryRegions {
     fn default() -> Self {
         Self {
             store: Arc::default(),
+            other: Arc::default(),
             logs: Arc::new(MemoryStore::new("eu-west-1")),
             keys: Arc::default(),
             sessions: Arc::default(),
@@ -43,8 +46,11 @@ impl Default for MemoryRegions {
 
 impl RegionPorts for MemoryRegions {
     fn services(&self, location: &BucketLocation) -> Result<RegionServices, RemoteError> {
-        let is_log = location.bucket.starts_with("tray-logs");
-        let store = if is_log { &self.logs } else { &self.store };
+        let store = match location.bucket.as_str() {
+            bucket if bucket.starts_with("tray-logs") => &self.logs,
+            bucket if bucket.starts_with("tray-other") => &self.other,
+            _ => &self.store,
+        };
         Ok(RegionServices {
             store: store.clone(),
             keys: self.keys.clone(),

@@ -34,8 +34,9 @@ const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(60);
 #[derive(Default)]
 pub struct Keys {
     ledgers: LedgerStore,
-    /// When the wrapped key of each org was last found to be the one that its ledger names.
-    seen: Mutex<HashMap<OrgId, Timestamp>>,
+    /// When the wrapped key of each org was last found to be the one that its ledger names, by the address of the bucket:
+    /// another bucket may be asked for the same org.
+    seen: Mutex<HashMap<(usize, OrgId), Timestamp>>,
 }
 
 impl Keys {
@@ -103,7 +104,9 @@ impl Keys {
         key: &KmsKeyArn,
         now: Timestamp,
     ) -> Result<(), Trouble> {
-        if self.is_fresh(subject.org_id(), now) {
+        let bucket = Arc::as_ptr(&services.store).cast::<()>() as usize;
+        let place = (bucket, subject.org_id().clone());
+        if self.is_fresh(&place, now) {
             return Ok(());
         }
         let object = WrappedKey { subject, services };
@@ -128,16 +131,16 @@ impl Keys {
                 decided.await?;
             }
         }
-        self.seen().insert(subject.org_id().clone(), now);
+        self.seen().insert(place, now);
         Ok(())
     }
 
-    fn seen(&self) -> MutexGuard<'_, HashMap<OrgId, Timestamp>> {
+    fn seen(&self) -> MutexGuard<'_, HashMap<(usize, OrgId), Timestamp>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_fresh(&self, org: &OrgId, now: Timestamp) -> bool {
-        let seen = self.seen().get(org).copied();
+    fn is_fresh(&self, place: &(usize, OrgId), now: Timestamp) -> bool {
+        let seen = self.seen().get(place).copied();
         seen.is_some_and(|seen| now.duration_since(seen) < LOOK_AGAIN)
     }
 }

@@ -167,6 +167,9 @@ fn what_the_board_says_turns_at_its_deadline_though_nobody_looks_at_the_ledger_a
     turns_in_time(told, |_| {});
 }
 
+/// What puts something in an org's way.
+type Prepare = fn(&mut World);
+
 #[test]
 fn an_org_that_cannot_be_worked_on_has_no_healthy_backups() {
     let past = now() - SignedDuration::from_hours(1);
@@ -175,18 +178,15 @@ fn an_org_that_cannot_be_worked_on_has_no_healthy_backups() {
         healthy: fact(true, "LastRunGood"),
         rpo: fact(true, "WithinRpo"),
     };
-    let cases: [(fn(&mut World), &str); 3] = [
-        (
-            |world| {
-                world.org["spec"]["workloads"] = json!([{"name": "db", "kind": "Deployment", "image": "x"}])
-            },
-            "WorkloadNameTaken",
-        ),
-        (|world| world.region = Value::Null, "RegionNotServed"),
-        (
-            |world| world.region["spec"]["cloudRegion"] = "eu-west-3".into(),
-            "RegionChanged",
-        ),
+    let workloads: Prepare = |world| {
+        world.org["spec"]["workloads"] = json!([{"name": "db", "kind": "Deployment", "image": "x"}]);
+    };
+    let gone: Prepare = |world| world.region = Value::Null;
+    let other: Prepare = |world| world.region["spec"]["cloudRegion"] = "eu-west-3".into();
+    let cases = [
+        (workloads, "WorkloadNameTaken"),
+        (gone, "RegionNotServed"),
+        (other, "RegionChanged"),
     ];
     for (prepare, reason) in cases {
         for said_since_the_start in [false, true] {

@@ -178,7 +178,7 @@ fn what_is_recorded_of_an_org_of_an_earlier_version_is_believed_before_its_regio
             with_namespace(
                 world,
                 &json!({names::ANNOTATION_BACKUP_PLACE: r#"{"bucket":"first"}"#}),
-            )
+            );
         },
         |world| with_tombstone(world, &json!({"bucket": "first", "prefix": ""})),
         |world| {

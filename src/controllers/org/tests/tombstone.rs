@@ -230,7 +230,9 @@ fn a_tombstone_says_what_is_held_and_until_when() {
     world.facts.set_key(&ID.parse().unwrap(), key.parse().unwrap());
     let deleted_at = "2026-01-01T00:00:00Z".parse().unwrap();
     let made = |world: &World| -> OrgTombstone {
-        tombstone::of(&world.observed(), &fixtures::placement(), deleted_at, deleted_at)
+        let observed = world.observed();
+        let placement = deletion::placement(&observed).unwrap();
+        tombstone::of(&observed, &placement, deleted_at, deleted_at)
     };
     let spec = serde_json::to_value(made(&world).spec).unwrap();
     let expected = json!({

@@ -1,0 +1,441 @@
+//! A Region whose backup place changes under its orgs, a ledger that is not where it was, and objectives that are missed
+//! while something else stands in an org's way. With the TrayOrg and the backup controller at work on a real API server.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "clippy knows test functions, not what they call"
+)]
+
+mod support;
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::{
+    Client,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use serde_json::{Value, json};
+use support::{
+    api_server::{self, eventually},
+    installed::conditions,
+    operator::{Operator, Running},
+    orgs::{self, api, message, object, patch, patch_status, until},
+};
+use tokio::sync::Mutex;
+use tray_operator::{
+    adapters::ledger_store::LedgerStore,
+    controllers::{backup::BackupDriver, org::OrgDriver},
+    domain::{
+        bucket_layout,
+        ids::{OrgId, RunId},
+        ledger::{Event, LedgerState},
+        manifest::{FORMAT_VERSION, PartRecord},
+        run_plan::{self, CopiedPart, RunFacts},
+        stage::Stage,
+    },
+    ports::ObjectStore,
+};
+
+const LEDGER_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/k";
+const OURS: &str = "platform.tray.ai/v1alpha1";
+const KEPT: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
+/// How late a verdict may turn on a machine that has other things to do.
+const LATE: SignedDuration = SignedDuration::from_secs(10);
+
+/// One test at a time: an operator works on every org of the API server.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+struct World {
+    client: Client,
+    operator: Operator,
+}
+
+impl World {
+    /// A cluster with Region `eu`, ready, whose orgs are copied when somebody asks for it.
+    async fn new() -> Self {
+        let operator = Operator::new().await;
+        let client = api_server::shared().await.client().await;
+        orgs::platform(&client).await;
+        let system = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tray-system"}});
+        api_server::apply(&client, &system).await;
+        let by_hand = json!({"schedule": "0 */12 * * *", "suspend": true});
+        api_server::apply(&client, &object("BackupSchedule", "by-hand", &by_hand)).await;
+        let ready = json!({"conditions": [{"type": "Ready", "status": "True", "reason": "AsSpecified",
+            "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+        let region = orgs::region("eu", "eu-west-1", &json!({"workloads": []}));
+        api_server::apply(&client, &region).await;
+        patch_status(&api(&client, OURS, "Region", "").await, "eu", &ready).await;
+        Self { client, operator }
+    }
+
+    async fn start(&self) -> Running {
+        let drivers: Vec<Arc<dyn tray_operator::controllers::Driver>> =
+            vec![Arc::new(OrgDriver::default()), Arc::new(BackupDriver::default())];
+        self.operator.start(drivers).await
+    }
+
+    /// Another operator over the same buckets, that knows nothing yet.
+    async fn anew(self) -> Self {
+        Self {
+            operator: self.operator.beside().await,
+            client: self.client,
+        }
+    }
+
+    async fn apply(&self, kind: &str, name: &str, spec: &Value) {
+        api_server::apply(&self.client, &object(kind, name, spec)).await;
+    }
+
+    async fn kept(&self, wanted: &[(&str, &str)]) -> Value {
+        until(&self.client, "TrayOrg", "kept", wanted).await
+    }
+
+    async fn bucket(&self, bucket: &str) {
+        let regions = api(&self.client, OURS, "Region", "").await;
+        patch(&regions, "eu", &json!({"spec": {"backup": {"bucket": bucket}}})).await;
+    }
+
+    /// The object as soon as its conditions say so, and no other.
+    async fn says(&self, kind: &str, name: &str, reason: &str) -> Value {
+        let all = api(&self.client, OURS, kind, "").await;
+        let found = eventually(async || {
+            let object = serde_json::to_value(all.get(name).await.ok()?).unwrap();
+            (conditions(&object).get("Stalled")?.1 == reason).then_some(object)
+        });
+        let Some(object) = found.await else {
+            panic!("{kind} {name} does not say {reason}: {:#?}", all.get(name).await);
+        };
+        object
+    }
+
+    async fn ledger(&self) -> LedgerState {
+        let store: Arc<dyn ObjectStore> = self.operator.regions.store.clone();
+        let (key, id) = (LEDGER_KEY.parse().unwrap(), KEPT.parse().unwrap());
+        let ledger = LedgerStore::new()
+            .open(store, "", key, id, "cluster")
+            .await
+            .unwrap();
+        (*ledger.state()).clone()
+    }
+}
+
+/// A good run in the ledger of `kept`, an hour old, as an operator would have written it.
+async fn seed(operator: &Operator) -> RunId {
+    let id: OrgId = KEPT.parse().unwrap();
+    let at: Timestamp = operator.ctx.now() - SignedDuration::from_hours(1);
+    let run_id = RunId::of(at, KEPT);
+    let plan = run_plan::plan(run_id.clone(), "taken-before", None, &[]);
+    let record = PartRecord {
+        format_version: FORMAT_VERSION,
+        run_id: run_id.clone(),
+        part: run_plan::objects_part(),
+        repository_snapshot: None,
+        files: 0,
+        objects: 3,
+        bytes: 300,
+        bytes_read: 300,
+        bytes_added: 100,
+        content_digest: "digest".into(),
+        started_at: at,
+        finished_at: at,
+        warnings: vec![],
+        verified: true,
+        engine_version: "engine".into(),
+    };
+    let copied = CopiedPart {
+        record,
+        pod_uid: "pod".into(),
+        hook_started_at: None,
+    };
+    let facts = RunFacts {
+        org_id: id.clone(),
+        cluster_uid: "cluster".into(),
+        stage: Stage::Production,
+        kms_key_arn: "arn:aws:kms:eu-central-1:111122223333:key/org".parse().unwrap(),
+        bucket: "tray-backups-eu".into(),
+        bucket_cloud_region: "eu-central-1".into(),
+        prefix: String::new(),
+        operator_version: "0".into(),
+    };
+    let manifest = Box::new(run_plan::manifest(&plan, &facts, &[copied], vec![]).unwrap());
+    let store: Arc<dyn ObjectStore> = operator.regions.store.clone();
+    let ledger = LedgerStore::new()
+        .open(store, "", LEDGER_KEY.parse().unwrap(), id, "cluster")
+        .await
+        .unwrap();
+    ledger.claim(at).await.unwrap();
+    ledger.append(Event::RunPlanned { plan }, at).await.unwrap();
+    ledger.append(Event::RunCommitted { manifest }, at).await.unwrap();
+    run_id
+}
+
+/// RpoMet True, and the good copy that is recent enough until `deadline`, as a status has them recorded.
+fn recent_until(deadline: Timestamp) -> Value {
+    let condition = |type_: &str| {
+        json!({"type": type_, "status": "True", "reason": "Recorded", "message": "m",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    };
+    json!({
+        "backup": {"count": 1, "lastCommitted": "2026-01-01T00:00:00Z",
+            "rpo": {"verdict": "Met", "deadline": deadline.to_string()}},
+        "conditions": [condition("BackupHealthy"), condition("RpoMet"), condition("DataLost")],
+    })
+}
+
+fn soon(world: &World, seconds: i64) -> Timestamp {
+    let now = world.operator.ctx.now().as_second();
+    Timestamp::from_second(now + seconds).unwrap()
+}
+
+/// RpoMet turns at the deadline, and not before it.
+async fn turns(client: &Client, org: &str, deadline: Timestamp) -> Value {
+    let told = until(client, "TrayOrg", org, &[("RpoMet", "False/RpoBreached")]).await;
+    assert_eq!(told["status"]["backup"]["rpo"]["verdict"], "Breached");
+    let condition = told["status"]["conditions"].as_array().unwrap();
+    let rpo = condition.iter().find(|c| c["type"] == "RpoMet").unwrap();
+    let at: Timestamp = rpo["lastTransitionTime"].as_str().unwrap().parse().unwrap();
+    assert!(
+        at >= deadline && at.duration_since(deadline) < LATE,
+        "{org}: {at}, not {deadline}"
+    );
+    told
+}
+
+#[tokio::test]
+async fn an_org_and_its_copies_stay_together() {
+    let _turn = TURN.lock().await;
+    let world = World::new().await;
+    seed(&world.operator).await;
+    let running = world.start().await;
+    an_org_is_pinned_as_it_is_placed(&world).await;
+    a_region_that_names_another_bucket_stalls_its_orgs_which_run_on(&world).await;
+    running.stop().await;
+    let world = world.anew().await;
+    nothing_changes_by_a_start_but_what_the_clock_turns(&world).await;
+    let running = world.start().await;
+    everything_goes_on_when_the_region_is_put_back(&world).await;
+    running.stop().await;
+    let world = world.anew().await;
+    a_ledger_that_is_missing_is_not_begun_anew_until_a_person_says_so(&world).await;
+}
+
+async fn an_org_is_pinned_as_it_is_placed(world: &World) {
+    let spec = json!({"orgId": KEPT, "regionRef": {"name": "eu"}, "plan": "Team",
+        "backupScheduleRef": {"name": "by-hand"}});
+    world.apply("TrayOrg", "kept", &spec).await;
+    let told = world
+        .kept(&[
+            ("Ready", "True/AsSpecified"),
+            ("BackupHealthy", "True/LastRunGood"),
+        ])
+        .await;
+    let place = json!({"bucket": "tray-backups-eu", "bucketOwner": "111122223333", "prefix": ""});
+    assert_eq!(told["status"]["backupPlace"], place);
+    assert_eq!(told["status"]["backup"]["count"], 1);
+    let namespaces = api(&world.client, "v1", "Namespace", "").await;
+    let namespace = namespaces.get("org-kept-7c9e6679").await.unwrap();
+    let noted = &namespace.metadata.annotations.unwrap()["platform.tray.ai/backup-place"];
+    assert_eq!(serde_json::from_str::<Value>(noted).unwrap(), place);
+}
+
+async fn a_region_that_names_another_bucket_stalls_its_orgs_which_run_on(world: &World) {
+    let World { client, operator } = world;
+    let before = operator.regions.store.keys();
+    world.bucket("tray-other-eu").await;
+    let told = world
+        .kept(&[
+            ("Stalled", "True/BackupPlaceChanged"),
+            ("Ready", "False/BackupPlaceChanged"),
+            ("BackupHealthy", "False/BackupPlaceChanged"),
+            ("ResidencyCompliant", "True/AllInRegion"),
+            ("RpoMet", "True/WithinRpo"),
+        ])
+        .await;
+    for part in [
+        "tray-backups-eu",
+        "tray-other-eu",
+        "Region eu",
+        "spec.backup.bucket",
+    ] {
+        let said = message(&told, "Ready");
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(told["status"]["backup"]["count"], 1);
+
+    // The run of `ended` has ended, though no ledger here knows of it; `asked` waits.
+    let spec = json!({"orgRef": {"name": "kept"}});
+    world.apply("OrgSnapshot", "ended", &spec).await;
+    world.says("OrgSnapshot", "ended", "BackupPlaceChanged").await;
+    let snapshots = api(client, OURS, "OrgSnapshot", "").await;
+    patch_status(&snapshots, "ended", &json!({"phase": "Failed"})).await;
+    world.apply("OrgSnapshot", "asked", &spec).await;
+    let asked = world.says("OrgSnapshot", "asked", "BackupPlaceChanged").await;
+    assert_eq!(asked["status"]["phase"], "Pending");
+    let restore =
+        json!({"orgRef": {"name": "kept"}, "snapshot": {"latestGood": true}, "target": {"inPlace": true}});
+    world.apply("OrgRestore", "back", &restore).await;
+    world.says("OrgRestore", "back", "BackupPlaceChanged").await;
+    let restores = api(client, OURS, "OrgRestore", "").await;
+    restores.delete("back", &DeleteParams::default()).await.unwrap();
+    // What is copied already is told as it was.
+    let taken = eventually(async || {
+        let all = snapshots.list(&kube::api::ListParams::default()).await.ok()?;
+        let taken = all
+            .items
+            .into_iter()
+            .find(|s| s.data["spec"]["origin"] == "Discovered")?;
+        (taken.data["status"]["phase"] == "Committed").then_some(taken)
+    });
+    let taken = serde_json::to_value(taken.await.expect("the run is shown")).unwrap();
+    assert_eq!(conditions(&taken)["Committed"].0, "True");
+
+    let policies = api(
+        client,
+        "networking.k8s.io/v1",
+        "NetworkPolicy",
+        "org-kept-7c9e6679",
+    )
+    .await;
+    policies
+        .delete("tray-dns", &DeleteParams::default())
+        .await
+        .unwrap();
+    let repaired = eventually(async || policies.get("tray-dns").await.ok()).await;
+    assert!(repaired.is_some(), "what it consists of is kept up");
+    assert_eq!(operator.regions.store.keys(), before);
+    assert_eq!(operator.regions.other.calls(), [], "nobody asks the other bucket");
+}
+
+async fn nothing_changes_by_a_start_but_what_the_clock_turns(world: &World) {
+    let deadline = soon(world, 8);
+    let trays = api(&world.client, OURS, "TrayOrg", "").await;
+    patch_status(&trays, "kept", &recent_until(deadline)).await;
+    let running = world.start().await;
+    let told = world
+        .kept(&[
+            ("Stalled", "True/BackupPlaceChanged"),
+            ("BackupHealthy", "False/BackupPlaceChanged"),
+            ("RpoMet", "True/Recorded"),
+        ])
+        .await;
+    assert_eq!(conditions(&told)["DataLost"].0, "True", "as it was");
+    let told = turns(&world.client, "kept", deadline).await;
+    assert_eq!(conditions(&told)["DataLost"].0, "True", "as it was");
+    assert_eq!(told["status"]["backup"]["count"], 1);
+    let id = KEPT.parse().unwrap();
+    let looked = eventually(async || world.operator.ctx.backup_facts.get(&id).view).await;
+    assert_eq!(looked.unwrap().healthy.reason, "BackupPlaceChanged");
+    assert_eq!(world.operator.regions.other.calls(), []);
+    running.stop().await;
+}
+
+async fn everything_goes_on_when_the_region_is_put_back(world: &World) {
+    world.bucket("tray-backups-eu").await;
+    let told = world
+        .kept(&[
+            ("Ready", "True/AsSpecified"),
+            ("BackupHealthy", "True/LastRunGood"),
+            ("RpoMet", "True/WithinRpo"),
+        ])
+        .await;
+    assert!(
+        !conditions(&told).contains_key("DataLost"),
+        "nothing is lost, says the ledger"
+    );
+    let begun = eventually(async || {
+        let state = world.ledger().await;
+        let open = state.open_runs().next()?;
+        Some(open.1.plan.snapshot_name.clone())
+    });
+    assert_eq!(
+        begun.await.as_deref(),
+        Some("asked"),
+        "and not the one whose run has ended"
+    );
+    let snapshots = api(&world.client, OURS, "OrgSnapshot", "").await;
+    assert_eq!(
+        snapshots.get("ended").await.unwrap().data["status"]["phase"],
+        "Failed"
+    );
+}
+
+async fn a_ledger_that_is_missing_is_not_begun_anew_until_a_person_says_so(world: &World) {
+    let store = &world.operator.regions.store;
+    let folder = bucket_layout::ledger_prefix("", &KEPT.parse().unwrap());
+    let entries = || -> Vec<String> {
+        let keys = store.keys().into_iter();
+        keys.filter(|key| key.starts_with(&folder)).collect()
+    };
+    for entry in entries() {
+        store.remove(&entry);
+    }
+    let running = world.start().await;
+    let told = world.kept(&[("BackupHealthy", "False/LedgerMissing")]).await;
+    for part in [
+        folder.as_str(),
+        "tray-backups-eu",
+        "accept-ledger-loss=tray-backups-eu",
+    ] {
+        let said = message(&told, "BackupHealthy");
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(told["status"]["backup"]["count"], 1);
+    world.says("OrgSnapshot", "asked", "LedgerMissing").await;
+    assert_eq!(entries(), Vec::<String>::new());
+
+    let trays = api(&world.client, OURS, "TrayOrg", "").await;
+    let given_up =
+        json!({"metadata": {"annotations": {"platform.tray.ai/accept-ledger-loss": "tray-backups-eu"}}});
+    let params = PatchParams::default();
+    trays
+        .patch("kept", &params, &Patch::Merge(given_up))
+        .await
+        .unwrap();
+    let begun = eventually(async || {
+        let org = trays.get("kept").await.ok()?;
+        let is_done = org.metadata.annotations.unwrap_or_default().is_empty();
+        (is_done && !entries().is_empty() && org.data["status"]["backup"]["count"] == 0).then_some(())
+    });
+    assert!(begun.await.is_some(), "{:#?}", trays.get("kept").await);
+    running.stop().await;
+}
+
+/// Of orgs that nothing can be done for, and with nothing that happens at the deadline.
+#[tokio::test]
+async fn objectives_are_missed_at_their_deadline_whatever_stands_in_an_orgs_way() {
+    let _turn = TURN.lock().await;
+    let world = World::new().await;
+    let busy = orgs::region("stalling", "eu-west-3", &json!({}));
+    api_server::apply(&world.client, &busy).await;
+    let taken = json!([{"name": "web", "kind": "Deployment", "image": "x", "runAsUser": 1000}]);
+    let deadline = soon(&world, 10);
+    for (name, id, region, workloads) in [
+        ("taken", "20000001", "stalling", taken),
+        ("homeless", "20000002", "nowhere", json!([])),
+    ] {
+        let org = orgs::org(name, id, region, &json!({"workloads": workloads}));
+        api_server::apply(&world.client, &org).await;
+        let mut status = recent_until(deadline);
+        status["orgId"] = org["spec"]["orgId"].clone();
+        status["namespace"] = format!("org-{name}-{id}").into();
+        status["region"] = json!({"name": region, "jurisdiction": "EU", "cloudRegion": "eu-west-3"});
+        patch_status(&api(&world.client, OURS, "TrayOrg", "").await, name, &status).await;
+    }
+    let running = world.start().await;
+    for (name, reason) in [("taken", "WorkloadNameTaken"), ("homeless", "RegionNotServed")] {
+        let (healthy, stalled) = (format!("False/{reason}"), format!("True/{reason}"));
+        let wanted = [
+            ("Stalled", stalled.as_str()),
+            ("BackupHealthy", healthy.as_str()),
+            ("RpoMet", "True/Recorded"),
+        ];
+        until(&world.client, "TrayOrg", name, &wanted).await;
+    }
+    for name in ["taken", "homeless"] {
+        let told = turns(&world.client, name, deadline).await;
+        assert_eq!(conditions(&told)["DataLost"].0, "True", "as it was");
+    }
+    running.stop().await;
+}
