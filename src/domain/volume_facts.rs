@@ -94,7 +94,7 @@ mod tests {
             Event, FilledClaim,
             testing::{Story, record},
         },
-        manifest::Consistency,
+        manifest::{Consistency, PartSource},
     };
 
     fn story(files: u64) -> Story {

@@ -38,6 +38,8 @@ fn what_is_in_git_is_what_runs() {
     let cluster = support::start();
     let kube = Kube::of(&cluster).unwrap();
     install::install(&cluster, Progress::start()).unwrap();
+    // From the first upgrade on a TrayOrg is marked where its creator may take up what an earlier one left.
+    install::install(&cluster, Progress::start()).unwrap();
     let kinds = Toolbox::gateway(cluster.cache(), Progress::start()).unwrap();
     gateway::install_kinds(&cluster, &kinds).unwrap();
     let tools = Toolbox::gitops(cluster.cache(), Progress::start()).unwrap();

@@ -19,9 +19,10 @@ use crate::{
         conditions::{ConditionFact, Truth, find, whole_seconds},
     },
     domain::{
-        ids::RunId,
+        ids::{PartId, RunId},
         ledger::{LedgerState, Run, RunEnd},
         objectives::{RpoVerdict, RtoVerdict, rpo, rto},
+        retention::leaves_out,
         schedule::first_at_latest,
         volume_facts::Loss,
     },
@@ -182,11 +183,11 @@ fn healthy(
     let newest = ended.max_by_key(|(_, run)| run.planned_at);
     newest.map_or_else(
         || ConditionFact::new(Truth::Unknown, reasons::NO_SNAPSHOT_YET, "no run has ended yet"),
-        |(id, run)| of_newest(id, run),
+        |(id, run)| of_newest(read.state, id, run),
     )
 }
 
-fn of_newest(id: &RunId, run: &Run) -> ConditionFact {
+fn of_newest(state: &LedgerState, id: &RunId, run: &Run) -> ConditionFact {
     match &run.end {
         Some(RunEnd::Aborted { why, .. }) => {
             ConditionFact::new(false, reasons::LAST_RUN_FAILED, format!("run {id} failed: {why}"))
@@ -198,12 +199,24 @@ fn of_newest(id: &RunId, run: &Run) -> ConditionFact {
             );
             ConditionFact::new(false, reasons::LAST_RUN_SUSPICIOUS, message)
         }
-        _ => ConditionFact::new(
-            true,
-            reasons::LAST_RUN_GOOD,
-            "the newest run is complete and verified",
-        ),
+        _ => {
+            let verified = "the newest run is complete and verified".to_owned();
+            ConditionFact::new(true, reasons::LAST_RUN_GOOD, verified + &left_out(state))
+        }
     }
+}
+
+/// What is kept since newer runs leave it out, and how a person lets it go.
+fn left_out(state: &LedgerState) -> String {
+    let Some((run, parts)) = leaves_out(state) else {
+        return String::new();
+    };
+    let parts: Vec<&str> = parts.into_iter().map(PartId::as_str).collect();
+    format!(
+        "; it leaves out folders of {} that older runs hold, which are kept however old they get until the TrayOrg is annotated \
+         with platform.tray.ai/accept-run={run}",
+        parts.join(", ")
+    )
 }
 
 fn rpo_condition(verdict: RpoVerdict, deadline: Timestamp) -> ConditionFact {
