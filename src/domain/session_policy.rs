@@ -92,10 +92,8 @@ pub fn session_policy(
     if !rights.write_if_absent.is_empty() {
         let condition = json!({
             "Null": {"s3:if-none-match": "false"},
-            "StringEquals": {
-                "s3:x-amz-server-side-encryption": "aws:kms",
-                "s3:x-amz-server-side-encryption-aws-kms-key-id": key,
-            },
+            // Who names a key asks for SSE-KMS; the movers' role demands that, too.
+            "StringEquals": {"s3:x-amz-server-side-encryption-aws-kms-key-id": key},
         });
         statements.push(allow(
             "s3:PutObject",
@@ -294,10 +292,7 @@ mod tests {
             put["Condition"],
             json!({
                 "Null": {"s3:if-none-match": "false"},
-                "StringEquals": {
-                    "s3:x-amz-server-side-encryption": "aws:kms",
-                    "s3:x-amz-server-side-encryption-aws-kms-key-id": KEY,
-                },
+                "StringEquals": {"s3:x-amz-server-side-encryption-aws-kms-key-id": KEY},
             })
         );
         let read = [own[0].clone(), format!("{OWN}/key/*"), LEDGER.to_owned()];
