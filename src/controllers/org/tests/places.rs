@@ -222,7 +222,8 @@ fn snapshots_of_an_earlier_org_of_the_name_say_nothing_of_this_one() {
 #[test]
 fn an_org_that_is_back_keeps_the_place_that_its_tombstone_names() {
     let place = json!({"bucket": "tray-backups-eu", "bucketOwner": "111122223333", "prefix": "first/"});
-    let world = World::new();
+    let mut world = World::new();
+    world.allow();
     with_tombstone(&world, &place);
     is_obstacle(
         &world.obstacle(),
