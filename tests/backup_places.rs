@@ -160,6 +160,8 @@ async fn seed(operator: &Operator) -> RunId {
         operator_version: "0".into(),
     };
     let manifest = Box::new(run_plan::manifest(&plan, &facts, &[copied], vec![]).unwrap());
+    let key = bucket_layout::wrapped_key("", &id);
+    operator.regions.store.overwrite(&key, "a wrapped master key");
     let store: Arc<dyn ObjectStore> = operator.regions.store.clone();
     let ledger = LedgerStore::new()
         .open(store, "", LEDGER_KEY.parse().unwrap(), id, "cluster")
