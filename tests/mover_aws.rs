@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use support::aws::{StandIn, stand_in};
 use tray_operator::{
     adapters::{
+        clock::SystemClock,
         kms::KmsKeys,
         ledger_store::{Ledger, LedgerStore},
         s3::S3Store,
@@ -38,7 +39,7 @@ use tray_operator::{
     mover::{self, Places},
     mover_process,
     ports::{
-        KeyService, ObjectStore, PutOutcome, SessionIssuer,
+        Clock as _, KeyService, ObjectStore, PutOutcome, SessionIssuer,
         mover::{NamespaceObjects, ObjectError, ObjectPage, ServedKind},
     },
 };
@@ -119,7 +120,7 @@ impl Org {
             .open(store, &location.prefix, ledger_key, id.clone(), "cluster")
             .await
             .unwrap();
-        ledger.claim(Timestamp::now()).await.unwrap();
+        ledger.claim(SystemClock.now()).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         for name in ["task", "volume", "cache"] {
             fs::create_dir(folder.path().join(name)).unwrap();
@@ -136,7 +137,7 @@ impl Org {
     }
 
     async fn tell(&self, event: Event) {
-        self.ledger.append(event, Timestamp::now()).await.unwrap();
+        self.ledger.append(event, SystemClock.now()).await.unwrap();
     }
 
     /// Begins a run of one part.
@@ -337,7 +338,7 @@ async fn a_volume_is_copied_restored_and_pruned_with_credentials_for_just_that()
         why: "old".to_owned(),
     })
     .await;
-    let sweep_id = SweepId::of(Timestamp::now(), &org.id);
+    let sweep_id = SweepId::of(SystemClock.now(), &org.id);
     org.tell(Event::SweepPlanned {
         sweep_id: sweep_id.clone(),
     })

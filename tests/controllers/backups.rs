@@ -275,6 +275,7 @@ async fn an_org_is_copied_pruned_and_told_about() {
     no_run_begins_while_a_mover_of_earlier_work_is_there(&operator, &fresh).await;
     a_restore_touches_nothing_before_its_proof(&operator, &fresh).await;
     a_restore_names_what_was_refused(&operator, &fresh).await;
+    a_restore_whose_report_is_lost_says_so(&fresh).await;
     a_suspended_org_is_restored_and_stays_suspended(&operator).await;
     an_org_that_a_region_gives_a_shared_key_keeps_it(&operator, &fresh).await;
     running.stop().await;
@@ -812,8 +813,10 @@ async fn a_restore_names_what_was_refused(operator: &Operator, org: &Org) {
     );
     assert!(!said.contains(r#""status":"True","type":"Restored""#), "{said}");
     nothing_is_left(org).await;
+}
 
-    // A report that is lost is not taken for a good one.
+/// A report that is lost is not taken for a good one.
+async fn a_restore_whose_report_is_lost_says_so(org: &Org) {
     restore_of(org.name, "fresh-unheard").await;
     let (job, _) = mover_that(&org.namespace(), "ProveObjects").await;
     end(&job, None).await;

@@ -80,9 +80,9 @@ pub struct Work {
 
 /// What became of beginning a run or a sweep.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Begun {
+pub enum Beginning {
     /// Its entry is in the ledger.
-    Begun,
+    Written,
     /// This mover may be at work.
     Waits(String),
     /// The ledger has gone on, or something is open: look again.
@@ -227,19 +227,19 @@ impl Pass<'_> {
     /// Writes the entry that begins what excludes a run and a sweep from each other, unless one of them is open or a mover
     /// may be at work. The movers are asked for before the entry is decided, and the entry follows on what the ledger said
     /// then: whoever begins anything in between writes one.
-    pub async fn begin(&self, event: &Event) -> Result<Begun, Trouble> {
+    pub async fn begin(&self, event: &Event) -> Result<Beginning, Trouble> {
         let next_seq = self.state().next_seq;
         let at_work = self.movers_at_work().await?;
         if let Some(mover) = at_work.first() {
-            return Ok(Begun::Waits(mover.name.clone()));
+            return Ok(Beginning::Waits(mover.name.clone()));
         }
         let written = self.ledger.append_decided(self.now, |state| {
             let begins = state.next_seq == next_seq && state.is_idle();
             begins.then(|| event.clone())
         });
         Ok(match written.await? {
-            Some(_) => Begun::Begun,
-            None => Begun::Overtaken,
+            Some(_) => Beginning::Written,
+            None => Beginning::Overtaken,
         })
     }
 

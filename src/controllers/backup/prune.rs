@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
 
 use super::{
-    pass::{Begun, Pass, Work},
+    pass::{Beginning, Pass, Work},
     subject::{PRUNE_NAMESPACE, holder, prune_owner},
     trouble::Trouble,
 };
@@ -107,8 +107,8 @@ pub async fn begin(pass: &Pass<'_>) -> Result<Pruning, Trouble> {
     pass.lock(&lock_holder(pass)).await?;
     let sweep_id = SweepId::of(pass.now, pass.subject.org_id());
     Ok(match pass.begin(&Event::SweepPlanned { sweep_id }).await? {
-        Begun::Begun | Begun::Overtaken => Pruning::Running(Duration::ZERO),
-        Begun::Waits(_) => Pruning::Running(SOON),
+        Beginning::Written | Beginning::Overtaken => Pruning::Running(Duration::ZERO),
+        Beginning::Waits(_) => Pruning::Running(SOON),
     })
 }
 

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use kube::ResourceExt;
 
 use super::{
-    pass::{Begun, Pass, Work},
+    pass::{Beginning, Pass, Work},
     subject::holder,
     trouble::Trouble,
 };
@@ -70,8 +70,8 @@ pub async fn begin(
     let slot = snapshot.spec.slot.as_ref().map(|slot| slot.0);
     let plan = run_plan::plan(run_id.clone(), &name, slot, &volumes);
     Ok(match pass.begin(&Event::RunPlanned { plan }).await? {
-        Begun::Begun | Begun::Overtaken => None,
-        Begun::Waits(mover) => Some(format!("waits for mover {mover} of earlier work to end")),
+        Beginning::Written | Beginning::Overtaken => None,
+        Beginning::Waits(mover) => Some(format!("waits for mover {mover} of earlier work to end")),
     })
 }
 
