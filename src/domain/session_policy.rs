@@ -179,7 +179,8 @@ fn rights(scope: &SessionScope, prefix: &str, org: &OrgId) -> Rights {
             Rights {
                 write_if_absent: vec![repositories.clone()],
                 read: vec![repositories.clone()],
-                list: vec![repositories.clone(), archives.clone()],
+                // One prefix for both: names of its own org alone, and shorter.
+                list: vec![format!("{own}*")],
                 delete: vec![repositories, archives],
             }
         }
