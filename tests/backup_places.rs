@@ -22,23 +22,20 @@ use support::{
     installed::conditions,
     operator::{Operator, Running},
     orgs::{self, api, message, object, patch, patch_status, until},
+    runs,
 };
 use tokio::sync::Mutex;
 use tray_operator::{
-    adapters::ledger_store::LedgerStore,
     controllers::{backup::BackupDriver, org::OrgDriver},
     domain::{
         bucket_layout,
         ids::{OrgId, RunId},
-        ledger::{Event, LedgerState},
-        manifest::{FORMAT_VERSION, PartRecord},
-        run_plan::{self, CopiedPart, RunFacts},
+        ledger::LedgerState,
+        run_plan,
         stage::Stage,
     },
-    ports::ObjectStore,
 };
 
-const LEDGER_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/k";
 const OURS: &str = "platform.tray.ai/v1alpha1";
 const KEPT: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
 /// How late a verdict may turn on a machine that has other things to do.
@@ -111,13 +108,8 @@ impl World {
     }
 
     async fn ledger(&self) -> LedgerState {
-        let store: Arc<dyn ObjectStore> = self.operator.regions.store.clone();
-        let (key, id) = (LEDGER_KEY.parse().unwrap(), KEPT.parse().unwrap());
-        let ledger = LedgerStore::new()
-            .open(store, "", key, id, "cluster")
-            .await
-            .unwrap();
-        (*ledger.state()).clone()
+        let id = KEPT.parse().unwrap();
+        (*runs::ledger(&self.operator, &id).await.state()).clone()
     }
 }
 
@@ -127,49 +119,8 @@ async fn seed(operator: &Operator) -> RunId {
     let at: Timestamp = operator.ctx.now() - SignedDuration::from_hours(1);
     let run_id = RunId::of(at, KEPT);
     let plan = run_plan::plan(run_id.clone(), "taken-before", None, &[]);
-    let record = PartRecord {
-        format_version: FORMAT_VERSION,
-        run_id: run_id.clone(),
-        part: run_plan::objects_part(),
-        repository_snapshot: None,
-        files: 0,
-        objects: 3,
-        bytes: 300,
-        bytes_read: 300,
-        bytes_added: 100,
-        content_digest: "digest".into(),
-        started_at: at,
-        finished_at: at,
-        warnings: vec![],
-        verified: true,
-        engine_version: "engine".into(),
-    };
-    let copied = CopiedPart {
-        record,
-        pod_uid: "pod".into(),
-        hook_started_at: None,
-    };
-    let facts = RunFacts {
-        org_id: id.clone(),
-        cluster_uid: "cluster".into(),
-        stage: Stage::Production,
-        kms_key_arn: "arn:aws:kms:eu-central-1:111122223333:key/org".parse().unwrap(),
-        bucket: "tray-backups-eu".into(),
-        bucket_cloud_region: "eu-central-1".into(),
-        prefix: String::new(),
-        operator_version: "0".into(),
-    };
-    let manifest = Box::new(run_plan::manifest(&plan, &facts, &[copied], vec![]).unwrap());
-    let key = bucket_layout::wrapped_key("", &id);
-    operator.regions.store.overwrite(&key, "a wrapped master key");
-    let store: Arc<dyn ObjectStore> = operator.regions.store.clone();
-    let ledger = LedgerStore::new()
-        .open(store, "", LEDGER_KEY.parse().unwrap(), id, "cluster")
-        .await
-        .unwrap();
-    ledger.claim(at).await.unwrap();
-    ledger.append(Event::RunPlanned { plan }, at).await.unwrap();
-    ledger.append(Event::RunCommitted { manifest }, at).await.unwrap();
+    let ledger = runs::begun(operator, &id, at).await;
+    runs::commit(&ledger, plan, Stage::Production, at).await;
     run_id
 }
 

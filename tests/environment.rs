@@ -19,22 +19,18 @@ use serde_json::{Value, json};
 use support::{
     api_server::{self, eventually},
     operator::Operator,
+    runs::{self, LEDGER_KEY},
 };
 use tray_operator::{
-    adapters::ledger_store::LedgerStore,
     api::{orgrestore::OrgRestore, region::Region, trayorg::TrayOrg},
     controllers::backup::BackupDriver,
     domain::{
         ids::{OrgId, RunId},
-        ledger::{Event, LedgerState},
-        manifest::{FORMAT_VERSION, PartRecord},
-        run_plan::{self, CopiedPart, RunFacts},
+        ledger::LedgerState,
+        run_plan,
         stage::Stage,
     },
-    ports::ObjectStore,
 };
-
-const LEDGER_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/ledger";
 
 fn object(kind: &str, name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "platform.tray.ai/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
@@ -75,61 +71,17 @@ async fn place(name: &str, id: &OrgId, region: &str) {
         .unwrap();
 }
 
-async fn ledger(operator: &Operator, id: &OrgId) -> tray_operator::adapters::ledger_store::Ledger {
-    let store: Arc<dyn ObjectStore> = operator.regions.store.clone();
-    let key = LEDGER_KEY.parse().unwrap();
-    LedgerStore::new()
-        .open(store, "", key, id.clone(), "cluster")
-        .await
-        .unwrap()
-}
-
 /// A good run in the org's ledger, an hour old, taken in a Region of that stage.
 async fn seed(operator: &Operator, id: &OrgId, stage: Stage) {
     let at: Timestamp = operator.ctx.now() - SignedDuration::from_hours(1);
     let run_id = RunId::of(at, id.as_str());
-    let plan = run_plan::plan(run_id.clone(), "taken-before", None, &[]);
-    let record = PartRecord {
-        format_version: FORMAT_VERSION,
-        run_id,
-        part: run_plan::objects_part(),
-        repository_snapshot: None,
-        files: 0,
-        objects: 3,
-        bytes: 300,
-        bytes_read: 300,
-        bytes_added: 100,
-        content_digest: "digest".into(),
-        started_at: at,
-        finished_at: at,
-        warnings: vec![],
-        verified: true,
-        engine_version: "engine".into(),
-    };
-    let copied = CopiedPart {
-        record,
-        pod_uid: "pod".into(),
-        hook_started_at: None,
-    };
-    let facts = RunFacts {
-        org_id: id.clone(),
-        cluster_uid: "cluster".into(),
-        stage,
-        kms_key_arn: "arn:aws:kms:eu-central-1:111122223333:key/org".parse().unwrap(),
-        bucket: "tray-backups-eu".into(),
-        bucket_cloud_region: "eu-central-1".into(),
-        prefix: String::new(),
-        operator_version: "0".into(),
-    };
-    let manifest = Box::new(run_plan::manifest(&plan, &facts, &[copied], vec![]).unwrap());
-    let ledger = ledger(operator, id).await;
-    ledger.claim(at).await.unwrap();
-    ledger.append(Event::RunPlanned { plan }, at).await.unwrap();
-    ledger.append(Event::RunCommitted { manifest }, at).await.unwrap();
+    let plan = run_plan::plan(run_id, "taken-before", None, &[]);
+    let ledger = runs::begun(operator, id, at).await;
+    runs::commit(&ledger, plan, stage, at).await;
 }
 
 async fn entries(operator: &Operator, id: &OrgId) -> LedgerState {
-    (*ledger(operator, id).await.state()).clone()
+    (*runs::ledger(operator, id).await.state()).clone()
 }
 
 /// The restore as soon as its status has what is `wanted`.

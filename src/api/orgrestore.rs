@@ -148,10 +148,14 @@ pub enum RestorePhase {
     Failed,
 }
 
-impl RestorePhase {
-    /// Whether nothing more is done.
-    pub fn has_ended(self) -> bool {
-        matches!(self, Self::Succeeded | Self::SucceededWithRefusals | Self::Failed)
+impl OrgRestore {
+    /// Whether it has come to its end: nothing more is done.
+    pub fn has_ended(&self) -> bool {
+        let phase = self.status.as_ref().and_then(|status| status.phase);
+        matches!(
+            phase,
+            Some(RestorePhase::Succeeded | RestorePhase::SucceededWithRefusals | RestorePhase::Failed)
+        )
     }
 }
 

@@ -16,15 +16,14 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tray_operator::{
-    adapters::ledger_store::{Ledger, LedgerStore},
+    adapters::ledger_store::Ledger,
     api::{orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, region::Region, trayorg::TrayOrg},
     controllers::{backup::BackupDriver, changes::Change},
     domain::{
         bucket_layout,
         ids::{OrgId, PartId, RunId},
         ledger::Event,
-        manifest::{FORMAT_VERSION, PartRecord},
-        run_plan::{self, CopiedPart, RunFacts},
+        run_plan,
         stage::Stage,
     },
     ports::ObjectStore,
@@ -35,9 +34,8 @@ use crate::support::{
     api_server::{self, eventually},
     flux,
     operator::{Operator, passes},
+    runs::{self, LEDGER_KEY, record},
 };
-
-const LEDGER_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/ledger";
 
 /// An org without workloads, placed as the TrayOrg controller places one.
 struct Org {
@@ -104,12 +102,7 @@ impl Org {
     }
 
     async fn ledger(&self, operator: &Operator) -> Ledger {
-        let store: Arc<dyn ObjectStore> = operator.regions.store.clone();
-        let key = LEDGER_KEY.parse().unwrap();
-        LedgerStore::new()
-            .open(store, "", key, self.id.clone(), "cluster")
-            .await
-            .unwrap()
+        runs::ledger(operator, &self.id).await
     }
 }
 
@@ -133,26 +126,6 @@ async fn platform() {
         }}),
     ] {
         api_server::apply(&client, &object).await;
-    }
-}
-
-fn record(run_id: &RunId, part: &PartId, objects: u64, at: Timestamp) -> PartRecord {
-    PartRecord {
-        format_version: FORMAT_VERSION,
-        run_id: run_id.clone(),
-        part: part.clone(),
-        repository_snapshot: None,
-        files: 0,
-        objects,
-        bytes: 100 * objects,
-        bytes_read: 300,
-        bytes_added: 100,
-        content_digest: "digest".into(),
-        started_at: at,
-        finished_at: at,
-        warnings: vec![],
-        verified: true,
-        engine_version: "engine".into(),
     }
 }
 
@@ -543,50 +516,17 @@ async fn a_run_that_is_not_there_cannot_be_restored(org: &Org) {
 
 /// Four good runs, the first of them 15 days old, as an operator would have written them.
 async fn seed(operator: &Operator, org: &Org) -> RunId {
-    let ledger = org.ledger(operator).await;
     let now = operator.ctx.now();
     let volume: PartId = "data-db-0".parse().unwrap();
-    ledger.claim(now).await.unwrap();
+    let ledger = runs::begun(operator, &org.id, now).await;
     ledger.append(Event::RepoInit { volume }, now).await.unwrap();
-    // From before its digest was recorded.
-    let key = Bytes::from("a wrapped master key");
-    operator
-        .regions
-        .store
-        .overwrite(&bucket_layout::wrapped_key("", &org.id), key);
     let mut oldest = None;
     for hours in [15 * 24, 36, 24, 12] {
         let at = now - SignedDuration::from_hours(hours);
         let run_id = RunId::of(at, &hours.to_string());
         let name = format!("{}-{hours}", org.name);
         let plan = run_plan::plan(run_id.clone(), &name, Some(at), &[]);
-        let part = run_plan::objects_part();
-        let copied = CopiedPart {
-            record: record(&run_id, &part, 3, at),
-            pod_uid: "pod".into(),
-            hook_started_at: None,
-        };
-        let facts = RunFacts {
-            org_id: org.id.clone(),
-            cluster_uid: "cluster".into(),
-            stage: Stage::Production,
-            kms_key_arn: "arn:aws:kms:eu-central-1:111122223333:key/org".parse().unwrap(),
-            bucket: "tray-backups-eu".into(),
-            bucket_cloud_region: "eu-central-1".into(),
-            prefix: String::new(),
-            operator_version: "0".into(),
-        };
-        let manifest = run_plan::manifest(&plan, &facts, &[copied], vec![]).unwrap();
-        ledger.append(Event::RunPlanned { plan }, at).await.unwrap();
-        ledger
-            .append(
-                Event::RunCommitted {
-                    manifest: Box::new(manifest),
-                },
-                at,
-            )
-            .await
-            .unwrap();
+        runs::commit(&ledger, plan, Stage::Production, at).await;
         oldest.get_or_insert(run_id);
     }
     oldest.unwrap()

@@ -18,4 +18,5 @@ pub mod org_world;
 pub mod orgs;
 pub mod reachability;
 pub mod requests;
+pub mod runs;
 pub mod tools;

@@ -44,8 +44,6 @@ pub struct MoverState {
     pub part: Option<String>,
     /// How far it is.
     pub phase: Phase,
-    /// When its Job was made.
-    pub created_at: Option<Timestamp>,
     /// Recorded on the Job.
     pub consistency_point: Option<Timestamp>,
     /// Why the Job failed, in the Job controller's words.
@@ -86,7 +84,6 @@ pub fn state_of(job: &Job) -> MoverState {
         name: job.name_any(),
         part: job.labels().get(names::LABEL_PART).cloned(),
         phase,
-        created_at: job.creation_timestamp().map(|t| t.0),
         consistency_point: job
             .annotations()
             .get(names::ANNOTATION_CONSISTENCY_POINT)

@@ -98,7 +98,7 @@ impl Driver for BackupDriver {
             Change::Pod { org, namespace, .. } => {
                 let restores = |org: &String| {
                     let restores = index.restores.of_org(org);
-                    restores.iter().any(|restore| !restore::has_ended(restore))
+                    restores.iter().any(|restore| !restore.has_ended())
                 };
                 let org = Change::org_of_pod(org.as_ref(), namespace, index);
                 org.filter(restores).into_iter().collect()
@@ -431,7 +431,7 @@ async fn restores_wait(
     now: Timestamp,
 ) -> Result<(), Failure> {
     for restore in ctx.index.restores.of_org(org) {
-        if !restore::has_ended(&restore) {
+        if !restore.has_ended() {
             let status = waiting(&restore, reason, message, true, now);
             ctx.cluster
                 .write_status(&*restore, restore.status.as_ref(), &status)

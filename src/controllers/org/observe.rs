@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kube::ResourceExt;
 
 use super::held;
+pub use super::held::is_abandoned;
 use crate::{
     adapters::kube::{
         child::ChildFact,
@@ -98,11 +99,6 @@ pub fn is_refused(index: &Index, org: &TrayOrg) -> bool {
     held::taken_up(index, org).is_err()
 }
 
-/// Whether a namespace says that its org went.
-pub fn is_abandoned(namespace: &ChildFact) -> bool {
-    held::is_abandoned(namespace)
-}
-
 /// Looks at the index.
 pub fn observe(index: &Index, facts: &BackupFacts, org: Arc<TrayOrg>) -> Observed {
     let name = org.name_any();
@@ -133,7 +129,7 @@ pub fn observe(index: &Index, facts: &BackupFacts, org: Arc<TrayOrg>) -> Observe
         org_id: id,
         refusal,
         tombstones: index.tombstones.of_org(&name),
-        restore_asked: restores.iter().any(|restore| !has_ended(restore)),
+        restore_asked: restores.iter().any(|restore| !restore.has_ended()),
         children: index.children.of(&name),
         pods: pods(index, &name, namespace.as_deref()),
         volumes: volumes(index, namespace.as_deref()),
@@ -167,11 +163,6 @@ fn volumes(index: &Index, namespace: Option<&str>) -> Vec<PlacedVolume> {
             volume,
         })
         .collect()
-}
-
-fn has_ended(restore: &OrgRestore) -> bool {
-    let phase = restore.status.as_ref().and_then(|status| status.phase);
-    phase.is_some_and(RestorePhase::has_ended)
 }
 
 fn stops_workloads(restore: &OrgRestore) -> bool {

@@ -26,7 +26,7 @@ use crate::{
     },
     api::{
         conditions::reasons,
-        orgrestore::{OrgRestore, OrgRestoreStatus, RestorePart, RestorePartState, RestorePhase},
+        orgrestore::{OrgRestore, OrgRestoreStatus, RestorePart, RestorePartState},
     },
     domain::{
         ids::{PartId, RunId},
@@ -53,21 +53,15 @@ const SOON: Duration = Duration::from_secs(5);
 pub fn under_way(restores: &[Arc<OrgRestore>]) -> Option<Arc<OrgRestore>> {
     let open = restores
         .iter()
-        .filter(|restore| !has_ended(restore) && restore.metadata.deletion_timestamp.is_none());
+        .filter(|restore| !restore.has_ended() && restore.metadata.deletion_timestamp.is_none());
     open.min_by_key(|restore| (restore.creation_timestamp(), restore.name_any()))
         .cloned()
-}
-
-/// Whether it has come to its end.
-pub fn has_ended(restore: &OrgRestore) -> bool {
-    let phase = restore.status.as_ref().and_then(|status| status.phase);
-    phase.is_some_and(RestorePhase::has_ended)
 }
 
 /// Whether its run is pinned.
 pub fn has_begun(restore: &OrgRestore) -> bool {
     let status = restore.status.as_ref();
-    status.is_some_and(|status| status.run_id.is_some()) && !has_ended(restore)
+    status.is_some_and(|status| status.run_id.is_some()) && !restore.has_ended()
 }
 
 /// The restore in the words of the ledger: its name may be used again, its UID never is.
@@ -243,7 +237,7 @@ async fn observe(
                 MoverProgress::Succeeded
             }
             None => {
-                let job = job_of(proof_job_name(&restore.uid().unwrap_or_default(), id));
+                let job = job_of(proof_name_of(restore, id));
                 pass.progress(namespace, job).await?
             }
         };
@@ -281,6 +275,10 @@ fn job_name_of(restore: &OrgRestore, part: &PartId) -> String {
     restore_job_name(&restore.uid().unwrap_or_default(), part)
 }
 
+fn proof_name_of(restore: &OrgRestore, part: &PartId) -> String {
+    proof_job_name(&restore.uid().unwrap_or_default(), part)
+}
+
 /// Starts the proof of one part: it mounts no volume, and its session only reads.
 async fn prove(
     pass: &Pass<'_>,
@@ -288,93 +286,94 @@ async fn prove(
     manifest: &Manifest,
     part: &ManifestPart,
 ) -> Result<(), Trouble> {
-    let run_id = manifest.run_id.clone();
-    let id = part.planned.part.clone();
+    let (id, run_id) = (&part.planned.part, manifest.run_id.clone());
     let content_digest = part.record.content_digest.clone();
-    let restore_name = ledger_name(restore);
+    let name = ledger_name(restore);
     let action = match &part.planned.source {
         PartSource::Objects {} => Action::ProveObjects {
-            restore: restore_name,
-            run_id: run_id.clone(),
+            restore: name,
+            run_id,
             content_digest,
         },
         PartSource::Volume { .. } => Action::ProveVolume {
-            restore: restore_name,
-            run_id: run_id.clone(),
+            restore: name,
+            run_id,
             part: id.clone(),
             repository_snapshot: part.record.repository_snapshot.clone().unwrap_or_default(),
             content_digest,
-            capacity_bytes: pass.subject.capacity_bytes(&id).unwrap_or(u64::MAX),
+            capacity_bytes: pass.subject.capacity_bytes(id).unwrap_or(u64::MAX),
         },
     };
-    let work = Work {
-        name: proof_job_name(&restore.uid().unwrap_or_default(), &id),
-        namespace: pass.subject.namespace().to_owned(),
-        owner: restore.name_any(),
-        scope: scope(&run_id, part),
-        run_id: Some(run_id),
-        part: Some(id),
-        kubernetes_api: false,
-        volume: None,
-        consistency_point: None,
-        deadline: RESTORE_DEADLINE,
-        action,
-    };
-    pass.start(work).await
+    let name = proof_name_of(restore, id);
+    pass.start(work(pass, restore, manifest, part, name, action))
+        .await
 }
 
+/// Starts the mover of one part.
 async fn start(
     pass: &Pass<'_>,
     restore: &OrgRestore,
     manifest: &Manifest,
     part: &ManifestPart,
 ) -> Result<(), Trouble> {
-    let run_id = manifest.run_id.clone();
-    let id = part.planned.part.clone();
+    let (id, run_id) = (&part.planned.part, manifest.run_id.clone());
     let content_digest = part.record.content_digest.clone();
+    let name = ledger_name(restore);
     let (action, volume) = match &part.planned.source {
         PartSource::Objects {} => {
-            pass.ctx
-                .cluster
-                .ensure(&restore_binding(&pass.subject.placement))
-                .await?;
-            let namespace = pass.subject.namespace().to_owned();
-            (
-                Action::RestoreObjects {
-                    restore: ledger_name(restore),
-                    run_id: run_id.clone(),
-                    namespace,
-                    content_digest,
-                },
-                None,
-            )
-        }
-        PartSource::Volume { workload, .. } => {
-            let repository_snapshot = part.record.repository_snapshot.clone().unwrap_or_default();
-            let action = Action::RestoreVolume {
-                restore: ledger_name(restore),
-                run_id: run_id.clone(),
-                part: id.clone(),
-                repository_snapshot,
+            let binding = restore_binding(&pass.subject.placement);
+            pass.ctx.cluster.ensure(&binding).await?;
+            let action = Action::RestoreObjects {
+                restore: name,
+                run_id,
+                namespace: pass.subject.namespace().to_owned(),
                 content_digest,
             };
-            (action, Some(mounted(pass, &id, workload, Access::ReadWrite)?))
+            (action, None)
+        }
+        PartSource::Volume { workload, .. } => {
+            let action = Action::RestoreVolume {
+                restore: name,
+                run_id,
+                part: id.clone(),
+                repository_snapshot: part.record.repository_snapshot.clone().unwrap_or_default(),
+                content_digest,
+            };
+            (action, Some(mounted(pass, id, workload, Access::ReadWrite)?))
         }
     };
+    let name = job_name_of(restore, id);
     let work = Work {
-        name: job_name_of(restore, &id),
+        kubernetes_api: volume.is_none(),
+        volume,
+        ..work(pass, restore, manifest, part, name, action)
+    };
+    pass.start(work).await
+}
+
+/// What the movers of a restore have in common: no volume, and no Kubernetes API.
+fn work(
+    pass: &Pass<'_>,
+    restore: &OrgRestore,
+    manifest: &Manifest,
+    part: &ManifestPart,
+    name: String,
+    action: Action,
+) -> Work {
+    let run_id = manifest.run_id.clone();
+    Work {
+        name,
         namespace: pass.subject.namespace().to_owned(),
         owner: restore.name_any(),
         scope: scope(&run_id, part),
         run_id: Some(run_id),
-        part: Some(id),
-        kubernetes_api: volume.is_none(),
-        volume,
+        part: Some(part.planned.part.clone()),
+        volume: None,
+        kubernetes_api: false,
         consistency_point: None,
         deadline: RESTORE_DEADLINE,
         action,
-    };
-    pass.start(work).await
+    }
 }
 
 fn scope(run_id: &RunId, part: &ManifestPart) -> SessionScope {
@@ -396,11 +395,8 @@ async fn renew(
 ) -> Result<Duration, Trouble> {
     let mut next = LOOK;
     for part in &manifest.parts {
-        let uid = restore.uid().unwrap_or_default();
-        let names = [
-            job_name_of(restore, &part.planned.part),
-            proof_job_name(&uid, &part.planned.part),
-        ];
+        let id = &part.planned.part;
+        let names = [job_name_of(restore, id), proof_name_of(restore, id)];
         let running = |job: &&MoverState| names.contains(&job.name) && job.phase == Phase::Running;
         for job in jobs.iter().filter(running) {
             let due = pass
