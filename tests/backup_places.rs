@@ -11,6 +11,7 @@ mod support;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use kube::{
     Client,
@@ -107,6 +108,28 @@ impl World {
         object
     }
 
+    fn ledger_folder(&self) -> String {
+        bucket_layout::ledger_prefix("", &KEPT.parse().unwrap())
+    }
+
+    /// Keys of the ledger's entries.
+    fn entries(&self) -> Vec<String> {
+        let (keys, folder) = (self.operator.regions.store.keys(), self.ledger_folder());
+        keys.into_iter().filter(|key| key.starts_with(&folder)).collect()
+    }
+
+    /// Removes every entry of the ledger; returns them.
+    fn remove_ledger(&self) -> Vec<(String, Bytes)> {
+        let store = &self.operator.regions.store;
+        let entries = self.entries().into_iter();
+        let removed = entries.map(|key| {
+            let body = store.object(&key).unwrap().body;
+            store.remove(&key);
+            (key, body)
+        });
+        removed.collect()
+    }
+
     async fn ledger(&self) -> LedgerState {
         let id = KEPT.parse().unwrap();
         (*runs::ledger(&self.operator, &id).await.state()).clone()
@@ -170,6 +193,8 @@ async fn an_org_and_its_copies_stay_together() {
     let running = world.start().await;
     everything_goes_on_when_the_region_is_put_back(&world).await;
     running.stop().await;
+    let world = world.anew().await;
+    a_ledger_that_is_missing_is_read_again_once_it_is_back(&world).await;
     let world = world.anew().await;
     a_ledger_that_is_missing_is_not_begun_anew_until_a_person_says_so(&world).await;
 }
@@ -314,16 +339,24 @@ async fn everything_goes_on_when_the_region_is_put_back(world: &World) {
     );
 }
 
-async fn a_ledger_that_is_missing_is_not_begun_anew_until_a_person_says_so(world: &World) {
+async fn a_ledger_that_is_missing_is_read_again_once_it_is_back(world: &World) {
     let store = &world.operator.regions.store;
-    let folder = bucket_layout::ledger_prefix("", &KEPT.parse().unwrap());
-    let entries = || -> Vec<String> {
-        let keys = store.keys().into_iter();
-        keys.filter(|key| key.starts_with(&folder)).collect()
-    };
-    for entry in entries() {
-        store.remove(&entry);
+    let removed = world.remove_ledger();
+    let running = world.start().await;
+    world.kept(&[("BackupHealthy", "False/LedgerMissing")]).await;
+    for (key, entry) in removed {
+        store.overwrite(&key, entry);
     }
+    let asked = json!({"orgRef": {"name": "kept"}});
+    world.apply("OrgSnapshot", "asked-again", &asked).await;
+    world.kept(&[("BackupHealthy", "True/LastRunGood")]).await;
+    running.stop().await;
+}
+
+async fn a_ledger_that_is_missing_is_not_begun_anew_until_a_person_says_so(world: &World) {
+    let folder = world.ledger_folder();
+    let entries = || world.entries();
+    world.remove_ledger();
     let running = world.start().await;
     let told = world.kept(&[("BackupHealthy", "False/LedgerMissing")]).await;
     for part in [

@@ -71,6 +71,15 @@ pub struct ForeignKey {
     pub refusals: Refusals,
 }
 
+/// An object under a delete marker.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deleted {
+    /// The object's key in the bucket.
+    pub key: String,
+    version_id: String,
+}
+
 /// What another org's mover, and its key, were told.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Refusals {
@@ -107,6 +116,8 @@ impl Bucket {
             // Any region: the stand-in's STS answers for all of them.
             .env("AWS_REGION", "us-east-2")
             .env("AWS_ENDPOINT_URL_STS", facts.endpoint)
+            .env("ADMIN_ACCESS_KEY_ID", facts.admin.access_key_id)
+            .env("ADMIN_SECRET_ACCESS_KEY", facts.admin.secret_access_key)
             .env("AWS_EC2_METADATA_DISABLED", "true");
         Ok(Self {
             program: cluster.enter(program),
@@ -131,6 +142,34 @@ impl Bucket {
     /// Tries on `org` what a mover of `other` has.
     pub fn try_foreign_key(&self, org: &str, other: &str) -> Result<ForeignKey> {
         self.ask(org, &["try-foreign-key", &format!("--other={other}")])
+    }
+
+    /// Disables the org's key, as an administrator.
+    pub fn disable_key(&self, org: &str) -> Result<()> {
+        self.ask(org, &["disable-key"])
+    }
+
+    /// Enables it again.
+    pub fn enable_key(&self, org: &str) -> Result<()> {
+        self.ask(org, &["enable-key"])
+    }
+
+    /// Deletes the largest pack of a volume's repository, as an administrator.
+    pub fn delete_pack(&self, org: &str, volume: &str) -> Result<Deleted> {
+        self.ask(org, &["delete-pack", &format!("--volume={volume}")])
+    }
+
+    /// Brings it back.
+    pub fn undelete(&self, org: &str, deleted: &Deleted) -> Result<()> {
+        let Deleted { key, version_id } = deleted;
+        self.ask(
+            org,
+            &[
+                "undelete",
+                &format!("--key={key}"),
+                &format!("--version-id={version_id}"),
+            ],
+        )
     }
 
     fn ask<T: DeserializeOwned>(&self, org: &str, command: &[&str]) -> Result<T> {

@@ -1,9 +1,9 @@
 //! Whose key an org's data lies under, and what comes of trying everything that another org's mover has on it.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
-use tray_engine::{BlobStore, EngineError, RepositoryKey, open_pack};
+use tray_engine::{EngineError, RepositoryKey, open_pack};
 use tray_operator::{
     adapters::{kms::KmsKeys, s3_bucket::S3Bucket},
     domain::{bucket_layout, ids::PartId},
@@ -13,11 +13,9 @@ use tray_operator::{
 
 use crate::{
     Failed,
+    damage::largest_pack,
     org::{Folders, Org},
 };
-
-/// Folder of the packs in a repository.
-const PACKS: &str = "data/";
 
 /// What was found and tried.
 #[derive(Serialize)]
@@ -67,7 +65,7 @@ pub async fn attempt(org: &Org, other: &Org) -> Result<Attempt, Failed> {
         own.master_key().await?.repository(volume),
         foreign.master_key().await?.repository(volume),
     );
-    let pack = largest_pack(own.repository(volume)).await?;
+    let pack = largest_pack(org, volume).await?;
     let (mut objects, mut keys_in_use) = (0, BTreeSet::new());
     for volume in repositories {
         let keys = keys_under(org, volume).await?;
@@ -89,12 +87,6 @@ pub async fn attempt(org: &Org, other: &Org) -> Result<Attempt, Failed> {
         },
         pack,
     })
-}
-
-async fn largest_pack(store: Arc<dyn BlobStore>) -> Result<String, Failed> {
-    let packs = blocking(move || Ok(store.list(PACKS)?)).await?;
-    let largest = packs.into_iter().max_by_key(|pack| pack.size);
-    Ok(largest.ok_or("the repository holds no pack")?.name)
 }
 
 /// The key that S3 names for each object of a repository.

@@ -4,6 +4,7 @@
 //! rights, so that what it writes and reads has the product's formats and nothing else. While it writes, no operator runs.
 
 mod aged;
+mod damage;
 mod foreign;
 mod org;
 mod runs;
@@ -12,8 +13,12 @@ use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
+use tray_operator::domain::ids::PartId;
 
-use crate::org::{Access, Org};
+use crate::{
+    damage::{Admin, Deleted},
+    org::{Access, Org},
+};
 
 /// Why something failed; every text names the object.
 type Failed = Box<dyn Error + Send + Sync>;
@@ -54,6 +59,31 @@ enum Command {
         #[arg(long)]
         other: String,
     },
+    /// Disable the org's key.
+    DisableKey {
+        #[command(flatten)]
+        admin: Admin,
+    },
+    /// Enable the org's key again.
+    EnableKey {
+        #[command(flatten)]
+        admin: Admin,
+    },
+    /// Delete the largest pack of a volume's repository, and show what brings it back.
+    DeletePack {
+        #[command(flatten)]
+        admin: Admin,
+        /// The volume's claim.
+        #[arg(long)]
+        volume: PartId,
+    },
+    /// Bring an object back from under its delete marker.
+    Undelete {
+        #[command(flatten)]
+        admin: Admin,
+        #[command(flatten)]
+        deleted: Deleted,
+    },
 }
 
 fn main() -> ExitCode {
@@ -88,6 +118,10 @@ fn run(cli: Cli) -> Result<String, Failed> {
                 let other = Org::find(&access, &other).await?;
                 json(&foreign::attempt(&org, &other).await?)
             }
+            Command::DisableKey { admin } => json(&damage::disable_key(&org, &admin).await?),
+            Command::EnableKey { admin } => json(&damage::enable_key(&org, &admin).await?),
+            Command::DeletePack { admin, volume } => json(&damage::delete_pack(&org, &admin, &volume).await?),
+            Command::Undelete { admin, deleted } => json(&damage::undelete(&org, &admin, &deleted).await?),
         }
     })
 }

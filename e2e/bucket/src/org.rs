@@ -71,7 +71,8 @@ pub struct Org {
     pub cluster_uid: String,
     mover_role_arn: String,
     ledger_key: KmsKeyArn,
-    ca_bundle: Vec<u8>,
+    /// PEM certificates to trust besides the system's.
+    pub ca_bundle: Vec<u8>,
 }
 
 /// Folders of one mover. They go with this value.

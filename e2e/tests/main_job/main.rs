@@ -15,6 +15,7 @@ mod outages;
 #[path = "../support/mod.rs"]
 mod support;
 mod survival;
+mod unproven;
 mod unreadable;
 
 use std::time::{Duration, Instant};
@@ -63,6 +64,7 @@ fn an_org_is_placed_copied_lost_and_restored() {
     survival::the_operator_dies_at_every_arrow_of_a_run(&cluster, &kube, &bucket, &faults);
     unreadable::a_file_that_cannot_be_read_fails_the_run_and_is_named(&cluster, &kube);
     emptied::an_emptied_volume_counts_once_a_person_accepts_it(&cluster, &kube);
+    unproven::a_restore_that_cannot_be_proven_touches_nothing(&kube, &bucket);
     // While two services of two regions are away, twenty orgs of the third begin, and one that lacks something.
     std::thread::scope(|scope| {
         let crowd = scope.spawn(|| crowd::twenty_first_runs_start_together(&cluster, &kube, &bucket));

@@ -54,6 +54,10 @@ impl Keys {
             .ledgers
             .open(store.clone(), prefix, key, org, cluster_uid)
             .await?;
+        if ledger.state().claim.is_none() && subject.has_copies() {
+            // Somebody may have brought it back since it was read.
+            ledger.refresh().await?;
+        }
         let (state, stage) = (ledger.state(), subject.region.spec.stage);
         if let Some(run_id) = state.foreign_to(stage) {
             let message = format!(
