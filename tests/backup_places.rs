@@ -15,7 +15,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use kube::{
     Client,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
 use support::{
@@ -33,6 +33,7 @@ use tray_operator::{
         ids::{OrgId, RunId},
         ledger::LedgerState,
         run_plan,
+        schedule::snapshot_name,
         stage::Stage,
     },
 };
@@ -259,7 +260,7 @@ async fn a_region_that_names_another_bucket_stalls_its_orgs_which_run_on(world: 
     restores.delete("back", &DeleteParams::default()).await.unwrap();
     // What is copied already is told as it was.
     let taken = eventually(async || {
-        let all = snapshots.list(&kube::api::ListParams::default()).await.ok()?;
+        let all = snapshots.list(&ListParams::default()).await.ok()?;
         let taken = all
             .items
             .into_iter()
@@ -371,6 +372,8 @@ async fn a_ledger_that_is_missing_is_not_begun_anew_until_a_person_says_so(world
     world.says("OrgSnapshot", "asked", "LedgerMissing").await;
     assert_eq!(entries(), Vec::<String>::new());
 
+    let taken = the_name_of_the_first_run_is_taken(world).await;
+
     let trays = api(&world.client, OURS, "TrayOrg", "").await;
     let given_up =
         json!({"metadata": {"annotations": {"platform.tray.ai/accept-ledger-loss": "tray-backups-eu"}}});
@@ -385,7 +388,45 @@ async fn a_ledger_that_is_missing_is_not_begun_anew_until_a_person_says_so(world
         (is_done && !entries().is_empty() && org.data["status"]["backup"]["count"] == 0).then_some(())
     });
     assert!(begun.await.is_some(), "{:#?}", trays.get("kept").await);
+    the_key_that_lies_there_stays_the_orgs(world).await;
+    a_first_run_begins_under_another_name_than(world, &taken).await;
     running.stop().await;
+}
+
+async fn the_key_that_lies_there_stays_the_orgs(world: &World) {
+    let name = bucket_layout::wrapped_key("", &KEPT.parse().unwrap());
+    let wrapped = world.operator.regions.store.object(&name).unwrap().body;
+    let wrapped: Value = serde_json::from_slice(&wrapped).unwrap();
+    let known = eventually(async || world.ledger().await.kms_key_arn).await;
+    assert_eq!(json!(known), wrapped["kmsKeyArn"]);
+}
+
+/// The name of the org's first run is that of an OrgSnapshot that has ended, and there is no other.
+async fn the_name_of_the_first_run_is_taken(world: &World) -> String {
+    let trays = api(&world.client, OURS, "TrayOrg", "").await;
+    let created = trays.get("kept").await.unwrap().metadata.creation_timestamp;
+    let taken = snapshot_name("kept", created.unwrap().0);
+    let snapshots = api(&world.client, OURS, "OrgSnapshot", "").await;
+    for snapshot in snapshots.list(&ListParams::default()).await.unwrap() {
+        let name = snapshot.metadata.name.unwrap();
+        snapshots.delete(&name, &DeleteParams::default()).await.unwrap();
+    }
+    let spec = json!({"orgRef": {"name": "kept"}, "origin": "Discovered"});
+    world.apply("OrgSnapshot", &taken, &spec).await;
+    patch_status(&snapshots, &taken, &json!({"phase": "Failed"})).await;
+    taken
+}
+
+async fn a_first_run_begins_under_another_name_than(world: &World, taken: &str) {
+    let by_hand = json!({"schedule": "0 */12 * * *", "suspend": false});
+    world.apply("BackupSchedule", "by-hand", &by_hand).await;
+    let begun = eventually(async || {
+        let state = world.ledger().await;
+        let (_, run) = state.open_runs().next()?;
+        Some(run.plan.snapshot_name.clone())
+    });
+    let begun = begun.await.expect("no first run begins");
+    assert!(begun.starts_with("kept-") && begun != taken, "{begun}");
 }
 
 /// Of orgs that nothing can be done for, and with nothing that happens at the deadline.

@@ -7,7 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     ids::RunId,
-    ledger::{LedgerState, Run, RunEnd},
+    ledger::{LedgerState, Run, RunEnd, Sweep},
+    mover_lifetime::RUN_DEADLINE,
 };
 
 /// Between two sweeps while marks may be waiting.
@@ -16,6 +17,26 @@ const EVERY: SignedDuration = SignedDuration::from_hours(24);
 const SETTLED_AFTER: SignedDuration = SignedDuration::from_hours(5 * 24);
 /// Between two tries of a sweep that failed.
 const TRY_AGAIN: SignedDuration = SignedDuration::from_hours(1);
+/// A sweep whose mover does not work by then is given up: it would keep runs from beginning.
+const STARTS_WITHIN: SignedDuration = SignedDuration::from_mins(15);
+/// So long a run waits for a sweep, which is no more than the RPO guard leaves for a second try.
+const RUN_WAITS: SignedDuration = SignedDuration::from_mins(15);
+
+/// Why an open sweep ends before it has done its work, as the ledger's code for it; none = it goes on. What it has not done
+/// the next one does.
+pub fn must_end(open: &Sweep, mover_works: bool, run_waits: bool, now: Timestamp) -> Option<&'static str> {
+    let age = now.duration_since(open.planned_at);
+    let limit = SignedDuration::try_from(RUN_DEADLINE).unwrap_or(SignedDuration::MAX);
+    if age > limit {
+        Some("TookTooLong")
+    } else if !mover_works && age > STARTS_WITHIN {
+        Some("NotStarted")
+    } else if run_waits && age > RUN_WAITS {
+        Some("RunWaited")
+    } else {
+        None
+    }
+}
 
 /// When the next sweep is due; none = nothing is garbage.
 pub fn due_at(ledger: &LedgerState) -> Option<Timestamp> {
@@ -142,6 +163,25 @@ mod tests {
         };
         story.tell(swept, at("2026-01-01T01:00:00Z"));
         assert_eq!(due_at(&story.state), Some(at("2026-01-02T01:00:00Z")));
+    }
+
+    #[test]
+    fn a_sweep_neither_waits_for_its_mover_nor_keeps_a_run_waiting_without_an_end() {
+        let mut story = Story::new();
+        story.aborted("2026-01-01T00:00:00Z", 60);
+        let sweep_id = SweepId::of(at("2026-01-01T01:00:00Z"), &org());
+        story.tell(Event::SweepPlanned { sweep_id }, at("2026-01-01T01:00:00Z"));
+        let open = story.state.sweep.as_ref().unwrap();
+        let look = |works, waits, now: &str| must_end(open, works, waits, at(now));
+        for (works, waits, now, ends) in [
+            (false, true, "2026-01-01T01:15:00Z", None),
+            (false, false, "2026-01-01T01:15:01Z", Some("NotStarted")),
+            (true, false, "2026-01-01T20:00:00Z", None),
+            (true, true, "2026-01-01T01:15:01Z", Some("RunWaited")),
+            (true, false, "2026-01-02T01:00:00Z", Some("TookTooLong")),
+        ] {
+            assert_eq!(look(works, waits, now), ends, "{now}");
+        }
     }
 
     #[test]

@@ -364,10 +364,12 @@ pub fn snapshot_job_name(run: &RunId, part: &PartId) -> String {
 
 /// Name of the Job that proves that one part can be restored.
 pub fn proof_job_name(restore_uid: &str, part: &PartId) -> String {
-    names::bounded(format!(
-        "restore-{}-proof-{part}",
-        restore_uid.split('-').next().unwrap_or_default()
-    ))
+    names::bounded(format!("{}proof-{part}", restore_jobs(restore_uid)))
+}
+
+/// What the names of all Jobs of an OrgRestore begin with.
+pub fn restore_jobs(restore_uid: &str) -> String {
+    format!("restore-{}-", restore_uid.split('-').next().unwrap_or_default())
 }
 
 /// Name of the Job of a sweep of an org's repositories: the first group of the org's id, and the sweep's ULID.
@@ -378,10 +380,7 @@ pub fn sweep_job_name(org: &OrgId, sweep: &SweepId) -> String {
 
 /// Name of the Job that restores one part, from the OrgRestore's UID so that a new OrgRestore never meets old Jobs.
 pub fn restore_job_name(restore_uid: &str, part: &PartId) -> String {
-    names::bounded(format!(
-        "restore-{}-{part}",
-        restore_uid.split('-').next().unwrap_or_default()
-    ))
+    names::bounded(format!("{}{part}", restore_jobs(restore_uid)))
 }
 
 #[cfg(test)]

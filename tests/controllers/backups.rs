@@ -12,7 +12,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use tray_operator::{
@@ -26,7 +26,7 @@ use tray_operator::{
         run_plan,
         stage::Stage,
     },
-    ports::ObjectStore,
+    ports::{ObjectStore, RemoteError},
     resources::mover_job,
 };
 
@@ -241,12 +241,14 @@ async fn an_org_is_copied_pruned_and_told_about() {
     a_run_is_committed_when_its_mover_has_left_a_verified_record(&operator, &fresh).await;
     a_mover_that_fails_ends_its_run_with_its_reason(&operator, &fresh).await;
     a_run_that_shrank_counts_once_a_person_accepts_it(&operator, &fresh).await;
-    a_run_that_is_not_there_cannot_be_restored(&fresh).await;
+    a_run_that_is_not_there_cannot_be_restored(&operator, &fresh).await;
+    a_sweep_that_cannot_start_keeps_no_run_waiting(&operator, &fresh).await;
     a_snapshot_of_no_org_says_so().await;
     an_aged_run_is_pruned_and_no_run_begins_meanwhile(&operator, &aged, &pruned).await;
     an_org_without_slots_is_pruned_and_copied_all_the_same(&operator).await;
     no_run_begins_while_a_mover_of_earlier_work_is_there(&operator, &fresh).await;
     a_restore_touches_nothing_before_its_proof(&operator, &fresh).await;
+    a_restore_does_not_wait_for_one_that_was_deleted(&fresh).await;
     a_restore_names_what_was_refused(&operator, &fresh).await;
     a_restore_whose_report_is_lost_says_so(&fresh).await;
     a_suspended_org_is_restored_and_stays_suspended(&operator).await;
@@ -491,7 +493,10 @@ async fn a_mover_that_fails_ends_its_run_with_its_reason(operator: &Operator, or
     assert_eq!((committed.count(), state.runs.len()), (1, 2));
 }
 
-async fn a_run_that_is_not_there_cannot_be_restored(org: &Org) {
+/// And ends nothing that is under way.
+async fn a_run_that_is_not_there_cannot_be_restored(operator: &Operator, org: &Org) {
+    org.ask("fresh-goes-on").await;
+    mover(&org.namespace()).await;
     let restores: Api<OrgRestore> = Api::all(api_server::shared().await.client().await);
     let restore = serde_json::from_value(json!({
         "apiVersion": "platform.tray.ai/v1alpha1", "kind": "OrgRestore", "metadata": {"name": "of-nothing"},
@@ -512,6 +517,34 @@ async fn a_run_that_is_not_there_cannot_be_restored(org: &Org) {
             .contains("01ARZ3NDEKTSV4RRFFQ69G5FAV"),
         "{conditions}"
     );
+    succeed(operator, org, 3).await;
+    snapshot("fresh-goes-on", "Committed").await;
+    nothing_is_left(org).await;
+}
+
+/// A person has to act before any pruner starts: the sweep ends, and is tried again later.
+async fn a_sweep_that_cannot_start_keeps_no_run_waiting(operator: &Operator, org: &Org) {
+    org.ask("fresh-unswept").await;
+    let job = mover(&org.namespace()).await;
+    let sessions = &operator.regions.sessions;
+    sessions.set_failure(Some(RemoteError::Denied("not yours".to_owned())));
+    end(&job, Some("the disk is on fire")).await;
+    snapshot("fresh-unswept", "Failed").await;
+    let ended = eventually(async || {
+        let state = org.ledger(operator).await.state();
+        let failed = state.last_sweep.failed.clone();
+        (state.sweep.is_none() && failed.is_some()).then_some(())
+    });
+    assert!(
+        ended.await.is_some(),
+        "{:?}",
+        org.ledger(operator).await.state().sweep
+    );
+    sessions.set_failure(None);
+    org.ask("fresh-unswept-next").await;
+    succeed(operator, org, 3).await;
+    snapshot("fresh-unswept-next", "Committed").await;
+    nothing_is_left(org).await;
 }
 
 /// Four good runs, the first of them 15 days old, as an operator would have written them.
@@ -696,6 +729,41 @@ async fn a_restore_touches_nothing_before_its_proof(operator: &Operator, org: &O
         .iter()
         .find(|known| known.restore.starts_with("fresh-unproven ("));
     assert!(recorded.is_some_and(|recorded| !recorded.succeeded));
+    nothing_is_left(org).await;
+}
+
+/// The movers of one that is gone are removed while another one waits, which says what it waits for.
+async fn a_restore_does_not_wait_for_one_that_was_deleted(org: &Org) {
+    let client = api_server::shared().await.client().await;
+    let restores: Api<OrgRestore> = Api::all(client.clone());
+    let jobs: Api<Job> = Api::namespaced(client, &org.namespace());
+    restore_of(org.name, "fresh-gone").await;
+    let (job, _) = mover_that(&org.namespace(), "ProveObjects").await;
+    restored("fresh-gone", "Proving").await;
+    restore_of(org.name, "fresh-stays").await;
+    restores
+        .delete("fresh-gone", &DeleteParams::default())
+        .await
+        .unwrap();
+    let name = job.name_any();
+    let says = eventually(async || {
+        let restore = serde_json::to_value(restores.get("fresh-stays").await.ok()?).ok()?;
+        let said = restore["status"]["conditions"].to_string();
+        said.contains("in use by OrgRestore/fresh-gone").then_some(())
+    });
+    let last = restores.get("fresh-stays").await.map(|restore| restore.status);
+    assert!(says.await.is_some(), "{last:#?}");
+    let told = eventually(async || jobs.get(&name).await.ok()?.metadata.deletion_timestamp);
+    assert!(
+        told.await.is_some(),
+        "the mover of the restore that is gone stays"
+    );
+    gone(&jobs, &name).await;
+    let (job, told) = mover_that(&org.namespace(), "ProveObjects").await;
+    let restore = told["action"]["restore"].as_str().unwrap();
+    assert!(restore.starts_with("fresh-stays ("), "{restore}");
+    end(&job, Some("enough")).await;
+    restored("fresh-stays", "Failed").await;
     nothing_is_left(org).await;
 }
 

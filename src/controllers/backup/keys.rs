@@ -84,16 +84,10 @@ impl Keys {
         ledger: &Ledger,
         now: Timestamp,
     ) -> Result<KmsKeyArn, Trouble> {
-        let state = ledger.state();
-        // One of its own that was begun is finished, whatever the Region says by now.
-        let shared = subject.shared_key.as_ref().filter(|_| state.key_intent.is_none());
-        let key = match (&state.kms_key_arn, shared) {
-            (Some(key), _) => key.clone(),
-            (None, Some(shared)) => pin(ledger, shared.clone(), now).await?,
-            (None, None) => {
-                let made = make_key(subject.org_id(), services, ledger, now).await?;
-                pin(ledger, made, now).await?
-            }
+        let known = ledger.state().kms_key_arn.clone();
+        let key = match known {
+            Some(key) => key,
+            None => pin(ledger, first_key(subject, services, ledger, now).await?, now).await?,
         };
         self.wrapped_key(subject, services, ledger, &key, now).await?;
         Ok(key)
@@ -123,17 +117,18 @@ impl Keys {
             None => object.make(key).await?,
         };
         let digest = ledger::digest(&found);
-        match &state.wrapped_key_digest {
-            Some(recorded) if *recorded != digest => return Err(object.replaced(recorded, &digest)),
-            Some(_) => {}
-            None => {
-                // The first look: what is there now is the org's from here on.
-                let wrapped = Event::KeyWrapped { digest };
-                let decided = ledger.append_decided(now, |state| {
-                    state.wrapped_key_digest.is_none().then(|| wrapped.clone())
-                });
-                decided.await?;
-            }
+        // The first look: what is there now is the org's from here on, unless another one was faster.
+        let wrapped = Event::KeyWrapped {
+            digest: digest.clone(),
+        };
+        let decided = ledger.append_decided(now, |state| {
+            state.wrapped_key_digest.is_none().then(|| wrapped.clone())
+        });
+        decided.await?;
+        let state = ledger.state();
+        let recorded = state.wrapped_key_digest.as_ref();
+        if let Some(recorded) = recorded.filter(|recorded| **recorded != digest) {
+            return Err(object.replaced(recorded, &digest));
         }
         self.seen().insert(place, now);
         Ok(())
@@ -198,6 +193,21 @@ impl WrappedKey<'_> {
         }
     }
 
+    /// The KMS key that a wrapped key names.
+    fn key_of(&self, found: &[u8]) -> Result<KmsKeyArn, Trouble> {
+        let named: Option<KmsKeyArn> = serde_json::from_slice(found)
+            .ok()
+            .and_then(|body: serde_json::Value| body["kmsKeyArn"].as_str()?.parse().ok());
+        named.ok_or_else(|| {
+            let (name, bucket) = (self.name(), &self.subject.location.bucket);
+            let message = format!(
+                "the wrapped master key {name} in bucket {bucket} names no KMS key, so nothing opens with it: put its version that \
+                 does back"
+            );
+            Trouble::new(reasons::KEY_MISSING, message)
+        })
+    }
+
     fn bucket_trouble(&self, action: &str, error: &RemoteError) -> Trouble {
         let bucket = &self.subject.location.bucket;
         let action = format!("{action} {} in bucket {bucket}", self.name());
@@ -247,6 +257,25 @@ fn missing(subject: &Subject) -> Trouble {
         location.bucket,
     );
     Trouble::new(reasons::LEDGER_MISSING, message)
+}
+
+/// The key of an org whose ledger names none. Where its wrapped key lies in the bucket, its ledger was given up and begun anew:
+/// the key that opens what is there stays its key. One of its own that was begun is finished, whatever the Region says by now.
+async fn first_key(
+    subject: &Subject,
+    services: &RegionServices,
+    ledger: &Ledger,
+    now: Timestamp,
+) -> Result<KmsKeyArn, Trouble> {
+    let object = WrappedKey { subject, services };
+    if let Some(found) = object.read().await? {
+        return object.key_of(&found);
+    }
+    let begun = ledger.state().key_intent.is_some();
+    match subject.shared_key.as_ref().filter(|_| !begun) {
+        Some(shared) => Ok(shared.clone()),
+        None => make_key(subject.org_id(), services, ledger, now).await,
+    }
 }
 
 /// A key of the org's own. The intent is in the ledger before it is made, so that a crash leaves none that nobody knows of; an

@@ -37,7 +37,7 @@ use super::{
     Driver, Failure, Next, changes::Change, context::Context, region::location, specs::Specs, until,
 };
 use crate::{
-    adapters::kube::{index::Index, mover_jobs::Phase},
+    adapters::kube::{facts::JobFact, index::Index, mover_jobs::Phase},
     api::{
         conditions::reasons,
         orgrestore::OrgRestore,
@@ -218,20 +218,29 @@ async fn advance(pass: &Pass<'_>, found: &mut Found, phases: &mut Phases) -> Res
     {
         pass.ctx.backup_facts.set_restoring(pass.subject.org_id(), None);
     }
+    if let Some(restore) = &restore
+        && restore::refuse(pass, restore).await?
+    {
+        found.after.push(Duration::ZERO);
+        return Ok(());
+    }
     if let Drive::Open(after) = open_run(pass, found, restore.as_deref(), phases).await? {
         found.after.push(after);
         return Ok(());
     }
     if let Some(restore) = restore {
-        let after = match prune::give_way(pass).await? {
-            Some(mover) => restore::wait_for(pass, &restore, &mover).await?,
+        remove_leftovers(pass, Some(&restore)).await?;
+        let after = match prune::give_way(pass, "RestoreAskedFor").await? {
+            Some(mover) => restore::wait_for_mover(pass, &restore, &mover).await?,
             None => restore::drive(pass, &restore).await?,
         };
         found.after.push(after);
         return Ok(());
     }
-    remove_leftovers(pass).await?;
-    if let Some(after) = prune::drive(pass).await? {
+    remove_leftovers(pass, None).await?;
+    restore::revoke(pass).await?;
+    let run_waits = !pending(pass).is_empty() || matches!(scheduling::next(pass), Due::Now { .. });
+    if let Some(after) = prune::drive(pass, run_waits).await? {
         found.after.push(after);
         wait_all(pass, phases, "waits for pruning to end");
         return Ok(());
@@ -321,7 +330,7 @@ async fn next_run(
     if let Due::Now { slot } = due
         && waiting.is_empty()
     {
-        scheduling::schedule(pass, slot).await?;
+        scheduling::schedule(pass, scheduling::free(pass, slot)).await?;
         waiting = pending(pass);
     }
     let Some(snapshot) = waiting.first() else {
@@ -351,16 +360,20 @@ fn pending(pass: &Pass<'_>) -> Vec<Arc<OrgSnapshot>> {
 }
 
 /// Movers of runs, restores and sweeps that have ended: the operator died before it removed them, or one that was behind made
-/// them.
-async fn remove_leftovers(pass: &Pass<'_>) -> Result<(), Trouble> {
+/// them. Those of `restore` are not.
+async fn remove_leftovers(pass: &Pass<'_>, restore: Option<&OrgRestore>) -> Result<(), Trouble> {
     let open = pass
         .state()
         .sweep
         .as_ref()
         .map(|open| prune::job_name(pass, open));
     let places = [pass.subject.namespace(), PRUNE_NAMESPACE];
+    let is_wanted = |job: &JobFact| {
+        open.as_ref() == Some(&job.name)
+            || restore.is_some_and(|restore| restore::is_mover_of(restore, &job.name))
+    };
     for job in pass.ctx.index.jobs.of(pass.subject.name()) {
-        if places.contains(&job.namespace.as_str()) && open.as_ref() != Some(&job.name) {
+        if places.contains(&job.namespace.as_str()) && !is_wanted(&job) {
             pass.jobs(&job.namespace).remove(&job.name, job.phase).await?;
         }
     }

@@ -113,38 +113,64 @@ pub async fn begin(pass: &Pass<'_>) -> Result<Pruning, Trouble> {
 }
 
 /// Brings the open sweep nearer to its end. Returns when to look again; none = no sweep is open.
-pub async fn drive(pass: &Pass<'_>) -> Result<Option<Duration>, Trouble> {
+pub async fn drive(pass: &Pass<'_>, run_waits: bool) -> Result<Option<Duration>, Trouble> {
     let state = pass.state();
     let Some(open) = &state.sweep else {
         return Ok(None);
     };
-    pass.lock(&lock_holder(pass)).await?;
     let name = job_name(pass, open);
     let jobs = jobs(pass).await?;
-    let Some(job) = jobs.iter().find(|job| job.name == name) else {
-        return start(pass, &state, open).await.map(Some);
-    };
-    match job.phase {
-        Phase::Suspended => start(pass, &state, open).await,
-        Phase::Running => {
+    let job = jobs.iter().find(|job| job.name == name);
+    let phase = job.map_or(Phase::Suspended, |job| job.phase);
+    if matches!(phase, Phase::Suspended | Phase::Running)
+        && let Some(why) = sweep::must_end(open, phase == Phase::Running, run_waits, pass.now)
+    {
+        warn!(job = name, why, "pruning is given up; tried again in an hour");
+        let mover = give_way(pass, why).await?;
+        return Ok(Some(mover.map_or(Duration::ZERO, |_| SOON)));
+    }
+    pass.lock(&lock_holder(pass)).await?;
+    match (phase, job) {
+        (Phase::Running, Some(job)) => {
             let next = pass.renew(PRUNE_NAMESPACE, job, &SessionScope::Prune).await?;
             Ok(next.min(LOOK))
         }
-        Phase::Succeeded => {
+        (Phase::Succeeded, Some(job)) => {
             swept(pass, &state, job).await?;
             end(pass, open, None, &jobs).await
         }
-        Phase::Failed => {
+        (Phase::Failed, Some(job)) => {
             let why = failure(pass, job).await?;
             end(pass, open, Some(why), &jobs).await
         }
+        _ => start_or_end(pass, &state, open, &jobs).await,
     }
     .map(Some)
 }
 
-/// Ends an open sweep for a restore, which does not wait for hours: what a sweep has not done the next one does. Returns the
-/// mover that is still on its way out; none = no sweep is open any more.
-pub async fn give_way(pass: &Pass<'_>) -> Result<Option<String>, Trouble> {
+/// Starts the mover of a sweep. Where a person has to act first, the sweep ends: runs go on meanwhile.
+async fn start_or_end(
+    pass: &Pass<'_>,
+    state: &LedgerState,
+    open: &Sweep,
+    jobs: &[MoverState],
+) -> Result<Duration, Trouble> {
+    match start(pass, state, open).await {
+        Err(trouble) if !trouble.transient => {
+            warn!(
+                code = trouble.reason,
+                why = trouble.message,
+                "no pruner can be started; tried again in an hour"
+            );
+            end(pass, open, Some(trouble.reason.to_owned()), jobs).await
+        }
+        done => done,
+    }
+}
+
+/// Ends an open sweep for what does not wait for hours: what a sweep has not done the next one does. `why` is the ledger's code
+/// for it. Returns the mover that is still on its way out; none = no sweep is open any more.
+pub async fn give_way(pass: &Pass<'_>, why: &str) -> Result<Option<String>, Trouble> {
     let state = pass.state();
     let Some(open) = &state.sweep else {
         return Ok(None);
@@ -154,7 +180,7 @@ pub async fn give_way(pass: &Pass<'_>) -> Result<Option<String>, Trouble> {
     if let Some(job) = jobs.iter().find(|job| job.may_be_at_work()) {
         return Ok(Some(job.name.clone()));
     }
-    end(pass, open, Some("RestoreAskedFor".to_owned()), &[]).await?;
+    end(pass, open, Some(why.to_owned()), &[]).await?;
     Ok(None)
 }
 

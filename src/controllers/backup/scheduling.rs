@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{pass::Pass, trouble::Trouble};
+use super::{pass::Pass, trouble::Trouble, view};
 use crate::{
     api::{
         backup_schedule::BackupSchedule,
@@ -33,6 +33,18 @@ pub async fn schedule(pass: &Pass<'_>, slot: Timestamp) -> Result<(), Trouble> {
         .create_own(&OrgSnapshot::new(&name, spec))
         .await?;
     Ok(())
+}
+
+/// A slot whose OrgSnapshot can be made: the name of `slot` may belong to one that has ended, where the ledger that knew its run
+/// was given up.
+pub fn free(pass: &Pass<'_>, slot: Timestamp) -> Timestamp {
+    let name = snapshot_name(pass.subject.name(), slot);
+    let taken = pass.ctx.index.snapshots.get(&name);
+    if taken.is_some_and(|taken| view::has_ended(&taken)) {
+        Timestamp::from_second(pass.now.as_second()).unwrap_or(slot)
+    } else {
+        slot
+    }
 }
 
 /// When the next run is due. A BackupSchedule that is not there or cannot be read has no slots; the RPO goes on counting,

@@ -38,7 +38,7 @@ use crate::{
         session_policy::SessionScope,
     },
     resources::{
-        mover_job::{Access, proof_job_name, restore_job_name},
+        mover_job::{Access, proof_job_name, restore_job_name, restore_jobs},
         org::access::restore_binding,
     },
     telemetry::metrics,
@@ -56,6 +56,34 @@ pub fn under_way(restores: &[Arc<OrgRestore>]) -> Option<Arc<OrgRestore>> {
         .filter(|restore| !restore.has_ended() && restore.metadata.deletion_timestamp.is_none());
     open.min_by_key(|restore| (restore.creation_timestamp(), restore.name_any()))
         .cloned()
+}
+
+/// Whether a mover of that name is the restore's: by its UID, since another one may have had its name.
+pub fn is_mover_of(restore: &OrgRestore, job: &str) -> bool {
+    job.starts_with(&restore_jobs(&restore.uid().unwrap_or_default()))
+}
+
+/// Ends a restore that means no run, before anything gives way to it. Returns whether it did.
+pub async fn refuse(pass: &Pass<'_>, restore: &OrgRestore) -> Result<bool, Trouble> {
+    if has_begun(restore) {
+        return Ok(false);
+    }
+    let (choice, stage) = (&restore.spec.snapshot, pass.subject.region.spec.stage);
+    let refused = choice::resolve(&pass.state(), choice, stage)
+        .err()
+        .map(|refusal| (refusal.reason(), refusal.to_string()));
+    let Some(refused) = refused else {
+        return Ok(false);
+    };
+    let recorded = restore.status.clone().unwrap_or_default();
+    end(pass, restore, &recorded, Err(refused)).await?;
+    Ok(true)
+}
+
+/// Takes back what movers of a restore may do in the org's namespace, where no restore is under way any more.
+pub async fn revoke(pass: &Pass<'_>) -> Result<(), Trouble> {
+    let binding = restore_binding(&pass.subject.placement);
+    Ok(pass.ctx.cluster.remove(&binding.id).await?)
 }
 
 /// Whether its run is pinned.
@@ -91,7 +119,9 @@ pub async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Tr
         )
         .await;
     };
-    pass.lock(&holder("OrgRestore", &restore.name_any())).await?;
+    if let Some(busy) = lock(pass, restore).await? {
+        return wait(pass, restore, &busy).await;
+    }
     let jobs = pass
         .jobs(pass.subject.namespace())
         .of(&restore.name_any())
@@ -151,10 +181,22 @@ pub async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Tr
     Ok(next)
 }
 
+/// Locks the org's repositories. Returns who else has them, in words; none = the restore has.
+async fn lock(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Option<String>, Trouble> {
+    match pass.lock(&holder("OrgRestore", &restore.name_any())).await {
+        Err(busy) if busy.reason == reasons::ORG_BUSY => Ok(Some(busy.message)),
+        locked => locked.map(|()| None),
+    }
+}
+
 /// Says that a mover of earlier work is on its way out. Returns when to look again.
-pub async fn wait_for(pass: &Pass<'_>, restore: &OrgRestore, mover: &str) -> Result<Duration, Trouble> {
+pub async fn wait_for_mover(pass: &Pass<'_>, restore: &OrgRestore, mover: &str) -> Result<Duration, Trouble> {
     let message = format!("waits for mover {mover} of earlier work to end");
-    let status = status::waiting(restore, reasons::WAITING, &message, false, pass.now);
+    wait(pass, restore, &message).await
+}
+
+async fn wait(pass: &Pass<'_>, restore: &OrgRestore, message: &str) -> Result<Duration, Trouble> {
+    let status = status::waiting(restore, reasons::WAITING, message, false, pass.now);
     pass.ctx
         .cluster
         .write_status(restore, restore.status.as_ref(), &status)
@@ -165,24 +207,21 @@ pub async fn wait_for(pass: &Pass<'_>, restore: &OrgRestore, mover: &str) -> Res
 /// Pins the run, and the claims that are there now.
 async fn resolve(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Trouble> {
     let state = pass.state();
-    let (run_id, run) = match choice::resolve(&state, &restore.spec.snapshot, pass.subject.region.spec.stage)
-    {
-        Ok(found) => found,
-        Err(refusal) => {
-            let status = restore.status.clone().unwrap_or_default();
-            return end(
-                pass,
-                restore,
-                &status,
-                Err((refusal.reason(), refusal.to_string())),
-            )
-            .await;
-        }
+    let resolved = choice::resolve(&state, &restore.spec.snapshot, pass.subject.region.spec.stage);
+    // One that means no run was refused before anything gave way to it.
+    let Some((run_id, run)) = resolved.ok() else {
+        return Ok(Duration::ZERO);
     };
     let Some(manifest) = run.restorable() else {
         return Ok(LOOK);
     };
-    pass.lock(&holder("OrgRestore", &restore.name_any())).await?;
+    if let Some(busy) = lock(pass, restore).await? {
+        return wait(pass, restore, &busy).await;
+    }
+    // One of the same name that was deleted had the same lock.
+    if let Some(mover) = pass.movers_at_work().await?.first() {
+        return wait_for_mover(pass, restore, &mover.name).await;
+    }
     let digest = match &run.end {
         Some(RunEnd::Committed { manifest_digest, .. }) => Some(manifest_digest.clone()),
         _ => None,
@@ -266,8 +305,13 @@ fn unrestorable(pass: &Pass<'_>, part: &ManifestPart) -> Option<String> {
         return None;
     };
     let id = &part.planned.part;
-    pass.subject.workload_of(id).is_none().then(|| {
-        format!("the org has no volume {id} any more: give workload {workload} its volume and replicas back, then make a new OrgRestore")
+    if pass.subject.workload_of(id).is_none() {
+        return Some(format!(
+            "the org has no volume {id} any more: give workload {workload} its volume and replicas back, then make a new OrgRestore"
+        ));
+    }
+    pass.subject.capacity_bytes(id).is_none().then(|| {
+        format!("how large volume {id} may be is not known: correct volume.size of workload {workload}, then make a new OrgRestore")
     })
 }
 
@@ -301,7 +345,7 @@ async fn prove(
             part: id.clone(),
             repository_snapshot: part.record.repository_snapshot.clone().unwrap_or_default(),
             content_digest,
-            capacity_bytes: pass.subject.capacity_bytes(id).unwrap_or(u64::MAX),
+            capacity_bytes: pass.subject.capacity_bytes(id).unwrap_or_default(),
         },
     };
     let name = proof_name_of(restore, id);
@@ -480,7 +524,6 @@ async fn end(
         Ok(()) if refused > 0 => "refused",
         Ok(()) => "good",
     };
-    clean_up(pass, restore).await?;
     pass.ctx.backup_facts.set_restoring(pass.subject.org_id(), None);
     pass.ctx
         .metrics
@@ -494,6 +537,7 @@ async fn end(
         .cluster
         .write_status(restore, restore.status.as_ref(), &status)
         .await?;
+    clean_up(pass, restore).await?;
     Ok(Duration::ZERO)
 }
 
