@@ -15,7 +15,7 @@ use super::{
     crd_guard,
     delete_protection::UNPROTECTED,
     mover_exec::MOVER,
-    mover_pods::SUSPENDED,
+    mover_pods::{SUSPENDED, TAKEN},
     mover_secrets::{MARKED, TAKING},
     pod_logs::TELLING,
     pod_pinning::UNPINNED,
@@ -305,7 +305,10 @@ impl World {
         let mut job = pods::spec();
         job["restartPolicy"] = "Never".into();
         let job = json!({"spec": {"suspend": true, "template": {"spec": job}}});
-        make("batch/v1", "Job", ORG, SUSPENDED, job).await;
+        make("batch/v1", "Job", ORG, SUSPENDED, job.clone()).await;
+        let labels = json!({"platform.tray.ai/component": "mover"});
+        let held = json!({"labels": labels, "finalizers": ["example.com/held"]});
+        make("batch/v1", "Job", ORG, TAKEN, with(job, "/metadata", held)).await;
         for (name, pointer, value) in [
             (UNPINNED, "/nodeSelector", json!({})),
             (TAKING, "/imagePullSecrets", json!([{"name": "tray-registry"}])),
