@@ -43,6 +43,8 @@ pub const CLASS: &str = "org-encrypted";
 /// Groups of support staff. The first has access to [`ORG`] at present.
 pub const STAFF: [&str; 2] = ["support", "sre"];
 
+/// What the API server adds to a user whose token is bound to a pod: where that runs.
+const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 /// Kinds that the policies speak of and the API does not have yet.
 const TO_COME: [(&str, &str, &str); 1] = [("orgtombstones", "OrgTombstone", "Cluster")];
 /// The objects of the chart, as it is installed here.
@@ -65,6 +67,8 @@ pub enum Who {
     Scheduler,
     /// A kubelet: that of node `n1`.
     Kubelet,
+    /// A pod on that node, by a token that is bound to it.
+    PodOn(&'static str),
     /// The movers of that namespace.
     Mover(&'static str),
     /// Somebody in that group.
@@ -87,10 +91,19 @@ impl Who {
             Self::Controller(name) => (account("kube-system", name), vec![everything]),
             Self::Scheduler => ("system:kube-scheduler".to_owned(), vec![everything]),
             Self::Kubelet => ("system:node:n1".to_owned(), vec!["system:nodes", everything]),
+            Self::PodOn(_) => (account("kube-system", "node-agent"), vec![everything]),
             Self::Mover(namespace) => (account(namespace, "tray-mover"), vec![everything]),
             Self::In(group) => ("somebody".to_owned(), vec![group, everything]),
             Self::User(name) => (name.to_owned(), vec![everything]),
             Self::Granted(name, group) => (name.to_owned(), vec![group]),
+        }
+    }
+
+    /// The node that the token says it is used on.
+    fn node(self) -> Option<&'static str> {
+        match self {
+            Self::PodOn(node) => Some(node),
+            _ => None,
         }
     }
 }
@@ -215,7 +228,11 @@ impl World {
             return client.clone();
         }
         let (user, groups) = who.user();
-        let client = api_server::shared().await.client_as(Some(&user), &groups).await;
+        let mut config = api_server::shared().await.config_as(Some(&user), &groups).await;
+        config.auth_info.impersonate_user_extra = who
+            .node()
+            .map(|node| HashMap::from([(NODE_NAME.to_owned(), vec![node.to_owned()])]));
+        let client = Client::try_from(config).unwrap();
         clients.insert(who, client.clone());
         client
     }
