@@ -460,6 +460,9 @@ fn ours() -> Vec<(&'static str, &'static str, &'static str, Value)> {
             "unplaced",
             json!({"spec": {"plan": "Team", "regionRef": {"name": "eu"}}}),
         ),
+        ("TrayOrg", "", "asking", org(3, "Enabled")),
+        ("TrayOrg", "", "with-region", org(4, "Enabled")),
+        ("TrayOrg", "", "with-id", org(5, "Enabled")),
         ("OrgSnapshot", "", "run", run("acme")),
         ("OrgSnapshot", "", "other-run", run(UNPROTECTED)),
         ("OrgRestore", "", "back", restore("acme")),
@@ -471,10 +474,9 @@ fn ours() -> Vec<(&'static str, &'static str, &'static str, Value)> {
 
 /// What the operator found: of what, and its status.
 fn statuses() -> Vec<(&'static str, Value)> {
-    let org = |id, namespace: &str| {
-        let region = json!({"name": "eu", "jurisdiction": "EU", "cloudRegion": CLOUD_REGION});
-        json!({"orgId": org_id(id), "namespace": namespace, "region": region})
-    };
+    let region = json!({"name": "eu", "jurisdiction": "EU", "cloudRegion": CLOUD_REGION});
+    let org =
+        |id, namespace: &str| json!({"orgId": org_id(id), "namespace": namespace, "region": region.clone()});
     let with_place = |mut status: Value, place: Value| {
         status["backupPlace"] = place;
         status
@@ -487,6 +489,9 @@ fn statuses() -> Vec<(&'static str, Value)> {
             "trayorgs/unprotected",
             with_place(org(2, "org-unprotected-00000002"), witness),
         ),
+        ("trayorgs/asking", json!({"observedGeneration": 1})),
+        ("trayorgs/with-region", json!({"region": region.clone()})),
+        ("trayorgs/with-id", json!({"orgId": org_id(5)})),
         ("regions/eu", json!({"orgs": 2})),
         ("regions/unused", json!({"orgs": 0})),
         ("retentionpolicies/standard", json!({"orgs": 2})),
