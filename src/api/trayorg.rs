@@ -99,7 +99,7 @@ pub const INTERNAL_CIDRS: &[&str] = &[
 #[x_kube(validation = Rule::new("!has(self.executionLogs.retentionHours) || self.executionLogs.retentionHours <= 168 || self.plan == 'Enterprise' || (has(self.addOns) && 'ExtendedLogRetention' in self.addOns)")
     .message("spec.executionLogs.retentionHours above 168 needs plan Enterprise, or plan Team with the add-on ExtendedLogRetention").field_path(".executionLogs.retentionHours"))]
 pub struct TrayOrgSpec {
-    /// UUID, lower case. Put it into Git, so that the org finds its data again; generated into the status unless set. Never changes.
+    /// UUID, lower case. Put it into Git, so that the org finds its data again; generated into the status unless set. Never changes once placed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 36, max = 36),

@@ -13,16 +13,21 @@ pub struct Claimant<'a> {
     pub recorded: Option<&'a str>,
     /// When the TrayOrg was created.
     pub created_at: Timestamp,
+    /// What is held of orgs that are gone keeps it from being placed.
+    pub refused: bool,
 }
 
 impl Claimant<'_> {
     fn claims(&self, org_id: &str) -> bool {
-        self.recorded.or(self.wanted) == Some(org_id)
+        match self.recorded {
+            Some(recorded) => recorded == org_id,
+            None => !self.refused && self.wanted == Some(org_id),
+        }
     }
 }
 
 /// The TrayOrg that holds `org_id`: one that it is recorded of, since that one has the data; else the oldest that asks
-/// for it; of two of one age, the first by name.
+/// for it and is not refused; of two of one age, the first by name.
 pub fn holder<'a>(org_id: &str, claimants: &'a [Claimant<'a>]) -> Option<&'a str> {
     let claiming = claimants.iter().filter(|claimant| claimant.claims(org_id));
     claiming
@@ -43,6 +48,7 @@ mod tests {
             wanted: Some(wanted),
             recorded,
             created_at,
+            refused: false,
         }
     }
 
@@ -59,6 +65,19 @@ mod tests {
             claimant("older", ID, None, 2),
         ];
         assert_eq!(holder(ID, &claimants), Some("placed"));
+    }
+
+    #[test]
+    fn one_that_is_refused_keeps_nobody_out_unless_it_has_the_data() {
+        let refused = |recorded| Claimant {
+            refused: true,
+            ..claimant("refused", ID, recorded, 2)
+        };
+        let claimants = [refused(None), claimant("young", ID, None, 1)];
+        assert_eq!(holder(ID, &claimants), Some("young"));
+        assert_eq!(holder(ID, &[refused(None)]), None);
+        let claimants = [refused(Some(ID)), claimant("young", ID, None, 1)];
+        assert_eq!(holder(ID, &claimants), Some("refused"));
     }
 
     #[test]

@@ -1,13 +1,11 @@
-//! Runs a hook in a workload's pod and waits for its end.
+//! Runs a hook in a workload's pod and waits for its end. What a hook prints may hold secrets of its org, and failures are
+//! read by people of others: nothing of it is kept, told or logged.
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Status};
 use kube::api::{Api, AttachParams};
-use tokio::io::{AsyncRead, AsyncReadExt};
-
-/// How much of a hook's last output is kept for the message of a failure, in bytes.
-const KEPT_OUTPUT: usize = 1_000;
+use tokio::io::{self, AsyncRead};
 
 /// Where a hook runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,14 +30,19 @@ pub enum HookError {
         source: Box<kube::Error>,
     },
     /// The command ended with a code other than 0, or was killed.
-    #[error("hook in pod {pod} failed: {message}; last output: {output}")]
+    #[error(
+        "hook {program} in container {container} of pod {pod} failed: {end}; what it printed is kept nowhere: run it by hand \
+         in that container, let in by a SupportAccess of role Debug"
+    )]
     Failed {
         /// The pod.
         pod: String,
-        /// What the kubelet says of its end.
-        message: String,
-        /// The end of stdout and stderr.
-        output: String,
+        /// The container.
+        container: String,
+        /// The command's first word: what follows may hold secrets.
+        program: String,
+        /// How it ended.
+        end: String,
     },
     /// The command did not end in time.
     #[error("hook in pod {pod} did not end within {seconds} s")]
@@ -84,52 +87,92 @@ async fn run(client: kube::Client, target: &HookTarget, command: &[String]) -> R
     let status = process.take_status();
     let (stdout, stderr) = (process.stdout(), process.stderr());
     // Both are drained while the command runs: a full pipe would stop it.
-    let (out, err) = tokio::join!(tail(stdout), tail(stderr));
+    tokio::join!(drain(stdout), drain(stderr));
     let status = match status {
         Some(status) => status.await,
         None => None,
     };
-    let failed = |message: String| HookError::Failed {
-        pod: target.pod.clone(),
-        message,
-        output: format!("{out}{err}").trim().to_owned(),
-    };
     match status {
         Some(status) if status.status.as_deref() == Some("Success") => Ok(()),
-        Some(status) => Err(failed(
-            status.message.unwrap_or_else(|| "no reason given".to_owned()),
-        )),
-        None => Err(failed("the connection ended before the command did".to_owned())),
+        status => Err(failure(target, command, status.as_ref())),
     }
 }
 
-/// Reads to the end and keeps the last [`KEPT_OUTPUT`] bytes.
-async fn tail(stream: Option<impl AsyncRead + Unpin>) -> String {
-    let Some(mut stream) = stream else {
-        return String::new();
-    };
-    let mut kept = Vec::new();
-    let mut buffer = [0u8; 4096];
-    while let Ok(read) = stream.read(&mut buffer).await {
-        if read == 0 {
-            break;
-        }
-        kept.extend_from_slice(&buffer[..read]);
-        let surplus = kept.len().saturating_sub(KEPT_OUTPUT);
-        kept.drain(..surplus);
+/// Reads to the end and keeps nothing.
+async fn drain(stream: Option<impl AsyncRead + Unpin>) {
+    if let Some(mut stream) = stream {
+        // A connection that breaks shows in the status.
+        let _ = io::copy(&mut stream, &mut io::sink()).await;
     }
-    String::from_utf8_lossy(&kept).into_owned()
+}
+
+/// The failure of a command whose end `status` tells; none = nobody told.
+fn failure(target: &HookTarget, command: &[String], status: Option<&Status>) -> HookError {
+    let end = match status.map(|status| (exit_code(status), status.reason.as_deref())) {
+        Some((Some(code), _)) => format!("exit code {code}"),
+        // The message may quote what was printed.
+        Some((None, reason)) => format!("no exit code ({})", reason.unwrap_or("no reason given")),
+        None => "the connection ended before the command did".to_owned(),
+    };
+    let program = command.first().and_then(|word| word.split_whitespace().next());
+    HookError::Failed {
+        pod: target.pod.clone(),
+        container: target.container.clone(),
+        program: program.unwrap_or_default().to_owned(),
+        end,
+    }
+}
+
+/// The code that a command ended with; none where it did not come so far.
+fn exit_code(status: &Status) -> Option<i32> {
+    let causes = status.details.as_ref()?.causes.as_ref()?;
+    let code = causes
+        .iter()
+        .find(|cause| cause.reason.as_deref() == Some("ExitCode"))?;
+    code.message.as_ref()?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
+    #[test]
+    fn a_failure_says_where_and_how_a_hook_ended_and_nothing_that_it_was_told_or_printed() {
+        let target = HookTarget {
+            namespace: "org-acme-7c9e6679".into(),
+            pod: "db-0".into(),
+            container: "main".into(),
+        };
+        let command = ["pg_basebackup --password=hunter2", "hunter2"].map(str::to_owned);
+        let ended = json!({
+            "status": "Failure", "reason": "NonZeroExitCode", "message": "exit code 3: hunter2",
+            "details": {"causes": [{"reason": "ExitCode", "message": "3"}]},
+        });
+        let unknown = json!({"status": "Failure", "reason": "InternalError", "message": "hunter2"});
+        for (status, end) in [
+            (Some(ended), "exit code 3"),
+            (Some(unknown), "no exit code (InternalError)"),
+            (None, "the connection ended before the command did"),
+        ] {
+            let status: Option<Status> = status.map(|status| serde_json::from_value(status).unwrap());
+            let said = failure(&target, &command, status.as_ref()).to_string();
+            let known =
+                format!("hook pg_basebackup in container main of pod db-0 failed: {end}; what it printed is");
+            assert!(said.starts_with(&known), "{said}");
+            assert!(said.contains("SupportAccess"), "{said}");
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+    }
+
     #[tokio::test]
-    async fn only_the_end_of_the_output_is_kept() {
-        let text = format!("{}the reason", "x".repeat(3 * KEPT_OUTPUT));
-        let kept = tail(Some(text.as_bytes())).await;
-        assert_eq!(kept.len(), KEPT_OUTPUT);
-        assert!(kept.ends_with("the reason"));
+    async fn a_hook_that_prints_much_is_not_stopped() {
+        let (far, mut near) = io::duplex(16);
+        let print = async move {
+            near.write_all(&[b'x'; 4_096]).await.unwrap();
+        };
+        tokio::join!(drain(Some(far)), print);
     }
 }

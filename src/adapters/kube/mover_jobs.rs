@@ -97,12 +97,15 @@ pub fn state_of(job: &Job) -> MoverState {
     }
 }
 
-/// The Secret that a Job mounts: one that an earlier version made may have another name.
+/// The Secret that a Job mounts: one that an earlier version made may have another name. Only such a name counts as no other
+/// pod may refer to: the Job may be somebody else's, who mounts a Secret that he can read.
 fn secret_of(job: &Job) -> Option<String> {
     let volumes = job.spec.as_ref()?.template.spec.as_ref()?.volumes.as_ref()?;
     volumes
         .iter()
-        .find_map(|volume| volume.secret.as_ref()?.secret_name.clone())
+        .filter_map(|volume| volume.secret.as_ref()?.secret_name.as_ref())
+        .find(|name| names::is_operators_secret(name))
+        .cloned()
 }
 
 /// The movers of one namespace.
@@ -272,10 +275,23 @@ mod tests {
     }
 
     #[test]
-    fn credentials_go_where_the_job_reads_them() {
-        let volumes = json!([{"name": "task", "secret": {"secretName": "snap-x"}}]);
-        let spec = json!({"template": {"spec": {"containers": [], "volumes": volumes}}});
-        assert_eq!(state_of(&job(spec, json!([]))).secret, "snap-x");
+    fn credentials_go_where_the_job_reads_them_and_where_no_other_pod_can() {
+        let secret = |mounted: &[&str]| {
+            let volumes = mounted
+                .iter()
+                .map(|name| json!({"name": "v", "secret": {"secretName": name}}));
+            let volumes: Vec<serde_json::Value> = volumes.collect();
+            let spec = json!({"template": {"spec": {"containers": [], "volumes": volumes}}});
+            state_of(&job(spec, json!([]))).secret
+        };
+        let earlier = "snap-01arz3ndektsv4rrffq69g5fav-data-db-0";
+        assert_eq!(secret(&[earlier]), earlier);
+        assert_eq!(secret(&["tray-mover-j"]), "tray-mover-j");
+        // Somebody made a Job of that name before, and reads what it mounts.
+        for foreign in ["own", "snap-x", "mover-j"] {
+            assert_eq!(secret(&[foreign]), "tray-mover-j", "{foreign}");
+        }
+        assert_eq!(secret(&["own", earlier]), earlier);
         assert_eq!(
             state_of(&job(json!({"template": {}}), json!([]))).secret,
             "tray-mover-j"

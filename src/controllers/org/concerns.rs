@@ -80,7 +80,9 @@ pub fn reached(index: &Index, region: &str) -> Vec<String> {
 /// Names of the orgs that `change` concerns.
 pub fn concerns(change: &Change, index: &Index) -> Vec<String> {
     match change {
-        Change::Org(name) if index.orgs.get(name).is_none() => with_waiting(index, name),
+        Change::Org(name) if index.orgs.get(name).is_none_or(|org| asks_anew(&org)) => {
+            with_waiting(index, name)
+        }
         Change::Tombstone { org, .. } => with_waiting(index, org),
         Change::Child { org, id } if id.kind == ChildKind::Namespace && index.children.get(id).is_none() => {
             with_waiting(index, org)
@@ -140,8 +142,17 @@ fn named(index: &Index, concerned: impl Fn(&TrayOrg) -> bool) -> Vec<String> {
 /// That org, and those that wait for an orgId, which may be free now.
 fn with_waiting(index: &Index, org: &str) -> Vec<String> {
     let mut waiting = named(index, waits_for_an_id);
-    waiting.push(org.to_owned());
+    if !waiting.iter().any(|name| name == org) {
+        waiting.push(org.to_owned());
+    }
     waiting
+}
+
+/// Whether an org that is not placed was changed since it was looked at: it may ask for another orgId now.
+fn asks_anew(org: &TrayOrg) -> bool {
+    let unplaced = org.status.as_ref().filter(|status| status.region.is_none());
+    let seen = unplaced.and_then(|status| status.observed_generation);
+    seen.is_some_and(|seen| seen > 0 && Some(seen) != org.metadata.generation)
 }
 
 fn waits_for_an_id(org: &TrayOrg) -> bool {

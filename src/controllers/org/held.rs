@@ -105,7 +105,10 @@ pub fn is_abandoned(namespace: &ChildFact) -> bool {
         .any(|label| namespace.labels.contains_key(*label))
 }
 
-/// A living org's namespace: who holds an orgId among the living is decided by their age.
+/// Whether it is the namespace of an org that is placed under that very id: who holds an orgId among the living is decided
+/// apart from what is held. That there is some TrayOrg of its name says nothing: one that waits for leave has no right to it.
 fn is_in_use(index: &Index, held: &Held) -> bool {
-    index.orgs.get(&held.org).is_some()
+    let org = index.orgs.get(&held.org);
+    let status = org.as_ref().and_then(|org| org.status.as_ref());
+    status.is_some_and(|status| status.region.is_some() && status.org_id.as_ref() == Some(&held.org_id))
 }

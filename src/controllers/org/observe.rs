@@ -106,7 +106,11 @@ pub fn observe(index: &Index, facts: &BackupFacts, org: Arc<TrayOrg>) -> Observe
         Ok(taken_up) => (taken_up, None),
         Err(refusal) => (None, Some(refusal)),
     };
-    let is_heir = taken_up.is_some();
+    let asker = Asker {
+        name: &name,
+        is_heir: taken_up.is_some(),
+        is_refused: refusal.is_some(),
+    };
     let id = taken_up.or_else(|| org_id(&org));
     let namespace = id.as_ref().map(|id| names::org_namespace(&name, id));
     let mut known = id.as_ref().map(|id| facts.get(id)).unwrap_or_default();
@@ -124,7 +128,7 @@ pub fn observe(index: &Index, facts: &BackupFacts, org: Arc<TrayOrg>) -> Observe
         region,
         policy: index.policies.get(&org.spec.retention_policy_ref.name),
         schedule: index.schedules.get(&org.spec.backup_schedule_ref.name),
-        holder: id.as_ref().and_then(|id| holder(index, id, &name, is_heir)),
+        holder: id.as_ref().and_then(|id| holder(index, id, asker)),
         copies: id.as_ref().and_then(|id| backup_place::known(index, &org, id)),
         org_id: id,
         refusal,
@@ -170,14 +174,28 @@ fn stops_workloads(restore: &OrgRestore) -> bool {
     matches!(phase, Some(RestorePhase::Draining | RestorePhase::Filling))
 }
 
-/// Who holds an orgId. `is_heir`: what is held of it is for TrayOrg `name`, so nobody has it before that one who merely asked
-/// for it earlier.
-fn holder(index: &Index, org_id: &OrgId, name: &str, is_heir: bool) -> Option<String> {
+/// The TrayOrg that is looked at, and how it stands to what is held of orgs that are gone.
+#[derive(Clone, Copy)]
+struct Asker<'a> {
+    name: &'a str,
+    /// What is held of its orgId is for it.
+    is_heir: bool,
+    /// What is held is kept from it.
+    is_refused: bool,
+}
+
+/// Who holds an orgId. Nobody has it before the heir who merely asked for it earlier, nor before anybody else who is
+/// refused what is held.
+fn holder(index: &Index, org_id: &OrgId, asker: Asker<'_>) -> Option<String> {
     let orgs = index.orgs.claiming(org_id.as_str());
     let is_recorded = |org: &TrayOrg| org.status.as_ref().is_some_and(|status| status.org_id.is_some());
-    if is_heir && !orgs.iter().any(|org| is_recorded(org)) {
-        return Some(name.to_owned());
+    if asker.is_heir && !orgs.iter().any(|org| is_recorded(org)) {
+        return Some(asker.name.to_owned());
     }
+    let refused = |org: &TrayOrg| match org.metadata.name.as_deref() {
+        Some(name) if name == asker.name => asker.is_refused,
+        _ => is_refused(index, org),
+    };
     let claimants: Vec<identity::Claimant<'_>> = orgs
         .iter()
         .filter_map(|org| {
@@ -186,6 +204,7 @@ fn holder(index: &Index, org_id: &OrgId, name: &str, is_heir: bool) -> Option<St
                 wanted: org.spec.org_id.as_deref(),
                 recorded: org.status.as_ref().and_then(|status| status.org_id.as_deref()),
                 created_at: org.metadata.creation_timestamp.as_ref()?.0,
+                refused: refused(org),
             })
         })
         .collect();

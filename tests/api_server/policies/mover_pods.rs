@@ -7,8 +7,8 @@ use super::{
     cases::{Case, change, create},
     holds,
     mover_exec::MOVER,
-    pods,
-    world::{ORG, PLAIN, Who},
+    mover_secrets, pods,
+    world::{Ask, ORG, PLAIN, Who},
 };
 use crate::edit::with;
 
@@ -16,7 +16,10 @@ pub const POLICY: &str = "tray-mover-pods";
 
 /// A Job of the world that was not started.
 pub const SUSPENDED: &str = "suspended";
+/// A Job of the world from before the policies: named and labelled like a mover's, and held by a finalizer.
+pub const TAKEN: &str = "snap-01arz3ndektsv4rrffq69g5fav-db";
 
+const LABEL: &str = "platform.tray.ai/component";
 const JOBS: Who = Who::Controller("job-controller");
 
 pub fn cases() -> Vec<Case> {
@@ -39,7 +42,7 @@ pub fn cases() -> Vec<Case> {
     cases.push(
         create(pods::path(ORG), pod("/spec/serviceAccountName", "tray-workload")).passes_for(Who::Admin),
     );
-    let marked = json!({"platform.tray.ai/component": "mover"});
+    let marked = json!({LABEL: "mover"});
     let plain = json!({});
     let mover = with(pods::spec(), "/serviceAccountName", json!("tray-mover"));
     let first = with(pods::spec(), "/priorityClassName", json!("tray-mover"));
@@ -93,7 +96,86 @@ pub fn cases() -> Vec<Case> {
     let job = json!({"spec": {"template": {"metadata": {"labels": marked}}}});
     let waiting = format!("/apis/batch/v1/namespaces/{ORG}/jobs/{SUSPENDED}");
     cases.push(change(waiting, job).refused_to(Who::Admin, words));
+    cases.extend(of_jobs());
+    cases.extend(of_jobs_that_are_there());
     cases
+}
+
+/// Creates a Job (or CronJob, by its plural) in `namespace` with that value at `pointer`, and no more of a mover.
+fn job(namespace: &str, plural: &str, pointer: &str, value: Value) -> Ask {
+    let asks = pods::templates(namespace, &pods::spec(), &json!({}));
+    let end = format!("/{plural}");
+    let mut ask = asks.into_iter().find(|ask| ask.path.ends_with(&end)).unwrap();
+    ask.body = with(ask.body, pointer, value);
+    ask
+}
+
+/// What the operator would take for the Job of a mover, or a CronJob that makes such.
+fn of_jobs() -> Vec<Case> {
+    let words = "that is for movers of tray-operator, not for";
+    let mut cases = Vec::new();
+    let named =
+        |namespace: &str, plural: &str, name: &str| job(namespace, plural, "/metadata/name", json!(name));
+    for name in mover_secrets::jobs() {
+        let mut generated = job(ORG, "jobs", "/metadata/name", Value::Null);
+        generated.body = with(
+            generated.body,
+            "/metadata/generateName",
+            json!(format!("{name}-")),
+        );
+        cases.push(generated.refused_to(Who::Admin, "jobs with name"));
+        cases.push(named(ORG, "jobs", &name).passes_for(Who::Operator));
+        for plural in ["jobs", "cronjobs"] {
+            cases.push(named(ORG, plural, &name).refused_to(Who::Admin, words));
+            cases.push(named(ORG, plural, &name).refused_to(Who::Controller("cronjob-controller"), words));
+            cases.push(named(PLAIN, plural, &name).passes_for(Who::Admin));
+        }
+    }
+    // A CronJob's Jobs have minutes behind its name.
+    for name in ["snap", "restore", "prune"] {
+        cases
+            .push(named(ORG, "cronjobs", name).refused_to(Who::Admin, "create an OrgSnapshot or OrgRestore"));
+        cases.push(named(ORG, "jobs", name).passes_for(Who::Admin));
+        let made = named(ORG, "jobs", &format!("{name}-29345678"));
+        cases.push(made.refused_to(Who::Controller("cronjob-controller"), words));
+    }
+    for name in ["snap-shots", "restore-keys-2026", "prune-1234567g", "tray"] {
+        for plural in ["jobs", "cronjobs"] {
+            cases.push(named(ORG, plural, name).passes_for(Who::Admin));
+        }
+    }
+    let label = LABEL.replace('/', "~1");
+    for (plural, at) in [
+        ("jobs", "/metadata/labels"),
+        ("cronjobs", "/spec/jobTemplate/metadata/labels"),
+    ] {
+        let labelled =
+            |namespace: &str, value: &str| job(namespace, plural, &format!("{at}/{label}"), json!(value));
+        let words = "with label platform.tray.ai/component=mover: that is for movers of tray-operator";
+        cases.push(labelled(ORG, "mover").refused_to(Who::Admin, words));
+        cases.push(labelled(ORG, "mover").refused_to(Who::Controller("cronjob-controller"), words));
+        cases.push(labelled(ORG, "mover").passes_for(Who::Operator));
+        cases.push(labelled(ORG, "workload").passes_for(Who::Admin));
+        cases.push(labelled(PLAIN, "mover").passes_for(Who::Admin));
+    }
+    cases
+}
+
+/// Whoever works on Jobs that are there can go on, and makes none of them a mover's.
+fn of_jobs_that_are_there() -> Vec<Case> {
+    let metadata = |of: &str, patch: Value| {
+        let path = format!("/apis/batch/v1/namespaces/{ORG}/jobs/{of}");
+        change(path, json!({"metadata": patch}))
+    };
+    let labelled = || metadata(SUSPENDED, json!({"labels": {LABEL: "mover"}}));
+    vec![
+        metadata(TAKEN, json!({"labels": {"a": "b"}})).passes_for(JOBS),
+        metadata(TAKEN, json!({"finalizers": null})).passes_for(Who::Controller("generic-garbage-collector")),
+        metadata(SUSPENDED, json!({"labels": {"a": "b"}})).passes_for(Who::Admin),
+        labelled().refused_to(Who::Admin, "with label platform.tray.ai/component=mover"),
+        labelled().refused_to(JOBS, "with label platform.tray.ai/component=mover"),
+        labelled().passes_for(Who::Operator),
+    ]
 }
 
 #[tokio::test]

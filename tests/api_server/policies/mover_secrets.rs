@@ -26,16 +26,21 @@ const ENVIRONMENT: &str = "env and envFrom of containers must not take from";
 const VOLUMES: &str = ".volumes must not refer to";
 const PULLING: &str = ".imagePullSecrets must not name";
 
-/// Names that movers' Secrets have or had, and that of the webhook token.
-fn taken() -> Vec<String> {
+/// Names that movers' Jobs have or had.
+pub fn jobs() -> [String; 3] {
     let run = "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
     let part = names::OBJECTS_PART.parse().unwrap();
     let uid = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
-    let jobs = [
+    [
         snapshot_job_name(&run, &part),
         restore_job_name(uid, &part),
         format!("prune-{uid}"),
-    ];
+    ]
+}
+
+/// Names that movers' Secrets have or had, and that of the webhook token.
+fn taken() -> Vec<String> {
+    let jobs = jobs();
     let renamed = jobs.clone().map(|job| format!("tray-mover-{job}"));
     let mut taken = vec![names::WEBHOOK_TOKEN_SECRET.to_owned()];
     taken.extend(jobs);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     cases::{Case, change, create, delete},
     holds,
-    world::{CLOUD_REGION, Who},
+    world::{Ask, CLOUD_REGION, Who},
 };
 
 pub const POLICY: &str = "tray-node-place";
@@ -18,13 +18,12 @@ const PLACES: [&str; 4] = [
     "failure-domain.beta.kubernetes.io/zone",
 ];
 
+fn label(of: &str, labels: Value) -> Ask {
+    let patch = json!({"metadata": {"labels": labels}});
+    change(format!("/api/v1/nodes/{of}"), patch)
+}
+
 pub fn cases() -> Vec<Case> {
-    let label = |of: &str, labels: Value| {
-        change(
-            format!("/api/v1/nodes/{of}"),
-            json!({"metadata": {"labels": labels}}),
-        )
-    };
     let new = |region: &str| {
         let labels = json!({REGION: region, PLACES[1]: format!("{region}a")});
         let body = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "labels": labels}});
@@ -53,7 +52,7 @@ pub fn cases() -> Vec<Case> {
         let at = |node: &str| format!("{node}{of}");
         cases.push(label(&at("in-oregon"), json!({REGION: CLOUD_REGION})).refused_to(
             Who::Kubelet,
-            "label topology.kubernetes.io/region of node in-oregon is not changed by kubelets, system:node:n1",
+            "label topology.kubernetes.io/region of node in-oregon: nodes are not moved by kubelets, system:node:n1",
         ));
         // Gone is changed, and so is empty.
         for value in [Value::Null, json!("")] {
@@ -70,6 +69,40 @@ pub fn cases() -> Vec<Case> {
                 ));
             }
         }
+    }
+    cases.extend(of_pods());
+    cases
+}
+
+/// Whoever is root on a node has the tokens of the pods on it.
+fn of_pods() -> Vec<Case> {
+    let pod = Who::PodOn("in-oregon");
+    let words = "nodes are not moved by pods that run on them, system:serviceaccount:kube-system:node-agent";
+    let mut cases = vec![
+        delete("/api/v1/nodes/in-oregon").refused_to(
+            pod,
+            "nodes are not deleted by pods that run on them, system:serviceaccount:kube-system:node-agent",
+        ),
+        // All at once.
+        delete("/api/v1/nodes").refused_to(pod, "an administrator deletes node in-oregon"),
+        // Another node is not its own: whether it may, its rights say.
+        delete("/api/v1/nodes/nowhere").passes_for(pod),
+        label("in-ireland", json!({REGION: "us-west-2"})).passes_for(pod),
+    ];
+    for of in ["", "/status"] {
+        let own = format!("in-oregon{of}");
+        for value in [json!(CLOUD_REGION), json!(""), Value::Null] {
+            cases.push(label(&own, json!({REGION: value})).refused_to(pod, words));
+        }
+        // What it adds beside does not help.
+        let both = json!({REGION: CLOUD_REGION, PLACES[1]: "eu-west-1a"});
+        cases
+            .push(label(&own, both).refused_to(pod, "label topology.kubernetes.io/region of node in-oregon"));
+        cases.push(label(&own, json!({REGION: "us-west-2", "example.com/disk": "ssd"})).passes_for(pod));
+        // A cloud's controller on the node that it initialises.
+        cases.push(label(&own, json!({PLACES[1]: "us-west-2a"})).passes_for(pod));
+        let place = json!({REGION: CLOUD_REGION, PLACES[1]: "eu-west-1a"});
+        cases.push(label(&format!("nowhere{of}"), place).passes_for(Who::PodOn("nowhere")));
     }
     cases
 }

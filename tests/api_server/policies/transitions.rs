@@ -52,6 +52,19 @@ pub fn cases_of_orgs() -> Vec<Case> {
         spec("trayorgs/acme", json!({"orgId": null})).passes_for(Who::Admin),
         spec("trayorgs/unplaced", json!({"regionRef": {"name": "apac"}})).passes_for(Who::Admin),
         spec("trayorgs/unplaced", json!({"orgId": id})).passes_for(Who::Admin),
+        // As `RetainedDataExists` has it.
+        spec("trayorgs/asking", json!({"orgId": id})).passes_for(Who::Admin),
+        spec("trayorgs/asking", json!({"orgId": null})).passes_for(Who::Admin),
+        // A Region that is recorded pins it, and so does an id.
+        spec("trayorgs/with-region", json!({"orgId": id})).refused_to(
+            Who::Admin,
+            "spec.orgId never changes: TrayOrg with-region is 00000004-",
+        ),
+        spec("trayorgs/with-region", json!({"orgId": null})).refused_to(Who::Admin, "put it back"),
+        spec("trayorgs/with-id", json!({"orgId": id})).refused_to(
+            Who::Admin,
+            "spec.orgId never changes: TrayOrg with-id is 00000005-",
+        ),
         status("acme", json!({"raisedWorkloads": ["a"]})).passes_for(Who::Operator),
         spec("trayorgs/acme", json!({"regionRef": {"name": "apac"}})).refused_to(Who::Admin, pinned),
         spec("trayorgs/acme", json!({"regionRef": {"name": "apac"}})).refused_to(Who::Operator, pinned),

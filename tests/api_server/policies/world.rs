@@ -15,7 +15,7 @@ use super::{
     crd_guard,
     delete_protection::UNPROTECTED,
     mover_exec::MOVER,
-    mover_pods::SUSPENDED,
+    mover_pods::{SUSPENDED, TAKEN},
     mover_secrets::{MARKED, TAKING},
     pod_logs::TELLING,
     pod_pinning::UNPINNED,
@@ -43,6 +43,8 @@ pub const CLASS: &str = "org-encrypted";
 /// Groups of support staff. The first has access to [`ORG`] at present.
 pub const STAFF: [&str; 2] = ["support", "sre"];
 
+/// What the API server adds to a user whose token is bound to a pod: where that runs.
+const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 /// Kinds that the policies speak of and the API does not have yet.
 const TO_COME: [(&str, &str, &str); 1] = [("orgtombstones", "OrgTombstone", "Cluster")];
 /// The objects of the chart, as it is installed here.
@@ -65,6 +67,8 @@ pub enum Who {
     Scheduler,
     /// A kubelet: that of node `n1`.
     Kubelet,
+    /// A pod on that node, by a token that is bound to it.
+    PodOn(&'static str),
     /// The movers of that namespace.
     Mover(&'static str),
     /// Somebody in that group.
@@ -87,10 +91,19 @@ impl Who {
             Self::Controller(name) => (account("kube-system", name), vec![everything]),
             Self::Scheduler => ("system:kube-scheduler".to_owned(), vec![everything]),
             Self::Kubelet => ("system:node:n1".to_owned(), vec!["system:nodes", everything]),
+            Self::PodOn(_) => (account("kube-system", "node-agent"), vec![everything]),
             Self::Mover(namespace) => (account(namespace, "tray-mover"), vec![everything]),
             Self::In(group) => ("somebody".to_owned(), vec![group, everything]),
             Self::User(name) => (name.to_owned(), vec![everything]),
             Self::Granted(name, group) => (name.to_owned(), vec![group]),
+        }
+    }
+
+    /// The node that the token says it is used on.
+    fn node(self) -> Option<&'static str> {
+        match self {
+            Self::PodOn(node) => Some(node),
+            _ => None,
         }
     }
 }
@@ -215,7 +228,11 @@ impl World {
             return client.clone();
         }
         let (user, groups) = who.user();
-        let client = api_server::shared().await.client_as(Some(&user), &groups).await;
+        let mut config = api_server::shared().await.config_as(Some(&user), &groups).await;
+        config.auth_info.impersonate_user_extra = who
+            .node()
+            .map(|node| HashMap::from([(NODE_NAME.to_owned(), vec![node.to_owned()])]));
+        let client = Client::try_from(config).unwrap();
         clients.insert(who, client.clone());
         client
     }
@@ -305,7 +322,10 @@ impl World {
         let mut job = pods::spec();
         job["restartPolicy"] = "Never".into();
         let job = json!({"spec": {"suspend": true, "template": {"spec": job}}});
-        make("batch/v1", "Job", ORG, SUSPENDED, job).await;
+        make("batch/v1", "Job", ORG, SUSPENDED, job.clone()).await;
+        let labels = json!({"platform.tray.ai/component": "mover"});
+        let held = json!({"labels": labels, "finalizers": ["example.com/held"]});
+        make("batch/v1", "Job", ORG, TAKEN, with(job, "/metadata", held)).await;
         for (name, pointer, value) in [
             (UNPINNED, "/nodeSelector", json!({})),
             (TAKING, "/imagePullSecrets", json!([{"name": "tray-registry"}])),
@@ -440,6 +460,9 @@ fn ours() -> Vec<(&'static str, &'static str, &'static str, Value)> {
             "unplaced",
             json!({"spec": {"plan": "Team", "regionRef": {"name": "eu"}}}),
         ),
+        ("TrayOrg", "", "asking", org(3, "Enabled")),
+        ("TrayOrg", "", "with-region", org(4, "Enabled")),
+        ("TrayOrg", "", "with-id", org(5, "Enabled")),
         ("OrgSnapshot", "", "run", run("acme")),
         ("OrgSnapshot", "", "other-run", run(UNPROTECTED)),
         ("OrgRestore", "", "back", restore("acme")),
@@ -451,10 +474,9 @@ fn ours() -> Vec<(&'static str, &'static str, &'static str, Value)> {
 
 /// What the operator found: of what, and its status.
 fn statuses() -> Vec<(&'static str, Value)> {
-    let org = |id, namespace: &str| {
-        let region = json!({"name": "eu", "jurisdiction": "EU", "cloudRegion": CLOUD_REGION});
-        json!({"orgId": org_id(id), "namespace": namespace, "region": region})
-    };
+    let region = json!({"name": "eu", "jurisdiction": "EU", "cloudRegion": CLOUD_REGION});
+    let org =
+        |id, namespace: &str| json!({"orgId": org_id(id), "namespace": namespace, "region": region.clone()});
     let with_place = |mut status: Value, place: Value| {
         status["backupPlace"] = place;
         status
@@ -467,6 +489,9 @@ fn statuses() -> Vec<(&'static str, Value)> {
             "trayorgs/unprotected",
             with_place(org(2, "org-unprotected-00000002"), witness),
         ),
+        ("trayorgs/asking", json!({"observedGeneration": 1})),
+        ("trayorgs/with-region", json!({"region": region.clone()})),
+        ("trayorgs/with-id", json!({"orgId": org_id(5)})),
         ("regions/eu", json!({"orgs": 2})),
         ("regions/unused", json!({"orgs": 0})),
         ("retentionpolicies/standard", json!({"orgs": 2})),

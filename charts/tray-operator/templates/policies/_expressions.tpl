@@ -22,10 +22,21 @@ request.userInfo.username.startsWith('system:serviceaccount:kube-system:') || re
 ({{ . }}.?metadata.?labels[?'platform.tray.ai/component'].orValue('') == 'mover' || {{ . }}.spec.?serviceAccountName.orValue('') == 'tray-mover' || {{ . }}.spec.?priorityClassName.orValue('') == 'tray-mover')
 {{- end }}
 
+{{/* CEL: movers' Jobs have names like that: {{ include "tray.isMoversName" "name" }}. A run's id follows, or the first group of a
+     UUID. */}}
+{{- define "tray.isMoversName" -}}
+{{ . }}.matches('^(snap|restore|prune)-([0-9a-hjkmnp-tv-z]{26}|[0-9a-f]{8})(-|$)')
+{{- end }}
+
 {{/* CEL: the operator's Secrets have names like that: {{ include "tray.isOperatorsSecret" "name" }}. The second form is that of
      movers' Secrets that were named like their Jobs. `names::is_operators_secret` says the same. */}}
 {{- define "tray.isOperatorsSecret" -}}
-({{ . }}.startsWith('tray-') || {{ . }}.matches('^(snap|restore|prune)-([0-9a-hjkmnp-tv-z]{26}|[0-9a-f]{8})(-|$)'))
+({{ . }}.startsWith('tray-') || {{ include "tray.isMoversName" . }})
+{{- end }}
+
+{{/* CEL: the Job, or what a CronJob makes, is labelled as a mover's: {{ include "tray.isMoversJob" "object" }} */}}
+{{- define "tray.isMoversJob" -}}
+(request.resource.resource == 'jobs' ? {{ . }}.metadata.?labels[?'platform.tray.ai/component'].orValue('') : request.resource.resource == 'cronjobs' ? {{ . }}.spec.jobTemplate.?metadata.?labels[?'platform.tray.ai/component'].orValue('') : '') == 'mover'
 {{- end }}
 
 {{/* resourceRules: everything that makes pods. Refused there, too, so that whoever applies it is told. */}}

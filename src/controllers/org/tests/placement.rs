@@ -126,6 +126,28 @@ fn two_orgs_never_share_an_id() {
 }
 
 #[test]
+fn an_org_that_is_not_placed_may_ask_for_another_id_and_leaves_the_first_to_whoever_waits() {
+    let mut world = World::new();
+    let mut older = object("TrayOrg", "first", &world.org["spec"]);
+    older["metadata"]["creationTimestamp"] = "2025-01-01T00:00:00Z".into();
+    older["status"] = json!({"observedGeneration": 3});
+    world.others.push(older);
+    is_obstacle(&world.obstacle(), reasons::ORG_ID_IN_USE, &["first", ID]);
+    let told = world.status_of_obstacle();
+    world.org["status"] = serde_json::to_value(told).unwrap();
+    world.others[0]["metadata"]["generation"] = 4.into();
+    world.others[0]["spec"]["orgId"] = UID.into();
+    world.observed();
+    let change = Change::Org("first".into());
+    assert_eq!(concerns(&change, &world.index), ["acme", "first"]);
+    assert_eq!(world.valid().placement.org_id.as_str(), ID);
+    // Once it was looked at it concerns nobody else.
+    world.others[0]["status"]["observedGeneration"] = 4.into();
+    world.observed();
+    assert_eq!(concerns(&change, &world.index), ["first"]);
+}
+
+#[test]
 fn an_id_that_is_known_never_changes() {
     let mut world = World::placed();
     world.org["spec"]["orgId"] = UID.into();

@@ -29,14 +29,18 @@ fn namespace_with(world: &World, id: &str, more: &Value) {
 }
 
 fn namespace_made(world: &World, id: &str, at: &str, more: &Value) {
+    namespace_of(world, "acme", id, at, more);
+}
+
+fn namespace_of(world: &World, org: &str, id: &str, at: &str, more: &Value) {
     let mut labels = json!({
-        "platform.tray.ai/org": "acme", "platform.tray.ai/org-id": id, "platform.tray.ai/region": "eu-west-1",
+        "platform.tray.ai/org": org, "platform.tray.ai/org-id": id, "platform.tray.ai/region": "eu-west-1",
         "platform.tray.ai/region-name": "eu", "platform.tray.ai/jurisdiction": "EU",
     });
     for (label, value) in more.as_object().into_iter().flatten() {
         labels[label] = value.clone();
     }
-    let name = format!("org-acme-{}", &id[..8]);
+    let name = format!("org-{org}-{}", &id[..8]);
     world.child(
         ChildKind::Namespace,
         &labels,
@@ -154,6 +158,65 @@ fn p3_whoever_waits_for_an_id_gets_nothing_of_its_holder_and_does_not_stand_in_t
         reasons::ORG_ID_IN_USE,
         &["OrgTombstone acme-7c9e6679"],
     );
+}
+
+/// Acme, which asks for `ID`, is older than TrayOrg globex of that status, under whose name a namespace with `ID` lies.
+fn beside_globex(status: &Value) -> World {
+    let mut world = World::new();
+    world.org["metadata"]["creationTimestamp"] = "2025-01-01T00:00:00Z".into();
+    let mut globex = object("TrayOrg", "globex", &world.org["spec"]);
+    globex["status"] = status.clone();
+    world.others.push(globex);
+    namespace_of(&world, "globex", ID, BEFORE, &json!({}));
+    world
+}
+
+fn placed_as(id: &str) -> Value {
+    json!({
+        "observedGeneration": 3, "orgId": id, "namespace": format!("org-globex-{}", &id[..8]),
+        "region": {"name": "eu", "jurisdiction": "EU", "cloudRegion": "eu-west-1"},
+    })
+}
+
+#[test]
+fn p3_what_is_held_is_open_to_no_other_name_because_somebody_waits_for_it_or_lives_under_that_name() {
+    let held = [
+        "is held for org globex",
+        "Namespace org-globex-7c9e6679",
+        "apply TrayOrg globex",
+    ];
+    // It is stalled for want of leave; it asks for no id; it is placed with an id of its own.
+    let mut nameless = beside_globex(&json!({"observedGeneration": 3}));
+    nameless.others[0]["spec"]["orgId"] = Value::Null;
+    let mut other = beside_globex(&placed_as(UID));
+    other.others[0]["spec"]["orgId"] = UID.into();
+    for mut world in [beside_globex(&json!({"observedGeneration": 3})), nameless, other] {
+        is_obstacle(&world.obstacle(), reasons::ORG_ID_IN_USE, &held);
+        // Leave is for what is held of its own name.
+        world.allow();
+        is_obstacle(&world.obstacle(), reasons::ORG_ID_IN_USE, &held);
+    }
+}
+
+#[test]
+fn who_holds_the_id_of_a_placed_org_is_decided_among_the_living() {
+    let world = beside_globex(&placed_as(ID));
+    is_obstacle(
+        &world.obstacle(),
+        reasons::ORG_ID_IN_USE,
+        &["is the orgId of TrayOrg globex"],
+    );
+}
+
+#[test]
+fn who_is_refused_what_is_held_of_another_id_keeps_nobody_from_the_one_that_it_asks_for() {
+    let mut world = World::new();
+    let mut older = object("TrayOrg", "older", &world.org["spec"]);
+    older["metadata"]["creationTimestamp"] = "2025-01-01T00:00:00Z".into();
+    world.others.push(older);
+    is_obstacle(&world.obstacle(), reasons::ORG_ID_IN_USE, &["TrayOrg older"]);
+    namespace_of(&world, "older", UID, BEFORE, &json!({}));
+    assert_eq!(world.valid().placement.org_id.as_str(), ID);
 }
 
 #[test]
