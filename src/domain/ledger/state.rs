@@ -23,6 +23,16 @@ pub enum LedgerError {
         /// What is wrong.
         why: String,
     },
+    /// A newer version of the operator has written the entry: it is right, and this version cannot read it.
+    #[error(
+        "entry {seq} of the ledger was written by a newer version of the operator, this one does not know {unknown}"
+    )]
+    Newer {
+        /// Which.
+        seq: u64,
+        /// What of it: `format version 2`.
+        unknown: String,
+    },
     /// An entry is missing.
     #[error("entry {expected} of the ledger is missing: the next one found is {found}")]
     Gap {
@@ -191,6 +201,9 @@ pub struct LastSweep {
     pub good: Option<Timestamp>,
     /// When the newest one ended without a result, and why; none = one has ended well since.
     pub failed: Option<(Timestamp, String)>,
+    /// Which one that was; none in ledgers from before it was recorded.
+    #[serde(default)]
+    pub failed_id: Option<SweepId>,
 }
 
 /// What the entries add up to.
@@ -372,7 +385,7 @@ impl LedgerState {
                     });
                 }
             }
-            Event::Verified { .. } | Event::Checkpoint { .. } => {}
+            Event::Verified { .. } | Event::Checkpoint { .. } | Event::Unknown => {}
         }
     }
 
@@ -382,11 +395,14 @@ impl LedgerState {
             return;
         };
         match failed {
-            Some(why) => self.last_sweep.failed = Some((at, why.to_owned())),
+            Some(why) => {
+                self.last_sweep.failed = Some((at, why.to_owned()));
+                self.last_sweep.failed_id = Some(sweep.sweep_id);
+            }
             None => {
                 self.last_sweep = LastSweep {
                     good: Some(sweep.planned_at),
-                    failed: None,
+                    ..LastSweep::default()
                 };
             }
         }
