@@ -1,4 +1,4 @@
-//! When the repositories of an org are swept, and of which runs the data goes. Pure.
+//! When the repositories of an org are swept, of which runs the data goes, and what people are told of sweeps. Pure.
 //!
 //! A sweep marks what nothing refers to any more; a later one frees it. So an org is swept at once after something became
 //! garbage, and daily while marks may be waiting.
@@ -6,8 +6,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    ids::RunId,
-    ledger::{LedgerState, Run, RunEnd},
+    ids::{RunId, SweepId},
+    ledger::{LedgerState, Run, RunEnd, Sweep},
 };
 
 /// Between two sweeps while marks may be waiting.
@@ -17,20 +17,68 @@ const SETTLED_AFTER: SignedDuration = SignedDuration::from_hours(5 * 24);
 /// Between two tries of a sweep that failed.
 const TRY_AGAIN: SignedDuration = SignedDuration::from_hours(1);
 
+/// A sweep that is open for so long is told of: no run begins before it has ended.
+const LONG: SignedDuration = SignedDuration::from_hours(1);
+/// Sweeps may fail for so long before it is told: most of what makes one fail passes.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(24);
+
 /// When the next sweep is due; none = nothing is garbage.
 pub fn due_at(ledger: &LedgerState) -> Option<Timestamp> {
-    let newest = ledger.runs.values().filter_map(garbage_since).max()?;
-    let due = match last_good(ledger) {
-        // The pass that ends a run plans the sweep, too: both by one time.
-        Some(swept) if swept >= newest => {
-            let next = swept.checked_add(EVERY).ok()?;
-            (next.duration_since(newest) <= SETTLED_AFTER).then_some(next)?
-        }
-        _ => newest,
-    };
+    let due = due_since(ledger)?;
     let failed = ledger.last_sweep.failed.as_ref();
     let again = failed.and_then(|(at, _)| at.checked_add(TRY_AGAIN).ok());
     Some(again.map_or(due, |again| due.max(again)))
+}
+
+/// Since when a sweep is due, or from when on, however often it was tried.
+fn due_since(ledger: &LedgerState) -> Option<Timestamp> {
+    let swept = last_good(ledger);
+    let garbage = ledger.runs.values().filter_map(garbage_since);
+    // The pass that ends a run plans the sweep, too: both by one time.
+    let (marked, new): (Vec<_>, Vec<_>) = garbage.partition(|since| swept >= Some(*since));
+    let again = swept.zip(marked.into_iter().max()).and_then(|(swept, newest)| {
+        let next = swept.checked_add(EVERY).ok()?;
+        (next.duration_since(newest) <= SETTLED_AFTER).then_some(next)
+    });
+    new.into_iter().chain(again).min()
+}
+
+/// What keeps the bucket from being swept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delay<'a> {
+    /// This sweep does not end.
+    Open(&'a Sweep),
+    /// One has been due since `since`, and none has ended well.
+    Failing {
+        /// Since when.
+        since: Timestamp,
+        /// When the newest ended.
+        failed_at: Timestamp,
+        /// Why, as a code.
+        why: &'a str,
+        /// Which one that was, where it is recorded.
+        sweep_id: Option<&'a SweepId>,
+    },
+}
+
+/// What keeps the bucket from being swept, what is worse first, each with the time from which on people are told of it.
+pub fn delays(ledger: &LedgerState) -> Vec<(Timestamp, Delay<'_>)> {
+    let open = ledger.sweep.as_ref();
+    let open = open.and_then(|open| Some((open.planned_at.checked_add(LONG).ok()?, Delay::Open(open))));
+    open.into_iter().chain(failing(ledger)).collect()
+}
+
+fn failing(ledger: &LedgerState) -> Option<(Timestamp, Delay<'_>)> {
+    let last = &ledger.last_sweep;
+    let (failed_at, why) = last.failed.as_ref()?;
+    let since = due_since(ledger)?;
+    let failing = Delay::Failing {
+        since,
+        failed_at: *failed_at,
+        why,
+        sweep_id: last.failed_id.as_ref(),
+    };
+    Some((since.checked_add(PATIENCE).ok()?, failing))
 }
 
 /// The runs whose data a sweep removes: those that have ended and can never be restored. What earlier sweeps have settled
@@ -63,12 +111,9 @@ fn last_good(ledger: &LedgerState) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{
-        ids::SweepId,
-        ledger::{
-            Event,
-            testing::{Story, org},
-        },
+    use crate::domain::ledger::{
+        Event,
+        testing::{Story, org},
     };
 
     fn at(text: &str) -> Timestamp {
@@ -122,6 +167,59 @@ mod tests {
         assert_eq!(due_at(&story.state), Some(at("2026-01-01T02:00:00Z")));
         sweep(&mut story, "2026-01-01T02:00:00Z", None);
         assert_eq!(due_at(&story.state), Some(at("2026-01-02T02:00:00Z")));
+    }
+
+    #[test]
+    fn a_sweep_that_does_not_end_is_told_of_after_an_hour() {
+        let mut story = Story::new();
+        story.aborted("2026-01-01T00:00:00Z", 60);
+        assert_eq!(delays(&story.state), []);
+        let sweep_id = SweepId::of(at("2026-01-01T00:01:00Z"), &org());
+        let planned = Event::SweepPlanned { sweep_id };
+        story.tell(planned, at("2026-01-01T00:01:00Z"));
+        let open = story.state.sweep.clone().unwrap();
+        let told = (at("2026-01-01T01:01:00Z"), Delay::Open(&open));
+        assert_eq!(delays(&story.state), [told]);
+    }
+
+    #[test]
+    fn sweeps_that_fail_are_told_of_when_one_has_been_due_for_a_day() {
+        let mut story = Story::new();
+        story.aborted("2026-01-01T00:00:00Z", 60);
+        sweep(&mut story, "2026-01-01T01:00:00Z", None);
+        assert_eq!(delays(&story.state), []);
+        // Due again on the second, for what the first has marked; what is garbage since changes nothing.
+        sweep(&mut story, "2026-01-02T01:00:00Z", Some("BucketFailed"));
+        story.aborted("2026-01-02T03:00:00Z", 60);
+        sweep(&mut story, "2026-01-02T04:00:00Z", Some("RepositoryFailed"));
+        let newest = SweepId::of(at("2026-01-02T04:00:00Z"), &org());
+        let failing = Delay::Failing {
+            since: at("2026-01-02T01:00:00Z"),
+            failed_at: at("2026-01-02T04:00:00Z"),
+            why: "RepositoryFailed",
+            sweep_id: Some(&newest),
+        };
+        let told = (at("2026-01-03T01:00:00Z"), failing);
+        assert_eq!(delays(&story.state), [told.clone()]);
+        // While it is tried once more, the same is told.
+        let sweep_id = SweepId::of(at("2026-01-03T02:00:00Z"), &org());
+        let planned = Event::SweepPlanned { sweep_id };
+        story.tell(planned, at("2026-01-03T02:00:00Z"));
+        assert_eq!(delays(&story.state)[1], told);
+        sweep(&mut story, "2026-01-03T02:00:00Z", None);
+        assert_eq!(delays(&story.state), []);
+    }
+
+    #[test]
+    fn a_sweep_that_has_failed_once_after_long_rest_is_not_told_of_at_once() {
+        let mut story = Story::new();
+        let good = story.good("2026-01-01T00:00:00Z", 60);
+        story.aborted("2026-01-01T01:00:00Z", 60);
+        sweep(&mut story, "2026-01-06T01:00:00Z", None);
+        prune(&mut story, &good, "2026-02-01T00:00:00Z");
+        sweep(&mut story, "2026-02-01T00:00:00Z", Some("BucketFailed"));
+        let told: Vec<Timestamp> = delays(&story.state).into_iter().map(|(at, _)| at).collect();
+        assert_eq!(told, [at("2026-02-02T00:00:00Z")]);
     }
 
     #[test]
