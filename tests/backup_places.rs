@@ -411,7 +411,7 @@ async fn the_name_of_the_first_run_is_taken(world: &World) -> String {
         let name = snapshot.metadata.name.unwrap();
         snapshots.delete(&name, &DeleteParams::default()).await.unwrap();
     }
-    let spec = json!({"orgRef": {"name": "kept"}, "origin": "Discovered"});
+    let spec = json!({"orgRef": {"name": "kept"}});
     world.apply("OrgSnapshot", &taken, &spec).await;
     patch_status(&snapshots, &taken, &json!({"phase": "Failed"})).await;
     taken

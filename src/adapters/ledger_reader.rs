@@ -44,6 +44,7 @@ impl LedgerReader for TaskLedger {
         match ledger {
             Ok(ledger) => Ok(LedgerState::clone(&ledger.state())),
             Err(LedgerStoreError::Remote { source, .. }) => Err(source),
+            Err(newer @ LedgerStoreError::Newer { .. }) => Err(RemoteError::Unusable(newer.to_string())),
             Err(invalid) => Err(RemoteError::Corrupt(invalid.to_string())),
         }
     }

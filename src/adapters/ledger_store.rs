@@ -2,7 +2,7 @@
 //!
 //! [`LedgerStore::open`] reads from the newest checkpoint on. [`Ledger`] is the one queue of an org in this process:
 //! its clones share it, and appends wait for each other. Whatever cannot be believed (a gap, a broken chain, an entry
-//! that does not decode) is an error, never a shorter ledger.
+//! that does not decode) is an error, never a shorter ledger; so is what a newer version has written.
 //!
 //! An append that meets somebody else's entry reads on and then fails with [`LedgerStoreError::Overtaken`]: what was
 //! to be written was decided without that entry. [`Ledger::append_decided`] decides anew by itself.
@@ -61,6 +61,17 @@ pub enum LedgerStoreError {
         /// What is wrong.
         source: LedgerError,
     },
+    /// A newer version of the operator has gone on with it. Nothing is wrong with it, and this version decides nothing on it.
+    #[error(
+        "the ledger of org {org} cannot be read by this version: {source}; run that version again: until then no run, no \
+         pruning and no restore. Nothing in the bucket is damaged, and nothing there is to be replaced"
+    )]
+    Newer {
+        /// Whose.
+        org: OrgId,
+        /// What it is that this version does not know.
+        source: LedgerError,
+    },
     /// The ledger's folder holds an object that is no entry.
     #[error("the ledger of org {org} holds {key}, which is no entry: find out who wrote it and remove it")]
     Stray {
@@ -104,9 +115,11 @@ impl LedgerStoreError {
         match self {
             Self::Remote { source, .. } => matches!(source, RemoteError::Unavailable(_)),
             Self::Overtaken { .. } => true,
-            Self::Invalid { .. } | Self::Stray { .. } | Self::ClaimLost { .. } | Self::Unclaimed { .. } => {
-                false
-            }
+            Self::Invalid { .. }
+            | Self::Newer { .. }
+            | Self::Stray { .. }
+            | Self::ClaimLost { .. }
+            | Self::Unclaimed { .. } => false,
         }
     }
 }
@@ -127,7 +140,8 @@ impl LedgerStore {
 
     /// The ledger of an org: read now, or the one that is open already, as it was last read.
     ///
-    /// `prefix` is the backup location's; `ledger_key` the Region's key for new entries; `cluster_uid` this cluster's.
+    /// `prefix` is the backup location's; `ledger_key` the Region's key for new entries, from now on also of one that is open
+    /// already; `cluster_uid` this cluster's.
     pub async fn open(
         &self,
         store: Arc<dyn ObjectStore>,
@@ -140,13 +154,14 @@ impl LedgerStore {
         // The address tells buckets apart; the ledger keeps its store, so it is not given to another one.
         let name = (Arc::as_ptr(&store).cast::<()>() as usize, folder.clone());
         if let Some(open) = self.known(&name) {
+            open.write_under(ledger_key);
             return Ok(open);
         }
         let shared = Shared {
             store,
             folder,
             prefix: prefix.to_owned(),
-            ledger_key,
+            ledger_key: Lock::new(ledger_key.clone()),
             org_id,
             cluster_uid: cluster_uid.to_owned(),
             queue: Mutex::new(Held { epoch: None }),
@@ -156,7 +171,9 @@ impl LedgerStore {
         ledger.refresh().await?;
         // Somebody may have opened it meanwhile: the first one is the queue of all.
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(open.entry(name).or_insert(ledger).clone())
+        let first = open.entry(name).or_insert(ledger).clone();
+        first.write_under(ledger_key);
+        Ok(first)
     }
 
     fn known(&self, name: &(usize, String)) -> Option<Ledger> {
@@ -173,7 +190,8 @@ struct Shared {
     store: Arc<dyn ObjectStore>,
     folder: String,
     prefix: String,
-    ledger_key: KmsKeyArn,
+    /// What new entries are encrypted under. It may change while the ledger is open.
+    ledger_key: Lock<KmsKeyArn>,
     org_id: OrgId,
     cluster_uid: String,
     /// Taken by whoever reads on or appends.
@@ -196,6 +214,11 @@ impl Ledger {
     /// The org.
     pub fn org_id(&self) -> &OrgId {
         &self.0.org_id
+    }
+
+    /// New entries are encrypted under this key from now on; those that are there stay as they are.
+    fn write_under(&self, ledger_key: KmsKeyArn) {
+        *self.0.ledger_key.lock().unwrap_or_else(PoisonError::into_inner) = ledger_key;
     }
 
     /// Tells of every entry that is read or appended from now on.
@@ -318,13 +341,10 @@ impl Shared {
     async fn write(&self, held: &mut Held, entry: Entry) -> Result<Entry> {
         let bytes = Bytes::from(entry.encode().map_err(|error| self.invalid(error))?);
         let key = self.key_of(entry.seq);
+        let ledger_key = self.ledger_key();
         let mut unanswered = None;
         for _ in 0..WRITE_TRIES {
-            let found = match self
-                .store
-                .put_if_absent(&key, bytes.clone(), &self.ledger_key)
-                .await
-            {
+            let found = match self.store.put_if_absent(&key, bytes.clone(), &ledger_key).await {
                 Ok(PutOutcome::Created) => return self.accept(held, entry, &bytes),
                 Ok(PutOutcome::Exists) => self.get(entry.seq).await?,
                 // It may have been written: what lies there decides.
@@ -461,6 +481,11 @@ impl Shared {
         })
     }
 
+    fn ledger_key(&self) -> KmsKeyArn {
+        let ledger_key = self.ledger_key.lock().unwrap_or_else(PoisonError::into_inner);
+        ledger_key.clone()
+    }
+
     fn key_of(&self, seq: u64) -> String {
         bucket_layout::ledger_entry(&self.prefix, &self.org_id, seq)
     }
@@ -486,11 +511,16 @@ impl Shared {
         }
     }
 
+    /// Why nothing is decided on it: it is not what it has to be, or is ahead of this version.
     fn invalid(&self, source: LedgerError) -> LedgerStoreError {
-        LedgerStoreError::Invalid {
-            org: self.org_id.clone(),
-            prefix: self.folder.clone(),
-            source,
+        let org = self.org_id.clone();
+        match source {
+            LedgerError::Newer { .. } => LedgerStoreError::Newer { org, source },
+            _ => LedgerStoreError::Invalid {
+                org,
+                prefix: self.folder.clone(),
+                source,
+            },
         }
     }
 }

@@ -37,7 +37,7 @@ pub mod types {
     pub const ENCRYPTION_ENFORCED: &str = "EncryptionEnforced";
     /// TrayOrg: what it uses fits what it is given. Never makes Ready false.
     pub const QUOTA_SATISFIED: &str = "QuotaSatisfied";
-    /// TrayOrg: the newest run is good and nothing hinders the next.
+    /// TrayOrg: the newest run is good, nothing hinders the next, and what was pruned is removed.
     pub const BACKUP_HEALTHY: &str = "BackupHealthy";
     /// TrayOrg: the newest good consistency point is within the RPO.
     pub const RPO_MET: &str = "RpoMet";
@@ -274,7 +274,9 @@ pub mod reasons {
     pub const BUCKET_UNAVAILABLE: &str = "BucketUnavailable";
     /// The org's ledger in the bucket cannot be believed; nothing is decided on it.
     pub const LEDGER_INVALID: &str = "LedgerInvalid";
-    /// The org has snapshots, and there is no ledger of it where they should be.
+    /// A newer version of the operator has gone on with the org's ledger; this one decides nothing on it.
+    pub const LEDGER_NEWER: &str = "LedgerNewer";
+    /// The org has snapshots, or was deleted and is back, and there is no ledger of it where they should be.
     pub const LEDGER_MISSING: &str = "LedgerMissing";
     /// The Region names no role that movers could assume.
     pub const MOVER_ROLE_MISSING: &str = "MoverRoleMissing";
@@ -282,6 +284,8 @@ pub mod reasons {
     pub const WAITING: &str = "Waiting";
     /// Nothing is removed: clocks disagree, or the plan would take too much.
     pub const PRUNING_STOPPED: &str = "PruningStopped";
+    /// No sweep has ended well for a day since one was due: what was pruned stays in the bucket.
+    pub const PRUNING_FAILED: &str = "PruningFailed";
     /// The run took longer than it may.
     pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
     /// There is no such org.

@@ -123,6 +123,7 @@ mod tests {
         story.tell(
             Event::Restored {
                 refused: 0,
+                why: None,
                 restore,
                 run_id,
                 succeeded,

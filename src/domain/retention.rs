@@ -6,8 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     ids::{PartId, RunId},
-    ledger::LedgerState,
-    manifest::Manifest,
+    ledger::{LedgerState, Run},
+    manifest::{Manifest, Verdict},
+    volume_facts::suspects,
 };
 
 /// How far the operator's clock and another may differ before nothing is removed on its word.
@@ -81,7 +82,7 @@ pub fn plan(
     let needed: BTreeSet<&RunId> = copies(ledger)
         .into_values()
         .flat_map(|runs| runs.into_iter().take(retention.keep_at_least))
-        .chain(last_of_folders(ledger).into_values().flatten())
+        .chain(last_of_folders(ledger, None).into_values().flatten())
         .collect();
     let removals: Vec<Removal> = ledger
         .restorable_runs()
@@ -144,7 +145,7 @@ fn simulate(ledger: &LedgerState, removals: &[Removal], retention: Retention) ->
             });
         }
     }
-    for (part, runs) in last_of_folders(ledger) {
+    for (part, runs) in last_of_folders(ledger, None) {
         let left = runs.iter().filter(|run| !gone.contains(*run)).count();
         if left < runs.len() {
             return Err(Unsafe::TakesTooMuch {
@@ -158,30 +159,63 @@ fn simulate(ledger: &LedgerState, removals: &[Removal], retention: Retention) ->
 }
 
 /// What was once well copied keeps a copy: for each part, the newest good run of each of its folders, newest run first. A run
-/// whose folders are all in newer ones adds nothing. What a person accepted is all that has to be kept of what was before.
-fn last_of_folders(ledger: &LedgerState) -> BTreeMap<&PartId, Vec<&RunId>> {
+/// whose folders are all in newer ones adds nothing. What a person accepted is all that has to be kept of what was before, of
+/// the parts that [it was accepted for](is_accepted_for). The run `asked_for` counts like a good one.
+fn last_of_folders<'a>(
+    ledger: &'a LedgerState,
+    asked_for: Option<&RunId>,
+) -> BTreeMap<&'a PartId, Vec<&'a RunId>> {
     let mut kept: BTreeMap<&PartId, (Folders<'_>, Vec<&RunId>)> = BTreeMap::new();
-    for (id, run) in ledger.good_runs() {
-        for part in run.manifest().map_or(&[][..], |manifest| &manifest.parts) {
+    let counts = |(id, run): &(&RunId, &Run)| run.is_good() || asked_for == Some(*id);
+    for (id, run) in ledger.restorable_runs().into_iter().filter(counts) {
+        let Some(manifest) = run.manifest() else {
+            continue;
+        };
+        for part in &manifest.parts {
             let (folders, runs) = kept.entry(&part.planned.part).or_default();
             if folders.take_in(part.planned.source.paths()) {
                 runs.push(id);
             }
-            folders.whole |= run.is_accepted();
+            folders.whole |= run.is_accepted() && is_accepted_for(manifest, &part.planned.part);
         }
     }
     kept.into_iter().map(|(part, (_, runs))| (part, runs)).collect()
 }
 
-/// Good runs that leave out folders of which an older good run holds the newest copy, each with the parts that do. Where that
-/// is meant, a person accepts the run, and the older copies go by their age.
+/// Whether a person who accepts the run speaks of that part, and lets older copies of its folders go. A Suspicious run tells of
+/// the parts that looked wrong, and nobody has asked about the others; a good one tells of all that it leaves out.
+fn is_accepted_for(manifest: &Manifest, part: &PartId) -> bool {
+    manifest.verdict == Verdict::Good || suspects(manifest, part)
+}
+
+/// The parts of which older copies go by their age once a person has accepted the run: it leaves out folders of them that older
+/// good runs hold. Empty for a run that was accepted.
+pub fn lets_go<'a>(ledger: &'a LedgerState, run: &RunId) -> Vec<&'a PartId> {
+    let mut runs = ledger
+        .restorable_runs()
+        .into_iter()
+        .skip_while(|(id, _)| *id != run);
+    let Some(manifest) = runs.next().and_then(|(_, run)| run.manifest()) else {
+        return Vec::new();
+    };
+    let older: BTreeSet<&RunId> = runs.map(|(id, _)| id).collect();
+    let kept = last_of_folders(ledger, Some(run));
+    let parts = manifest.parts.iter().map(|part| &part.planned.part);
+    parts
+        .filter(|part| is_accepted_for(manifest, part))
+        .filter(|part| {
+            kept.get(part)
+                .is_some_and(|runs| runs.iter().any(|run| older.contains(run)))
+        })
+        .collect()
+}
+
+/// The newest good run, if it leaves out folders of which older good runs hold the newest copy, and the parts that they are
+/// of. Where that is meant, a person accepts the run, and the older copies go by their age. One that was Suspicious and accepted
+/// is not asked about again: the next good run is.
 pub fn leaves_out(ledger: &LedgerState) -> Option<(&RunId, Vec<&PartId>)> {
-    let (newest, run) = ledger.newest_good()?;
-    let parts = run.manifest()?.parts.iter().map(|part| &part.planned.part);
-    let kept = last_of_folders(ledger);
-    let left_out: Vec<&PartId> = parts
-        .filter(|part| kept.get(part).is_some_and(|runs| runs.len() > 1))
-        .collect();
+    let (newest, _) = ledger.newest_good()?;
+    let left_out = lets_go(ledger, newest);
     (!left_out.is_empty()).then_some((newest, left_out))
 }
 
@@ -224,7 +258,7 @@ mod tests {
     use super::*;
     use crate::domain::{
         ledger::{Event, testing::Story},
-        manifest::{Consistency, Verdict},
+        manifest::Consistency,
     };
 
     const STANDARD: Retention = Retention {
@@ -334,12 +368,75 @@ mod tests {
         assert!(goes.contains(&older) && !goes.contains(&whole), "{goes:?}");
         let (run, parts) = leaves_out(&story.state).unwrap();
         assert_eq!((run, parts), (&folders[5], vec![&"data-db-0".parse().unwrap()]));
-        let accepted = Event::RunAccepted {
-            run_id: folders[5].clone(),
-        };
-        story.tell(accepted, day(900));
+        accept(&mut story, &folders[5]);
         assert!(gone(&story, day(900)).contains(&whole));
         assert_eq!(leaves_out(&story.state), None);
+    }
+
+    fn accept(story: &mut Story, run_id: &RunId) {
+        let run_id = run_id.clone();
+        story.tell(Event::RunAccepted { run_id }, day(900));
+    }
+    /// A run of `db`, of these folders and so many files, and of all of `web`.
+    fn of_both(
+        story: &mut Story,
+        on: i64,
+        (folders, db): (&[&str], u64),
+        web: u64,
+        verdict: Verdict,
+    ) -> RunId {
+        let folders: Vec<String> = folders.iter().map(|&folder| folder.to_owned()).collect();
+        let all: [String; 0] = [];
+        let volumes = [
+            ("data-db-0", db, Consistency::Live, &folders[..]),
+            ("data-web-0", web, Consistency::Live, &all[..]),
+        ];
+        story.copied(day(on), &volumes, verdict)
+    }
+
+    #[test]
+    fn accepting_a_suspicious_run_lets_nothing_go_of_parts_that_it_did_not_look_wrong_in() {
+        let db: PartId = "data-db-0".parse().unwrap();
+        let mut story = Story::new();
+        let whole = of_both(&mut story, 0, (&[], 10), 10, Verdict::Good);
+        for on in 1..5 {
+            of_both(&mut story, on, (&["backup"], 9), 10, Verdict::Good);
+        }
+        let emptied = of_both(&mut story, 5, (&["backup"], 9), 0, Verdict::Suspicious);
+        assert_eq!(lets_go(&story.state, &emptied), Vec::<&PartId>::new());
+        accept(&mut story, &emptied);
+        assert!(!gone(&story, day(900)).contains(&whole));
+        assert_eq!(
+            leaves_out(&story.state),
+            None,
+            "it is accepted, and lets no more go"
+        );
+        accept(&mut story, &emptied);
+        assert!(
+            !gone(&story, day(900)).contains(&whole),
+            "accepted twice is accepted once"
+        );
+        // The next good run tells of it, and can be accepted for it.
+        let next = of_both(&mut story, 6, (&["backup"], 9), 0, Verdict::Good);
+        assert_eq!(leaves_out(&story.state), Some((&next, vec![&db])));
+        accept(&mut story, &next);
+        assert!(gone(&story, day(900)).contains(&whole));
+    }
+
+    #[test]
+    fn accepting_a_suspicious_run_lets_go_what_it_leaves_out_of_the_parts_that_looked_wrong() {
+        let db: PartId = "data-db-0".parse().unwrap();
+        let mut story = Story::new();
+        let whole = of_both(&mut story, 0, (&[], 10), 10, Verdict::Good);
+        let narrow = of_both(&mut story, 1, (&["backup"], 1), 10, Verdict::Suspicious);
+        for on in 2..5 {
+            of_both(&mut story, on, (&["backup"], 9), 10, Verdict::Good);
+        }
+        assert_eq!(lets_go(&story.state, &narrow), [&db]);
+        assert!(!gone(&story, day(900)).contains(&whole));
+        accept(&mut story, &narrow);
+        assert_eq!(lets_go(&story.state, &narrow), Vec::<&PartId>::new());
+        assert!(gone(&story, day(900)).contains(&whole));
     }
 
     #[test]
@@ -393,7 +490,7 @@ mod tests {
             }
             let retention = Retention { keep_days, keep_at_least };
             let now = day(61);
-            let of_folders: BTreeSet<RunId> = last_of_folders(&story.state).into_values().flatten().cloned().collect();
+            let of_folders: BTreeSet<RunId> = last_of_folders(&story.state, None).into_values().flatten().cloned().collect();
             let before: BTreeMap<PartId, usize> = copies(&story.state).into_iter().map(|(part, runs)| (part.clone(), runs.len())).collect();
             for removal in plan(&story.state, retention, None, now).unwrap() {
                 let point = story.state.runs[&removal.run_id].manifest().unwrap().consistency_point;

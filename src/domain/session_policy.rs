@@ -70,8 +70,8 @@ struct Rights {
     delete: Vec<String>,
 }
 
-/// The session policy (JSON) for `scope` of `org`, whose key is `key`, in the bucket of `location`; its ledger is encrypted
-/// under `ledger_key`.
+/// The session policy (JSON) for `scope` of `org`, whose key is `key`, in the bucket of `location`; new entries of its ledger are
+/// encrypted under `ledger_key`, older ones perhaps under another key of the same account and region.
 pub fn session_policy(
     scope: &SessionScope,
     location: &BucketLocation,
@@ -118,16 +118,19 @@ pub fn session_policy(
         "kms:EncryptionContext:purpose": MASTER_KEY_PURPOSE,
     }});
     statements.push(allow("kms:Decrypt", &[key.to_string()], Some(context)));
-    // Through S3, which has a context of its own: to read, and to write where writing is allowed. What of it is under the
-    // ledger's key is said by the objects that may be read: none under it may be written.
+    // Through S3, which has a context of its own: to read, and to write where writing is allowed. Which objects these are is
+    // said above, and what is written there is under the org's key. The ledger is read whatever key each entry is under: the
+    // Region's may have been another when it was written.
     let through_s3 = format!("s3.{}.amazonaws.com", location.cloud_region);
     let actions: &[&str] = if rights.write_if_absent.is_empty() {
         &["kms:Decrypt"]
     } else {
         &["kms:Decrypt", "kms:GenerateDataKey"]
     };
-    let mut through = vec![key.to_string(), ledger_key.to_string()];
-    through.dedup();
+    let mut through = vec![all_beside(ledger_key)];
+    if !through.contains(&all_beside(key)) {
+        through.push(key.to_string());
+    }
     statements.push(json!({
         "Effect": "Allow",
         "Action": one_or_many(actions),
@@ -140,6 +143,12 @@ pub fn session_policy(
         return Err(SessionPolicyError::TooLong { length });
     }
     Ok(policy)
+}
+
+/// Every key of the account and the region of that one.
+fn all_beside(key: &KmsKeyArn) -> String {
+    let (account, _) = key.as_str().split_once(":key/").unwrap_or((key.as_str(), ""));
+    format!("{account}:key/*")
 }
 
 fn rights(scope: &SessionScope, prefix: &str, org: &OrgId) -> Rights {
@@ -217,6 +226,7 @@ mod tests {
 
     const KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/1c9e6679-7425-40de-944b-e07fc1f90ae7";
     const LEDGER_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/2c9e6679-7425-40de-944b-e07fc1f90ae7";
+    const ALL_KEYS: &str = "arn:aws:kms:eu-central-1:111122223333:key/*";
     const LEDGER: &str = "arn:aws:s3:::tray-backups-eu/v1/ledger/7c9e6679-7425-40de-944b-e07fc1f90ae7/*";
     const OWN: &str = "arn:aws:s3:::tray-backups-eu/v1/orgs/7c9e6679-7425-40de-944b-e07fc1f90ae7";
 
@@ -236,13 +246,20 @@ mod tests {
         }
     }
     fn build(scope: &SessionScope, location: &BucketLocation) -> Result<String, SessionPolicyError> {
+        build_under(LEDGER_KEY, scope, location)
+    }
+    fn build_under(
+        ledger_key: &str,
+        scope: &SessionScope,
+        location: &BucketLocation,
+    ) -> Result<String, SessionPolicyError> {
         let org = "7c9e6679-7425-40de-944b-e07fc1f90ae7".parse().unwrap();
         session_policy(
             scope,
             location,
             &org,
             &KEY.parse().unwrap(),
-            &LEDGER_KEY.parse().unwrap(),
+            &ledger_key.parse().unwrap(),
         )
     }
     fn policy(scope: &SessionScope) -> Vec<Value> {
@@ -360,16 +377,27 @@ mod tests {
                     && condition["kms:EncryptionContext:purpose"] == "master-key";
                 let through_s3 = condition["kms:ViaService"] == "s3.eu-central-1.amazonaws.com";
                 assert!(of_master_key || through_s3, "{statement}");
-                // The ledger's key serves to read what S3 holds: nothing that may be written is under it.
-                let keys = match &statement["Resource"] {
-                    Value::String(one) => vec![one.clone()],
-                    many => serde_json::from_value(many.clone()).unwrap(),
-                };
-                assert!(
-                    keys == [KEY] || (through_s3 && keys == [KEY, LEDGER_KEY]),
-                    "{statement}"
-                );
+                // Which of the account's keys S3 uses is said by the objects that may be read and written.
+                let keys = if through_s3 { ALL_KEYS } else { KEY };
+                assert_eq!(statement["Resource"], keys, "{statement}");
             }
+        }
+    }
+
+    #[test]
+    fn entries_under_the_regions_former_keys_are_read_through_s3() {
+        for scope in &all_scopes(&volume("data-db-0")) {
+            let (former, present) = (format!("{LEDGER_KEY}-former"), format!("{LEDGER_KEY}-present"));
+            let under = |key: &str| build_under(key, scope, &location("")).unwrap();
+            assert_eq!(under(&former), under(&present), "one right for all of them");
+            let elsewhere = under("arn:aws:kms:eu-central-1:999922223333:key/ledger");
+            let policy: Value = serde_json::from_str(&elsewhere).unwrap();
+            let statements = policy["Statement"].as_array().unwrap();
+            let through_s3 = &statements.last().unwrap()["Resource"];
+            assert_eq!(
+                *through_s3,
+                json!(["arn:aws:kms:eu-central-1:999922223333:key/*", KEY])
+            );
         }
     }
 
@@ -385,7 +413,7 @@ mod tests {
                     let listed = statement["Action"] == "s3:ListBucket";
                     let of_ledger = match resource.as_str() {
                         LEDGER => statement["Action"] == "s3:GetObject",
-                        LEDGER_KEY => statement["Condition"]["StringEquals"]["kms:ViaService"].is_string(),
+                        ALL_KEYS => statement["Condition"]["StringEquals"]["kms:ViaService"].is_string(),
                         _ => false,
                     };
                     assert!(

@@ -1,4 +1,4 @@
-//! When the repositories of an org are swept, and of which runs the data goes. Pure.
+//! When the repositories of an org are swept, of which runs the data goes, and what people are told of sweeps. Pure.
 //!
 //! A sweep marks what nothing refers to any more; a later one frees it. So an org is swept at once after something became
 //! garbage, and daily while marks may be waiting.
@@ -22,6 +22,30 @@ const STARTS_WITHIN: SignedDuration = SignedDuration::from_mins(15);
 /// So long a run waits for a sweep, which is no more than the RPO guard leaves for a second try.
 const RUN_WAITS: SignedDuration = SignedDuration::from_mins(15);
 
+/// Sweeps may fail for so long before it is told: most of what makes one fail passes.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(24);
+
+/// When the next sweep is due; none = nothing is garbage.
+pub fn due_at(ledger: &LedgerState) -> Option<Timestamp> {
+    let due = due_since(ledger)?;
+    let failed = ledger.last_sweep.failed.as_ref();
+    let again = failed.and_then(|(at, _)| at.checked_add(TRY_AGAIN).ok());
+    Some(again.map_or(due, |again| due.max(again)))
+}
+
+/// Since when a sweep is due, or from when on, however often it was tried.
+fn due_since(ledger: &LedgerState) -> Option<Timestamp> {
+    let swept = last_good(ledger);
+    let garbage = ledger.runs.values().filter_map(garbage_since);
+    // The pass that ends a run plans the sweep, too: both by one time.
+    let (marked, new): (Vec<_>, Vec<_>) = garbage.partition(|since| swept >= Some(*since));
+    let again = swept.zip(marked.into_iter().max()).and_then(|(swept, newest)| {
+        let next = swept.checked_add(EVERY).ok()?;
+        (next.duration_since(newest) <= SETTLED_AFTER).then_some(next)
+    });
+    new.into_iter().chain(again).min()
+}
+
 /// Why an open sweep ends before it has done its work, as the ledger's code for it; none = it goes on. What it has not done
 /// the next one does.
 pub fn must_end(open: &Sweep, mover_works: bool, run_waits: bool, now: Timestamp) -> Option<&'static str> {
@@ -38,20 +62,29 @@ pub fn must_end(open: &Sweep, mover_works: bool, run_waits: bool, now: Timestamp
     }
 }
 
-/// When the next sweep is due; none = nothing is garbage.
-pub fn due_at(ledger: &LedgerState) -> Option<Timestamp> {
-    let newest = ledger.runs.values().filter_map(garbage_since).max()?;
-    let due = match last_good(ledger) {
-        // The pass that ends a run plans the sweep, too: both by one time.
-        Some(swept) if swept >= newest => {
-            let next = swept.checked_add(EVERY).ok()?;
-            (next.duration_since(newest) <= SETTLED_AFTER).then_some(next)?
-        }
-        _ => newest,
-    };
-    let failed = ledger.last_sweep.failed.as_ref();
-    let again = failed.and_then(|(at, _)| at.checked_add(TRY_AGAIN).ok());
-    Some(again.map_or(due, |again| due.max(again)))
+/// Sweeps that fail one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failing<'a> {
+    /// Since when one has been due.
+    pub since: Timestamp,
+    /// When the newest ended.
+    pub failed_at: Timestamp,
+    /// Why, as a code.
+    pub why: &'a str,
+    /// From then on people are told.
+    pub told_at: Timestamp,
+}
+
+/// The sweeps that have failed since one was due; none = the last one ended well, or none is due.
+pub fn failing(ledger: &LedgerState) -> Option<Failing<'_>> {
+    let (failed_at, why) = ledger.last_sweep.failed.as_ref()?;
+    let since = due_since(ledger)?;
+    Some(Failing {
+        since,
+        failed_at: *failed_at,
+        why,
+        told_at: since.checked_add(PATIENCE).ok()?,
+    })
 }
 
 /// The runs whose data a sweep removes: those that have ended and can never be restored. What earlier sweeps have settled
@@ -143,6 +176,44 @@ mod tests {
         assert_eq!(due_at(&story.state), Some(at("2026-01-01T02:00:00Z")));
         sweep(&mut story, "2026-01-01T02:00:00Z", None);
         assert_eq!(due_at(&story.state), Some(at("2026-01-02T02:00:00Z")));
+    }
+
+    #[test]
+    fn sweeps_that_fail_are_told_of_when_one_has_been_due_for_a_day() {
+        let mut story = Story::new();
+        story.aborted("2026-01-01T00:00:00Z", 60);
+        sweep(&mut story, "2026-01-01T01:00:00Z", None);
+        assert_eq!(failing(&story.state), None);
+        // Due again on the second, for what the first has marked; what is garbage since changes nothing.
+        sweep(&mut story, "2026-01-02T01:00:00Z", Some("BucketFailed"));
+        story.aborted("2026-01-02T03:00:00Z", 60);
+        sweep(&mut story, "2026-01-02T04:00:00Z", Some("RepositoryFailed"));
+        let told = Failing {
+            since: at("2026-01-02T01:00:00Z"),
+            failed_at: at("2026-01-02T04:00:00Z"),
+            why: "RepositoryFailed",
+            told_at: at("2026-01-03T01:00:00Z"),
+        };
+        assert_eq!(failing(&story.state), Some(told.clone()));
+        // While it is tried once more, the same is told.
+        let sweep_id = SweepId::of(at("2026-01-03T02:00:00Z"), &org());
+        let planned = Event::SweepPlanned { sweep_id };
+        story.tell(planned, at("2026-01-03T02:00:00Z"));
+        assert_eq!(failing(&story.state), Some(told));
+        sweep(&mut story, "2026-01-03T02:00:00Z", None);
+        assert_eq!(failing(&story.state), None);
+    }
+
+    #[test]
+    fn a_sweep_that_has_failed_once_after_long_rest_is_not_told_of_at_once() {
+        let mut story = Story::new();
+        let good = story.good("2026-01-01T00:00:00Z", 60);
+        story.aborted("2026-01-01T01:00:00Z", 60);
+        sweep(&mut story, "2026-01-06T01:00:00Z", None);
+        prune(&mut story, &good, "2026-02-01T00:00:00Z");
+        sweep(&mut story, "2026-02-01T00:00:00Z", Some("BucketFailed"));
+        let told_at = failing(&story.state).map(|failing| failing.told_at);
+        assert_eq!(told_at, Some(at("2026-02-02T00:00:00Z")));
     }
 
     #[test]

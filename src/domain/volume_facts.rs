@@ -3,7 +3,7 @@
 use super::{
     ids::PartId,
     ledger::LedgerState,
-    manifest::{Consistency, ManifestPart, PartRecord, PlannedPart},
+    manifest::{Consistency, Manifest, ManifestPart, PartRecord, PlannedPart},
 };
 
 /// A claim as the cluster shows it.
@@ -82,8 +82,23 @@ fn suspicion(part: &PartId, now: &PartRecord, last: &PartRecord) -> Option<Strin
         .into_iter()
         .find(|(_, now, last)| now.saturating_mul(2) < *last)?;
     Some(format!(
-        "part {part} holds {now} {what}, its last good copy held {last}"
+        "{}{now} {what}, its last good copy held {last}",
+        beginning(part)
     ))
+}
+
+/// How a suspicion of a part begins. It stands so in the manifests of all ledgers, and never changes: [`suspects`] reads it.
+fn beginning(part: &PartId) -> String {
+    format!("part {part} holds ")
+}
+
+/// Whether the part is one that looked wrong when the run was committed, as its message says.
+pub fn suspects(manifest: &Manifest, part: &PartId) -> bool {
+    let beginning = beginning(part);
+    manifest
+        .suspicions
+        .iter()
+        .any(|said| said.starts_with(&beginning))
 }
 
 #[cfg(test)]
@@ -195,6 +210,25 @@ mod tests {
             assert_eq!(!found.is_empty(), suspicious, "{last} then {now}: {found:?}");
         }
         assert!(suspicions(&Story::new().state, &copy(0, &[])).is_empty());
+    }
+
+    #[test]
+    fn a_manifest_tells_which_parts_looked_wrong() {
+        let mut story = story(10);
+        let run_id = story.suspicious("2026-01-02T00:00:00Z", 60);
+        let mut manifest = story.state.runs[&run_id].manifest().unwrap().clone();
+        assert_eq!(
+            manifest.suspicions,
+            ["part data-db-0 holds 0 files, its last good copy held 10"]
+        );
+        let suspected = |manifest: &Manifest| {
+            let parts = ["objects", "data-db-0", "data-db", "data-db-01"];
+            parts.map(|part| suspects(manifest, &part.parse().unwrap()))
+        };
+        assert_eq!(suspected(&manifest), [false, true, false, false]);
+        // In whatever words: what names no part speaks of none.
+        manifest.suspicions = vec!["data-db-0 looks odd".to_owned()];
+        assert_eq!(suspected(&manifest), [false; 4]);
     }
 
     #[test]

@@ -258,6 +258,25 @@ async fn a_process_opens_a_ledger_once() {
 }
 
 #[tokio::test]
+async fn an_open_ledger_is_written_under_the_regions_present_key() {
+    let bucket = Arc::new(MemoryStore::default());
+    let ledgers = LedgerStore::new();
+    let open = async |key: KmsKeyArn| {
+        let store: Arc<dyn ObjectStore> = bucket.clone();
+        ledgers.open(store, "p/", key, org(ORG), "c1").await.unwrap()
+    };
+    let first = open(key()).await;
+    first.claim(at(1)).await.unwrap();
+    let present: KmsKeyArn = "arn:aws:kms:eu-central-1:111122223333:key/present"
+        .parse()
+        .unwrap();
+    open(present.clone()).await;
+    first.append(planned("i"), at(2)).await.unwrap();
+    let key_of = |seq| bucket.object(&entry_key(seq)).unwrap().kms_key;
+    assert_eq!((key_of(0), key_of(1)), (Some(key()), Some(present)));
+}
+
+#[tokio::test]
 async fn a_reader_begins_at_the_newest_checkpoint() {
     let bucket = Arc::new(MemoryStore::default());
     let ledger = claimed(&bucket).await;
@@ -338,6 +357,33 @@ async fn what_cannot_be_believed_is_an_error_and_names_the_entry() {
         };
         assert!(error.to_string().contains(expected), "{error}");
         assert!(!error.is_transient());
+    }
+}
+
+#[tokio::test]
+async fn what_a_newer_version_has_written_is_told_apart_and_nothing_is_to_be_replaced() {
+    for (written, is_now) in [
+        ("\"formatVersion\":1", "\"formatVersion\":2"),
+        ("\"type\":\"KeyPlanned\"", "\"type\":\"KeyRetired\""),
+    ] {
+        let bucket = Arc::new(MemoryStore::default());
+        let ledger = claimed(&bucket).await;
+        ledger.append(planned("first"), at(2)).await.unwrap();
+        let text = bucket.object(&entry_key(1)).unwrap().body;
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        assert!(text.contains(written), "{text}");
+        bucket.overwrite(&entry_key(1), text.replace(written, is_now));
+        let Err(error) = open(&bucket, "c1").await else {
+            panic!("read although {is_now}")
+        };
+        assert!(matches!(error, LedgerStoreError::Newer { .. }), "{error:?}");
+        assert!(!error.is_transient());
+        let said = error.to_string();
+        assert!(
+            said.contains("newer version") && said.contains("nothing there is to be replaced"),
+            "{said}"
+        );
+        assert!(!said.contains("put the right one back"), "{said}");
     }
 }
 

@@ -22,8 +22,9 @@ use crate::{
         ids::{PartId, RunId},
         ledger::{LedgerState, Run, RunEnd},
         objectives::{RpoVerdict, RtoVerdict, rpo, rto},
-        retention::leaves_out,
+        retention::{leaves_out, lets_go},
         schedule::first_at_latest,
+        sweep::failing,
         volume_facts::Loss,
     },
 };
@@ -38,7 +39,7 @@ pub struct Read<'a> {
     pub losses: &'a [Loss],
 }
 
-/// What the status says after a look at the ledger; and when its RPO verdict changes by time alone.
+/// What the status says after a look at the ledger; and when that changes by time alone.
 pub fn view(
     subject: &Subject,
     read: &Read<'_>,
@@ -99,12 +100,13 @@ fn judge(
             at: time.at.map(api_time),
         }),
     };
+    let (pruning, told_at) = pruning(read.state, now);
     let view = BackupView {
         status,
-        healthy: healthy(read, trouble, || without_slots(org, schedule)),
+        healthy: healthy(read, trouble, || without_slots(org, schedule), pruning.as_deref()),
         rpo: rpo_condition(point.verdict, point.deadline),
     };
-    (view, point.changes_at)
+    (view, point.changes_at.into_iter().chain(told_at).min())
 }
 
 /// What the status says while the ledger is not read, and why it is not: what was `known` before (on the board, else what
@@ -165,6 +167,7 @@ fn healthy(
     read: &Read<'_>,
     trouble: Option<&Trouble>,
     without_slots: impl FnOnce() -> Option<ConditionFact>,
+    pruning: Option<&str>,
 ) -> ConditionFact {
     if let Some(trouble) = trouble {
         return ConditionFact::new(false, trouble.reason, trouble.message.clone());
@@ -176,15 +179,52 @@ fn healthy(
         );
         return ConditionFact::new(false, reasons::VOLUME_REPLACED, message);
     }
-    if let Some(fact) = without_slots() {
-        return fact;
+    let fact = without_slots().unwrap_or_else(|| of_runs(read.state));
+    match pruning {
+        Some(pruning) => with_pruning(fact, pruning),
+        None => fact,
     }
-    let ended = read.state.runs.iter().filter(|(_, run)| run.end.is_some());
+}
+
+/// What the newest run says.
+fn of_runs(state: &LedgerState) -> ConditionFact {
+    let ended = state.runs.iter().filter(|(_, run)| run.end.is_some());
     let newest = ended.max_by_key(|(_, run)| run.planned_at);
     newest.map_or_else(
         || ConditionFact::new(Truth::Unknown, reasons::NO_SNAPSHOT_YET, "no run has ended yet"),
-        |(id, run)| of_newest(read.state, id, run),
+        |(id, run)| of_newest(state, id, run),
     )
+}
+
+/// What else is wrong keeps its reason, and what there is to do about it comes first.
+fn with_pruning(fact: ConditionFact, pruning: &str) -> ConditionFact {
+    let ConditionFact {
+        status,
+        reason,
+        message,
+    } = fact;
+    if status == Truth::False {
+        return ConditionFact::new(false, &reason, format!("{message}; {pruning}"));
+    }
+    ConditionFact::new(false, reasons::PRUNING_FAILED, format!("{pruning}; {message}"))
+}
+
+/// Why pruning does not get on, where that is told by now; else when it will be.
+fn pruning(state: &LedgerState, now: Timestamp) -> (Option<String>, Option<Timestamp>) {
+    let Some(failing) = failing(state) else {
+        return (None, None);
+    };
+    if failing.told_at > now {
+        return (None, Some(failing.told_at));
+    }
+    let message = format!(
+        "what was pruned is not removed: a sweep has been due since {}, and the last one ended at {} with {}; it is tried \
+         again every hour. The operator's log says what the pruner said",
+        whole_seconds(failing.since),
+        whole_seconds(failing.failed_at),
+        failing.why
+    );
+    (Some(message), None)
 }
 
 fn of_newest(state: &LedgerState, id: &RunId, run: &Run) -> ConditionFact {
@@ -194,24 +234,26 @@ fn of_newest(state: &LedgerState, id: &RunId, run: &Run) -> ConditionFact {
         }
         Some(RunEnd::Committed { manifest, .. }) if run.is_suspicious() => {
             let message = format!(
-                "run {id} does not count until a person has looked at it: {}; to accept it, annotate the TrayOrg with platform.tray.ai/accept-run={id}",
-                manifest.suspicions.join("; ")
+                "run {id} does not count until a person has looked at it: {}; to accept it, annotate the TrayOrg with platform.tray.ai/accept-run={id}{}",
+                manifest.suspicions.join("; "),
+                left_out(id, &lets_go(state, id))
             );
             ConditionFact::new(false, reasons::LAST_RUN_SUSPICIOUS, message)
         }
         _ => {
             let verified = "the newest run is complete and verified".to_owned();
-            ConditionFact::new(true, reasons::LAST_RUN_GOOD, verified + &left_out(state))
+            let kept = leaves_out(state).map(|(run, parts)| left_out(run, &parts));
+            ConditionFact::new(true, reasons::LAST_RUN_GOOD, verified + &kept.unwrap_or_default())
         }
     }
 }
 
-/// What is kept since newer runs leave it out, and how a person lets it go.
-fn left_out(state: &LedgerState) -> String {
-    let Some((run, parts)) = leaves_out(state) else {
+/// What is kept since a run leaves it out, and how a person lets it go by accepting that run: all that goes by it is named.
+pub fn left_out(run: &RunId, parts: &[&PartId]) -> String {
+    if parts.is_empty() {
         return String::new();
-    };
-    let parts: Vec<&str> = parts.into_iter().map(PartId::as_str).collect();
+    }
+    let parts: Vec<&str> = parts.iter().map(|part| part.as_str()).collect();
     format!(
         "; it leaves out folders of {} that older runs hold, which are kept however old they get until the TrayOrg is annotated \
          with platform.tray.ai/accept-run={run}",
@@ -282,6 +324,14 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::domain::{
+        ids::SweepId,
+        ledger::{
+            Event,
+            testing::{Story, org as org_of_stories},
+        },
+        manifest::{Consistency, Verdict},
+    };
 
     const DEADLINE: &str = "2026-01-02T00:00:00Z";
 
@@ -374,5 +424,109 @@ mod tests {
             "NoSnapshotYet"
         );
         assert_eq!(looked(&org, None, DEADLINE).rpo.reason, "RpoBreached");
+    }
+
+    /// What is read off a ledger at that time.
+    fn judged(story: &Story, now: &str) -> (BackupView, Option<Timestamp>) {
+        let schedule = json!({"apiVersion": "platform.tray.ai/v1alpha1", "kind": "BackupSchedule",
+            "metadata": {"name": "nightly"}, "spec": {"schedule": "0 3 * * *"}});
+        let schedule: BackupSchedule = serde_json::from_value(schedule).unwrap();
+        let read = Read {
+            state: &story.state,
+            next_due: None,
+            losses: &[],
+        };
+        judge(
+            &org(&json!([]), &json!({})),
+            Some(&schedule),
+            &read,
+            None,
+            at(now),
+        )
+    }
+    fn healthy_at(story: &Story, now: &str) -> (Truth, String, String) {
+        let fact = judged(story, now).0.healthy;
+        (fact.status, fact.reason, fact.message)
+    }
+    #[test]
+    fn sweeps_that_fail_for_a_day_are_told_of_with_code_and_time() {
+        let mut story = Story::new();
+        story.aborted("2026-01-01T00:00:00Z", 60);
+        story.good("2026-01-01T06:00:00Z", 60);
+        let sweep_id = SweepId::of(at("2026-01-01T07:00:00Z"), &org_of_stories());
+        let planned = Event::SweepPlanned {
+            sweep_id: sweep_id.clone(),
+        };
+        story.tell(planned, at("2026-01-01T07:00:00Z"));
+        let failed = Some("BucketFailed".to_owned());
+        story.tell(Event::SweepEnded { sweep_id, failed }, at("2026-01-01T08:30:00Z"));
+        let (view, changes_at) = judged(&story, "2026-01-02T00:00:59Z");
+        assert_eq!(view.healthy.reason, reasons::LAST_RUN_GOOD);
+        assert_eq!(changes_at, Some(at("2026-01-02T00:01:00Z")));
+        let (truth, reason, message) = healthy_at(&story, "2026-01-02T00:01:00Z");
+        assert_eq!((truth, reason.as_str()), (Truth::False, reasons::PRUNING_FAILED));
+        for part in ["BucketFailed", "2026-01-01T08:30:00Z"] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+        // What a person has to look at first stays in front.
+        story.suspicious("2026-01-02T01:00:00Z", 60);
+        let (_, reason, message) = healthy_at(&story, "2026-01-02T02:00:00Z");
+        assert_eq!(reason, reasons::LAST_RUN_SUSPICIOUS);
+        assert!(
+            message.contains("accept-run") && message.contains("BucketFailed"),
+            "{message}"
+        );
+    }
+
+    /// A run of `db`, of these folders and so many files, and of all of `web`.
+    fn copied(story: &mut Story, on: &str, db: (&str, u64), web: u64, verdict: Verdict) -> RunId {
+        let folders: Vec<String> = db.0.split_whitespace().map(str::to_owned).collect();
+        let all: [String; 0] = [];
+        let volumes = [
+            ("data-db-0", db.1, Consistency::Live, &folders[..]),
+            ("data-web-0", web, Consistency::Live, &all[..]),
+        ];
+        story.copied(at(on), &volumes, verdict)
+    }
+
+    #[test]
+    fn the_message_of_a_suspicious_run_tells_exactly_what_is_given_up_by_accepting_it() {
+        let noon = "2026-01-04T12:00:00Z";
+        for (db, web, told) in [
+            // Only `web` looks wrong: nothing of `db` goes, though its folders are fewer.
+            (("backup", 9), 0, None),
+            (
+                ("backup", 1),
+                10,
+                Some("folders of data-db-0 that older runs hold"),
+            ),
+            (
+                ("backup", 1),
+                0,
+                Some("folders of data-db-0 that older runs hold"),
+            ),
+            // It is whole: what it leaves out is no folder.
+            (("", 1), 10, None),
+        ] {
+            let mut story = Story::new();
+            copied(&mut story, "2026-01-01T00:00:00Z", ("", 10), 10, Verdict::Good);
+            copied(
+                &mut story,
+                "2026-01-02T00:00:00Z",
+                ("backup", 9),
+                10,
+                Verdict::Good,
+            );
+            let run_id = copied(&mut story, "2026-01-03T00:00:00Z", db, web, Verdict::Suspicious);
+            let (_, reason, message) = healthy_at(&story, noon);
+            assert_eq!(reason, reasons::LAST_RUN_SUSPICIOUS);
+            assert!(message.contains(&format!("accept-run={run_id}")), "{message}");
+            let found = message.split_once("it leaves out ").map(|(_, rest)| rest);
+            assert_eq!(found.is_some(), told.is_some(), "{message}");
+            assert!(
+                found.is_none_or(|found| found.starts_with(told.unwrap())),
+                "{message}"
+            );
+        }
     }
 }

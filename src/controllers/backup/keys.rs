@@ -247,9 +247,9 @@ fn missing(subject: &Subject) -> Trouble {
         endpoint => format!(" at {endpoint}"),
     };
     let message = format!(
-        "the org has snapshots, and its ledger is not in bucket {}{endpoint}: there is nothing under {folder}. If \
+        "the org has snapshots, or was deleted and is back, and its ledger is not in bucket {}{endpoint}: there is nothing under {folder}. If \
          spec.backup.endpoints of Region {} were changed, put them back; if objects were deleted, bring their former \
-         versions back; if all its snapshots are lost for good, annotate the TrayOrg with {}={}. Until then no snapshot is \
+         versions back; if it has none, or all are lost for good, annotate the TrayOrg with {}={}. Until then no snapshot is \
          taken, removed or restored",
         location.bucket,
         subject.placement.region.name,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use crate::{
@@ -37,6 +37,9 @@ use crate::{
     },
 };
 
+/// How far the clocks of two API servers may differ: an org's namespace is made after its TrayOrg, by that much less perhaps.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(1);
+
 /// An org that is placed, in a Region that is there.
 pub struct Subject {
     /// The TrayOrg.
@@ -57,7 +60,7 @@ pub struct Subject {
     pub shared_key: Option<KmsKeyArn>,
     /// What it runs.
     pub workloads: Vec<Workload>,
-    /// Copies of it are on record outside of its ledger: there must be one.
+    /// Copies of it are on record outside of its ledger, or it is back after its deletion: there must be one.
     has_copies: bool,
 }
 
@@ -161,15 +164,15 @@ impl Subject {
             workloads: effective.workloads,
             policy: index.policies.get(&org.spec.retention_policy_ref.name),
             schedule: index.schedules.get(&org.spec.backup_schedule_ref.name),
-            has_copies: has_copies(index, &org),
+            has_copies: has_copies(index, &org) || is_back(index, &org, &placement),
             placement,
             region,
             org,
         })
     }
 
-    /// Whether copies of it are on record outside of its ledger, so that an empty ledger is not its own. A person may have
-    /// given them up.
+    /// Whether copies of it are on record outside of its ledger, or may be there since it is back after its deletion, so that an
+    /// empty ledger is not its own. A person may have given them up.
     pub fn has_copies(&self) -> bool {
         let given_up = self.org.annotations().get(names::ANNOTATION_ACCEPT_LEDGER_LOSS);
         self.has_copies && given_up != Some(&self.location.bucket)
@@ -339,6 +342,38 @@ fn has_copies(index: &Index, org: &TrayOrg) -> bool {
             .any(|snapshot| committed_at(snapshot, org).is_some())
 }
 
+/// Whether it was there before its TrayOrg was: its tombstone has not gone yet, its namespace says that it was left, or is
+/// older than the TrayOrg. Nothing of these says whether there was a copy, but as a rule there was a ledger: one that is not
+/// found is told of rather than begun anew.
+fn is_back(index: &Index, org: &TrayOrg, placement: &Placement) -> bool {
+    let id = placement.org_id.as_str();
+    let tombstones = index.tombstones.of_org(&placement.org);
+    if tombstones.iter().any(|tombstone| tombstone.spec.org_id == id) {
+        return true;
+    }
+    let namespace = index.children.get(&ChildId {
+        kind: ChildKind::Namespace,
+        namespace: String::new(),
+        name: placement.namespace.clone(),
+    });
+    let its_own = namespace.filter(|namespace| {
+        let of = namespace.labels.get(names::LABEL_ORG_ID);
+        of.is_some_and(|of| of == id)
+    });
+    its_own.is_some_and(|namespace| was_left(&namespace) || is_older(&namespace, org))
+}
+
+fn was_left(namespace: &ChildFact) -> bool {
+    let labels = [names::LABEL_RETAINED, names::LABEL_ORPHANED];
+    labels.iter().any(|label| namespace.labels.contains_key(*label))
+}
+
+fn is_older(namespace: &ChildFact, org: &TrayOrg) -> bool {
+    let created_at = org.creation_timestamp().map(|created| created.0);
+    let times = namespace.observed.made_at().zip(created_at);
+    times.is_some_and(|(made_at, created_at)| created_at.duration_since(made_at) > CLOCKS_DIFFER)
+}
+
 /// When an org was placed, as near as the cluster remembers.
 pub fn placed_at(org: &TrayOrg) -> Timestamp {
     let created = org.creation_timestamp();
@@ -460,5 +495,57 @@ mod tests {
                 "{at}"
             );
         }
+    }
+
+    /// The namespace of acme, made at that time, as an org's of that id, with one label more.
+    fn with_namespace(index: &Index, made_at: &str, id: &str, label: &str) {
+        let namespace = json!({"metadata": {
+            "name": "org-acme-7c9e6679", "creationTimestamp": made_at,
+            "labels": {names::LABEL_ORG: "acme", names::LABEL_ORG_ID: id, label: "true"},
+        }});
+        let live = serde_json::from_value(namespace).unwrap();
+        let fact = ChildFact::of(ChildKind::Namespace, &live);
+        index.children.observe(fact);
+    }
+    fn tombstone(of: &str) -> Value {
+        let spec = json!({
+            "org": "acme", "orgId": of, "namespace": "org-acme-7c9e6679", "reason": "Deletion",
+            "region": {"name": "eu", "jurisdiction": "EU", "cloudRegion": "eu-west-1"},
+            "deletedAt": "2025-12-31T00:00:00Z", "purgeAt": "2026-04-01T00:00:00Z",
+            "erasureStartsAt": "2026-03-23T00:00:00Z",
+        });
+        object("OrgTombstone", "acme-7c9e6679", &spec)
+    }
+
+    #[test]
+    fn an_org_that_is_back_after_its_deletion_needs_its_ledger_until_a_person_gives_it_up() {
+        let another = "0b1b7a3e-2f0c-4a3b-9f0e-3a1c2d4e5f60";
+        let has = |index: &Index| Subject::find(index, "acme").unwrap().has_copies();
+        for (id, wanted) in [(ID, true), (another, false)] {
+            let index = index(&org(&json!({})));
+            index
+                .tombstones
+                .put(serde_json::from_value(tombstone(id)).unwrap());
+            assert_eq!(has(&index), wanted, "tombstone of {id}");
+        }
+        let (before, since) = ("2025-12-31T00:00:00Z", "2026-01-01T00:00:01Z");
+        for (made_at, id, label, wanted) in [
+            (before, ID, names::LABEL_REGION, true),
+            (before, another, names::LABEL_REGION, false),
+            ("2025-12-31T23:59:30Z", ID, names::LABEL_REGION, false),
+            (since, ID, names::LABEL_REGION, false),
+            (since, ID, names::LABEL_RETAINED, true),
+            (since, ID, names::LABEL_ORPHANED, true),
+        ] {
+            let index = index(&org(&json!({})));
+            with_namespace(&index, made_at, id, label);
+            assert_eq!(has(&index), wanted, "{label} of {id}, made at {made_at}");
+        }
+        let mut given_up = org(&json!({}));
+        given_up["metadata"]["annotations"] =
+            json!({names::ANNOTATION_ACCEPT_LEDGER_LOSS: "tray-backups-eu"});
+        let index = index(&given_up);
+        with_namespace(&index, before, ID, names::LABEL_RETAINED);
+        assert!(!has(&index));
     }
 }

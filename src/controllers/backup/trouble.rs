@@ -80,6 +80,7 @@ impl From<LedgerStoreError> for Trouble {
         let reason = match &error {
             LedgerStoreError::ClaimLost { .. } => reasons::CLAIM_LOST,
             LedgerStoreError::Invalid { .. } | LedgerStoreError::Stray { .. } => reasons::LEDGER_INVALID,
+            LedgerStoreError::Newer { .. } => reasons::LEDGER_NEWER,
             LedgerStoreError::Unclaimed { .. } | LedgerStoreError::Overtaken { .. } => reasons::RETRYING,
             LedgerStoreError::Remote { .. } => reasons::BUCKET_UNAVAILABLE,
         };

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 
 use super::{
+    facts::left_out,
     pass::Pass,
     run::{is_wanted, run_id_of},
     trouble::Trouble,
@@ -22,6 +23,7 @@ use crate::{
         ids::RunId,
         ledger::{LedgerState, Run, RunEnd},
         manifest::{Manifest, Verdict},
+        retention::lets_go,
         view::{self, shown},
     },
 };
@@ -58,6 +60,7 @@ pub async fn sync(pass: &Pass<'_>, phases: &Phases) -> Result<(), Trouble> {
         }
         let status = status(
             snapshot,
+            &state,
             run_id.as_ref(),
             run,
             phases.get(&snapshot.name_any()),
@@ -112,6 +115,7 @@ async fn discover(
 /// What an OrgSnapshot shows. `note` is what the pass knows of a run that has not ended.
 fn status(
     snapshot: &OrgSnapshot,
+    state: &LedgerState,
     run_id: Option<&RunId>,
     run: Option<&Run>,
     note: Option<&(SnapshotPhase, String)>,
@@ -149,7 +153,7 @@ fn status(
                 Verdict::Good
             });
             status.pruned = run.pruned.is_some();
-            conditions.set(types::COMMITTED, &committed(run, manifest));
+            conditions.set(types::COMMITTED, &committed(state, run, manifest));
         }
         Some((_, Some(RunEnd::Aborted { why, .. }))) => {
             status.phase = Some(SnapshotPhase::Failed);
@@ -184,12 +188,13 @@ fn status(
     status
 }
 
-fn committed(run: &Run, manifest: &Manifest) -> ConditionFact {
+fn committed(state: &LedgerState, run: &Run, manifest: &Manifest) -> ConditionFact {
     if run.is_suspicious() {
         let message = format!(
-            "it does not count until a person has looked at it: {}; to accept it, annotate the TrayOrg with platform.tray.ai/accept-run={}",
+            "it does not count until a person has looked at it: {}; to accept it, annotate the TrayOrg with platform.tray.ai/accept-run={}{}",
             manifest.suspicions.join("; "),
-            manifest.run_id
+            manifest.run_id,
+            left_out(&manifest.run_id, &lets_go(state, &manifest.run_id))
         );
         return ConditionFact::new(true, reasons::LAST_RUN_SUSPICIOUS, message);
     }

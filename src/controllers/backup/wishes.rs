@@ -41,7 +41,8 @@ pub async fn carry_out(pass: &Pass<'_>, losses: &[Loss]) -> Result<(), Trouble> 
     Ok(())
 }
 
-/// A run that looked wrong, or one that leaves out folders which older copies are kept for.
+/// A run that looked wrong, or one that leaves out folders which older copies are kept for. Carried out twice it is as if once:
+/// what was accepted is not acceptable any more.
 fn accepted_run(state: &LedgerState, value: &str) -> Result<Event, String> {
     let suspicious = state
         .runs
@@ -134,7 +135,10 @@ fn message(loss: &Loss) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ledger::testing::Story;
+    use crate::domain::{
+        ledger::testing::Story,
+        manifest::{Consistency, Verdict},
+    };
 
     #[test]
     fn only_a_suspicious_run_can_be_accepted() {
@@ -150,6 +154,33 @@ mod tests {
         let refused = accepted_run(&story.state, good.as_str()).unwrap_err();
         assert!(refused.contains(suspicious.as_str()), "{refused}");
         assert!(accepted_run(&story.state, "all of them").is_err());
+    }
+
+    #[test]
+    fn a_suspicious_run_is_accepted_once_and_not_for_what_else_it_leaves_out() {
+        let mut story = Story::new();
+        let run = |story: &mut Story, at: &str, folder: Option<&str>, web: u64, verdict| {
+            let folders: Vec<String> = folder.into_iter().map(str::to_owned).collect();
+            let all: [String; 0] = [];
+            let volumes = [
+                ("data-db-0", 10, Consistency::Live, &folders[..]),
+                ("data-web-0", web, Consistency::Live, &all[..]),
+            ];
+            story.copied(at.parse().unwrap(), &volumes, verdict)
+        };
+        run(&mut story, "2026-01-01T00:00:00Z", None, 10, Verdict::Good);
+        let (narrow, at) = (Some("backup"), "2026-01-02T00:00:00Z");
+        let emptied = run(&mut story, at, narrow, 0, Verdict::Suspicious);
+        let accepted = accepted_run(&story.state, emptied.as_str()).unwrap();
+        story.tell(accepted, at.parse().unwrap());
+        let again = accepted_run(&story.state, emptied.as_str()).unwrap_err();
+        assert!(again.ends_with("none"), "{again}");
+        let next = run(&mut story, "2026-01-03T00:00:00Z", narrow, 0, Verdict::Good);
+        let run_id = next.clone();
+        assert_eq!(
+            accepted_run(&story.state, next.as_str()),
+            Ok(Event::RunAccepted { run_id })
+        );
     }
 
     #[test]

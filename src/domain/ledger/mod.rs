@@ -21,7 +21,8 @@ pub use append::{Foreign, after_refusal};
 pub use open_work::{Ended, Work};
 pub use state::{LastSweep, LedgerError, LedgerState, RestoreRecord, Run, RunEnd, Sweep, VolumeHolder};
 
-/// Version of the entry's own form.
+/// Version of the entry's own form. It goes up where an earlier version would misread what a later one writes; a type of event
+/// that an earlier version does not know needs no other version.
 pub const FORMAT_VERSION: u32 = 1;
 
 /// One entry as it lies in the bucket.
@@ -95,7 +96,7 @@ pub enum Event {
         claims: Vec<FilledClaim>,
     },
     /// A restore came to its end: every volume is back and its workloads are up, or it failed. `refused` counts the
-    /// objects that the API server did not take back.
+    /// objects that the API server did not take back; `why` says why it failed.
     Restored {
         restore: String,
         run_id: RunId,
@@ -104,9 +105,15 @@ pub enum Event {
         bytes: u64,
         #[serde(default)]
         refused: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
     },
     /// What all entries before it add up to, so that reading need not begin at 0.
     Checkpoint { state: Box<LedgerState> },
+    /// A type that this version does not know: a newer one has written it. Nothing is decided on such an entry
+    /// ([`Entry::decode`] refuses it), and none is written.
+    #[serde(other, skip_serializing)]
+    Unknown,
 }
 
 /// A volume that a restore has filled.
@@ -122,6 +129,13 @@ pub struct FilledClaim {
 /// Entries between two checkpoints: bounds how many a reader has to fetch.
 pub const CHECKPOINT_EVERY: u64 = 64;
 
+/// What an entry of any version says of its form.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Header {
+    format_version: u32,
+}
+
 impl Entry {
     /// The bytes as they lie in the bucket.
     pub fn encode(&self) -> Result<Vec<u8>, LedgerError> {
@@ -131,18 +145,21 @@ impl Entry {
         })
     }
 
-    /// Reads the bytes that lie at `seq`.
+    /// Reads the bytes that lie at `seq`. What a newer version has written is told apart from what is damaged: of a newer form
+    /// the version alone is read.
     pub fn decode(seq: u64, bytes: &[u8]) -> Result<Self, LedgerError> {
         let unreadable = |why: String| LedgerError::Unreadable { seq, why };
-        let entry: Self = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
-        if entry.format_version > FORMAT_VERSION {
-            return Err(unreadable(format!(
-                "format version {} is newer than {FORMAT_VERSION}: use a newer operator",
-                entry.format_version
-            )));
+        let newer = |unknown: String| LedgerError::Newer { seq, unknown };
+        let header: Header = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
+        if header.format_version > FORMAT_VERSION {
+            return Err(newer(format!("format version {}", header.format_version)));
         }
+        let entry: Self = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
         if entry.seq != seq {
             return Err(unreadable(format!("it says that it is entry {}", entry.seq)));
+        }
+        if matches!(entry.event, Event::Unknown) {
+            return Err(newer("the type of its event".to_owned()));
         }
         Ok(entry)
     }
@@ -152,4 +169,67 @@ impl Entry {
 pub fn digest(bytes: &[u8]) -> String {
     use sha2::Digest;
     hex::encode(sha2::Sha256::digest(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{testing::Story, *};
+
+    /// The first entry of a ledger, with `event` instead of its own.
+    fn entry(event: &Value) -> Value {
+        let mut entry: Value = serde_json::from_slice(&Story::new().newest).unwrap();
+        entry["event"] = event.clone();
+        entry
+    }
+    fn decode(entry: &Value) -> Result<Entry, LedgerError> {
+        Entry::decode(0, entry.to_string().as_bytes())
+    }
+
+    #[test]
+    fn what_a_newer_version_has_written_is_not_damaged() {
+        let mut newer = entry(&json!("said otherwise"));
+        newer["formatVersion"] = 2.into();
+        newer["seq"] = Value::Null;
+        let another = entry(&json!({"type": "Forked", "from": {"seq": 7}}));
+        for (entry, unknown) in [(newer, "format version 2"), (another, "the type of its event")] {
+            let unknown = unknown.to_owned();
+            assert_eq!(decode(&entry), Err(LedgerError::Newer { seq: 0, unknown }));
+        }
+    }
+
+    #[test]
+    fn what_is_damaged_is_not_newer() {
+        let mut misplaced = entry(&json!({"type": "Claim"}));
+        misplaced["seq"] = 7.into();
+        let mut without_version = entry(&json!({"type": "Claim"}));
+        without_version["formatVersion"] = Value::Null;
+        let cases = [
+            json!({}),
+            misplaced,
+            without_version,
+            entry(&json!({})),
+            entry(&json!({"type": "RepoInit"})),
+            entry(&json!({"type": "RepoInit", "volume": "No Claim"})),
+        ];
+        for entry in cases {
+            let found = decode(&entry);
+            assert!(
+                matches!(found, Err(LedgerError::Unreadable { seq: 0, .. })),
+                "{entry}: {found:?}"
+            );
+        }
+        let torn = Entry::decode(0, b"{\"formatVersion\":1,");
+        assert!(matches!(torn, Err(LedgerError::Unreadable { .. })), "{torn:?}");
+    }
+
+    #[test]
+    fn an_entry_is_read_as_it_was_written_and_an_unknown_event_is_not_written() {
+        let mut entry = decode(&entry(&json!({"type": "Claim"}))).unwrap();
+        let bytes = entry.encode().unwrap();
+        assert_eq!(Entry::decode(0, &bytes), Ok(entry.clone()));
+        entry.event = Event::Unknown;
+        assert!(entry.encode().is_err());
+    }
 }

@@ -145,6 +145,7 @@ mod tests {
             seconds: 1,
             bytes: 0,
             refused: 0,
+            why: None,
         };
         story.tell(restored, at("2026-01-02T00:00:00Z"));
         assert!(story.state.check_open(&work).is_err());

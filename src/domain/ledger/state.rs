@@ -23,6 +23,16 @@ pub enum LedgerError {
         /// What is wrong.
         why: String,
     },
+    /// A newer version of the operator has written the entry: it is right, and this version cannot read it.
+    #[error(
+        "entry {seq} of the ledger was written by a newer version of the operator, this one does not know {unknown}"
+    )]
+    Newer {
+        /// Which.
+        seq: u64,
+        /// What of it: `format version 2`.
+        unknown: String,
+    },
     /// An entry is missing.
     #[error("entry {expected} of the ledger is missing: the next one found is {found}")]
     Gap {
@@ -169,6 +179,9 @@ pub struct RestoreRecord {
     /// Objects that the API server did not take back.
     #[serde(default)]
     pub refused: u64,
+    /// Why it failed; none where it succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// When it ended.
     pub at: Timestamp,
 }
@@ -359,6 +372,7 @@ impl LedgerState {
                 seconds,
                 bytes,
                 refused,
+                why,
             } => {
                 if self.restores.iter().all(|known| known.restore != *restore) {
                     self.restores.push(RestoreRecord {
@@ -368,11 +382,12 @@ impl LedgerState {
                         seconds: *seconds,
                         bytes: *bytes,
                         refused: *refused,
+                        why: why.clone(),
                         at: entry.at,
                     });
                 }
             }
-            Event::Verified { .. } | Event::Checkpoint { .. } => {}
+            Event::Verified { .. } | Event::Checkpoint { .. } | Event::Unknown => {}
         }
     }
 
@@ -386,7 +401,7 @@ impl LedgerState {
             None => {
                 self.last_sweep = LastSweep {
                     good: Some(sweep.planned_at),
-                    failed: None,
+                    ..LastSweep::default()
                 };
             }
         }

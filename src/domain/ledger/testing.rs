@@ -10,6 +10,7 @@ use crate::domain::{
     },
     names,
     stage::Stage,
+    volume_facts::suspicions,
 };
 
 /// The org of all stories.
@@ -89,12 +90,23 @@ impl Story {
         volumes: &[(&str, u64)],
         verdict: Verdict,
     ) -> RunId {
-        let manifest = manifest_of(&plan, planned_at, volumes, verdict);
-        let event = Event::RunCommitted {
-            manifest: Box::new(manifest),
-        };
+        let manifest = Box::new(self.manifest(&plan, planned_at, volumes, verdict));
+        let event = Event::RunCommitted { manifest };
         self.tell(event, planned_at + SignedDuration::from_secs(seconds));
         plan.run_id
+    }
+
+    /// The record of a run. A Suspicious one says what looks wrong by what the ledger holds now.
+    fn manifest(&self, plan: &RunPlan, at: Timestamp, volumes: &[(&str, u64)], verdict: Verdict) -> Manifest {
+        let mut manifest = manifest_of(plan, at, volumes, verdict);
+        if verdict == Verdict::Suspicious {
+            let parts = manifest.parts.iter();
+            let copied: Vec<_> = parts
+                .map(|part| (part.planned.clone(), part.record.clone()))
+                .collect();
+            manifest.suspicions = suspicions(&self.state, &copied);
+        }
+        manifest
     }
 
     /// A run of these volumes (name, files, consistency, folders) that was committed a minute after its plan.
@@ -116,7 +128,7 @@ impl Story {
             }
         }
         self.tell(Event::RunPlanned { plan: plan.clone() }, planned_at);
-        let manifest = Box::new(manifest_of(&plan, planned_at, &sizes, verdict));
+        let manifest = Box::new(self.manifest(&plan, planned_at, &sizes, verdict));
         self.tell(
             Event::RunCommitted { manifest },
             planned_at + SignedDuration::from_secs(60),

@@ -30,7 +30,7 @@ use crate::{
     },
     domain::{
         ids::{PartId, RunId},
-        ledger::{Event, FilledClaim, RunEnd},
+        ledger::{Event, FilledClaim, LedgerState, RunEnd},
         manifest::{Manifest, ManifestPart, PartSource},
         mover_lifetime::RESTORE_DEADLINE,
         mover_task::{Action, MoverOutcome},
@@ -135,6 +135,9 @@ pub async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Tr
         .set_restoring(pass.subject.org_id(), stops.then(|| restore.name_any()));
     let step = next_step(&observed);
     let mut status = status::progress(pass, restore, recorded, &observed, &step, &jobs).await?;
+    if let Some(result) = recorded_end(&state, restore) {
+        return end(pass, restore, &status, result).await;
+    }
     let next = match step {
         Step::Resolve | Step::WaitUntilDrained | Step::WaitForClaims(_) | Step::WaitForWorkloads => LOOK,
         Step::RemoveClaims(claims) => {
@@ -452,6 +455,21 @@ async fn renew(
     Ok(next)
 }
 
+/// The end that the ledger has of the restore: its status was not written, whatever cut that short.
+fn recorded_end(state: &LedgerState, restore: &OrgRestore) -> Option<Result<(), (&'static str, String)>> {
+    let name = ledger_name(restore);
+    let known = state.restores.iter().find(|known| known.restore == name)?;
+    Some(if known.succeeded {
+        Ok(())
+    } else {
+        let why = known
+            .why
+            .clone()
+            .unwrap_or_else(|| "its reason is lost".to_owned());
+        Err((reasons::MOVER_FAILED, why))
+    })
+}
+
 /// From here the fresh claims hold the data of their volumes.
 async fn record_filled(pass: &Pass<'_>, restore: &OrgRestore, manifest: &Manifest) -> Result<(), Trouble> {
     let volumes = manifest
@@ -499,6 +517,7 @@ async fn end(
             seconds: status.seconds.unwrap_or_default().unsigned_abs(),
             bytes: status.bytes.unwrap_or_default().unsigned_abs(),
             refused: refused.unsigned_abs(),
+            why: result.as_ref().err().map(|(_, why)| why.clone()),
         };
         let decided = pass.ledger.append_decided(pass.now, |state| {
             let known = state.restores.iter().any(|known| known.restore == name);

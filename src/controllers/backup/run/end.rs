@@ -6,12 +6,13 @@ use super::hooks::{post_hooks, run_post};
 use crate::{
     adapters::kube::{events::Severity, mover_jobs::MoverState},
     api::conditions::reasons,
-    controllers::backup::{pass::Pass, subject::holder, trouble::Trouble},
+    controllers::backup::{facts::left_out, pass::Pass, subject::holder, trouble::Trouble},
     domain::{
         bucket_layout,
         ids::{PartId, RunId},
         ledger::Event,
         manifest::{PartRecord, PartSource, RunPlan, Verdict},
+        retention::lets_go,
         run_plan::{self, CopiedPart, RunFacts},
         volume_facts::suspicions,
     },
@@ -72,7 +73,8 @@ pub async fn commit(
     };
     if verdict == Verdict::Suspicious {
         let note = format!(
-            "Run {run_id} does not count until a person has looked at it: {reasons}. If this is as it should be, annotate the TrayOrg: platform.tray.ai/accept-run={run_id}"
+            "Run {run_id} does not count until a person has looked at it: {reasons}. If this is as it should be, annotate the TrayOrg: platform.tray.ai/accept-run={run_id}{}",
+            left_out(run_id, &lets_go(&pass.state(), run_id))
         );
         tell(pass, reasons::LAST_RUN_SUSPICIOUS, note).await;
     }
