@@ -883,8 +883,15 @@ async fn a_wrapped_key_is_never_replaced(operator: &Operator, org: &Org) {
             None => store.remove(&name),
             Some(other) => store.overwrite(&name, other.clone()),
         }
+        let restore = format!("fresh-keyless-{}", there.is_some());
+        restore_of(org.name, &restore).await;
         // Of a process that has not looked yet; one that has looks again within a minute.
         running_anew_says(operator, org, "KeyMissing", words).await;
+        let failed = restored(&restore, "Failed").await["status"]["conditions"].to_string();
+        assert!(
+            failed.contains("KeyMissing") && failed.contains(words),
+            "{failed}"
+        );
         assert_eq!(store.get(&name).await.unwrap(), there);
     }
     store.overwrite(&name, own);

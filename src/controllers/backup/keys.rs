@@ -211,7 +211,12 @@ impl WrappedKey<'_> {
     fn bucket_trouble(&self, action: &str, error: &RemoteError) -> Trouble {
         let bucket = &self.subject.location.bucket;
         let action = format!("{action} {} in bucket {bucket}", self.name());
-        Trouble::remote(reasons::BUCKET_UNAVAILABLE, &action, error)
+        let reason = match error {
+            // It lies under the org's own key.
+            RemoteError::Unusable(_) => reasons::KEY_UNUSABLE,
+            _ => reasons::BUCKET_UNAVAILABLE,
+        };
+        Trouble::remote(reason, &action, error)
     }
 
     fn missing(&self, state: &LedgerState) -> Trouble {

@@ -178,9 +178,9 @@ impl BackupDriver {
             .keys
             .ledger(subject, &services.store, &ctx.cluster_uid, now)
             .await?;
-        let key = self.keys.key(subject, &services, &ledger, now).await?;
-        ctx.backup_facts.set_key(subject.org_id(), key.clone());
-        Ok(Pass {
+        let found = self.keys.key(subject, &services, &ledger, now).await;
+        let known = ledger.state().kms_key_arn.clone();
+        let pass = |key| Pass {
             ctx,
             backup: self,
             subject,
@@ -188,7 +188,19 @@ impl BackupDriver {
             ledger,
             key,
             now,
-        })
+        };
+        match (found, known) {
+            (Ok(key), _) => {
+                ctx.backup_facts.set_key(subject.org_id(), key.clone());
+                Ok(pass(key))
+            }
+            // Nothing that it encrypted opens: a restore says so at its end, rather than wait for who knows how long.
+            (Err(trouble), Some(key)) if !trouble.transient => {
+                restore::give_up(&pass(key), &trouble).await?;
+                Err(trouble)
+            }
+            (Err(trouble), _) => Err(trouble),
+        }
     }
 }
 

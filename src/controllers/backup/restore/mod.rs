@@ -26,7 +26,7 @@ use crate::{
     },
     api::{
         conditions::reasons,
-        orgrestore::{OrgRestore, OrgRestoreStatus, RestorePart, RestorePartState},
+        orgrestore::{OrgRestore, OrgRestoreStatus, RestorePart, RestorePartState, RestorePhase},
     },
     domain::{
         ids::{PartId, RunId},
@@ -78,6 +78,22 @@ pub async fn refuse(pass: &Pass<'_>, restore: &OrgRestore) -> Result<bool, Troub
     let recorded = restore.status.clone().unwrap_or_default();
     end(pass, restore, &recorded, Err(refused)).await?;
     Ok(true)
+}
+
+/// Ends the restore that has touched nothing yet, since `trouble` keeps all copies from being opened.
+pub async fn give_up(pass: &Pass<'_>, trouble: &Trouble) -> Result<(), Trouble> {
+    let Some(restore) = under_way(&pass.ctx.index.restores.of_org(pass.subject.name())) else {
+        return Ok(());
+    };
+    let recorded = restore.status.clone().unwrap_or_default();
+    if matches!(
+        recorded.phase,
+        None | Some(RestorePhase::Pending | RestorePhase::Proving)
+    ) {
+        let why = format!("it cannot be proven that the copy opens: {}", trouble.message);
+        end(pass, &restore, &recorded, Err((trouble.reason, why))).await?;
+    }
+    Ok(())
 }
 
 /// Takes back what movers of a restore may do in the org's namespace, where no restore is under way any more.
