@@ -109,13 +109,9 @@ impl World {
         object
     }
 
-    fn ledger_folder(&self) -> String {
-        bucket_layout::ledger_prefix("", &KEPT.parse().unwrap())
-    }
-
     /// Keys of the ledger's entries.
     fn entries(&self) -> Vec<String> {
-        let (keys, folder) = (self.operator.regions.store.keys(), self.ledger_folder());
+        let (keys, folder) = (self.operator.regions.store.keys(), ledger_folder());
         keys.into_iter().filter(|key| key.starts_with(&folder)).collect()
     }
 
@@ -135,6 +131,11 @@ impl World {
         let id = KEPT.parse().unwrap();
         (*runs::ledger(&self.operator, &id).await.state()).clone()
     }
+}
+
+/// The folder of the ledger of `kept`.
+fn ledger_folder() -> String {
+    bucket_layout::ledger_prefix("", &KEPT.parse().unwrap())
 }
 
 /// A good run in the ledger of `kept`, an hour old, as an operator would have written it.
@@ -355,7 +356,7 @@ async fn a_ledger_that_is_missing_is_read_again_once_it_is_back(world: &World) {
 }
 
 async fn a_ledger_that_is_missing_is_not_begun_anew_until_a_person_says_so(world: &World) {
-    let folder = world.ledger_folder();
+    let folder = ledger_folder();
     let entries = || world.entries();
     world.remove_ledger();
     let running = world.start().await;
