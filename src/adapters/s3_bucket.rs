@@ -217,8 +217,8 @@ impl S3Bucket {
         match written.ssekms_key_id() {
             Some(used) if used == kms_key.as_str() => Ok(PutOutcome::Created),
             used => Err(RemoteError::Corrupt(format!(
-                "{} was to be written under {kms_key}, but S3 says that it used {}: remove the object and find out what \
-                 changes requests on their way",
+                "{} was to be written under {kms_key}, but S3 says that it used {}: find out what changes requests on \
+                 their way, and leave the object where it is, since it may have been read",
                 self.uri(key),
                 used.unwrap_or("no key")
             ))),

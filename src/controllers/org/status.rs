@@ -172,7 +172,16 @@ pub fn of_obstacle(
     // Nothing can be copied out of a namespace that is not there.
     let lost = (obstacle.reason == reasons::NAMESPACE_LOST)
         .then(|| ConditionFact::new(false, obstacle.reason, obstacle.message.clone()));
-    let backup = backups(&mut conditions, observed, view, hindrance.or(lost.as_ref()), now);
+    // Nor is there anything to copy of an org that is nowhere yet.
+    let unplaced = recorded.region.is_none().then(|| {
+        let message = format!(
+            "no snapshot is taken before the org is placed: {}",
+            obstacle.message
+        );
+        ConditionFact::new(Truth::Unknown, obstacle.reason, message)
+    });
+    let hindrance = hindrance.or(lost.as_ref()).or(unplaced.as_ref());
+    let backup = backups(&mut conditions, observed, view, hindrance, now);
     if recorded.region.is_some() {
         conditions.set(types::SUPPORT_ACCESS_ACTIVE, &support_access(observed));
     }
@@ -334,8 +343,11 @@ fn backups(
     let said = |type_: &str, of_view: fn(&BackupView) -> &ConditionFact| {
         let recorded = || conditions.recorded(type_).map(ConditionFact::of);
         view.map(of_view).cloned().or_else(recorded).unwrap_or_else(|| {
-            let message = "the first snapshot is taken as soon as the workloads are available";
-            ConditionFact::new(Truth::Unknown, reasons::NO_SNAPSHOT_YET, message)
+            ConditionFact::new(
+                Truth::Unknown,
+                reasons::NO_SNAPSHOT_YET,
+                "no snapshot has been taken yet",
+            )
         })
     };
     let healthy = said(types::BACKUP_HEALTHY, |view| &view.healthy);

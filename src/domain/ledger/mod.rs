@@ -21,8 +21,8 @@ pub use append::{Foreign, after_refusal};
 pub use open_work::{Ended, Work};
 pub use state::{LastSweep, LedgerError, LedgerState, RestoreRecord, Run, RunEnd, Sweep, VolumeHolder};
 
-/// Version of the entry's own form. It goes up where an earlier version would misread what a later one writes; a type of event
-/// that an earlier version does not know needs no other version.
+/// Version of the entry's own form. It goes up where an earlier version would misread what a later one writes: also with a type of
+/// event that changes the state, since a checkpoint holds what came of it in a field that an earlier version leaves out.
 pub const FORMAT_VERSION: u32 = 1;
 
 /// One entry as it lies in the bucket.

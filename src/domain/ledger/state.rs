@@ -172,7 +172,7 @@ pub struct RestoreRecord {
     pub run_id: RunId,
     /// Whether every volume came back and the workloads were up.
     pub succeeded: bool,
-    /// From the request to the end.
+    /// From the moment that its run was pinned to the end.
     pub seconds: u64,
     /// Bytes filled.
     pub bytes: u64,

@@ -232,7 +232,8 @@ pub fn refusals(restore: &str, status: &OrgRestoreStatus) -> String {
     };
     format!(
         "the volumes are filled and compared with the copy; objects that were refused: {shown}{more}; see \
-         status.refusedObjects of OrgRestore {restore}, put right what refused them, and restore again or apply them by hand"
+         status.refusedObjects of OrgRestore {restore}, put right what refused them, then apply them from your \
+         own manifests, or restore the same run once more, which replaces all volumes again"
     )
 }
 

@@ -2,9 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::world::{ID, UID, World, is_obstacle, object};
+use super::world::{ID, UID, World, is_obstacle, object, reason_of, said};
 use crate::{
-    api::{conditions::reasons, orgtombstone::OrgTombstone},
+    api::{
+        conditions::{reasons, types},
+        orgtombstone::OrgTombstone,
+    },
     controllers::{
         changes::Change,
         org::{
@@ -134,6 +137,12 @@ fn what_an_org_has_made_itself_or_is_placed_with_is_its_own_without_anybodys_lea
     // A tombstone beside it says that there was another.
     tombstone_of(&lost, "acme");
     is_obstacle(&lost.obstacle(), reasons::REATTACH_NOT_ALLOWED, &["OrgTombstone"]);
+    let told = lost.status_of_obstacle();
+    assert_eq!(
+        reason_of(&told, types::BACKUP_HEALTHY),
+        said("Unknown", reasons::REATTACH_NOT_ALLOWED),
+        "nothing is copied of what is not placed"
+    );
 }
 
 #[test]
