@@ -8,15 +8,11 @@
 //! `domain` is pure: no Kubernetes, no AWS, no runtime and no clock; `now` is an argument.
 
 pub mod adapters;
-pub mod api;
 pub mod cli;
 pub mod config;
 pub mod controllers;
-pub mod domain;
-pub mod mover;
 pub mod mover_process;
 pub mod operator;
-pub mod ports;
 pub mod resources;
 pub mod responder;
 pub mod telemetry;

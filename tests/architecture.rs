@@ -176,12 +176,12 @@ fn code(source: &Source) -> String {
 
 #[test]
 fn names_are_found_in_every_form_of_use() {
-    assert_eq!(named("use crate::domain::ids;"), ["domain"]);
+    assert_eq!(named("use tray_domain::ids;"), ["domain"]);
     assert_eq!(
         named("use crate::{\n    api::{a, b},\n    domain::names,\n    ports,\n};"),
         ["api", "domain", "ports"]
     );
-    assert_eq!(named("let x = crate::ports::f();"), ["ports"]);
+    assert_eq!(named("let x = tray_ports::f();"), ["ports"]);
 }
 
 #[test]

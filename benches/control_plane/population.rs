@@ -6,18 +6,16 @@ use kube::{
     api::{DeleteParams, DynamicObject, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use tray_operator::{
-    api::{
-        crds,
-        region::Region,
-        retention_policy::RetentionPolicySpec,
-        trayorg::{PinnedRegion, TrayOrg},
-    },
-    domain::{backup_place::BackupPlace, replicas::Situation},
-    resources::{
-        child::DesiredChild,
-        org::{Inputs, Placement, Surroundings, children, effective, log_policy, quota},
-    },
+use tray_api::{
+    crds,
+    region::Region,
+    retention_policy::RetentionPolicySpec,
+    trayorg::{PinnedRegion, TrayOrg},
+};
+use tray_domain::{backup_place::BackupPlace, replicas::Situation};
+use tray_operator::resources::{
+    child::DesiredChild,
+    org::{Inputs, Placement, Surroundings, children, effective, log_policy, quota},
 };
 
 use super::{

@@ -12,9 +12,8 @@ use kube::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use tray_operator::{
-    adapters::kube::apply::api_resource, api::trayorg::TrayOrg, resources::child::ChildKind,
-};
+use tray_api::trayorg::TrayOrg;
+use tray_operator::{adapters::kube::apply::api_resource, resources::child::ChildKind};
 
 use super::{
     audit::{Request, Requests, WRITES},

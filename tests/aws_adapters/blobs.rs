@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
+use tray_domain::{bucket_layout, session_policy::SessionScope};
 use tray_engine::{BlobError, BlobStore};
-use tray_operator::{
-    adapters::{
-        aws_client::AwsClients, blob_store::S3Blobs, clock::SystemClock, mover_credentials::FileCredentials,
-        s3_bucket::S3Bucket,
-    },
-    domain::{bucket_layout, session_policy::SessionScope},
+use tray_operator::adapters::{
+    aws_client::AwsClients, blob_store::S3Blobs, clock::SystemClock, mover_credentials::FileCredentials,
+    s3_bucket::S3Bucket,
 };
 
 use crate::{

@@ -6,17 +6,19 @@ use aws_sdk_s3::{
     operation::put_object::builders::PutObjectFluentBuilder, primitives::ByteStream,
     types::ServerSideEncryption,
 };
-use tray_operator::{
-    adapters::{clock::SystemClock, kms::KmsKeys, s3::S3Store, s3_bucket::S3Bucket, sts::StsSessions},
-    domain::{
-        bucket_layout,
-        ids::{KmsKeyArn, OrgId, PartId, RunId},
-        mover_task::{BucketLocation, SessionCredentials},
-        run_plan::objects_part,
-        session_policy::{MASTER_KEY_PURPOSE, SessionScope, session_policy},
-    },
-    ports::{Clock as _, KeyService, ObjectStore, PutOutcome, RemoteError, SessionIssuer, mover::MasterKeys},
+use tray_domain::{
+    bucket_layout,
+    ids::{KmsKeyArn, OrgId, PartId, RunId},
+    mover_task::{BucketLocation, SessionCredentials},
+    run_plan::objects_part,
+    session_policy::{MASTER_KEY_PURPOSE, SessionScope, session_policy},
 };
+use tray_ledger::{ObjectStore, PutOutcome, RemoteError};
+use tray_operator::adapters::{
+    clock::SystemClock, kms::KmsKeys, s3::S3Store, s3_bucket::S3Bucket, sts::StsSessions,
+};
+use tray_ports::MasterKeys;
+use tray_ports::{Clock as _, KeyService, SessionIssuer};
 
 use crate::support::aws::{StandIn, stand_in};
 

@@ -9,7 +9,7 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 use serde_json::{Map, Value, json};
-use tray_operator::api::crds;
+use tray_api::crds;
 
 use crate::valid;
 

@@ -12,14 +12,12 @@ use aws_credential_types::Credentials;
 use aws_smithy_types::base64;
 use serde::Deserialize;
 use tokio::sync::OnceCell;
-use tray_operator::{
-    adapters::{
-        aws_client::{AwsClients, Patience},
-        clock::SystemClock,
-    },
-    domain::mover_task::{BucketLocation, Endpoints, SessionCredentials},
-    ports::Clock,
+use tray_domain::mover_task::{BucketLocation, Endpoints, SessionCredentials};
+use tray_operator::adapters::{
+    aws_client::{AwsClients, Patience},
+    clock::SystemClock,
 };
+use tray_ports::Clock;
 
 use super::api_server::eventually;
 

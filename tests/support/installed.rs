@@ -14,21 +14,23 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, watch};
+use tray_api::crds;
 use tray_operator::{
-    adapters::clock::SystemClock,
-    adapters::kube::{
-        apply::Cluster,
-        client::{Connections, cluster_uid},
-        events::Events,
-        index::Index,
+    adapters::{
+        clock::SystemClock,
+        kube::{
+            apply::Cluster,
+            client::{Connections, cluster_uid},
+            events::Events,
+            index::Index,
+        },
     },
-    api::crds,
     config::Settings,
     controllers::{Driver, backup_facts::BackupFacts, changes::Changes, context::Context},
     operator::control,
-    ports::Clock,
     telemetry::metrics::Metrics,
 };
+use tray_ports::Clock;
 
 use super::{
     api_server::{self, ApiServer},

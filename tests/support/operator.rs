@@ -3,22 +3,24 @@
 use std::sync::Arc;
 
 use tokio::{sync::watch, task::JoinHandle};
+use tray_domain::mover_task::BucketLocation;
+use tray_ledger::RemoteError;
 use tray_operator::{
     adapters::{
         clock::SystemClock,
         kube::{apply::Cluster, client::Connections, events::Events, index::Index},
-        memory::{MemoryKeys, MemorySessions, MemoryStore},
     },
     config::Settings,
     controllers::{Driver, backup_facts::BackupFacts, changes::Changes, context::Context},
     operator,
-    ports::{BucketLocation, RegionPorts, RegionServices, RemoteError},
     resources::child::ChildKind,
     telemetry::{
         metrics::{Controller, Metrics},
         readiness::Readiness,
     },
 };
+use tray_ports::{RegionPorts, RegionServices};
+use tray_testkit::memory::{MemoryKeys, MemorySessions, MemoryStore};
 
 use super::{api_server, requests};
 
@@ -90,7 +92,7 @@ impl Operator {
             calls: client,
             watches,
         } = Connections::with(server.config().await, &metrics).unwrap();
-        for crd in tray_operator::api::crds::all_crds() {
+        for crd in tray_api::crds::all_crds() {
             api_server::apply(&server.client().await, &serde_json::to_value(crd).unwrap()).await;
         }
         let index = Arc::new(Index::default());

@@ -3,18 +3,15 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tray_operator::{
-    adapters::ledger_store::{Ledger, LedgerStore},
-    domain::{
-        bucket_layout,
-        ids::{OrgId, PartId, RunId},
-        ledger::Event,
-        manifest::{FORMAT_VERSION, PartRecord, RunPlan},
-        run_plan::{self, CopiedPart, RunFacts},
-        stage::Stage,
-    },
-    ports::ObjectStore,
+use tray_domain::{
+    bucket_layout,
+    ids::{OrgId, PartId, RunId},
+    ledger::Event,
+    manifest::{FORMAT_VERSION, PartRecord, RunPlan},
+    run_plan::{self, CopiedPart, RunFacts},
+    stage::Stage,
 };
+use tray_ledger::{Ledger, LedgerStore, ObjectStore};
 
 use super::operator::Operator;
 

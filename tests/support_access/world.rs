@@ -10,19 +10,19 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tokio::sync::{MutexGuard, OnceCell};
+use tray_api::{
+    conditions::{reasons, types},
+    support_access::SupportAccess,
+    trayorg::TrayOrg,
+};
+use tray_domain::support::Action;
 use tray_operator::{
     adapters::clock::SystemClock,
-    api::{
-        conditions::{reasons, types},
-        support_access::SupportAccess,
-        trayorg::TrayOrg,
-    },
     controllers::{
         Driver, changes::Change, conditions::find, context::Context, org::OrgDriver, support::SupportDriver,
     },
-    domain::support::Action,
-    ports::Clock,
 };
+use tray_ports::Clock;
 
 use crate::support::{
     api_server::{self, api_of, eventually},

@@ -6,19 +6,17 @@
 use std::{fs, path::Path, sync::Arc};
 
 use serde::Serialize;
-use tray_operator::{
-    domain::{
-        ids::RunId,
-        ledger::Event,
-        manifest::{Manifest, ManifestPart, PartSource, RunPlan},
-        mover_task::{Action, MoverOutcome},
-        run_plan::{self, CopiedPart, RunFacts},
-        schedule::snapshot_name,
-        session_policy::SessionScope,
-        volume_facts::suspicions,
-    },
-    ports::Clock,
+use tray_domain::{
+    ids::RunId,
+    ledger::Event,
+    manifest::{Manifest, ManifestPart, PartSource, RunPlan},
+    mover_task::{Action, MoverOutcome},
+    run_plan::{self, CopiedPart, RunFacts},
+    schedule::snapshot_name,
+    session_policy::SessionScope,
+    volume_facts::suspicions,
 };
+use tray_ports::Clock;
 use uuid::Uuid;
 
 use crate::{
@@ -129,7 +127,7 @@ async fn copy(
     };
     let session = org.mover(&folders, &scope, action, clock.clone()).await?;
     let pod_uid = session.places.pod_uid.clone();
-    match tray_operator::mover::perform(session).await? {
+    match tray_mover::perform(session).await? {
         MoverOutcome::Snapshotted { record } => Ok(CopiedPart {
             record: *record,
             pod_uid,

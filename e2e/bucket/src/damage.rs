@@ -5,12 +5,10 @@ use std::sync::Arc;
 use aws_credential_types::Credentials;
 use clap::Args;
 use serde::Serialize;
+use tray_domain::{bucket_layout, ids::PartId};
 use tray_engine::BlobStore;
-use tray_operator::{
-    adapters::{aws_client::AwsClients, clock::SystemClock, s3_bucket::S3Bucket},
-    domain::{bucket_layout, ids::PartId},
-    mover::session::blocking,
-};
+use tray_mover::session::blocking;
+use tray_operator::adapters::{aws_client::AwsClients, clock::SystemClock, s3_bucket::S3Bucket};
 
 use crate::{
     Failed,

@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
+use tray_domain::{bucket_layout, ids::PartId};
 use tray_engine::{EngineError, RepositoryKey, open_pack};
-use tray_operator::{
-    adapters::{kms::KmsKeys, s3_bucket::S3Bucket},
-    domain::{bucket_layout, ids::PartId},
-    mover::{Session, keys::wrapped_key, session::blocking},
-    ports::{RemoteError, mover::MasterKeys},
-};
+use tray_ledger::RemoteError;
+use tray_mover::{Session, keys::wrapped_key, session::blocking};
+use tray_operator::adapters::{kms::KmsKeys, s3_bucket::S3Bucket};
+use tray_ports::MasterKeys;
 
 use crate::{
     Failed,

@@ -5,27 +5,24 @@ use std::{fs, path::Path, path::PathBuf, sync::Arc};
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, Client};
 use tempfile::TempDir;
+use tray_api::{region::Region, trayorg::TrayOrg};
+use tray_domain::{
+    ids::{KmsKeyArn, OrgId, PartId, SweepId},
+    mover_lifetime::CREDENTIALS_LIFETIME,
+    mover_task::{Action, BucketLocation, MoverOutcome, MoverTask},
+    session_policy::{SessionScope, session_policy},
+};
+use tray_ledger::{Ledger, LedgerStore};
+use tray_mover::{Places, Session};
 use tray_operator::{
     adapters::{
-        aws_client::AwsClients,
-        aws_regions::AwsRegions,
-        clock::SystemClock,
-        kube::client::cluster_uid,
-        ledger_store::{Ledger, LedgerStore},
+        aws_client::AwsClients, aws_regions::AwsRegions, clock::SystemClock, kube::client::cluster_uid,
         mover_credentials::FileCredentials,
     },
-    api::{region::Region, trayorg::TrayOrg},
     controllers::region::location::bucket_location,
-    domain::{
-        ids::{KmsKeyArn, OrgId, PartId, SweepId},
-        mover_lifetime::CREDENTIALS_LIFETIME,
-        mover_task::{Action, BucketLocation, MoverOutcome, MoverTask},
-        session_policy::{SessionScope, session_policy},
-    },
-    mover::{self, Places, Session},
     mover_process,
-    ports::{Clock, RegionPorts, RegionServices},
 };
+use tray_ports::{Clock, RegionPorts, RegionServices};
 use uuid::Uuid;
 
 use crate::Failed;
@@ -213,7 +210,7 @@ impl Org {
         action: Action,
         clock: Arc<dyn Clock>,
     ) -> Result<MoverOutcome, Failed> {
-        Ok(mover::perform(self.mover(folders, scope, action, clock).await?).await?)
+        Ok(tray_mover::perform(self.mover(folders, scope, action, clock).await?).await?)
     }
 }
 

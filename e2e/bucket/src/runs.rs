@@ -4,18 +4,16 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tray_operator::{
-    adapters::clock::SystemClock,
-    domain::{
-        bucket_layout,
-        ids::{PartId, RunId},
-        ledger::Run,
-        manifest::{Manifest, ManifestPart, PartSource, Verdict},
-        mover_task::{Action, MoverOutcome},
-        session_policy::SessionScope,
-    },
-    mover::session::blocking,
+use tray_domain::{
+    bucket_layout,
+    ids::{PartId, RunId},
+    ledger::Run,
+    manifest::{Manifest, ManifestPart, PartSource, Verdict},
+    mover_task::{Action, MoverOutcome},
+    session_policy::SessionScope,
 };
+use tray_mover::session::blocking;
+use tray_operator::adapters::clock::SystemClock;
 
 use crate::{
     Failed,

@@ -2,31 +2,29 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tray_api::{
+    backup_schedule::BackupSchedule,
+    conditions::{reasons, types},
+    trayorg::{self, BackupStatus, RpoStatus, RtoStatus, TrayOrg},
+};
+use tray_domain::{
+    ids::{PartId, RunId},
+    ledger::{LedgerState, Run, RunEnd},
+    objectives::{RpoVerdict, RtoVerdict, rpo, rto},
+    retention::{leaves_out, lets_go},
+    schedule::first_at_latest,
+    sweep::failing,
+    volume_facts::Loss,
+};
 
 use super::{
     scheduling::{objective, without_slots},
     subject::{Subject, placed_at},
     trouble::Trouble,
 };
-use crate::{
-    api::{
-        backup_schedule::BackupSchedule,
-        conditions::{reasons, types},
-        trayorg::{self, BackupStatus, RpoStatus, RtoStatus, TrayOrg},
-    },
-    controllers::{
-        backup_facts::BackupView,
-        conditions::{ConditionFact, Truth, find, whole_seconds},
-    },
-    domain::{
-        ids::{PartId, RunId},
-        ledger::{LedgerState, Run, RunEnd},
-        objectives::{RpoVerdict, RtoVerdict, rpo, rto},
-        retention::{leaves_out, lets_go},
-        schedule::first_at_latest,
-        sweep::failing,
-        volume_facts::Loss,
-    },
+use crate::controllers::{
+    backup_facts::BackupView,
+    conditions::{ConditionFact, Truth, find, whole_seconds},
 };
 
 /// What is read off a ledger.
@@ -324,7 +322,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::domain::{
+    use tray_domain::{
         ids::SweepId,
         ledger::{
             Event,

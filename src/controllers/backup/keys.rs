@@ -9,20 +9,18 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use tray_api::conditions::reasons;
+use tray_domain::{
+    bucket_layout,
+    ids::{KmsKeyArn, OrgId},
+    ledger::{self, Event, LedgerState},
+    names,
+    session_policy::MASTER_KEY_PURPOSE,
+};
+use tray_ledger::{Ledger, LedgerStore, PutOutcome, RemoteError};
+use tray_ports::{RegionBucket, RegionServices};
 
 use super::{subject::Subject, trouble::Trouble};
-use crate::{
-    adapters::ledger_store::{Ledger, LedgerStore},
-    api::conditions::reasons,
-    domain::{
-        bucket_layout,
-        ids::{KmsKeyArn, OrgId},
-        ledger::{self, Event, LedgerState},
-        names,
-        session_policy::MASTER_KEY_PURPOSE,
-    },
-    ports::{ObjectStore, PutOutcome, RegionServices, RemoteError},
-};
 
 /// Version of the form of the wrapped key's object.
 const FORMAT_VERSION: u32 = 1;
@@ -44,7 +42,7 @@ impl Keys {
     pub async fn ledger(
         &self,
         subject: &Subject,
-        store: &Arc<dyn ObjectStore>,
+        store: &Arc<dyn RegionBucket>,
         cluster_uid: &str,
         now: Timestamp,
     ) -> Result<Ledger, Trouble> {

@@ -21,6 +21,17 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use tray_api::{
+    conditions::reasons,
+    orgrestore::OrgRestore,
+    orgsnapshot::{OrgSnapshot, SnapshotPhase},
+    trayorg::TrayOrg,
+};
+use tray_domain::{
+    ids::OrgId,
+    schedule::Due,
+    volume_facts::{Loss, losses},
+};
 
 use self::{
     issued::Issued,
@@ -38,17 +49,6 @@ use super::{
 };
 use crate::{
     adapters::kube::{facts::JobFact, index::Index, mover_jobs::Phase},
-    api::{
-        conditions::reasons,
-        orgrestore::OrgRestore,
-        orgsnapshot::{OrgSnapshot, SnapshotPhase},
-        trayorg::TrayOrg,
-    },
-    domain::{
-        ids::OrgId,
-        schedule::Due,
-        volume_facts::{Loss, losses},
-    },
     resources::child::ChildKind,
 };
 
@@ -171,7 +171,7 @@ impl BackupDriver {
         &'a self,
         ctx: &'a Arc<Context>,
         subject: &'a Subject,
-        services: crate::ports::RegionServices,
+        services: tray_ports::RegionServices,
         now: Timestamp,
     ) -> Result<Pass<'a>, Trouble> {
         let ledger = self

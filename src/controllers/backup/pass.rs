@@ -3,6 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use tray_api::conditions::reasons;
+use tray_domain::{
+    ids::{KmsKeyArn, PartId, RunId},
+    ledger::{Event, LedgerState},
+    mover_lifetime::{CREDENTIALS_LIFETIME, renew_at},
+    mover_task::{Action, MoverOutcome, MoverTask, SessionCredentials},
+    session_policy::{SessionScope, session_policy},
+    snapshot_run::MoverProgress,
+};
+use tray_ledger::Ledger;
+use tray_ports::RegionServices;
 
 use super::{
     BackupDriver,
@@ -10,24 +21,11 @@ use super::{
     trouble::Trouble,
 };
 use crate::{
-    adapters::{
-        kube::{
-            mover_jobs::{MoverJobs, MoverState, Phase},
-            repository_lock::{Lock, RepositoryLocks},
-        },
-        ledger_store::Ledger,
+    adapters::kube::{
+        mover_jobs::{MoverJobs, MoverState, Phase},
+        repository_lock::{Lock, RepositoryLocks},
     },
-    api::conditions::reasons,
     controllers::{context::Context, until},
-    domain::{
-        ids::{KmsKeyArn, PartId, RunId},
-        ledger::{Event, LedgerState},
-        mover_lifetime::{CREDENTIALS_LIFETIME, renew_at},
-        mover_task::{Action, MoverOutcome, MoverTask, SessionCredentials},
-        session_policy::{SessionScope, session_policy},
-        snapshot_run::MoverProgress,
-    },
-    ports::RegionServices,
     resources::mover_job::{Mover, MoverVolume},
 };
 

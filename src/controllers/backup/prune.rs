@@ -5,6 +5,16 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
+use tray_api::conditions::reasons;
+use tray_domain::{
+    ids::SweepId,
+    ledger::{Event, LedgerState, Sweep},
+    mover_lifetime::RUN_DEADLINE,
+    mover_task::{Action, MoverOutcome},
+    retention::{Retention, plan},
+    session_policy::SessionScope,
+    sweep,
+};
 
 use super::{
     pass::{Beginning, Pass, Work},
@@ -13,16 +23,6 @@ use super::{
 };
 use crate::{
     adapters::kube::mover_jobs::{MoverState, Phase},
-    api::conditions::reasons,
-    domain::{
-        ids::SweepId,
-        ledger::{Event, LedgerState, Sweep},
-        mover_lifetime::RUN_DEADLINE,
-        mover_task::{Action, MoverOutcome},
-        retention::{Retention, plan},
-        session_policy::SessionScope,
-        sweep,
-    },
     resources::mover_job::sweep_job_name,
     telemetry::metrics,
 };

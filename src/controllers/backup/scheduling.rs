@@ -2,22 +2,20 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tray_api::{
+    backup_schedule::BackupSchedule,
+    conditions::reasons,
+    orgsnapshot::{OrgSnapshot, OrgSnapshotSpec, Origin},
+    shared::NameRef,
+    trayorg::TrayOrg,
+};
+use tray_domain::{
+    schedule::{Circumstances, Due, Schedule, due, snapshot_name},
+    slots::Slots,
+};
 
 use super::{pass::Pass, trouble::Trouble, view};
-use crate::{
-    api::{
-        backup_schedule::BackupSchedule,
-        conditions::reasons,
-        orgsnapshot::{OrgSnapshot, OrgSnapshotSpec, Origin},
-        shared::NameRef,
-        trayorg::TrayOrg,
-    },
-    controllers::conditions::ConditionFact,
-    domain::{
-        schedule::{Circumstances, Due, Schedule, due, snapshot_name},
-        slots::Slots,
-    },
-};
+use crate::controllers::conditions::ConditionFact;
 
 /// Makes the OrgSnapshot of the run that is due at `slot`.
 pub async fn schedule(pass: &Pass<'_>, slot: Timestamp) -> Result<(), Trouble> {

@@ -5,6 +5,18 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
+use tray_api::{
+    conditions::{reasons, types},
+    orgsnapshot::{OrgSnapshot, OrgSnapshotSpec, OrgSnapshotStatus, Origin, SnapshotPart, SnapshotPhase},
+    shared::NameRef,
+};
+use tray_domain::{
+    ids::RunId,
+    ledger::{LedgerState, Run, RunEnd},
+    manifest::{Manifest, Verdict},
+    retention::lets_go,
+    view::{self, shown},
+};
 
 use super::{
     facts::left_out,
@@ -12,21 +24,7 @@ use super::{
     run::{is_wanted, run_id_of},
     trouble::Trouble,
 };
-use crate::{
-    api::{
-        conditions::{reasons, types},
-        orgsnapshot::{OrgSnapshot, OrgSnapshotSpec, OrgSnapshotStatus, Origin, SnapshotPart, SnapshotPhase},
-        shared::NameRef,
-    },
-    controllers::conditions::{ConditionFact, Conditions, whole_seconds},
-    domain::{
-        ids::RunId,
-        ledger::{LedgerState, Run, RunEnd},
-        manifest::{Manifest, Verdict},
-        retention::lets_go,
-        view::{self, shown},
-    },
-};
+use crate::controllers::conditions::{ConditionFact, Conditions, whole_seconds};
 
 /// What a pass knows of runs that the ledger does not say: how far they are, or what they wait for.
 pub type Phases = BTreeMap<String, (SnapshotPhase, String)>;
@@ -214,7 +212,7 @@ fn fill(status: &mut OrgSnapshotStatus, manifest: &Manifest) {
     status.kms_key_arn = Some(manifest.kms_key_arn.to_string());
     status.bucket = Some(manifest.bucket.clone());
     status.bucket_cloud_region = Some(manifest.bucket_cloud_region.clone());
-    let part = |part: &crate::domain::manifest::ManifestPart| SnapshotPart {
+    let part = |part: &tray_domain::manifest::ManifestPart| SnapshotPart {
         part: part.planned.part.to_string(),
         files: part.record.files as i64,
         bytes_read: part.record.bytes_read as i64,

@@ -2,18 +2,16 @@
 //! or a lost ledger.
 
 use kube::ResourceExt;
+use tray_domain::{
+    ids::RunId,
+    ledger::{Event, LedgerState},
+    names,
+    retention::leaves_out,
+    volume_facts::Loss,
+};
 
 use super::{pass::Pass, trouble::Trouble};
-use crate::{
-    adapters::kube::events::Severity,
-    domain::{
-        ids::RunId,
-        ledger::{Event, LedgerState},
-        names,
-        retention::leaves_out,
-        volume_facts::Loss,
-    },
-};
+use crate::adapters::kube::events::Severity;
 
 /// Carries out annotations and takes them away, so that each is done once.
 pub async fn carry_out(pass: &Pass<'_>, losses: &[Loss]) -> Result<(), Trouble> {
@@ -135,7 +133,7 @@ fn message(loss: &Loss) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{
+    use tray_domain::{
         ledger::testing::Story,
         manifest::{Consistency, Verdict},
     };

@@ -3,6 +3,12 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use futures::{StreamExt, stream};
+use tray_api::{
+    conditions::reasons,
+    region::RegionSpec,
+    trayorg::{ExecutionLogsStatus, LogMode},
+};
+use tray_domain::{ids::OrgId, names};
 
 use super::{
     deletion,
@@ -17,13 +23,7 @@ use crate::{
         apply::{Applied, ApplyError},
         child::ChildFact,
     },
-    api::{
-        conditions::reasons,
-        region::RegionSpec,
-        trayorg::{ExecutionLogsStatus, LogMode},
-    },
     controllers::{Failure, context::Context},
-    domain::{ids::OrgId, names},
     resources::{
         child::{ChildId, ChildKind, DesiredChild},
         org::{Inputs, Placement, Surroundings, access, children, log_policy, namespace},

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use kube::ResourceExt;
+use tray_api::{
+    conditions::{reasons, types},
+    region::Region,
+    trayorg::TrayOrg,
+};
 
 use super::{observe::org_id, spread};
 use crate::{
     adapters::kube::{index::Index, table::Row},
-    api::{
-        conditions::{reasons, types},
-        region::Region,
-        trayorg::TrayOrg,
-    },
     controllers::{
         backup_place, changes::Change, conditions::find, region::location, support::observe::home,
     },

@@ -5,6 +5,8 @@
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use tray_api::trayorg::{DeletionProtection, PinnedRegion};
+use tray_domain::names;
 
 use super::{
     apply,
@@ -13,9 +15,7 @@ use super::{
 };
 use crate::{
     adapters::kube::mover_jobs::MoverJobs,
-    api::trayorg::{DeletionProtection, PinnedRegion},
     controllers::{Failure, Next, context::Context, until},
-    domain::names,
     resources::org::{Placement, namespace},
 };
 
@@ -79,7 +79,7 @@ pub fn placement(observed: &Observed) -> Option<Placement> {
 }
 
 /// Its status was never written, or is lost, but there is a namespace that no earlier org left, or that it took up.
-fn has_made_its_namespace(observed: &Observed, id: &crate::domain::ids::OrgId) -> bool {
+fn has_made_its_namespace(observed: &Observed, id: &tray_domain::ids::OrgId) -> bool {
     observed.refusal.is_none()
         && validate::namespace(observed, id).is_some_and(|namespace| !is_abandoned(namespace))
 }

@@ -1,8 +1,9 @@
 //! Condition EncryptionEnforced: whether the org's volumes are encrypted at rest. Snapshots always are. Pure.
 
+use tray_api::conditions::reasons;
+
 use crate::{
     adapters::kube::facts::StorageClassFact,
-    api::conditions::reasons,
     controllers::conditions::{ConditionFact, Truth},
 };
 

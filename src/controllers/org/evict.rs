@@ -10,13 +10,13 @@ use std::{
 use jiff::Timestamp;
 use kube::ResourceExt;
 use tracing::warn;
+use tray_api::region::OnViolation;
+use tray_domain::eviction::{AT_ONCE, Rounds};
 
 use super::{observe::Observed, residency, validate::Valid};
 use crate::{
     adapters::kube::{events::Severity, facts::PodFact},
-    api::region::OnViolation,
     controllers::context::Context,
-    domain::eviction::{AT_ONCE, Rounds},
 };
 
 /// The rounds of each org, by name. In memory: a start forgets them, which costs one round at most.

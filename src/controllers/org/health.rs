@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use tray_api::{
+    conditions::reasons,
+    workload::{Workload, WorkloadKind},
+};
+
 use super::observe::PlacedPod;
 use crate::{
     adapters::kube::{
         child::{ChildFact, Observed as Seen, WorkloadFact},
         facts::{PodFact, Trouble},
-    },
-    api::{
-        conditions::reasons,
-        workload::{Workload, WorkloadKind},
     },
     controllers::conditions::{ConditionFact, listed},
     resources::child::ChildKind,

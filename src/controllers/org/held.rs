@@ -1,15 +1,15 @@
 //! What is held of orgs that are gone, as far as it concerns one that is not placed yet. Pure.
 
 use kube::ResourceExt;
+use tray_api::{orgtombstone::OrgTombstone, trayorg::TrayOrg};
+use tray_domain::{
+    ids::OrgId,
+    names,
+    reattachment::{Asking, Held, Refusal, take_up},
+};
 
 use crate::{
     adapters::kube::{child::ChildFact, index::Index},
-    api::{orgtombstone::OrgTombstone, trayorg::TrayOrg},
-    domain::{
-        ids::OrgId,
-        names,
-        reattachment::{Asking, Held, Refusal, take_up},
-    },
     resources::child::ChildKind,
 };
 

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use tray_api::conditions::reasons;
+
 use crate::{
     adapters::kube::apply::{Applied, ApplyError},
-    api::conditions::reasons,
     controllers::conditions::ConditionFact,
     resources::child::{ChildId, ChildKind, DesiredChild},
 };

@@ -2,15 +2,15 @@
 //! in silence: an empty one would pass for the org's.
 
 use kube::ResourceExt;
+use tray_api::conditions::reasons;
+use tray_domain::names;
 
 use super::{
     observe::Observed,
     validate::{self, Obstacle, Valid},
 };
 use crate::{
-    api::conditions::reasons,
     controllers::{Failure, context::Context},
-    domain::names,
     resources::{
         child::{ChildId, ChildKind},
         org::Placement,

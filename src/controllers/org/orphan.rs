@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use tray_api::{conditions::reasons, trayorg::PinnedRegion};
+use tray_domain::{names, tombstone};
 
 use super::{observe::Observed, validate};
 use crate::{
     adapters::kube::{child::ChildFact, events::Severity},
-    api::{conditions::reasons, trayorg::PinnedRegion},
     controllers::{Failure, backup_place, conditions::whole_seconds, context::Context},
-    domain::{names, tombstone},
     resources::{
         child::ChildKind,
         org::{Placement, namespace},

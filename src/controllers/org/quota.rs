@@ -1,9 +1,10 @@
 //! Whether what an org uses fits what it is given. Pure.
 
+use tray_api::{conditions::reasons, trayorg::Plan};
+
 use super::observe::Observed;
 use crate::{
     adapters::kube::child::Observed as Seen,
-    api::{conditions::reasons, trayorg::Plan},
     controllers::conditions::{ConditionFact, Truth},
     resources::org::quota::{Excess, Fitted, LIMITED, QuotaUse},
 };

@@ -1,22 +1,20 @@
 //! Whether an org is where it is pinned to: what was observed, in the words of condition ResidencyCompliant. Pure.
 
 use kube::ResourceExt;
+use tray_api::{
+    conditions::reasons,
+    region::{OnViolation, Region},
+    trayorg::PinnedRegion,
+};
+use tray_domain::{
+    names,
+    residency::{Finding, Kind, Places, Residency, Sighting, judge},
+};
 
 use super::observe::{Observed, PlacedPod, PlacedVolume};
-use crate::{
-    api::{
-        conditions::reasons,
-        region::{OnViolation, Region},
-        trayorg::PinnedRegion,
-    },
-    controllers::{
-        conditions::{ConditionFact, Truth, listed},
-        region::location,
-    },
-    domain::{
-        names,
-        residency::{Finding, Kind, Places, Residency, Sighting, judge},
-    },
+use crate::controllers::{
+    conditions::{ConditionFact, Truth, listed},
+    region::location,
 };
 
 /// Judges everything of the org that may lie elsewhere.

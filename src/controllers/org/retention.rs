@@ -3,18 +3,16 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tray_api::trayorg::{
+    ExecutionLogsStatus, PendingReduction, RetainedField, SnapshotRetentionStatus, TrayOrgStatus,
+};
+use tray_domain::{
+    reduction::{Held, Pending},
+    stage::Stage,
+};
 
 use super::{observe::Observed, validate::LEAST_KEEP_DAYS};
-use crate::{
-    api::trayorg::{
-        ExecutionLogsStatus, PendingReduction, RetainedField, SnapshotRetentionStatus, TrayOrgStatus,
-    },
-    domain::{
-        reduction::{Held, Pending},
-        stage::Stage,
-    },
-    resources::org::log_policy,
-};
+use crate::resources::org::log_policy;
 
 /// How long things are kept, and what waits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use tray_api::conditions::{reasons, types};
+use tray_domain::replicas::Situation;
+
 use super::{observe::Observed, validate::Valid};
 use crate::{
     adapters::kube::child::Observed as Seen,
-    api::conditions::{reasons, types},
     controllers::conditions::{ConditionFact, is_true},
-    domain::replicas::Situation,
     resources::{child::ChildKind, org::claim},
 };
 

@@ -2,22 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tray_api::{
+    conditions::reasons,
+    region::Region,
+    trayorg::{NodePods, PlacementStatus, ZonePods},
+};
+use tray_domain::{
+    replicas::Situation,
+    residency::{Kind, Residency},
+    spread::{RunningPods, Verdict, judge},
+};
+
 use super::{
     observe::{Observed, PlacedPod},
     validate::Valid,
 };
 use crate::{
-    api::{
-        conditions::reasons,
-        region::Region,
-        trayorg::{NodePods, PlacementStatus, ZonePods},
-    },
     controllers::conditions::{ConditionFact, Truth, listed},
-    domain::{
-        replicas::Situation,
-        residency::{Kind, Residency},
-        spread::{RunningPods, Verdict, judge},
-    },
     resources::org::workload::replicas_now,
 };
 

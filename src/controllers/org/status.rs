@@ -5,6 +5,12 @@ use std::{borrow::Cow, collections::BTreeSet};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
+use tray_api::{
+    conditions::{reasons, types},
+    trayorg::{
+        BackupStatus, MOST_SUPPORT_ENTRIES, PlacementStatus, SupportAccessEntry, TrayOrg, TrayOrgStatus,
+    },
+};
 
 use super::{
     encryption,
@@ -16,12 +22,6 @@ use super::{
     webhook,
 };
 use crate::{
-    api::{
-        conditions::{reasons, types},
-        trayorg::{
-            BackupStatus, MOST_SUPPORT_ENTRIES, PlacementStatus, SupportAccessEntry, TrayOrg, TrayOrgStatus,
-        },
-    },
     controllers::{
         backup::facts::{before_any_run, deadline, turn},
         backup_facts::BackupView,
@@ -315,7 +315,7 @@ fn lost_data(observed: &Observed) -> Option<ConditionFact> {
         "{}; create an OrgRestore of TrayOrg {org}, or give the data up, a volume at a time: \
          kubectl annotate trayorg {org} {}={first}",
         named.join("; "),
-        crate::domain::names::ANNOTATION_ACCEPT_DATA_LOSS,
+        tray_domain::names::ANNOTATION_ACCEPT_DATA_LOSS,
     );
     Some(ConditionFact::new(true, reasons::VOLUME_REPLACED, message))
 }

@@ -3,15 +3,15 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
+use tray_api::{
+    orgtombstone::{OrgTombstone, OrgTombstoneSpec, TombstoneReason},
+    retention_policy::TerminationRetention,
+};
+use tray_domain::{names::OPERATOR, tombstone};
 
 use super::observe::Observed;
 use crate::{
-    api::{
-        orgtombstone::{OrgTombstone, OrgTombstoneSpec, TombstoneReason},
-        retention_policy::TerminationRetention,
-    },
     controllers::{Failure, conditions::whole_seconds, context::Context},
-    domain::{names::OPERATOR, tombstone},
     resources::org::Placement,
 };
 
@@ -81,7 +81,7 @@ pub fn of(
     };
     let mut tombstone = OrgTombstone::new(&tombstone::name(&placement.org, &placement.org_id), spec);
     tombstone.labels_mut().insert(
-        crate::domain::names::LABEL_MANAGED_BY.to_owned(),
+        tray_domain::names::LABEL_MANAGED_BY.to_owned(),
         OPERATOR.to_owned(),
     );
     tombstone

@@ -3,27 +3,27 @@
 use std::sync::Arc;
 
 use kube::ResourceExt;
+use tray_api::{
+    conditions::{reasons, types},
+    region::{Region, Scheduling},
+    trayorg::{LifecycleState, PinnedRegion},
+};
+use tray_domain::{
+    backup_place::{Settled, settle},
+    cloud_regions::Jurisdiction,
+    ids::OrgId,
+    names,
+    placement::{self, Candidate, Place, Refusal},
+    reattachment,
+    stage::Stage,
+};
 
 use super::{observe::Observed, quota};
 use crate::{
     adapters::kube::child::ChildFact,
-    api::{
-        conditions::{reasons, types},
-        region::{Region, Scheduling},
-        trayorg::{LifecycleState, PinnedRegion},
-    },
     controllers::{
         backup_place, conditions,
         regional::{self, Regional},
-    },
-    domain::{
-        backup_place::{Settled, settle},
-        cloud_regions::Jurisdiction,
-        ids::OrgId,
-        names,
-        placement::{self, Candidate, Place, Refusal},
-        reattachment,
-        stage::Stage,
     },
     resources::{
         child::ChildKind,

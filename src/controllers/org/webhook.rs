@@ -12,6 +12,11 @@ use std::{
 use jiff::Timestamp;
 use kube::ResourceExt;
 use tracing::warn;
+use tray_api::conditions::reasons;
+use tray_domain::{
+    names,
+    webhook_tokens::{self, Tokens},
+};
 
 use super::{
     LATER, apply,
@@ -24,17 +29,12 @@ use crate::{
         events::Severity,
         webhook_secret::{Recorded, WebhookSecret, Written, random_token},
     },
-    api::conditions::reasons,
     controllers::{
         Failure,
         conditions::{ConditionFact, Truth},
         context::Context,
         region::place::webhook_fault,
         until,
-    },
-    domain::{
-        names,
-        webhook_tokens::{self, Tokens},
     },
     resources::{
         child::{ChildId, ChildKind, DesiredChild},
@@ -331,7 +331,8 @@ fn condition(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::webhook_tokens::Token, resources::org::fixtures};
+    use crate::resources::org::fixtures;
+    use tray_domain::webhook_tokens::Token;
 
     #[test]
     fn p21_what_the_gateway_says_is_told_without_the_token() {

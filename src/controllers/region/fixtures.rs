@@ -1,8 +1,7 @@
 //! A Region for tests.
 
 use serde_json::json;
-
-use crate::api::region::{Region, RegionSpec};
+use tray_api::region::{Region, RegionSpec};
 
 /// A Region `eu` in eu-west-1, backed up to eu-central-1.
 pub fn region() -> Region {

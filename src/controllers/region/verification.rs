@@ -8,6 +8,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
+use tray_api::region::Region;
 
 use super::{
     location::{self, Verdict},
@@ -15,7 +16,6 @@ use super::{
 };
 use crate::{
     adapters::kube::index::Index,
-    api::region::Region,
     controllers::{conditions::Truth, context::Context},
 };
 

@@ -1,9 +1,8 @@
 //! What of a Region's orgs was found elsewhere, added up from what their statuses say. Pure.
 
-use crate::{
-    api::trayorg::TrayOrg,
-    telemetry::metrics::{Metrics, Violation},
-};
+use tray_api::trayorg::TrayOrg;
+
+use crate::telemetry::metrics::{Metrics, Violation};
 
 /// By kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,16 +10,16 @@ use std::{
 use bytes::Bytes;
 use kube::{Resource, ResourceExt};
 use tracing::warn;
+use tray_api::{
+    conditions::types,
+    support_access::{SupportAccess, SupportEvent},
+};
+use tray_domain::{access_record::Line, mover_task::BucketLocation};
 
 use super::observe::{Home, grant};
 use crate::{
     adapters::kube::index::{Index, key_of},
-    api::{
-        conditions::types,
-        support_access::{SupportAccess, SupportEvent},
-    },
     controllers::{changes::Change, conditions::is_true, context::Context, region::log_location},
-    domain::{access_record::Line, mover_task::BucketLocation},
 };
 
 /// How long one attempt to write a line may take.

@@ -3,19 +3,17 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
+use tray_api::{
+    conditions::{reasons, types},
+    support_access::{SupportAccess, SupportAccessStatus, SupportEvent},
+};
+use tray_domain::support::{Action, Door, Standing};
 
 use super::{
     observe::{Home, grant},
     record::Place,
 };
-use crate::{
-    api::{
-        conditions::{reasons, types},
-        support_access::{SupportAccess, SupportAccessStatus, SupportEvent},
-    },
-    controllers::conditions::{ConditionFact, Conditions, Truth, whole_seconds},
-    domain::support::{Action, Door, Standing},
-};
+use crate::controllers::conditions::{ConditionFact, Conditions, Truth, whole_seconds};
 
 /// Longest history that is kept.
 const HISTORY: usize = 20;
@@ -51,7 +49,7 @@ pub struct Pass<'a> {
 pub fn history(pass: &Pass<'_>, now: Timestamp) -> Vec<SupportEvent> {
     let mut history = pass.history.to_vec();
     let groups = pass.access.spec.groups();
-    let grant = crate::domain::support::Grant {
+    let grant = tray_domain::support::Grant {
         history: history.iter().map(|event| event.action).collect(),
         ..grant(pass.access, &groups, now)
     };

@@ -1,16 +1,14 @@
 //! An org, its Region and two workloads, for tests: read from the YAML that a person would write.
 
 use serde::de::DeserializeOwned;
+use tray_api::{
+    region::RegionSpec,
+    trayorg::{PinnedRegion, TrayOrgSpec},
+    workload::Workload,
+};
+use tray_domain::{backup_place::BackupPlace, cloud_regions::Jurisdiction};
 
 use super::{Placement, Surroundings};
-use crate::{
-    api::{
-        region::RegionSpec,
-        trayorg::{PinnedRegion, TrayOrgSpec},
-        workload::Workload,
-    },
-    domain::{backup_place::BackupPlace, cloud_regions::Jurisdiction},
-};
 
 fn read<T: DeserializeOwned>(yaml: &str) -> T {
     serde_yaml::from_str(yaml).unwrap()

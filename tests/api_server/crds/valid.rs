@@ -2,7 +2,7 @@
 //! set at once, the last as few.
 
 use serde_json::{Value, json};
-use tray_operator::api::crds;
+use tray_api::crds;
 
 use crate::edit::with;
 

@@ -1,10 +1,8 @@
 //! Secrets of the operator's are for movers alone.
 
 use serde_json::{Value, json};
-use tray_operator::{
-    domain::names,
-    resources::mover_job::{restore_job_name, snapshot_job_name},
-};
+use tray_domain::names;
+use tray_operator::resources::mover_job::{restore_job_name, snapshot_job_name};
 
 use super::{
     binding::WAITING,

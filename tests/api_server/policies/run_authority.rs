@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tray_operator::domain::{ids::RunId, schedule::snapshot_name, view};
+use tray_domain::{ids::RunId, schedule::snapshot_name, view};
 
 use super::{
     cases::{Case, change, create, delete},

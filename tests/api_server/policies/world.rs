@@ -6,7 +6,8 @@ use http::{Method, Request, header::CONTENT_TYPE};
 use kube::{Client, core::Status};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OnceCell, RwLock, RwLockReadGuard};
-use tray_operator::{api::crds, domain::names};
+use tray_api::crds;
+use tray_domain::names;
 
 use super::{
     binding::{NODES, WAITING},

@@ -1,12 +1,10 @@
 //! Which run a restore means.
 
-use crate::{
-    api::{conditions::reasons, orgrestore::SnapshotChoice},
-    domain::{
-        ids::RunId,
-        ledger::{LedgerState, Run},
-        stage::Stage,
-    },
+use tray_api::{conditions::reasons, orgrestore::SnapshotChoice};
+use tray_domain::{
+    ids::RunId,
+    ledger::{LedgerState, Run},
+    stage::Stage,
 };
 
 /// Why there is no such run.
@@ -137,7 +135,7 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     use super::*;
-    use crate::domain::ledger::{Event, testing::Story};
+    use tray_domain::ledger::{Event, testing::Story};
 
     fn by_run(id: &str) -> SnapshotChoice {
         SnapshotChoice {

@@ -12,6 +12,19 @@ use std::{sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use tracing::{info, warn};
+use tray_api::{
+    conditions::reasons,
+    orgrestore::{OrgRestore, OrgRestoreStatus, RestorePart, RestorePartState},
+};
+use tray_domain::{
+    ids::{PartId, RunId},
+    ledger::{Event, FilledClaim, LedgerState, RunEnd},
+    manifest::{Manifest, ManifestPart, PartSource},
+    mover_lifetime::RESTORE_DEADLINE,
+    mover_task::{Action, MoverOutcome},
+    restore_run::{ClaimProgress, MoverProgress, Observed, PartProgress, Step, next_step},
+    session_policy::SessionScope,
+};
 
 use super::{
     pass::{Pass, Work},
@@ -23,19 +36,6 @@ use crate::{
     adapters::kube::{
         events::Severity,
         mover_jobs::{MoverState, Phase},
-    },
-    api::{
-        conditions::reasons,
-        orgrestore::{OrgRestore, OrgRestoreStatus, RestorePart, RestorePartState},
-    },
-    domain::{
-        ids::{PartId, RunId},
-        ledger::{Event, FilledClaim, LedgerState, RunEnd},
-        manifest::{Manifest, ManifestPart, PartSource},
-        mover_lifetime::RESTORE_DEADLINE,
-        mover_task::{Action, MoverOutcome},
-        restore_run::{ClaimProgress, MoverProgress, Observed, PartProgress, Step, next_step},
-        session_policy::SessionScope,
     },
     resources::{
         mover_job::{Access, proof_job_name, restore_job_name, restore_jobs},

@@ -3,25 +3,23 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
+use tray_api::{
+    conditions::{reasons, types},
+    orgrestore::{OrgRestore, OrgRestoreStatus, RefusedObject, RestorePart, RestorePartState, RestorePhase},
+};
+use tray_domain::{
+    ids::RunId,
+    mover_task::{MoverOutcome, RefusedObjects},
+    names,
+    restore_run::{MoverProgress, Observed, Step},
+};
 
 use super::{elapsed, job_name_of, said};
 use crate::{
     adapters::kube::mover_jobs::MoverState,
-    api::{
-        conditions::{reasons, types},
-        orgrestore::{
-            OrgRestore, OrgRestoreStatus, RefusedObject, RestorePart, RestorePartState, RestorePhase,
-        },
-    },
     controllers::{
         backup::{pass::Pass, trouble::Trouble},
         conditions::{ConditionFact, Conditions, whole_seconds},
-    },
-    domain::{
-        ids::RunId,
-        mover_task::{MoverOutcome, RefusedObjects},
-        names,
-        restore_run::{MoverProgress, Observed, Step},
     },
 };
 
@@ -300,7 +298,7 @@ fn going_on(
 }
 
 fn told(step: &Step) -> (RestorePhase, String) {
-    let names = |parts: &[crate::domain::ids::PartId]| {
+    let names = |parts: &[tray_domain::ids::PartId]| {
         parts
             .iter()
             .map(ToString::to_string)

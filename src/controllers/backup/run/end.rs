@@ -1,22 +1,22 @@
 //! How a run ends: its manifest is committed, or the reason is.
 
 use tracing::{info, warn};
+use tray_api::conditions::reasons;
+use tray_domain::{
+    bucket_layout,
+    ids::{PartId, RunId},
+    ledger::Event,
+    manifest::{PartRecord, PartSource, RunPlan, Verdict},
+    retention::lets_go,
+    run_plan::{self, CopiedPart, RunFacts},
+    volume_facts::suspicions,
+};
+use tray_ledger::RemoteError;
 
 use super::hooks::{post_hooks, run_post};
 use crate::{
     adapters::kube::{events::Severity, mover_jobs::MoverState},
-    api::conditions::reasons,
     controllers::backup::{facts::left_out, pass::Pass, subject::holder, trouble::Trouble},
-    domain::{
-        bucket_layout,
-        ids::{PartId, RunId},
-        ledger::Event,
-        manifest::{PartRecord, PartSource, RunPlan, Verdict},
-        retention::lets_go,
-        run_plan::{self, CopiedPart, RunFacts},
-        volume_facts::suspicions,
-    },
-    ports::RemoteError,
     resources::mover_job::snapshot_job_name,
     telemetry::metrics,
 };

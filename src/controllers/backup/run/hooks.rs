@@ -9,17 +9,17 @@ use std::{
 
 use futures::future::join_all;
 use jiff::Timestamp;
+use tray_api::workload;
+use tray_domain::{
+    ids::{PartId, RunId},
+    names,
+    snapshot_run::HookProgress,
+};
+use tray_ports::Clock;
 
 use crate::{
     adapters::kube::exec::{HookError, HookTarget, run_hook},
-    api::workload,
     controllers::{backup::subject::Subject, changes::Change, context::Context},
-    domain::{
-        ids::{PartId, RunId},
-        names,
-        snapshot_run::HookProgress,
-    },
-    ports::Clock,
 };
 
 /// One command to run in a workload's pod.

@@ -7,6 +7,21 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use kube::ResourceExt;
+use tray_api::{
+    conditions::reasons,
+    orgsnapshot::{OrgSnapshot, Origin},
+};
+use tray_domain::{
+    ids::{PartId, RunId},
+    ledger::{Event, Run},
+    manifest::{Consistency, PartSource, PlannedPart, RunPlan},
+    mover_lifetime::RUN_DEADLINE,
+    mover_task::Action,
+    run_plan::{self, VolumeFacts},
+    session_policy::SessionScope,
+    snapshot_run::{Observed, PartProgress, Step, next_step},
+    volume_facts::Loss,
+};
 
 use super::{
     pass::{Beginning, Pass, Work},
@@ -15,22 +30,7 @@ use super::{
 };
 use crate::{
     adapters::kube::mover_jobs::{MoverState, Phase},
-    api::{
-        conditions::reasons,
-        orgsnapshot::{OrgSnapshot, Origin},
-    },
     controllers::changes::Change,
-    domain::{
-        ids::{PartId, RunId},
-        ledger::{Event, Run},
-        manifest::{Consistency, PartSource, PlannedPart, RunPlan},
-        mover_lifetime::RUN_DEADLINE,
-        mover_task::Action,
-        run_plan::{self, VolumeFacts},
-        session_policy::SessionScope,
-        snapshot_run::{Observed, PartProgress, Step, next_step},
-        volume_facts::Loss,
-    },
     resources::{
         mover_job::{Access, MoverVolume, snapshot_job_name},
         org::claim,

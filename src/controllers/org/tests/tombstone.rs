@@ -1,10 +1,10 @@
 //! What an org leaves behind, and what takes it up.
 
 use serde_json::{Value, json};
+use tray_api::{conditions::reasons, orgtombstone::OrgTombstone};
 
 use super::world::{ID, UID, World, is_obstacle, object};
 use crate::{
-    api::{conditions::reasons, orgtombstone::OrgTombstone},
     controllers::{
         changes::Change,
         org::{
