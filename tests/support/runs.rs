@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::json;
 use tray_domain::{
     bucket_layout,
     ids::{OrgId, PartId, RunId},
@@ -18,6 +19,9 @@ use super::operator::Operator;
 /// The key that ledgers are under.
 pub const LEDGER_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/ledger";
 
+/// The key of an org whose ledger was begun here.
+const ORG_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/org";
+
 /// The ledger of an org, as it is now.
 pub async fn ledger(operator: &Operator, id: &OrgId) -> Ledger {
     let store: Arc<dyn ObjectStore> = operator.regions.store.clone();
@@ -31,7 +35,9 @@ pub async fn ledger(operator: &Operator, id: &OrgId) -> Ledger {
 /// by an operator from before that was.
 pub async fn begun(operator: &Operator, id: &OrgId, at: Timestamp) -> Ledger {
     let key = bucket_layout::wrapped_key("", id);
-    operator.regions.store.overwrite(&key, "a wrapped master key");
+    let wrapped =
+        json!({"formatVersion": 1, "kmsKeyArn": ORG_KEY, "purpose": "master-key", "ciphertext": ""});
+    operator.regions.store.overwrite(&key, wrapped.to_string());
     let ledger = ledger(operator, id).await;
     ledger.claim(at).await.unwrap();
     ledger
@@ -48,7 +54,7 @@ pub async fn commit(ledger: &Ledger, plan: RunPlan, stage: Stage, at: Timestamp)
         org_id: ledger.org_id().clone(),
         cluster_uid: "cluster".into(),
         stage,
-        kms_key_arn: "arn:aws:kms:eu-central-1:111122223333:key/org".parse().unwrap(),
+        kms_key_arn: ORG_KEY.parse().unwrap(),
         bucket: "tray-backups-eu".into(),
         bucket_cloud_region: "eu-central-1".into(),
         prefix: String::new(),
