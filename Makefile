@@ -64,7 +64,7 @@ test-others:
 	cargo test --workspace --locked --lib --bins
 	cargo test --workspace --locked --doc
 	cd e2e/aws && PYTHONDONTWRITEBYTECODE=1 "$$(TRAY_CACHE='$(CACHE)' python3 prepare.py)" -m unittest discover tests
-	$(foreach test,$(call tests_in,engine/tests) $(call tests_in,tests),$(call test_line,$(test)))
+	$(foreach test,$(foreach folder,$(wildcard crates/*/tests) engine/tests tests,$(call tests_in,$(folder))),$(call test_line,$(test)))
 
 bench: bench-engine bench-control-plane bench-orgs ## Measure: the engine on one gibibyte, the control plane beside a bare loop, an org on the local cluster
 

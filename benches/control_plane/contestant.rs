@@ -38,7 +38,7 @@ impl RegionPorts for InMemory {
 /// Runs until it is killed. Says `settled` once every org has been looked at, and `done` once every org is Ready. Both are
 /// read off its own metrics and index: a reader of the audit log would take time from the API server that the ghost's run
 /// does not lose.
-pub async fn run(orgs: usize, drivers: Vec<Arc<dyn Driver>>) {
+pub(crate) async fn run(orgs: usize, drivers: Vec<Arc<dyn Driver>>) {
     let metrics = Arc::new(Metrics::default());
     let Connections {
         calls: client,

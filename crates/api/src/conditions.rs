@@ -286,8 +286,6 @@ pub mod reasons {
     pub const PRUNING_STOPPED: &str = "PruningStopped";
     /// No sweep has ended well for a day since one was due: what was pruned stays in the bucket.
     pub const PRUNING_FAILED: &str = "PruningFailed";
-    /// The run took longer than it may.
-    pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
     /// There is no such org.
     pub const ORG_MISSING: &str = "OrgMissing";
     /// The org is not placed yet.

@@ -4,6 +4,11 @@
 //! (refused with 403), since GitOps tools answer 422 by re-creating the object. What needs a second object is the
 //! controllers' check and ends in a condition. Doc comments on fields are what `kubectl explain` shows.
 
+#![allow(
+    unreachable_pub,
+    reason = "kube's derive repeats each type in a module of its own, which the lint takes for the type"
+)]
+
 pub mod backup_schedule;
 pub mod conditions;
 pub mod crds;

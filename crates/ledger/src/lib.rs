@@ -221,11 +221,6 @@ impl Ledger {
         *self.0.ledger_key.lock().unwrap_or_else(PoisonError::into_inner) = ledger_key;
     }
 
-    /// Tells of every entry that is read or appended from now on.
-    pub fn subscribe(&self) -> watch::Receiver<Arc<LedgerState>> {
-        self.0.state.subscribe()
-    }
-
     /// Reads what others have written since.
     pub async fn refresh(&self) -> Result<Arc<LedgerState>> {
         let mut held = self.0.queue.lock().await;

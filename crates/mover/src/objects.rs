@@ -22,7 +22,7 @@ use crate::ports::{NamespaceObjects, ObjectError};
 ///
 /// An archive is written once. Where an earlier try of this part left one and died before its record, that one is
 /// proved and recorded: what the record says comes out of the archive, whoever wrote it.
-pub async fn snapshot(
+pub(crate) async fn snapshot(
     session: &Session,
     run: RunId,
     part: PartId,

@@ -16,14 +16,14 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// Counts what the engine does.
 #[derive(Debug, Default)]
-pub struct Counter {
+pub(crate) struct Counter {
     files: AtomicU64,
     bytes: AtomicU64,
 }
 
 impl Counter {
     /// Files and bytes so far.
-    pub fn so_far(&self) -> (u64, u64) {
+    pub(crate) fn so_far(&self) -> (u64, u64) {
         (
             self.files.load(Ordering::Relaxed),
             self.bytes.load(Ordering::Relaxed),
@@ -39,14 +39,14 @@ impl Progress for Counter {
 }
 
 /// One phase of a mover; its heartbeat ends with it.
-pub struct Phase {
+pub(crate) struct Phase {
     counter: Arc<Counter>,
     heartbeat: tokio::task::JoinHandle<()>,
 }
 
 impl Phase {
     /// Begins a phase. Within a tokio runtime.
-    pub fn begin(name: &'static str) -> Self {
+    pub(crate) fn begin(name: &'static str) -> Self {
         let counter = Arc::new(Counter::default());
         tracing::info!(phase = name, "begins");
         let seen = Arc::clone(&counter);
@@ -64,7 +64,7 @@ impl Phase {
     }
 
     /// What the engine counts on.
-    pub fn counter(&self) -> Arc<Counter> {
+    pub(crate) fn counter(&self) -> Arc<Counter> {
         Arc::clone(&self.counter)
     }
 }

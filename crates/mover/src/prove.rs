@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Proves that a volume of `capacity_bytes` can be filled from a repository snapshot.
-pub async fn volume(
+pub(crate) async fn volume(
     session: &Session,
     volume: &PartId,
     repository_snapshot: &str,
@@ -66,7 +66,11 @@ pub async fn volume(
 }
 
 /// Proves that the archive of a run opens, is whole and is the run's.
-pub async fn objects(session: &Session, run: &RunId, content_digest: &str) -> Result<MoverOutcome, Failure> {
+pub(crate) async fn objects(
+    session: &Session,
+    run: &RunId,
+    content_digest: &str,
+) -> Result<MoverOutcome, Failure> {
     let _phase = Phase::begin("prove");
     let archive = Archive::open(session, run).await?;
     archive.verify(content_digest).await?;

@@ -19,7 +19,7 @@ use super::{
 
 /// From when on things are too young to go.
 #[derive(Clone, Copy, Debug)]
-pub struct Ages {
+pub(crate) struct Ages {
     /// When the sweep was planned: nothing that was stored later goes.
     pub planned_at: Timestamp,
     /// How long a marked pack waits before it is freed.
@@ -29,7 +29,7 @@ pub struct Ages {
 }
 
 /// Removes what is left of the runs of `remove` from each repository, then their objects archives.
-pub async fn prune(
+pub(crate) async fn prune(
     session: &Session,
     volumes: &[PartId],
     remove: &[RunId],

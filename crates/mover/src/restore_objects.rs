@@ -32,7 +32,7 @@ const TRIES: usize = 3;
 
 /// Restores the objects of a run. Done twice it does nothing the second time, so a try that died is begun again. An object
 /// that is refused is named, and stops no other.
-pub async fn restore(
+pub(crate) async fn restore(
     session: &Session,
     run: &RunId,
     namespace: &str,
@@ -108,7 +108,7 @@ async fn may_read(objects: &dyn NamespaceObjects) -> Result<(), Failure> {
 
 /// The archive of the run, sealed.
 #[derive(Clone)]
-pub struct Archive {
+pub(crate) struct Archive {
     key: Arc<ArchiveKey>,
     org: OrgId,
     run: RunId,
@@ -117,7 +117,7 @@ pub struct Archive {
 
 impl Archive {
     /// Fetches it, with a freshly unwrapped key.
-    pub async fn open(session: &Session, run: &RunId) -> Result<Self, Failure> {
+    pub(crate) async fn open(session: &Session, run: &RunId) -> Result<Self, Failure> {
         Ok(Self {
             key: Arc::new(session.master_key().await?.objects(run)),
             org: session.task.org_id.clone(),
@@ -127,7 +127,7 @@ impl Archive {
     }
 
     /// Its size.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.sealed.len()
     }
 
@@ -142,7 +142,7 @@ impl Archive {
     }
 
     /// Reads all of it before anything is written: kind, name and apiVersion of the objects that this version does not know.
-    pub async fn verify(&self, digest: &str) -> Result<Vec<(String, String, String)>, Failure> {
+    pub(crate) async fn verify(&self, digest: &str) -> Result<Vec<(String, String, String)>, Failure> {
         let (archive, digest) = (self.clone(), digest.to_owned());
         blocking(move || {
             let mut unknown = Vec::new();

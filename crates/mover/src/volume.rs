@@ -18,7 +18,7 @@ use super::{
 
 /// One volume part of a run.
 #[derive(Clone, Debug)]
-pub struct VolumePart {
+pub(crate) struct VolumePart {
     /// The run.
     pub run: RunId,
     /// The claim.
@@ -30,7 +30,7 @@ pub struct VolumePart {
 }
 
 /// Copies the volume, proves the copy with a freshly unwrapped key, and only then writes the part record.
-pub async fn snapshot(session: &Session, part: VolumePart) -> Result<MoverOutcome, Failure> {
+pub(crate) async fn snapshot(session: &Session, part: VolumePart) -> Result<MoverOutcome, Failure> {
     let started_at = session.ports.clock.now();
     let copied = copy(session, &part).await?;
     tracing::info!(
@@ -106,7 +106,7 @@ async fn verify(session: &Session, volume: &PartId, snapshot: SnapshotId) -> Res
 
 /// Fills the empty volume from a repository snapshot, which has to hold what the manifest says. A try that was killed is
 /// begun again by the next: the engine knows what it left.
-pub async fn restore(
+pub(crate) async fn restore(
     session: &Session,
     volume: &PartId,
     repository_snapshot: &str,

@@ -122,11 +122,6 @@ impl MemoryStore {
         self.bucket().now = now;
     }
 
-    /// What [`ObjectStore::clock_skew`] answers from now on.
-    pub fn set_clock_skew(&self, skew: Option<SignedDuration>) {
-        self.bucket().skew = skew;
-    }
-
     /// Writes an object whatever is there: what no caller of the port can do.
     pub fn overwrite(&self, key: &str, body: impl Into<Bytes>) {
         let mut bucket = self.bucket();

@@ -31,13 +31,13 @@ const OWN_BYTES: usize = 2 << 20;
 /// What was written.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Aged {
+pub(crate) struct Aged {
     run_id: RunId,
     name: String,
 }
 
 /// Writes a run whose every time lies `days` back, as the next entries under the cluster's claim.
-pub async fn write(org: &Org, days: u32) -> Result<Aged, Failed> {
+pub(crate) async fn write(org: &Org, days: u32) -> Result<Aged, Failed> {
     let clock: Arc<dyn Clock> = Arc::new(DaysAgo(days));
     let state = org.ledger.state();
     let newest = state.newest_good().and_then(|(_, run)| run.manifest());

@@ -19,7 +19,7 @@ use crate::{
 /// What was found and tried.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Attempt {
+pub(crate) struct Attempt {
     bucket: String,
     /// As S3 says it.
     bucket_region: String,
@@ -51,7 +51,7 @@ struct Refusals {
 }
 
 /// Looks at all repositories of `org`, and tries on one of its packs what a mover of `other` has.
-pub async fn attempt(org: &Org, other: &Org) -> Result<Attempt, Failed> {
+pub(crate) async fn attempt(org: &Org, other: &Org) -> Result<Attempt, Failed> {
     let state = org.ledger.state();
     let repositories = &state.repositories;
     let volume = repositories

@@ -30,7 +30,7 @@ const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// Opens ledgers and makes keys; remembers what it has seen to be in order.
 #[derive(Default)]
-pub struct Keys {
+pub(super) struct Keys {
     ledgers: LedgerStore,
     /// When the wrapped key of each org was last found to be the one that its ledger names, by the address of the bucket:
     /// another bucket may be asked for the same org.
@@ -39,7 +39,7 @@ pub struct Keys {
 
 impl Keys {
     /// The org's ledger, held by this cluster. One with runs of production is not even claimed for a Region that is none.
-    pub async fn ledger(
+    pub(super) async fn ledger(
         &self,
         subject: &Subject,
         store: &Arc<dyn RegionBucket>,
@@ -75,7 +75,7 @@ impl Keys {
 
     /// The org's key, with a wrapped master key in the bucket. What the ledger says it began with stays its key, and a wrapped key
     /// that is missing or another one is never replaced.
-    pub async fn key(
+    pub(super) async fn key(
         &self,
         subject: &Subject,
         services: &RegionServices,

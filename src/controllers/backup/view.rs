@@ -27,16 +27,16 @@ use super::{
 use crate::controllers::conditions::{ConditionFact, Conditions, whole_seconds};
 
 /// What a pass knows of runs that the ledger does not say: how far they are, or what they wait for.
-pub type Phases = BTreeMap<String, (SnapshotPhase, String)>;
+pub(super) type Phases = BTreeMap<String, (SnapshotPhase, String)>;
 
 /// Whether its status says that its run has ended: it asks for none any more, whatever a ledger says.
-pub fn has_ended(snapshot: &OrgSnapshot) -> bool {
+pub(super) fn has_ended(snapshot: &OrgSnapshot) -> bool {
     let phase = snapshot.status.as_ref().and_then(|status| status.phase);
     matches!(phase, Some(SnapshotPhase::Committed | SnapshotPhase::Failed))
 }
 
 /// Makes the OrgSnapshots show what the ledger says.
-pub async fn sync(pass: &Pass<'_>, phases: &Phases) -> Result<(), Trouble> {
+pub(super) async fn sync(pass: &Pass<'_>, phases: &Phases) -> Result<(), Trouble> {
     let state = pass.state();
     let present = pass.ctx.index.snapshots.of_org(pass.subject.name());
     let shown = shown(&state);
@@ -223,7 +223,7 @@ fn fill(status: &mut OrgSnapshotStatus, manifest: &Manifest) {
 }
 
 /// The status of an OrgSnapshot whose org cannot be looked at.
-pub fn status_without_org(
+pub(super) fn status_without_org(
     snapshot: &OrgSnapshot,
     reason: &str,
     message: &str,

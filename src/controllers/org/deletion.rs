@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Lets go of an org that is being deleted.
-pub async fn finish(ctx: &Context, observed: &Observed, now: Timestamp) -> Result<Next, Failure> {
+pub(super) async fn finish(ctx: &Context, observed: &Observed, now: Timestamp) -> Result<Next, Failure> {
     let org = &*observed.org;
     if !org
         .finalizers()
@@ -61,7 +61,7 @@ async fn told(ctx: &Context, observed: &Observed, now: Timestamp) -> Result<Next
 }
 
 /// Where the org was placed; none where it never was, whatever may be held of an earlier one of its name.
-pub fn placement(observed: &Observed) -> Option<Placement> {
+pub(super) fn placement(observed: &Observed) -> Option<Placement> {
     let id = observed.org_id.clone()?;
     let status = observed.org.status.as_ref();
     let recorded = status.is_some_and(|status| status.region.is_some());

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// What the Region's StorageClass says of volumes; `name` is that class.
-pub fn condition(name: &str, class: Option<&StorageClassFact>) -> ConditionFact {
+pub(super) fn condition(name: &str, class: Option<&StorageClassFact>) -> ConditionFact {
     match class.map(|class| (class.encrypts, &class.provisioner)) {
         Some((Some(true), _)) => ConditionFact::new(
             true,

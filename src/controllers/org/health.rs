@@ -19,7 +19,7 @@ use crate::{
 
 /// WorkloadsAvailable of workloads that are meant to run. The first trouble that a person can mend is told; else what is
 /// still on its way.
-pub fn workloads(
+pub(super) fn workloads(
     workloads: &[Workload],
     children: &[std::sync::Arc<ChildFact>],
     pods: &[PlacedPod],

@@ -15,7 +15,7 @@ use crate::{
 
 /// The orgId under which `org` takes up what is held of it; none = it is new, or placed already. One that is placed has what
 /// it has: it was asked before.
-pub fn taken_up(index: &Index, org: &TrayOrg) -> Result<Option<OrgId>, Refusal> {
+pub(super) fn taken_up(index: &Index, org: &TrayOrg) -> Result<Option<OrgId>, Refusal> {
     let status = org.status.as_ref();
     if status.is_some_and(|status| status.region.is_some()) {
         return Ok(None);

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// What Kubernetes counts in the org's namespace.
-pub fn uses(observed: &Observed, namespace: &str) -> Vec<QuotaUse> {
+pub(super) fn uses(observed: &Observed, namespace: &str) -> Vec<QuotaUse> {
     let own = observed
         .children
         .iter()
@@ -23,7 +23,7 @@ pub fn uses(observed: &Observed, namespace: &str) -> Vec<QuotaUse> {
 }
 
 /// Condition QuotaSatisfied.
-pub fn condition(fitted: &Fitted, plan: Plan) -> ConditionFact {
+pub(super) fn condition(fitted: &Fitted, plan: Plan) -> ConditionFact {
     if !fitted.excess.is_empty() {
         let named: Vec<String> = fitted.excess.iter().map(said).collect();
         let message = format!(

@@ -47,7 +47,7 @@ use crate::{
 
 /// What is to be done about an org's webhook host.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Exposure<'a> {
+pub(super) enum Exposure<'a> {
     /// No workload takes webhooks.
     Unwanted,
     /// It cannot be had.
@@ -57,7 +57,7 @@ pub enum Exposure<'a> {
 }
 
 /// Decides it. Pure.
-pub fn exposure(valid: &Valid, webhooks: bool, has_gateway_api: bool) -> Exposure<'_> {
+pub(super) fn exposure(valid: &Valid, webhooks: bool, has_gateway_api: bool) -> Exposure<'_> {
     let Some(workload) = webhook::workload(&valid.effective.workloads) else {
         return Exposure::Unwanted;
     };
@@ -77,7 +77,7 @@ pub fn exposure(valid: &Valid, webhooks: bool, has_gateway_api: bool) -> Exposur
 
 impl Exposure<'_> {
     /// The children that it takes: none of those of [`crate::resources::org::children`].
-    pub fn children(&self, placement: &Placement) -> Vec<ChildId> {
+    pub(super) fn children(&self, placement: &Placement) -> Vec<ChildId> {
         match self {
             Self::To(_) => vec![webhook::route_id(placement), webhook::grant(placement).id],
             Self::Unwanted | Self::Impossible(_) => Vec::new(),
@@ -87,7 +87,7 @@ impl Exposure<'_> {
 
 /// What a pass found out about the webhook host.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Found {
+pub(super) struct Found {
     /// Condition WebhookReady; none where no workload takes webhooks.
     pub condition: Option<ConditionFact>,
     /// When it has to be looked at again, even if nothing changes.
@@ -96,7 +96,7 @@ pub struct Found {
 
 /// The tokens that are known, by name of the org.
 #[derive(Default)]
-pub struct KnownTokens {
+pub(super) struct KnownTokens {
     by_org: Mutex<HashMap<String, (String, Recorded)>>,
 }
 
@@ -113,7 +113,7 @@ impl KnownTokens {
     }
 
     /// Of an org that is gone.
-    pub fn forget(&self, org: &str) {
+    pub(super) fn forget(&self, org: &str) {
         let mut by_org = self.by_org.lock().unwrap_or_else(PoisonError::into_inner);
         by_org.remove(org);
     }
@@ -121,7 +121,7 @@ impl KnownTokens {
 
 /// Makes the route lead where it should, and says how it fares. What fails is tried again, and keeps nothing else of the
 /// org back.
-pub async fn expose(
+pub(super) async fn expose(
     ctx: &Context,
     known: &KnownTokens,
     observed: &Observed,

@@ -23,7 +23,7 @@ use crate::{
 const NAME_LENGTH: usize = 16;
 
 /// What a look at a Region's workloads has found.
-pub struct Found {
+pub(super) struct Found {
     /// `status.workloads`.
     pub record: RegionWorkloads,
     /// Condition WorkloadsRolledOut.
@@ -33,7 +33,7 @@ pub struct Found {
 }
 
 /// Looks at them.
-pub fn look(index: &Index, region: &Region, now: Timestamp) -> Found {
+pub(super) fn look(index: &Index, region: &Region, now: Timestamp) -> Found {
     let recorded = region
         .status
         .as_ref()

@@ -20,7 +20,7 @@ const HISTORY: usize = 20;
 
 /// What came of a pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub(super) enum Effect {
     /// The cluster is as the standing says.
     InForce,
     /// It will be: this comes first.
@@ -30,7 +30,7 @@ pub enum Effect {
 }
 
 /// A pass over a grant.
-pub struct Pass<'a> {
+pub(super) struct Pass<'a> {
     /// The SupportAccess.
     pub access: &'a SupportAccess,
     /// The org whose namespace it is in.
@@ -46,7 +46,7 @@ pub struct Pass<'a> {
 }
 
 /// The history after a pass: what is new comes last.
-pub fn history(pass: &Pass<'_>, now: Timestamp) -> Vec<SupportEvent> {
+pub(super) fn history(pass: &Pass<'_>, now: Timestamp) -> Vec<SupportEvent> {
     let mut history = pass.history.to_vec();
     let groups = pass.access.spec.groups();
     let grant = tray_domain::support::Grant {
@@ -68,7 +68,7 @@ pub fn history(pass: &Pass<'_>, now: Timestamp) -> Vec<SupportEvent> {
 }
 
 /// The status after a pass.
-pub fn of(pass: &Pass<'_>, now: Timestamp) -> SupportAccessStatus {
+pub(super) fn of(pass: &Pass<'_>, now: Timestamp) -> SupportAccessStatus {
     let access = pass.access;
     let recorded = access.status.as_ref();
     let conditions = recorded

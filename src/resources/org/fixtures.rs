@@ -15,12 +15,12 @@ fn read<T: DeserializeOwned>(yaml: &str) -> T {
 }
 
 /// An org that says as little as it can.
-pub fn org() -> TrayOrgSpec {
+pub(crate) fn org() -> TrayOrgSpec {
     read("{orgId: 7c9e6679-7425-40de-944b-e07fc1f90ae7, regionRef: {name: eu}, plan: Enterprise}")
 }
 
 /// A Region that runs [`database`] and [`runtime`].
-pub fn region() -> RegionSpec {
+pub(crate) fn region() -> RegionSpec {
     let mut region: RegionSpec = read(
         r#"
         jurisdiction: EU
@@ -40,7 +40,7 @@ pub fn region() -> RegionSpec {
 }
 
 /// The same, with an ingress, and [`runtime`] taking webhooks.
-pub fn region_with_webhook() -> RegionSpec {
+pub(crate) fn region_with_webhook() -> RegionSpec {
     let mut region = region();
     region.ingress = Some(read(
         "{domain: hooks.eu.example.com, gatewayRef: {name: edge, namespace: tray-edge}}",
@@ -50,7 +50,7 @@ pub fn region_with_webhook() -> RegionSpec {
 }
 
 /// A StatefulSet with a volume.
-pub fn database() -> Workload {
+pub(crate) fn database() -> Workload {
     read(
         r"
         name: db
@@ -70,14 +70,14 @@ pub fn database() -> Workload {
 }
 
 /// A Deployment without one.
-pub fn runtime() -> Workload {
+pub(crate) fn runtime() -> Workload {
     read(
         "{name: runtime, kind: Deployment, image: 'runtime:1', replicas: 2, ports: [{name: http, port: 8080}]}",
     )
 }
 
 /// Where the org is.
-pub fn placement() -> Placement {
+pub(crate) fn placement() -> Placement {
     Placement::new(
         "acme",
         "7c9e6679-7425-40de-944b-e07fc1f90ae7".parse().unwrap(),
@@ -91,12 +91,12 @@ pub fn placement() -> Placement {
 }
 
 /// Where [`region`] has its orgs' copies.
-pub fn backup_place() -> BackupPlace {
+pub(crate) fn backup_place() -> BackupPlace {
     BackupPlace::whole("tray-backups-eu", "111122223333", "")
 }
 
 /// What the operator is told.
-pub fn surroundings() -> Surroundings {
+pub(crate) fn surroundings() -> Surroundings {
     Surroundings {
         api_server_ports: vec![443, 6443],
     }

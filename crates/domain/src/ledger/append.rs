@@ -35,12 +35,4 @@ pub fn after_refusal(ours: &Entry, found: &Entry) -> Foreign {
     }
 }
 
-impl LedgerState {
-    /// The holder of the ledger, if it is not this cluster.
-    pub fn claimed_by_other(&self, cluster_uid: &str) -> Option<&str> {
-        self.claim
-            .as_ref()
-            .map(|(holder, _)| holder.as_str())
-            .filter(|holder| *holder != cluster_uid)
-    }
-}
+impl LedgerState {}

@@ -72,8 +72,6 @@ pub enum Event {
     RunAccepted { run_id: RunId },
     /// A person accepted the loss of a volume.
     LossAccepted { volume: PartId, claim_uid: String },
-    /// A committed run was verified again.
-    Verified { run_id: RunId },
     /// A run was pruned: its data is about to be removed, and it can no longer be restored.
     Pruned { run_id: RunId, why: String },
     /// A sweep begins: until it has ended no run begins. Its pruner removes nothing that was stored after this entry.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Entry, Event};
 use crate::{
     ids::{KmsKeyArn, OrgId, PartId, RunId, SweepId},
-    manifest::{Manifest, ManifestPart, PartSource, RunPlan, Verdict},
+    manifest::{Manifest, PartSource, RunPlan, Verdict},
     stage::Stage,
 };
 
@@ -387,7 +387,7 @@ impl LedgerState {
                     });
                 }
             }
-            Event::Verified { .. } | Event::Checkpoint { .. } | Event::Unknown => {}
+            Event::Checkpoint { .. } | Event::Unknown => {}
         }
     }
 
@@ -474,13 +474,5 @@ impl LedgerState {
         let failed = |run: &Run| matches!(run.end, Some(RunEnd::Aborted { .. })) || run.is_suspicious();
         let runs = self.runs.iter().filter(|(_, run)| failed(run));
         runs.max_by_key(|(id, run)| (run.planned_at, *id))
-    }
-
-    /// The newest good copy of a part, and the run it is in.
-    pub fn last_good_part(&self, part: &PartId) -> Option<(&RunId, &ManifestPart)> {
-        self.good_runs().into_iter().find_map(|(id, run)| {
-            let found = run.manifest()?.parts.iter().find(|p| p.planned.part == *part)?;
-            Some((id, found))
-        })
     }
 }

@@ -17,7 +17,7 @@ use tray_engine::{
 
 /// What a test makes it do.
 #[derive(Clone, Debug, Default)]
-pub struct PlainEngine {
+pub(super) struct PlainEngine {
     /// Fails a copy as if this file could not be read.
     pub unreadable: Arc<Mutex<Option<String>>>,
     /// What pruning was asked for.
@@ -221,6 +221,6 @@ impl Repository for Plain {
 }
 
 /// The record a mover left.
-pub fn record(bytes: &[u8]) -> PartRecord {
+pub(super) fn record(bytes: &[u8]) -> PartRecord {
     serde_json::from_slice(bytes).unwrap()
 }

@@ -29,24 +29,24 @@ use crate::{
     ports::{LedgerReader, NamespaceObjects, ObjectError, ObjectPage, Refusal, ServedKind},
 };
 
-pub const NAMESPACE: &str = "org-acme-7c9e6679";
+pub(super) const NAMESPACE: &str = "org-acme-7c9e6679";
 
-pub fn org() -> OrgId {
+pub(super) fn org() -> OrgId {
     "7c9e6679-7425-40de-944b-e07fc1f90ae7".parse().unwrap()
 }
-pub fn run() -> RunId {
+pub(super) fn run() -> RunId {
     "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap()
 }
-pub fn sweep() -> SweepId {
+pub(super) fn sweep() -> SweepId {
     "01ARZ3NDEKTSV4RRFFQ69G5FAW".parse().unwrap()
 }
-pub fn key_arn() -> KmsKeyArn {
+pub(super) fn key_arn() -> KmsKeyArn {
     "arn:aws:kms:eu-central-1:111122223333:key/k".parse().unwrap()
 }
 
 /// Blobs by whole key. A put whose key contains `refuse` fails as if the bucket were away.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryBucket {
+pub(super) struct MemoryBucket {
     pub blobs: Arc<Mutex<BTreeMap<String, Bytes>>>,
     pub refuse: Arc<Mutex<Option<String>>>,
     /// When the bucket says that it took everything.
@@ -54,23 +54,23 @@ pub struct MemoryBucket {
 }
 
 impl MemoryBucket {
-    pub fn keys(&self) -> Vec<String> {
+    pub(super) fn keys(&self) -> Vec<String> {
         self.blobs.lock().unwrap().keys().cloned().collect()
     }
-    pub fn put(&self, key: &str, body: impl Into<Bytes>) {
+    pub(super) fn put(&self, key: &str, body: impl Into<Bytes>) {
         self.blobs.lock().unwrap().insert(key.to_owned(), body.into());
     }
-    pub fn of(&self, key: &str) -> Option<Bytes> {
+    pub(super) fn of(&self, key: &str) -> Option<Bytes> {
         self.blobs.lock().unwrap().get(key).cloned()
     }
     /// Changes one byte in the middle of a blob.
-    pub fn damage(&self, key: &str) {
+    pub(super) fn damage(&self, key: &str) {
         let mut body = self.of(key).unwrap().to_vec();
         let middle = body.len() / 2;
         body[middle] ^= 1;
         self.put(key, body);
     }
-    pub fn refuse(&self, what: Option<&str>) {
+    pub(super) fn refuse(&self, what: Option<&str>) {
         *self.refuse.lock().unwrap() = what.map(str::to_owned);
     }
 }
@@ -141,7 +141,7 @@ impl BlobStore for Blobs {
 
 /// KMS that knows one key and one org, and counts.
 #[derive(Debug, Default)]
-pub struct OneKey {
+pub(super) struct OneKey {
     pub unwrapped: AtomicU64,
 }
 
@@ -194,7 +194,7 @@ impl LedgerReader for OpenLedger {
 }
 
 /// A ledger that says this.
-pub struct Ledger(pub Result<LedgerState, RemoteError>);
+pub(super) struct Ledger(pub Result<LedgerState, RemoteError>);
 
 #[async_trait::async_trait]
 impl LedgerReader for Ledger {
@@ -205,7 +205,7 @@ impl LedgerReader for Ledger {
 
 /// A namespace. Pages hold two objects.
 #[derive(Debug, Default)]
-pub struct Namespace {
+pub(super) struct Namespace {
     pub objects: Mutex<BTreeMap<(String, String), Value>>,
     /// Served beside the built-in kinds.
     pub custom_kinds: Vec<ServedKind>,
@@ -222,14 +222,14 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    pub fn with(objects: &[Value]) -> Self {
+    pub(super) fn with(objects: &[Value]) -> Self {
         let namespace = Self::default();
         for object in objects {
             namespace.insert(object.clone());
         }
         namespace
     }
-    pub fn insert(&self, mut object: Value) {
+    pub(super) fn insert(&self, mut object: Value) {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
         object["metadata"]["uid"] = json!(format!("uid-{name}"));
@@ -237,14 +237,14 @@ impl Namespace {
         object["metadata"]["namespace"] = json!(NAMESPACE);
         self.objects.lock().unwrap().insert((kind, name), object);
     }
-    pub fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         let objects = self.objects.lock().unwrap();
         objects
             .keys()
             .map(|(kind, name)| format!("{kind}/{name}"))
             .collect()
     }
-    pub fn one(&self, kind: &str, name: &str) -> Option<Value> {
+    pub(super) fn one(&self, kind: &str, name: &str) -> Option<Value> {
         let objects = self.objects.lock().unwrap();
         objects.get(&(kind.to_owned(), name.to_owned())).cloned()
     }
@@ -334,7 +334,7 @@ impl NamespaceObjects for Namespace {
 
 /// A clock that goes on by a second at each look.
 #[derive(Debug, Default)]
-pub struct Seconds(AtomicU64);
+pub(super) struct Seconds(AtomicU64);
 
 impl Clock for Seconds {
     fn now(&self) -> Timestamp {
@@ -343,7 +343,7 @@ impl Clock for Seconds {
 }
 
 /// A mover's surroundings; its volume and cache are folders of their own.
-pub struct World {
+pub(super) struct World {
     pub bucket: MemoryBucket,
     pub keys: Arc<OneKey>,
     pub namespace: Arc<Namespace>,
@@ -352,7 +352,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(namespace: Namespace) -> Self {
+    pub(super) fn new(namespace: Namespace) -> Self {
         let world = Self {
             bucket: MemoryBucket::default(),
             keys: Arc::default(),
@@ -369,15 +369,15 @@ impl World {
             .put(&format!("p/v1/orgs/{}/key/0001.json", org()), wrapped.to_string());
         world
     }
-    pub fn volume(&self) -> std::path::PathBuf {
+    pub(super) fn volume(&self) -> std::path::PathBuf {
         self.folder.path().join("volume")
     }
     /// An empty volume in place of the one that is there.
-    pub fn fresh_volume(&self) {
+    pub(super) fn fresh_volume(&self) {
         std::fs::remove_dir_all(self.volume()).unwrap();
         std::fs::create_dir(self.volume()).unwrap();
     }
-    pub fn places(&self, pod_uid: &str) -> Places {
+    pub(super) fn places(&self, pod_uid: &str) -> Places {
         Places {
             task: self.folder.path().join("task"),
             volume: self.volume(),
@@ -387,7 +387,7 @@ impl World {
         }
     }
     /// With a ledger in which `action` is open.
-    pub fn ports(&self, action: &Action) -> Ports {
+    pub(super) fn ports(&self, action: &Action) -> Ports {
         Ports {
             engine: Arc::new(self.engine.clone()),
             bucket: Arc::new(self.bucket.clone()),
@@ -397,7 +397,7 @@ impl World {
             clock: Arc::new(Seconds::default()),
         }
     }
-    pub fn task(action: Action) -> MoverTask {
+    pub(super) fn task(action: Action) -> MoverTask {
         MoverTask {
             org_id: org(),
             location: BucketLocation {
@@ -411,7 +411,7 @@ impl World {
             action,
         }
     }
-    pub fn session(&self, pod_uid: &str, action: Action) -> Session {
+    pub(super) fn session(&self, pod_uid: &str, action: Action) -> Session {
         Session {
             ports: self.ports(&action),
             task: Self::task(action),
@@ -419,10 +419,10 @@ impl World {
         }
     }
     /// Key of the record of that pod.
-    pub fn record_key(part: &str, pod_uid: &str) -> String {
+    pub(super) fn record_key(part: &str, pod_uid: &str) -> String {
         format!("p/v1/orgs/{}/runs/{}/parts/{part}/{pod_uid}.json", org(), run())
     }
-    pub fn archive_key() -> String {
+    pub(super) fn archive_key() -> String {
         format!("p/v1/orgs/{}/objects/{}.tray", org(), run())
     }
 }

@@ -9,7 +9,7 @@ use tray_domain::{
 
 /// Why there is no such run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(super) enum Refusal {
     /// Not in the org's ledger, or it never became a result.
     #[error(
         "spec.snapshot.runId: the ledger of this org holds no committed run {run_id}; runs that can be restored: {known}"
@@ -51,7 +51,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Reason of the condition.
-    pub fn reason(&self) -> &'static str {
+    pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Pruned { .. } => reasons::RUN_PRUNED,
             Self::ProductionData { .. } => reasons::PRODUCTION_DATA,
@@ -61,7 +61,7 @@ impl Refusal {
 }
 
 /// The run that a choice means now, in a Region of stage `target`. A Suspicious run is restored only by its id.
-pub fn resolve<'a>(
+pub(super) fn resolve<'a>(
     ledger: &'a LedgerState,
     choice: &SnapshotChoice,
     target: Stage,

@@ -5,7 +5,7 @@
 //! it that a restore is under way.
 
 mod choice;
-pub mod status;
+pub(super) mod status;
 
 use std::{sync::Arc, time::Duration};
 
@@ -50,7 +50,7 @@ const LOOK: Duration = Duration::from_secs(30);
 const SOON: Duration = Duration::from_secs(5);
 
 /// The restore of the org that has not ended: the oldest one.
-pub fn under_way(restores: &[Arc<OrgRestore>]) -> Option<Arc<OrgRestore>> {
+pub(super) fn under_way(restores: &[Arc<OrgRestore>]) -> Option<Arc<OrgRestore>> {
     let open = restores
         .iter()
         .filter(|restore| !restore.has_ended() && restore.metadata.deletion_timestamp.is_none());
@@ -59,12 +59,12 @@ pub fn under_way(restores: &[Arc<OrgRestore>]) -> Option<Arc<OrgRestore>> {
 }
 
 /// Whether a mover of that name is the restore's: by its UID, since another one may have had its name.
-pub fn is_mover_of(restore: &OrgRestore, job: &str) -> bool {
+pub(super) fn is_mover_of(restore: &OrgRestore, job: &str) -> bool {
     job.starts_with(&restore_jobs(&restore.uid().unwrap_or_default()))
 }
 
 /// Ends a restore that means no run, before anything gives way to it. Returns whether it did.
-pub async fn refuse(pass: &Pass<'_>, restore: &OrgRestore) -> Result<bool, Trouble> {
+pub(super) async fn refuse(pass: &Pass<'_>, restore: &OrgRestore) -> Result<bool, Trouble> {
     if has_begun(restore) {
         return Ok(false);
     }
@@ -81,13 +81,13 @@ pub async fn refuse(pass: &Pass<'_>, restore: &OrgRestore) -> Result<bool, Troub
 }
 
 /// Takes back what movers of a restore may do in the org's namespace, where no restore is under way any more.
-pub async fn revoke(pass: &Pass<'_>) -> Result<(), Trouble> {
+pub(super) async fn revoke(pass: &Pass<'_>) -> Result<(), Trouble> {
     let binding = restore_binding(&pass.subject.placement);
     Ok(pass.ctx.cluster.remove(&binding.id).await?)
 }
 
 /// Whether its run is pinned.
-pub fn has_begun(restore: &OrgRestore) -> bool {
+pub(super) fn has_begun(restore: &OrgRestore) -> bool {
     let status = restore.status.as_ref();
     status.is_some_and(|status| status.run_id.is_some()) && !restore.has_ended()
 }
@@ -98,7 +98,7 @@ fn ledger_name(restore: &OrgRestore) -> String {
 }
 
 /// Brings a restore nearer to its end. Returns when to look again.
-pub async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Trouble> {
+pub(super) async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Trouble> {
     let begun = restore.status.as_ref().filter(|status| status.run_id.is_some());
     let Some(recorded) = begun else {
         return resolve(pass, restore).await;
@@ -193,7 +193,11 @@ async fn lock(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Option<String>, T
 }
 
 /// Says that a mover of earlier work is on its way out. Returns when to look again.
-pub async fn wait_for_mover(pass: &Pass<'_>, restore: &OrgRestore, mover: &str) -> Result<Duration, Trouble> {
+pub(super) async fn wait_for_mover(
+    pass: &Pass<'_>,
+    restore: &OrgRestore,
+    mover: &str,
+) -> Result<Duration, Trouble> {
     let message = format!("waits for mover {mover} of earlier work to end");
     wait(pass, restore, &message).await
 }

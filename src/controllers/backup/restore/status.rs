@@ -31,7 +31,7 @@ const MOST_REFUSED: usize = 100;
 const SHOWN_REFUSED: usize = 5;
 
 /// The run is pinned.
-pub fn resolved(
+pub(crate) fn resolved(
     restore: &OrgRestore,
     run_id: &RunId,
     manifest_digest: Option<String>,
@@ -56,7 +56,7 @@ pub fn resolved(
 }
 
 /// How far it is.
-pub async fn progress(
+pub(crate) async fn progress(
     pass: &Pass<'_>,
     restore: &OrgRestore,
     recorded: &OrgRestoreStatus,
@@ -133,7 +133,7 @@ pub async fn progress(
 }
 
 /// It has come to its end.
-pub fn ended(
+pub(crate) fn ended(
     restore: &OrgRestore,
     recorded: &OrgRestoreStatus,
     result: &Result<(), (&'static str, String)>,
@@ -214,7 +214,7 @@ fn succeeded(status: &OrgRestoreStatus, suspended: bool) -> String {
 }
 
 /// What an end with refused objects is told as.
-pub fn refusals(restore: &str, status: &OrgRestoreStatus) -> String {
+pub(crate) fn refusals(restore: &str, status: &OrgRestoreStatus) -> String {
     let shown = status.refused_objects.iter().take(SHOWN_REFUSED).map(|refused| {
         let RefusedObject {
             kind, name, reason, ..
@@ -257,7 +257,7 @@ fn by_object(named: Vec<RefusedObjects>) -> Vec<RefusedObject> {
 }
 
 /// It waits for its turn, or for its org.
-pub fn waiting(
+pub(crate) fn waiting(
     restore: &OrgRestore,
     reason: &str,
     message: &str,

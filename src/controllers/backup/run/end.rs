@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Commits a run all of whose parts were copied and verified.
-pub async fn commit(
+pub(super) async fn commit(
     pass: &Pass<'_>,
     run_id: &RunId,
     plan: &RunPlan,
@@ -83,7 +83,7 @@ pub async fn commit(
 
 /// Ends a run without a result. Its movers are stopped first, so that none writes into a run that has ended; one that a leader
 /// which is behind starts later finds the end in the ledger.
-pub async fn abort(
+pub(super) async fn abort(
     pass: &Pass<'_>,
     run_id: &RunId,
     plan: &RunPlan,
