@@ -409,7 +409,7 @@ pub struct TrayOrgStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[schemars(length(max = MOST_SUPPORT_ENTRIES))]
     pub support_access: Vec<SupportAccessEntry>,
-    /// Ready, Placed, ResidencyCompliant, WorkloadsAvailable, ZonesSpread, IsolationEnforced, QuotaSatisfied, BackupHealthy, RpoMet, SupportAccessActive, WebhookReady (with a webhook host); Reconciling, Stalled and DataLost while true.
+    /// Ready, Placed, ResidencyCompliant, WorkloadsAvailable, ZonesSpread, IsolationEnforced, EncryptionEnforced, QuotaSatisfied, BackupHealthy, RpoMet, SupportAccessActive, WebhookReady (with a webhook host); Reconciling, Stalled, DataLost and ChildContested while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 20))]

@@ -1,8 +1,8 @@
 //! Backups of an org: its ledger and key, its snapshot runs, restores and pruning, and what its status says of them.
 //!
 //! All of an org's work is one key, so that at most one thing is done to its repositories at a time and every entry of
-//! its ledger is decided on what the entry before left. A pass reads: restore, else the open run, else what waits, else
-//! what is due, else what may go.
+//! its ledger is decided on what the entry before left. A pass drives the run that is open (a restore or lost data end it), else
+//! the restore under way, else the sweep that is open; else it begins the run that waits or is due, else it prunes.
 
 pub mod facts;
 mod issued;

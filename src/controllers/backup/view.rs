@@ -14,12 +14,11 @@ use tray_domain::{
     ids::RunId,
     ledger::{LedgerState, Run, RunEnd},
     manifest::{Manifest, Verdict},
-    retention::lets_go,
     view::{self, shown},
 };
 
 use super::{
-    facts::left_out,
+    facts::does_not_count,
     pass::Pass,
     run::{is_wanted, run_id_of},
     trouble::Trouble,
@@ -188,12 +187,7 @@ fn status(
 
 fn committed(state: &LedgerState, run: &Run, manifest: &Manifest) -> ConditionFact {
     if run.is_suspicious() {
-        let message = format!(
-            "it does not count until a person has looked at it: {}; to accept it, annotate the TrayOrg with platform.tray.ai/accept-run={}{}",
-            manifest.suspicions.join("; "),
-            manifest.run_id,
-            left_out(&manifest.run_id, &lets_go(state, &manifest.run_id))
-        );
+        let message = format!("it {}", does_not_count(state, manifest));
         return ConditionFact::new(true, reasons::LAST_RUN_SUSPICIOUS, message);
     }
     ConditionFact::new(

@@ -376,13 +376,4 @@ mod tests {
             }
         }
     }
-
-    #[test]
-    fn p21_the_overlaps_end_is_not_slept_through() {
-        let now = Timestamp::from_second(100).unwrap();
-        for (at, want) in [(160, 60), (100, 0), (40, 0)] {
-            let at = Timestamp::from_second(at).unwrap();
-            assert_eq!(until(at, now), Duration::from_secs(want));
-        }
-    }
 }

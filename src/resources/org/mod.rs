@@ -246,9 +246,4 @@ mod tests {
             [ChildKind::Namespace]
         );
     }
-
-    #[test]
-    fn the_same_inputs_give_the_same_children() {
-        assert_eq!(rendered(), rendered());
-    }
 }
