@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo check lint docs dependencies unused advisories generated test test-cluster test-others prepare cluster-up cluster-down image install bench bench-engine bench-control-plane bench-orgs generate
+.PHONY: help demo check lint docs dependencies unused advisories generated test test-unit test-cluster test-others prepare cluster-up cluster-down image install bench bench-engine bench-control-plane bench-orgs generate
 
 # Programs and images that are built once, outside the checkout.
 CACHE := $(or $(TRAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tray-operator)
@@ -45,13 +45,24 @@ advisories: $(DENY)
 generated:
 	cargo test --workspace --locked --test api_crds
 
-test: prepare ## All tests: unit, API server, AWS stand-in, end to end on the local cluster (Linux, root)
+# The names of a folder's tests: a file each, or a folder with a main.rs.
+tests_in = $(notdir $(basename $(wildcard $(1)/*.rs)) $(patsubst %/main.rs,%,$(wildcard $(1)/*/main.rs)))
+CLUSTER_TESTS := $(call tests_in,e2e/tests)
+OTHER_TESTS := $(foreach folder,$(wildcard crates/*/tests) engine/tests tests,$(call tests_in,$(folder)))
+
+test: prepare ## All tests: unit, API server, AWS stand-in, end to end on the local cluster (Linux, root); ONLY=name for one
+ifdef ONLY
+	# A file of tests, or every test whose name has that in it.
+	cargo test --workspace --locked $(if $(filter $(ONLY),$(CLUSTER_TESTS) $(OTHER_TESTS)),--test )$(ONLY)
+else
 	cargo test --workspace --locked --no-run
 	# What runs on the local cluster mostly waits, and only one of it fits on a machine; the other tests run beside it.
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=line test-cluster test-others
+endif
 
-# The names of a folder's tests: a file each, or a folder with a main.rs.
-tests_in = $(notdir $(basename $(wildcard $(1)/*.rs)) $(patsubst %/main.rs,%,$(wildcard $(1)/*/main.rs)))
+test-unit: ## Unit tests alone: no cluster, no root
+	cargo test --workspace --locked --lib --bins
+
 # A test as a recipe line of its own: what it prints stays together, and is shown when it ends.
 define test_line
 cargo test --workspace --locked --test $(1)
@@ -59,12 +70,11 @@ cargo test --workspace --locked --test $(1)
 endef
 
 test-cluster:
-	$(foreach test,$(call tests_in,e2e/tests),$(call test_line,$(test)))
-test-others:
-	cargo test --workspace --locked --lib --bins
+	$(foreach test,$(CLUSTER_TESTS),$(call test_line,$(test)))
+test-others: test-unit
 	cargo test --workspace --locked --doc
 	cd e2e/aws && PYTHONDONTWRITEBYTECODE=1 "$$(TRAY_CACHE='$(CACHE)' python3 prepare.py)" -m unittest discover tests
-	$(foreach test,$(call tests_in,engine/tests) $(call tests_in,tests),$(call test_line,$(test)))
+	$(foreach test,$(OTHER_TESTS),$(call test_line,$(test)))
 
 bench: bench-engine bench-control-plane bench-orgs ## Measure: the engine on one gibibyte, the control plane beside a bare loop, an org on the local cluster
 

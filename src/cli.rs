@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tray_api::crds;
 
 use crate::{
-    api::crds,
     config::{MoverArgs, RespondArgs, RunArgs},
     mover_process, operator, responder,
 };

@@ -1,22 +1,17 @@
 //! tray-operator: runs orgs in segregated regions, keeps each one there, snapshots, prunes and restores it.
 //!
-//! Who may use whom (`tests/architecture.rs` holds it):
-//! `main, cli, operator, responder -> everything` · `controllers -> api, domain, resources, ports, config, telemetry, adapters::kube` ·
-//! `mover -> domain, ports, engine, telemetry` · `resources -> api, domain` ·
-//! `adapters -> ports, api, domain, resources, telemetry, engine's BlobStore` · `ports -> domain` · `api -> domain's constant tables`.
-//! Controllers hand the Kubernetes client to `adapters::kube` and never call it themselves.
-//! `domain` is pure: no Kubernetes, no AWS, no runtime and no clock; `now` is an argument.
+//! What it is made of (`tests/architecture.rs` and Cargo hold who may use whom):
+//! `tray-domain` the rules, pure · `tray-api` the kinds · `tray-ledger` the ledger's protocol · `tray-ports` what is needed of the
+//! outside · `tray-mover` the data plane · `tray-engine` repositories. Here: `resources` builds objects, `adapters` are the only users
+//! of the Kubernetes and AWS clients, `controllers` decide by the former and act through the latter; `cli`, `operator`, `responder`
+//! and `mover_process` put it all together.
 
 pub mod adapters;
-pub mod api;
 pub mod cli;
 pub mod config;
 pub mod controllers;
-pub mod domain;
-pub mod mover;
 pub mod mover_process;
 pub mod operator;
-pub mod ports;
 pub mod resources;
 pub mod responder;
 pub mod telemetry;

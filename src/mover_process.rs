@@ -7,7 +7,9 @@ use tokio::{
     runtime::Handle,
     signal::unix::{SignalKind, signal},
 };
+use tray_domain::mover_task::{Action, FailureReason, MoverTask};
 use tray_engine::{BlobStore, RusticEngine};
+use tray_mover::{Bucket, Places, Ports, failure::Failure, ports::NamespaceObjects};
 
 use crate::{
     adapters::{
@@ -16,9 +18,6 @@ use crate::{
         mover_credentials::FileCredentials, s3::S3Store, s3_bucket::S3Bucket,
     },
     config::MoverArgs,
-    domain::mover_task::{Action, FailureReason, MoverTask},
-    mover::{self, Bucket, Places, Ports, failure::Failure},
-    ports::mover::NamespaceObjects,
     telemetry::logs,
 };
 
@@ -34,7 +33,11 @@ pub fn run(args: MoverArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = runtime.block_on(mover::run(Places::of_pod(args.pod_uid), connect, told_to_stop()));
+    let code = runtime.block_on(tray_mover::run(
+        Places::of_pod(args.pod_uid),
+        connect,
+        told_to_stop(),
+    ));
     // A mover that was told to stop leaves a thread in the middle of its work: it ends with the process.
     runtime.shutdown_timeout(Duration::from_millis(100));
     code
@@ -65,7 +68,7 @@ pub async fn connect(
     let clients = AwsClients::new(credentials, ca_bundle.as_deref(), clock.clone())
         .map_err(|error| Failure::permanent(FailureReason::TaskInvalid, error.to_string()))?;
     let unusable =
-        |error: crate::ports::RemoteError| Failure::permanent(FailureReason::TaskInvalid, error.to_string());
+        |error: tray_ledger::RemoteError| Failure::permanent(FailureReason::TaskInvalid, error.to_string());
     let bucket = S3Bucket::connect(&clients, &task.location).map_err(unusable)?;
     let keys = KmsKeys::new(&clients, &task.location).map_err(unusable)?;
     let store = S3Store::new(&clients, &task.location).map_err(unusable)?;

@@ -9,6 +9,8 @@ use tokio::{
     task::JoinSet,
 };
 use tracing::{error, info};
+use tray_api::{backup_schedule::BackupSchedule, retention_policy::RetentionPolicy};
+use tray_ports::{Clock, RegionPorts};
 
 use crate::{
     adapters::{
@@ -23,14 +25,12 @@ use crate::{
             leader::Election,
         },
     },
-    api::{backup_schedule::BackupSchedule, retention_policy::RetentionPolicy},
     config::{RunArgs, Settings},
     controllers::{
         Driver, backup::BackupDriver, backup_facts::BackupFacts, changes::Changes, context::Context,
         malformed::MalformedObjects, org::OrgDriver, region::RegionDriver, run, support::SupportDriver,
         usage::UsageDriver, watches,
     },
-    ports::{Clock, RegionPorts},
     telemetry::{logs, metrics::Metrics, readiness::Readiness, server},
 };
 

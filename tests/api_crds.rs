@@ -10,7 +10,7 @@ use std::{fs, path::Path};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, JSONSchemaPropsOrArray,
 };
-use tray_operator::api::crds;
+use tray_api::crds;
 
 /// Where the CRDs lie: for people, and for the chart.
 const FOLDERS: [&str; 2] = ["crds", "charts/tray-operator/files/crds"];

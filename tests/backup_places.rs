@@ -26,17 +26,15 @@ use support::{
     runs,
 };
 use tokio::sync::Mutex;
-use tray_operator::{
-    controllers::{backup::BackupDriver, org::OrgDriver},
-    domain::{
-        bucket_layout,
-        ids::{OrgId, RunId},
-        ledger::LedgerState,
-        run_plan,
-        schedule::snapshot_name,
-        stage::Stage,
-    },
+use tray_domain::{
+    bucket_layout,
+    ids::{OrgId, RunId},
+    ledger::LedgerState,
+    run_plan,
+    schedule::snapshot_name,
+    stage::Stage,
 };
+use tray_operator::controllers::{backup::BackupDriver, org::OrgDriver};
 
 const OURS: &str = "platform.tray.ai/v1alpha1";
 const KEPT: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use support::chart;
-use tray_operator::domain::{archived_kinds::ARCHIVED, names};
+use tray_domain::{archived_kinds::ARCHIVED, names};
 
 /// (group, resource, verb) of every rule of a ClusterRole.
 fn rights(objects: &[Value], role: &str) -> BTreeSet<(String, String, String)> {

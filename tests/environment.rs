@@ -21,16 +21,14 @@ use support::{
     operator::Operator,
     runs::{self, LEDGER_KEY},
 };
-use tray_operator::{
-    api::{orgrestore::OrgRestore, region::Region, trayorg::TrayOrg},
-    controllers::backup::BackupDriver,
-    domain::{
-        ids::{OrgId, RunId},
-        ledger::LedgerState,
-        run_plan,
-        stage::Stage,
-    },
+use tray_api::{orgrestore::OrgRestore, region::Region, trayorg::TrayOrg};
+use tray_domain::{
+    ids::{OrgId, RunId},
+    ledger::LedgerState,
+    run_plan,
+    stage::Stage,
 };
+use tray_operator::controllers::backup::BackupDriver;
 
 fn object(kind: &str, name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "platform.tray.ai/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})

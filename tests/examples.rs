@@ -12,7 +12,7 @@ use std::{collections::BTreeSet, fs, io::Write, path::Path, process::Command};
 
 use serde_json::Value;
 use support::{api_server, chart, tools};
-use tray_operator::api::{
+use tray_api::{
     backup_schedule::BackupSchedule,
     crds,
     region::{Endpoints, Region},

@@ -17,12 +17,10 @@ use support::{
     operator::{Operator, Running},
     orgs,
 };
-use tray_operator::{
-    api::{backup_schedule::BackupSchedule, retention_policy::RetentionPolicy},
-    controllers::{
-        Driver, backup::BackupDriver, org::OrgDriver, region::RegionDriver, support::SupportDriver,
-        usage::UsageDriver,
-    },
+use tray_api::{backup_schedule::BackupSchedule, retention_policy::RetentionPolicy};
+use tray_operator::controllers::{
+    Driver, backup::BackupDriver, org::OrgDriver, region::RegionDriver, support::SupportDriver,
+    usage::UsageDriver,
 };
 
 /// One of every kind that people apply, and what becomes of it: orgs as they should be, and what names something that is

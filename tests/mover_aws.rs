@@ -14,35 +14,30 @@ use std::{fs, future, path::Path, process::ExitCode, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use support::aws::{StandIn, stand_in};
-use tray_operator::{
-    adapters::{
-        clock::SystemClock,
-        kms::KmsKeys,
-        ledger_store::{Ledger, LedgerStore},
-        s3::S3Store,
-        sts::StsSessions,
+use tray_domain::{
+    archived_kinds::ObjectKind,
+    bucket_layout,
+    ids::{KmsKeyArn, OrgId, PartId, RunId, SweepId},
+    ledger::Event,
+    manifest::{Consistency, PartRecord, PartSource, PlannedPart, RunPlan},
+    mover_task::{
+        Action, BucketLocation, CA_BUNDLE_FILE, CREDENTIALS_FILE, FailureReason, MoverOutcome, MoverTask,
+        TASK_FILE,
     },
-    domain::{
-        archived_kinds::ObjectKind,
-        bucket_layout,
-        ids::{KmsKeyArn, OrgId, PartId, RunId, SweepId},
-        ledger::Event,
-        manifest::{Consistency, PartRecord, PartSource, PlannedPart, RunPlan},
-        mover_task::{
-            Action, BucketLocation, CA_BUNDLE_FILE, CREDENTIALS_FILE, FailureReason, MoverOutcome, MoverTask,
-            TASK_FILE,
-        },
-        run_plan::{self, CopiedPart, RunFacts},
-        session_policy::{MASTER_KEY_PURPOSE, SessionScope, session_policy},
-        stage::Stage,
-    },
-    mover::{self, Places},
-    mover_process,
-    ports::{
-        Clock as _, KeyService, ObjectStore, PutOutcome, SessionIssuer,
-        mover::{NamespaceObjects, ObjectError, ObjectPage, ServedKind},
-    },
+    run_plan::{self, CopiedPart, RunFacts},
+    session_policy::{MASTER_KEY_PURPOSE, SessionScope, session_policy},
+    stage::Stage,
 };
+use tray_ledger::{Ledger, LedgerStore, ObjectStore, PutOutcome};
+use tray_mover::{
+    Places,
+    ports::{NamespaceObjects, ObjectError, ObjectPage, ServedKind},
+};
+use tray_operator::{
+    adapters::{clock::SystemClock, kms::KmsKeys, s3::S3Store, sts::StsSessions},
+    mover_process,
+};
+use tray_ports::{Clock as _, KeyService, SessionIssuer};
 
 fn run(last: char) -> RunId {
     format!("01ARZ3NDEKTSV4RRFFQ69G5FA{last}").parse().unwrap()
@@ -223,7 +218,7 @@ impl Org {
             ports.objects = Some(Arc::new(OneSecret));
             Ok(ports)
         };
-        let code = mover::run(places, connect, future::pending()).await;
+        let code = tray_mover::run(places, connect, future::pending()).await;
         (
             format!("{code:?}"),
             serde_json::from_slice(&fs::read(log).unwrap()).unwrap(),

@@ -14,24 +14,20 @@ use jiff::Timestamp;
 use kube::{Client, api::DeleteParams};
 use serde_json::{Value, json};
 use support::{api_server, chart};
-use tray_engine::{BlobStore, DirStore, Engine, EngineError, Repository, RepositoryKey};
-use tray_operator::{
-    adapters::kube::namespace_objects::KubeNamespaceObjects,
-    domain::{
-        ids::{KmsKeyArn, OrgId, RunId},
-        ledger::{LedgerState, Run, RunEnd},
-        manifest::{Consistency, Manifest, PartRecord, PartSource, PlannedPart, RunPlan},
-        mover_task::{Action, BucketLocation, Endpoints, FailureReason, MoverOutcome, MoverTask},
-        names,
-        run_plan::{self, CopiedPart, RunFacts},
-        stage::Stage,
-    },
-    mover::{self, Bucket, Places, Ports, Session, failure::Failure},
-    ports::{
-        Clock, RemoteError,
-        mover::{LedgerReader, MasterKeys},
-    },
+use tray_domain::{
+    ids::{KmsKeyArn, OrgId, RunId},
+    ledger::{LedgerState, Run, RunEnd},
+    manifest::{Consistency, Manifest, PartRecord, PartSource, PlannedPart, RunPlan},
+    mover_task::{Action, BucketLocation, Endpoints, FailureReason, MoverOutcome, MoverTask},
+    names,
+    run_plan::{self, CopiedPart, RunFacts},
+    stage::Stage,
 };
+use tray_engine::{BlobStore, DirStore, Engine, EngineError, Repository, RepositoryKey};
+use tray_ledger::RemoteError;
+use tray_mover::{Bucket, Places, Ports, Session, failure::Failure, ports::LedgerReader};
+use tray_operator::adapters::kube::namespace_objects::KubeNamespaceObjects;
+use tray_ports::{Clock, MasterKeys};
 use zeroize::Zeroizing;
 
 const KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/k";
@@ -243,7 +239,7 @@ impl Org {
             },
             places: Places::of_pod(pod_uid.to_owned()),
         };
-        mover::perform(session).await
+        tray_mover::perform(session).await
     }
 
     fn snapshot(&self) -> Action {

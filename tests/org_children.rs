@@ -17,6 +17,12 @@ use kube::{
 };
 use serde_json::{Value, json};
 use support::{api_server, chart};
+use tray_api::{
+    region::Region,
+    retention_policy::RetentionPolicySpec,
+    trayorg::{PinnedRegion, TrayOrg},
+};
+use tray_domain::replicas::Situation;
 use tray_operator::{
     adapters::kube::{
         apply::{Applied, ApplyError, Cluster, api_resource},
@@ -25,12 +31,6 @@ use tray_operator::{
         index::Index,
         live::Live,
     },
-    api::{
-        region::Region,
-        retention_policy::RetentionPolicySpec,
-        trayorg::{PinnedRegion, TrayOrg},
-    },
-    domain::replicas::Situation,
     resources::{
         child::{ChildId, ChildKind, DesiredChild},
         org::{Inputs, Placement, Surroundings, access, children, effective, log_policy, quota},

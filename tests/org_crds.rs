@@ -16,7 +16,7 @@ use support::{
     org_world::{READY, names, namespace_labels, namespace_of, org, uid, until, world},
     orgs::allowed,
 };
-use tray_operator::api::crds;
+use tray_api::crds;
 
 #[tokio::test]
 async fn crds_deleted_and_installed_again_lose_no_namespace_and_no_volume() {

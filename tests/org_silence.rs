@@ -47,7 +47,7 @@ struct World {
 async fn world() -> World {
     let turn = TURN.lock().await;
     let client = api_server::shared().await.client().await;
-    for crd in tray_operator::api::crds::all_crds() {
+    for crd in tray_api::crds::all_crds() {
         api_server::apply(&client, &serde_json::to_value(crd).unwrap()).await;
     }
     let workloads = json!([

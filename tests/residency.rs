@@ -27,10 +27,9 @@ use support::{
     },
 };
 use tokio::sync::OnceCell;
-use tray_operator::{
-    controllers::{Driver, org::OrgDriver, region::RegionDriver},
-    ports::{BucketFacts, ObjectStore},
-};
+use tray_operator::controllers::{Driver, org::OrgDriver, region::RegionDriver};
+use tray_ports::BucketFacts;
+use tray_ports::RegionBucket;
 
 const KIND: &str = "TrayOrg";
 const READY: &[(&str, &str)] = &[

@@ -14,7 +14,7 @@ use serde::Deserialize;
 /// A request that ended.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Request {
+pub(crate) struct Request {
     pub verb: String,
     user: User,
     object_ref: Option<ObjectRef>,
@@ -46,7 +46,7 @@ struct ResponseStatus {
 
 impl Request {
     /// `pods`, `pods/exec`.
-    pub fn resource(&self) -> String {
+    pub(crate) fn resource(&self) -> String {
         let Some(object) = &self.object_ref else {
             return "other".to_owned();
         };
@@ -55,17 +55,17 @@ impl Request {
             None => object.resource.clone(),
         }
     }
-    pub fn namespace(&self) -> &str {
+    pub(crate) fn namespace(&self) -> &str {
         self.object_ref.as_ref().map_or("", |object| &object.namespace)
     }
-    pub fn is(&self, verb: &str, resource: &str) -> bool {
+    pub(crate) fn is(&self, verb: &str, resource: &str) -> bool {
         self.verb == verb && self.resource() == resource
     }
     /// The election's: they are made whatever happens, and are counted while nothing does.
-    pub fn is_of_a_lease(&self) -> bool {
+    pub(crate) fn is_of_a_lease(&self) -> bool {
         self.resource() == "leases"
     }
-    pub fn succeeded(&self) -> bool {
+    pub(crate) fn succeeded(&self) -> bool {
         self.response_status
             .as_ref()
             .is_some_and(|status| status.code < 300)
@@ -73,7 +73,7 @@ impl Request {
 }
 
 /// What one user asked from a moment on.
-pub struct Requests {
+pub(crate) struct Requests {
     path: PathBuf,
     user: &'static str,
     offset: u64,
@@ -82,7 +82,7 @@ pub struct Requests {
 
 impl Requests {
     /// From now on.
-    pub fn of(user: &'static str, path: PathBuf) -> Self {
+    pub(crate) fn of(user: &'static str, path: PathBuf) -> Self {
         let offset = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
         Self {
             path,
@@ -93,7 +93,7 @@ impl Requests {
     }
 
     /// Takes in what ended meanwhile.
-    pub fn read(&mut self) -> &[Request] {
+    pub(crate) fn read(&mut self) -> &[Request] {
         let mut file = File::open(&self.path).unwrap();
         file.seek(SeekFrom::Start(self.offset)).unwrap();
         let mut reader = BufReader::new(file);
@@ -112,7 +112,7 @@ impl Requests {
     }
 
     /// Reads until `enough`.
-    pub async fn until(&mut self, what: &str, enough: impl Fn(&[Request]) -> bool) {
+    pub(crate) async fn until(&mut self, what: &str, enough: impl Fn(&[Request]) -> bool) {
         let began = Instant::now();
         while !enough(self.read()) {
             assert!(
@@ -125,7 +125,7 @@ impl Requests {
     }
 
     /// How many of each verb and resource.
-    pub fn counts(&self) -> BTreeMap<String, usize> {
+    pub(crate) fn counts(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for request in &self.all {
             let key = format!("{} {}", request.verb, request.resource());
@@ -135,7 +135,7 @@ impl Requests {
     }
 
     /// How many with one of these verbs, but for Leases.
-    pub fn number(&self, verbs: &[&str]) -> usize {
+    pub(crate) fn number(&self, verbs: &[&str]) -> usize {
         self.all
             .iter()
             .filter(|request| verbs.contains(&request.verb.as_str()) && !request.is_of_a_lease())
@@ -144,4 +144,4 @@ impl Requests {
 }
 
 /// Verbs that change something.
-pub const WRITES: [&str; 5] = ["create", "update", "patch", "delete", "deletecollection"];
+pub(crate) const WRITES: [&str; 5] = ["create", "update", "patch", "delete", "deletecollection"];

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use super::{audit::Requests, process::Process, tools};
 
 /// Who is measured.
-pub const CONTESTANT: &str = "contestant";
+pub(crate) const CONTESTANT: &str = "contestant";
 /// Who makes and changes TrayOrgs.
-pub const PLATFORM: &str = "platform";
+pub(crate) const PLATFORM: &str = "platform";
 /// Who sets the cluster up.
 const ADMIN: &str = "admin";
 
@@ -25,7 +25,7 @@ omitStages: [RequestReceived, ResponseStarted]
 rules: [{level: Metadata, users: [contestant, platform]}, {level: None}]
 ";
 
-pub struct Cluster {
+pub(crate) struct Cluster {
     pub etcd: Process,
     pub server: Process,
     folder: tempfile::TempDir,
@@ -33,7 +33,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let etcd_url = format!("http://127.0.0.1:{}", free_port());
         let etcd = Process::start(
@@ -99,12 +99,12 @@ impl Cluster {
     }
 
     /// A client of the cluster's administrator.
-    pub async fn admin(&self) -> Client {
+    pub(crate) async fn admin(&self) -> Client {
         self.client(ADMIN).await
     }
 
     /// A client of that account.
-    pub async fn client(&self, user: &str) -> Client {
+    pub(crate) async fn client(&self, user: &str) -> Client {
         let kubeconfig: Kubeconfig = serde_json::from_value(self.kubeconfig(user)).unwrap();
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
         Client::try_from(config.unwrap()).unwrap()
@@ -123,7 +123,7 @@ impl Cluster {
     }
 
     /// Starts this program in the role `arguments` say, as the one who is measured.
-    pub fn contestant(&self, arguments: &[&str]) -> Process {
+    pub(crate) fn contestant(&self, arguments: &[&str]) -> Process {
         let folder = self.folder.path().join("contestant");
         fs::create_dir_all(&folder).unwrap();
         let kubeconfig = folder.join("kubeconfig");
@@ -139,7 +139,7 @@ impl Cluster {
     }
 
     /// What `user` asks from now on.
-    pub fn requests(&self, user: &'static str) -> Requests {
+    pub(crate) fn requests(&self, user: &'static str) -> Requests {
         Requests::of(user, self.log())
     }
 

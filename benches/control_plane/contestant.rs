@@ -4,24 +4,26 @@ use std::{sync::Arc, time::Duration};
 
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
+use tray_api::{conditions::types, trayorg::TrayOrg};
+use tray_domain::mover_task::BucketLocation;
+use tray_ledger::RemoteError;
 use tray_operator::{
     adapters::{
         clock::SystemClock,
         kube::{apply::Cluster, client::Connections, events::Events, index::Index, leader::Election},
-        memory::{MemoryKeys, MemorySessions, MemoryStore},
     },
-    api::{conditions::types, trayorg::TrayOrg},
     config::Settings,
     controllers::{
         Driver, backup_facts::BackupFacts, changes::Changes, conditions::is_true, context::Context,
     },
     operator::control,
-    ports::{BucketLocation, RegionPorts, RegionServices, RemoteError},
     telemetry::{
         metrics::{Controller, Metrics},
         readiness::Readiness,
     },
 };
+use tray_ports::{RegionPorts, RegionServices};
+use tray_testkit::memory::{MemoryKeys, MemorySessions, MemoryStore};
 
 use super::population::API_SERVER_PORTS;
 
@@ -36,7 +38,7 @@ impl RegionPorts for InMemory {
 /// Runs until it is killed. Says `settled` once every org has been looked at, and `done` once every org is Ready. Both are
 /// read off its own metrics and index: a reader of the audit log would take time from the API server that the ghost's run
 /// does not lose.
-pub async fn run(orgs: usize, drivers: Vec<Arc<dyn Driver>>) {
+pub(crate) async fn run(orgs: usize, drivers: Vec<Arc<dyn Driver>>) {
     let metrics = Arc::new(Metrics::default());
     let Connections {
         calls: client,

@@ -52,7 +52,7 @@ fn prepare(child: &DesiredChild) -> Prepared {
 }
 
 /// Writes every child of every org, once; says `ready` before and `done` after.
-pub async fn write(orgs: usize) {
+pub(crate) async fn write(orgs: usize) {
     let client = Connections::infer(&Arc::default()).await.unwrap().calls;
     let all: Vec<Vec<Vec<Prepared>>> = (0..orgs)
         .map(|number| {
@@ -93,7 +93,7 @@ async fn post(client: &Client, prepared: Prepared) {
 
 /// Patches the quota of an org whose spec changed and makes the quota that somebody deleted: what the operator answers
 /// such changes with, known beforehand. Says `ready` once it listens.
-pub async fn follow(orgs: usize) {
+pub(crate) async fn follow(orgs: usize) {
     let Connections { calls, watches } = Connections::infer(&Arc::default()).await.unwrap();
     let quotas: HashMap<(String, String), Value> = (0..orgs)
         .flat_map(population::rendered)

@@ -6,18 +6,16 @@ use kube::{
     api::{DeleteParams, DynamicObject, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use tray_operator::{
-    api::{
-        crds,
-        region::Region,
-        retention_policy::RetentionPolicySpec,
-        trayorg::{PinnedRegion, TrayOrg},
-    },
-    domain::{backup_place::BackupPlace, replicas::Situation},
-    resources::{
-        child::DesiredChild,
-        org::{Inputs, Placement, Surroundings, children, effective, log_policy, quota},
-    },
+use tray_api::{
+    crds,
+    region::Region,
+    retention_policy::RetentionPolicySpec,
+    trayorg::{PinnedRegion, TrayOrg},
+};
+use tray_domain::{backup_place::BackupPlace, replicas::Situation};
+use tray_operator::resources::{
+    child::DesiredChild,
+    org::{Inputs, Placement, Surroundings, children, effective, log_policy, quota},
 };
 
 use super::{
@@ -26,7 +24,7 @@ use super::{
 };
 
 /// Ports of the API server that the operator is told, here and in the ghost.
-pub const API_SERVER_PORTS: [u16; 2] = [443, 6443];
+pub(crate) const API_SERVER_PORTS: [u16; 2] = [443, 6443];
 
 /// The Region that every org is in.
 fn region() -> Value {
@@ -59,7 +57,7 @@ fn region() -> Value {
 }
 
 /// Name of an org.
-pub fn name(number: usize) -> String {
+pub(crate) fn name(number: usize) -> String {
     format!("org-{number:05}")
 }
 
@@ -78,7 +76,7 @@ fn org(number: usize) -> Value {
 }
 
 /// The children of an org by the order they are made in.
-pub fn rendered(number: usize) -> Vec<Vec<DesiredChild>> {
+pub(crate) fn rendered(number: usize) -> Vec<Vec<DesiredChild>> {
     let region: Region = serde_json::from_value(region()).unwrap();
     let org: TrayOrg = serde_json::from_value(org(number)).unwrap();
     let pinned = PinnedRegion {
@@ -109,12 +107,12 @@ pub fn rendered(number: usize) -> Vec<Vec<DesiredChild>> {
 }
 
 /// An org's namespace.
-pub fn namespace(number: usize) -> String {
+pub(crate) fn namespace(number: usize) -> String {
     rendered(number)[0][0].id.name.clone()
 }
 
 /// What is there before anybody is measured: kinds, rights, a node, and `orgs` TrayOrgs made by `platform`.
-pub async fn prepare(admin: &Client, platform: &Client, orgs: usize) {
+pub(crate) async fn prepare(admin: &Client, platform: &Client, orgs: usize) {
     for crd in crds::all_crds() {
         apply(admin, &serde_json::to_value(crd).unwrap()).await;
     }
@@ -158,7 +156,7 @@ async fn put_finalizers(admin: &Client, orgs: &Api<DynamicObject>) {
 const NO_SERVICES: &str = "no-services";
 
 /// Has the API server refuse Services in an org's namespace; returns once it does.
-pub async fn refuse_services(admin: &Client, number: usize) {
+pub(crate) async fn refuse_services(admin: &Client, number: usize) {
     let namespace = namespace(number);
     let refused = format!("request.namespace == '{namespace}'");
     for object in refusal(NO_SERVICES, ("", "services"), &refused, "no Services here") {
@@ -171,7 +169,7 @@ pub async fn refuse_services(admin: &Client, number: usize) {
 }
 
 /// Ends what [`refuse_services`] began.
-pub async fn allow_services(admin: &Client) {
+pub(crate) async fn allow_services(admin: &Client) {
     let [_, binding] = refusal(NO_SERVICES, ("", "services"), "true", "");
     let bindings = api_of(admin, &binding).await.unwrap();
     bindings

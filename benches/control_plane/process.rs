@@ -20,7 +20,7 @@ kill -9 $program; wait $program"#;
 const TICKS: f64 = 100.0;
 
 /// A running program. Ends when it is dropped.
-pub struct Process {
+pub(crate) struct Process {
     pid: u32,
     keeper: Child,
     stdin: Option<ChildStdin>,
@@ -30,7 +30,7 @@ pub struct Process {
 /// What a process used so far.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Seconds of CPU, of it and the system for it.
     pub cpu_seconds: f64,
     /// Resident memory, KiB.
@@ -42,7 +42,7 @@ pub struct Usage {
 impl Process {
     /// Starts `program` in `folder`, which is made. What it prints goes to `log` there, but for standard output where
     /// `talks`: that is read by [`Self::hears`].
-    pub fn start(program: &Path, arguments: &[String], folder: &Path, talks: bool) -> Self {
+    pub(crate) fn start(program: &Path, arguments: &[String], folder: &Path, talks: bool) -> Self {
         fs::create_dir_all(folder).unwrap();
         let log = File::create(folder.join("log")).unwrap();
         let pid_file = folder.join("pid");
@@ -86,7 +86,7 @@ impl Process {
     }
 
     /// Waits until it prints `line`.
-    pub fn hears(&mut self, line: &str) {
+    pub(crate) fn hears(&mut self, line: &str) {
         let lines = self.lines.as_mut().unwrap();
         let mut heard = String::new();
         loop {
@@ -100,7 +100,7 @@ impl Process {
     }
 
     /// What it used so far.
-    pub fn usage(&self) -> Usage {
+    pub(crate) fn usage(&self) -> Usage {
         let read = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", self.pid)).unwrap_or_default();
         let (stat, status) = (read("stat"), read("status"));
         // After the name, which may hold blanks: utime and stime are fields 14 and 15.

@@ -23,7 +23,7 @@ struct Pair {
 }
 
 /// Measures with each number of orgs.
-pub async fn run(arguments: &Arguments) {
+pub(crate) async fn run(arguments: &Arguments) {
     let (role, idle) = (arguments.operator(), Duration::from_secs(arguments.idle));
     let mut populations = Vec::new();
     for &orgs in &arguments.orgs {

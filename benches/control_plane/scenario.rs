@@ -12,9 +12,8 @@ use kube::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use tray_operator::{
-    adapters::kube::apply::api_resource, api::trayorg::TrayOrg, resources::child::ChildKind,
-};
+use tray_api::trayorg::TrayOrg;
+use tray_operator::{adapters::kube::apply::api_resource, resources::child::ChildKind};
 
 use super::{
     audit::{Request, Requests, WRITES},
@@ -29,7 +28,7 @@ const SAMPLES: usize = 200;
 /// All orgs made.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Provisioned {
+pub(crate) struct Provisioned {
     /// From the first write until every child exists.
     pub children_seconds: f64,
     /// Until every status is written.
@@ -47,7 +46,7 @@ pub struct Provisioned {
 /// Many changes of one sort, one after the other.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Answers {
+pub(crate) struct Answers {
     pub p50_milliseconds: f64,
     pub p99_milliseconds: f64,
     /// Writes for each change, those after the first answer too.
@@ -58,7 +57,7 @@ pub struct Answers {
 /// Nothing happened.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Idle {
+pub(crate) struct Idle {
     pub requests_per_minute: f64,
     pub cpu_percent: f64,
     pub usage: Usage,
@@ -67,7 +66,7 @@ pub struct Idle {
 /// Started anew over all orgs.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Restarted {
+pub(crate) struct Restarted {
     /// From the start of the process until every org has been looked at.
     pub seconds: f64,
     pub writes: usize,
@@ -80,7 +79,7 @@ pub struct Restarted {
 /// Everything about one run of the operator.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct OfOperator {
+pub(crate) struct OfOperator {
     pub provisioned: Provisioned,
     pub idle: Option<Idle>,
     pub changed: Option<Answers>,
@@ -94,14 +93,14 @@ pub struct OfOperator {
 /// Everything about one run of the ghost.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct OfGhost {
+pub(crate) struct OfGhost {
     pub provisioned: Provisioned,
     pub changed: Option<Answers>,
     pub deleted: Option<Answers>,
 }
 
 /// One run of the ghost in a cluster of its own; `whole` = with changes and repairs.
-pub async fn ghost(orgs: usize, whole: bool) -> OfGhost {
+pub(crate) async fn ghost(orgs: usize, whole: bool) -> OfGhost {
     let cluster = prepared(orgs).await;
     let (provisioned, process) = provision(&cluster, "ghost", orgs).await;
     drop(process);
@@ -123,7 +122,7 @@ pub async fn ghost(orgs: usize, whole: bool) -> OfGhost {
 }
 
 /// One run of the operator in a cluster of its own; `whole` = with all that comes after the orgs are there.
-pub async fn operator(role: &str, orgs: usize, whole: bool, idle_for: Duration) -> OfOperator {
+pub(crate) async fn operator(role: &str, orgs: usize, whole: bool, idle_for: Duration) -> OfOperator {
     let cluster = prepared(orgs).await;
     let (provisioned, process) = provision(&cluster, role, orgs).await;
     if !whole {

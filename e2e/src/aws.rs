@@ -83,11 +83,6 @@ pub fn endpoint() -> String {
     format!("https://{GATEWAY}:{PORT}")
 }
 
-/// The stand-in's endpoint for the host.
-pub fn host_endpoint() -> String {
-    format!("https://{CLUSTER_ADDRESS}:{PORT}")
-}
-
 /// The authority that signed the stand-in's certificate, PEM.
 pub fn authority(dir: &ClusterDir) -> PathBuf {
     dir.aws().join("ca.crt")

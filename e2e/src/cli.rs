@@ -7,13 +7,13 @@ use clap::{Args, Parser, Subcommand};
 /// The local three-region cluster and what runs on it.
 #[derive(Parser)]
 #[command(name = "tray-e2e", version, arg_required_else_help = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     pub command: Command,
 }
 
 #[derive(Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Start, stop and look into the local cluster.
     #[command(subcommand, arg_required_else_help = true)]
     Cluster(ClusterCommand),
@@ -37,7 +37,7 @@ pub enum Command {
 }
 
 #[derive(Subcommand)]
-pub enum ClusterCommand {
+pub(crate) enum ClusterCommand {
     /// Start the cluster; build and make first what the cache lacks. Prints how to reach it.
     Up(Place),
     /// Stop it and remove what a killed one left. Logs stay in the cluster's folder.
@@ -83,7 +83,7 @@ pub enum ClusterCommand {
 }
 
 #[derive(Subcommand)]
-pub enum InternalCommand {
+pub(crate) enum InternalCommand {
     /// The first process of a cluster's namespaces.
     Init(Place),
     /// Starts and keeps everything inside.
@@ -100,7 +100,7 @@ pub enum InternalCommand {
 
 /// Where the cluster's folder and the cache are.
 #[derive(Args)]
-pub struct Place {
+pub(crate) struct Place {
     /// The cluster's folder [default: target/cluster of the checkout]
     #[arg(long)]
     pub dir: Option<PathBuf>,

@@ -27,7 +27,7 @@ pub(crate) struct StoreBackend {
 }
 
 impl StoreBackend {
-    pub fn new(store: Arc<dyn BlobStore>) -> Self {
+    pub(crate) fn new(store: Arc<dyn BlobStore>) -> Self {
         Self {
             store,
             fault: Mutex::default(),
@@ -37,12 +37,12 @@ impl StoreBackend {
     }
 
     /// The first failure that may have made the library do less than it was asked.
-    pub fn fault(&self) -> Option<BlobError> {
+    pub(crate) fn fault(&self) -> Option<BlobError> {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Name and content of the snapshot file that the library wrote.
-    pub fn take_snapshot(&self) -> Option<(String, Bytes)> {
+    pub(crate) fn take_snapshot(&self) -> Option<(String, Bytes)> {
         self.snapshot
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

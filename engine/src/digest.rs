@@ -19,7 +19,7 @@ pub(crate) struct ContentDigest(Sha256);
 
 impl ContentDigest {
     /// Adds an entry; `permissions` as found, so that a restored file is digested as it lies there.
-    pub fn add(&mut self, path: &Path, node: &Node, permissions: u32, content: &[Id]) {
+    pub(crate) fn add(&mut self, path: &Path, node: &Node, permissions: u32, content: &[Id]) {
         let (kind, size, detail) = match &node.node_type {
             NodeType::File => (b'f', node.meta.size, Vec::new()),
             NodeType::Dir => (b'd', 0, Vec::new()),
@@ -41,7 +41,7 @@ impl ContentDigest {
     }
 
     /// 64 hex digits.
-    pub fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         hex::encode(self.0.finalize())
     }
 

@@ -16,11 +16,9 @@ use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject as _},
 };
-
-use crate::{
-    domain::mover_task::BucketLocation,
-    ports::{Clock, RemoteError},
-};
+use tray_domain::mover_task::BucketLocation;
+use tray_ledger::RemoteError;
+use tray_ports::Clock;
 
 /// Why no client can be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -281,7 +279,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::domain::mover_task::Endpoints;
+    use tray_domain::mover_task::Endpoints;
 
     struct Epoch;
     impl Clock for Epoch {

@@ -6,8 +6,7 @@ use aws_sdk_s3::{
     config::http::HttpResponse,
     error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
 };
-
-use crate::ports::RemoteError;
+use tray_ledger::RemoteError;
 
 /// What was done to what, for messages: `s3:GetObject`, `s3://bucket/key`.
 #[derive(Clone, Copy, Debug)]

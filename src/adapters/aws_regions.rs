@@ -2,8 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tray_domain::mover_task::BucketLocation;
+use tray_ledger::RemoteError;
+use tray_ports::{RegionPorts, RegionServices};
+
 use super::{aws_client::AwsClients, kms::KmsKeys, s3::S3Store, sts::StsSessions};
-use crate::ports::{BucketLocation, RegionPorts, RegionServices, RemoteError};
 
 /// The backup locations of all Regions, with the operator's own rights.
 pub struct AwsRegions {

@@ -4,13 +4,11 @@ use std::{ops::Range, sync::mpsc};
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
+use tray_domain::ids::KmsKeyArn;
 use tray_engine::{BlobError, BlobInfo, BlobStore};
+use tray_ledger::{PutOutcome, RemoteError};
 
 use super::s3_bucket::S3Bucket;
-use crate::{
-    domain::ids::KmsKeyArn,
-    ports::{PutOutcome, RemoteError},
-};
 
 /// The blobs under a prefix of a bucket, encrypted under one key.
 #[derive(Clone, Debug)]

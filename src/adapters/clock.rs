@@ -1,8 +1,7 @@
 //! The clock of the machine: the only place that reads it.
 
 use jiff::Timestamp;
-
-use crate::ports::Clock;
+use tray_ports::Clock;
 
 /// The clock of the machine.
 #[derive(Clone, Copy, Debug, Default)]

@@ -11,20 +11,20 @@ use aws_sdk_kms::{
     types::{KeySpec, KeyState, KeyUsageType, Tag},
 };
 use bytes::Bytes;
+use tray_domain::{
+    ids::{KmsKeyArn, OrgId},
+    mover_task::BucketLocation,
+    names,
+    session_policy::MASTER_KEY_PURPOSE,
+};
+use tray_ledger::RemoteError;
+use tray_ports::KeyService;
+use tray_ports::MasterKeys;
 use zeroize::Zeroizing;
 
 use super::{
     aws_client::AwsClients,
     aws_error::{Attempt, code},
-};
-use crate::{
-    domain::{
-        ids::{KmsKeyArn, OrgId},
-        mover_task::BucketLocation,
-        names,
-        session_policy::MASTER_KEY_PURPOSE,
-    },
-    ports::{KeyService, RemoteError, mover::MasterKeys},
 };
 
 /// Bytes of an org's master key.

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use super::ledger_store::{LedgerStore, LedgerStoreError};
-use crate::{
-    domain::{
-        ledger::LedgerState,
-        mover_task::{BucketLocation, MoverTask},
-    },
-    ports::{ObjectStore, RemoteError, mover::LedgerReader},
+use tray_domain::{
+    ledger::LedgerState,
+    mover_task::{BucketLocation, MoverTask},
 };
+use tray_ledger::{LedgerStore, LedgerStoreError, ObjectStore, RemoteError};
+use tray_mover::ports::LedgerReader;
 
 /// The ledger of the org of a task.
 pub struct TaskLedger {

@@ -8,8 +8,6 @@ pub mod clock;
 pub mod kms;
 pub mod kube;
 pub mod ledger_reader;
-pub mod ledger_store;
-pub mod memory;
 pub mod mover_credentials;
 pub mod s3;
 pub mod s3_bucket;

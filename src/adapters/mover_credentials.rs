@@ -6,8 +6,7 @@ use aws_credential_types::{
     Credentials,
     provider::{ProvideCredentials, error::CredentialsError, future},
 };
-
-use crate::domain::mover_task::SessionCredentials;
+use tray_domain::mover_task::SessionCredentials;
 
 /// Reads the file each time it is asked. The SDK asks at the start and from some minutes before the credentials end
 /// (`AwsClients`), so that it takes up renewed ones while the old ones still serve.

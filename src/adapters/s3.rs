@@ -17,16 +17,15 @@ use aws_sdk_s3::{
 };
 use bytes::Bytes;
 use jiff::{SignedDuration, fmt::rfc2822};
+use tray_domain::{ids::KmsKeyArn, mover_task::BucketLocation};
+use tray_ledger::{Listed, ObjectStore, PutOutcome, RemoteError};
+use tray_ports::{BucketFacts, Clock, DefaultLock, RegionBucket};
 
 use super::{
     aws_client::AwsClients,
     aws_error::{bucket_region, code, status},
     s3_bucket::S3Bucket,
     s3_rules::{harmful_rules, replication_targets},
-};
-use crate::{
-    domain::{ids::KmsKeyArn, mover_task::BucketLocation},
-    ports::{BucketFacts, Clock, DefaultLock, Listed, ObjectStore, PutOutcome, RemoteError},
 };
 
 /// One bucket.
@@ -170,16 +169,19 @@ impl ObjectStore for S3Store {
         self.bucket.put_if_absent(key, body, kms_key).await
     }
 
-    async fn put_new(&self, key: &str, body: Bytes) -> Result<PutOutcome, RemoteError> {
-        self.bucket.put_new(key, body).await
-    }
-
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, RemoteError> {
         self.bucket.list_after(prefix, "").await
     }
 
     async fn list_after(&self, prefix: &str, start_after: &str) -> Result<Vec<Listed>, RemoteError> {
         self.bucket.list_after(prefix, start_after).await
+    }
+}
+
+#[async_trait::async_trait]
+impl RegionBucket for S3Store {
+    async fn put_new(&self, key: &str, body: Bytes) -> Result<PutOutcome, RemoteError> {
+        self.bucket.put_new(key, body).await
     }
 
     async fn facts(&self, prefix: &str) -> Result<BucketFacts, RemoteError> {

@@ -18,14 +18,12 @@ use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep, timeout};
+use tray_domain::{ids::KmsKeyArn, mover_task::BucketLocation};
+use tray_ledger::{Listed, PutOutcome, RemoteError};
 
 use super::{
     aws_client::{AwsClients, Patience},
     aws_error::{Attempt, code, status},
-};
-use crate::{
-    domain::{ids::KmsKeyArn, mover_task::BucketLocation},
-    ports::{Listed, PutOutcome, RemoteError},
 };
 
 /// At most this much is set aside on the word of a header.

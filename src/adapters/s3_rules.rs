@@ -6,7 +6,7 @@ use aws_sdk_s3::types::{ExpirationStatus, LifecycleRule, ReplicationRule, Replic
 ///
 /// Rules on non-current versions and on unfinished uploads clean up what nothing reads; a rule that only removes delete
 /// markers removes no data.
-pub fn harmful_rules(rules: &[LifecycleRule], prefix: &str) -> Vec<String> {
+pub(super) fn harmful_rules(rules: &[LifecycleRule], prefix: &str) -> Vec<String> {
     let harmful = |rule: &&LifecycleRule| {
         rule.status() == &ExpirationStatus::Enabled && touches(rule, prefix) && (expires(rule) || moves(rule))
     };
@@ -36,7 +36,7 @@ fn touches(rule: &LifecycleRule, prefix: &str) -> bool {
 }
 
 /// Buckets that enabled rules replicate to, by name, each once.
-pub fn replication_targets(rules: &[ReplicationRule]) -> Vec<String> {
+pub(super) fn replication_targets(rules: &[ReplicationRule]) -> Vec<String> {
     let mut targets: Vec<String> = rules
         .iter()
         .filter(|rule| rule.status() == &ReplicationRuleStatus::Enabled)

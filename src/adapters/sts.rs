@@ -9,15 +9,14 @@ use aws_sdk_sts::{
     error::{ProvideErrorMetadata, SdkError},
     types::Credentials,
 };
+use tray_domain::mover_task::{BucketLocation, SessionCredentials};
+use tray_ledger::RemoteError;
+use tray_ports::SessionIssuer;
 
 use super::{
     aws_client::AwsClients,
     aws_error::{Attempt, code},
     s3_bucket::timestamp,
-};
-use crate::{
-    domain::mover_task::{BucketLocation, SessionCredentials},
-    ports::{RemoteError, SessionIssuer},
 };
 
 /// Longest name of a session.

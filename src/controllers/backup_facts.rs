@@ -12,13 +12,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use tray_api::trayorg::BackupStatus;
+use tray_domain::ids::{KmsKeyArn, OrgId};
+
 use super::{
     changes::{Change, Changes},
     conditions::ConditionFact,
-};
-use crate::{
-    api::trayorg::BackupStatus,
-    domain::ids::{KmsKeyArn, OrgId},
 };
 
 /// What a status says of an org's backups.

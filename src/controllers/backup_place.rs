@@ -7,21 +7,21 @@
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use tray_api::{
+    conditions::types,
+    orgsnapshot::{OrgSnapshot, SnapshotPhase},
+    region::Region,
+    trayorg::TrayOrg,
+};
+use tray_domain::{
+    backup_place::{BackupPlace, Said},
+    ids::OrgId,
+    names,
+};
 
 use super::conditions::find;
 use crate::{
     adapters::kube::{child::ChildFact, index::Index},
-    api::{
-        conditions::types,
-        orgsnapshot::{OrgSnapshot, SnapshotPhase},
-        region::Region,
-        trayorg::TrayOrg,
-    },
-    domain::{
-        backup_place::{BackupPlace, Said},
-        ids::OrgId,
-        names,
-    },
     resources::child::{ChildId, ChildKind},
 };
 

@@ -5,8 +5,10 @@ use std::{
     time::Duration,
 };
 
+use tray_domain::ids::OrgId;
+
 use super::queue::Queue;
-use crate::{adapters::kube::index::Index, domain::ids::OrgId, resources::child::ChildId};
+use crate::{adapters::kube::index::Index, resources::child::ChildId};
 
 /// Something that controllers look at changed: made, edited or gone. Names are of cluster-scoped objects
 /// unless they say otherwise.

@@ -2,8 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-
-use crate::api::conditions::types;
+use tray_api::conditions::types;
 
 /// How many names a message lists.
 const NAMED: usize = 5;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::Client;
+use tray_ports::{Clock, RegionPorts};
 
 use super::{backup_facts::BackupFacts, changes::Changes};
 use crate::{
     adapters::kube::{apply::Cluster, events::Events, index::Index},
     config::Settings,
-    ports::{Clock, RegionPorts},
     telemetry::metrics::Metrics,
 };
 

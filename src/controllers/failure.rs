@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ports::RemoteError;
+use tray_ledger::RemoteError;
 
 /// Why a reconcile did not reach its goal. The driver has written the status already; this decides when to look again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -11,6 +11,16 @@ use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::Resource;
 use serde_json::{Value, json};
+use tray_api::{
+    backup_schedule::BackupSchedule,
+    conditions::{reasons, types},
+    orgrestore::OrgRestore,
+    orgsnapshot::OrgSnapshot,
+    region::Region,
+    support_access::SupportAccess,
+    trayorg::{BackupStatus, TrayOrg},
+};
+use tray_domain::names;
 
 use super::{
     Driver, Failure, Next,
@@ -21,21 +31,9 @@ use super::{
     org::orphan,
     until,
 };
-use crate::{
-    adapters::kube::{
-        events::Severity,
-        index::{Index, Malformed},
-    },
-    api::{
-        backup_schedule::BackupSchedule,
-        conditions::{reasons, types},
-        orgrestore::OrgRestore,
-        orgsnapshot::OrgSnapshot,
-        region::Region,
-        support_access::SupportAccess,
-        trayorg::{BackupStatus, TrayOrg},
-    },
-    domain::names,
+use crate::adapters::kube::{
+    events::Severity,
+    index::{Index, Malformed},
 };
 
 /// Says of each malformed object what is wrong: by an event, and in its status where its kind has conditions.

@@ -91,3 +91,17 @@ pub trait Driver: Send + Sync + 'static {
     /// Brings the object of that key nearer to what it should be.
     async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Failure>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_over_is_due_at_once() {
+        let now = Timestamp::from_second(100).unwrap();
+        for (at, want) in [(160, 60), (100, 0), (40, 0)] {
+            let at = Timestamp::from_second(at).unwrap();
+            assert_eq!(until(at, now), Duration::from_secs(want));
+        }
+    }
+}

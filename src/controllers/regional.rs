@@ -2,14 +2,11 @@
 //! does an org is rendered from the revision that it has. The Region controller records which orgs were reached.
 
 use kube::ResourceExt;
-
-use crate::{
-    api::{
-        region::{Region, RegionSpec},
-        trayorg::TrayOrg,
-    },
-    domain::rollout,
+use tray_api::{
+    region::{Region, RegionSpec},
+    trayorg::TrayOrg,
 };
+use tray_domain::rollout;
 
 /// A Region as one of its orgs has it.
 #[derive(Clone, Debug, PartialEq)]

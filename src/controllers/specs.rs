@@ -52,7 +52,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::retention_policy::RetentionPolicy;
+    use tray_api::retention_policy::RetentionPolicy;
 
     #[test]
     fn a_new_spec_is_news_and_a_new_status_is_none() {

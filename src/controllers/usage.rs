@@ -12,6 +12,14 @@ use std::{
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Serialize;
+use tray_api::{
+    backup_schedule::{BackupSchedule, BackupScheduleStatus},
+    conditions::{reasons, types},
+    retention_policy::{MOST_PENDING_REDUCTIONS, OrgReduction, RetentionPolicy, RetentionPolicyStatus},
+    shared::Usage,
+    trayorg::{PendingReduction, TrayOrg},
+};
+use tray_domain::slots::Slots;
 
 use super::{
     Driver, Failure, Next,
@@ -19,17 +27,7 @@ use super::{
     conditions::{ConditionFact, Conditions},
     context::Context,
 };
-use crate::{
-    adapters::kube::index::{Index, OwnKind},
-    api::{
-        backup_schedule::{BackupSchedule, BackupScheduleStatus},
-        conditions::{reasons, types},
-        retention_policy::{MOST_PENDING_REDUCTIONS, OrgReduction, RetentionPolicy, RetentionPolicyStatus},
-        shared::Usage,
-        trayorg::{PendingReduction, TrayOrg},
-    },
-    domain::slots::Slots,
-};
+use crate::adapters::kube::index::{Index, OwnKind};
 
 /// How long a count may be behind while many orgs come or go. That something is in use, or no more, is written at once.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -261,7 +259,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::retention_policy::RetentionPolicySpec;
+    use tray_api::retention_policy::RetentionPolicySpec;
 
     fn driver() -> UsageDriver<RetentionPolicy> {
         UsageDriver::default()

@@ -1,8 +1,7 @@
 //! What an org's child should be, as data: `adapters::kube::apply` makes the cluster agree.
 
 use serde_json::Value;
-
-use crate::domain::names;
+use tray_domain::names;
 
 /// Kinds of children. Each is watched by the label `app.kubernetes.io/managed-by: tray-operator`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

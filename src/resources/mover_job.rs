@@ -25,8 +25,7 @@ use k8s_openapi::{
         apis::meta::v1::{ObjectMeta, OwnerReference},
     },
 };
-
-use crate::domain::{
+use tray_domain::{
     ids::{OrgId, PartId, RunId, SweepId},
     mover_task::{
         CA_BUNDLE_FILE, CREDENTIALS_FILE, EXIT_PERMANENT, MoverTask, SessionCredentials, TASK_DIR, TASK_FILE,

@@ -1,12 +1,10 @@
 //! The binding that lets support into an org's namespace.
 
 use serde_json::{Value, json};
+use tray_api::{support_access::SupportAccessSpec, trayorg::LogMode};
+use tray_domain::{ids::OrgId, names, support::Role};
 
 use super::child::{ChildId, ChildKind, DesiredChild};
-use crate::{
-    api::{support_access::SupportAccessSpec, trayorg::LogMode},
-    domain::{ids::OrgId, names, support::Role},
-};
 
 /// Which grant, of which org.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// `object` with the value at `pointer` (whose fields are made) replaced, or removed where `value` is null.
-pub fn with(mut object: Value, pointer: &str, value: Value) -> Value {
+pub(crate) fn with(mut object: Value, pointer: &str, value: Value) -> Value {
     let (parent, last) = pointer.rsplit_once('/').unwrap();
     let mut place = &mut object;
     for step in parent.split('/').skip(1) {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The policy that this is about.
-pub const POLICY: &str = "tray-reattach-guard";
+pub(crate) const POLICY: &str = "tray-reattach-guard";
 const REATTACH: &str = "platform.tray.ai/reattach";
 
 /// What somebody asks for.

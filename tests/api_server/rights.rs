@@ -5,13 +5,11 @@ use std::collections::BTreeSet;
 use kube::Client;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
-use tray_operator::{
-    api::trayorg::{LogMode, Owner, OwnerKind, OwnerRole, PinnedRegion},
-    domain::{cloud_regions::Jurisdiction, names, support::Role},
-    resources::{
-        org::{Placement, access},
-        support,
-    },
+use tray_api::trayorg::{LogMode, Owner, OwnerKind, OwnerRole, PinnedRegion};
+use tray_domain::{cloud_regions::Jurisdiction, names, support::Role};
+use tray_operator::resources::{
+    org::{Placement, access},
+    support,
 };
 
 use crate::{

@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
+use tray_domain::{bucket_layout, session_policy::SessionScope};
 use tray_engine::{BlobError, BlobStore};
-use tray_operator::{
-    adapters::{
-        aws_client::AwsClients, blob_store::S3Blobs, clock::SystemClock, mover_credentials::FileCredentials,
-        s3_bucket::S3Bucket,
-    },
-    domain::{bucket_layout, session_policy::SessionScope},
+use tray_operator::adapters::{
+    aws_client::AwsClients, blob_store::S3Blobs, clock::SystemClock, mover_credentials::FileCredentials,
+    s3_bucket::S3Bucket,
 };
 
 use crate::{
@@ -19,7 +17,7 @@ use crate::{
 };
 
 /// The store of the org's one volume, as `scope` may use it.
-pub async fn blobs(org: &Org, scope: &SessionScope) -> S3Blobs {
+pub(crate) async fn blobs(org: &Org, scope: &SessionScope) -> S3Blobs {
     let folder = tempfile::tempdir().unwrap().keep();
     let file = folder.join("credentials.json");
     std::fs::write(&file, serde_json::to_vec(&org.issue(scope).await).unwrap()).unwrap();
@@ -31,7 +29,7 @@ pub async fn blobs(org: &Org, scope: &SessionScope) -> S3Blobs {
 }
 
 /// As the engine calls: on a thread that may block.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 

@@ -144,7 +144,7 @@ async fn silence_ends_by_the_clock() {
     };
     let operator = org.aws.operator().await.with_patience(patience);
     let bucket = S3Bucket::connect(&operator, &org.location).unwrap();
-    let key = tray_operator::domain::bucket_layout::wrapped_key("", &org.id);
+    let key = tray_domain::bucket_layout::wrapped_key("", &org.id);
     org.aws
         .inject(org.id.as_str(), "GET", &key, 1, &json!({"hang": 30}));
     assert!(
@@ -154,7 +154,7 @@ async fn silence_ends_by_the_clock() {
     org.aws.inject("silence", "GET", &key, 1000, &json!({"hang": 30}));
     let silent = bucket.read(&key, None).await.unwrap_err();
     assert!(
-        matches!(&silent, tray_operator::ports::RemoteError::Unavailable(text) if text.contains(&key)),
+        matches!(&silent, tray_ledger::RemoteError::Unavailable(text) if text.contains(&key)),
         "{silent}"
     );
 }

@@ -1,10 +1,10 @@
 //! KMS with the operator's rights, and the unwrapping of movers.
 
-use tray_operator::{
-    adapters::{kms::KmsKeys, s3::S3Store},
-    domain::ids::{KmsKeyArn, OrgId},
-    ports::{KeyService, ObjectStore, RemoteError, mover::MasterKeys},
-};
+use tray_domain::ids::{KmsKeyArn, OrgId};
+use tray_ledger::{ObjectStore, RemoteError};
+use tray_operator::adapters::{kms::KmsKeys, s3::S3Store};
+use tray_ports::KeyService;
+use tray_ports::MasterKeys;
 
 use crate::support::aws::{StandIn, stand_in};
 

@@ -3,18 +3,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tray_operator::{
-    adapters::{
-        aws_regions::AwsRegions, clock::SystemClock, ledger_store::LedgerStore, s3::S3Store,
-        s3_bucket::S3Bucket,
-    },
-    domain::{
-        bucket_layout,
-        ids::{KmsKeyArn, OrgId},
-        ledger::Event,
-    },
-    ports::{Clock as _, ObjectStore, PutOutcome, RegionPorts as _, RemoteError},
+use tray_domain::{
+    bucket_layout,
+    ids::{KmsKeyArn, OrgId},
+    ledger::Event,
 };
+use tray_ledger::{LedgerStore, ObjectStore, PutOutcome, RemoteError};
+use tray_operator::adapters::{
+    aws_regions::AwsRegions, clock::SystemClock, s3::S3Store, s3_bucket::S3Bucket,
+};
+use tray_ports::{Clock as _, RegionBucket, RegionPorts as _};
 
 use crate::support::aws::{Place, StandIn, stand_in};
 
@@ -118,7 +116,7 @@ async fn a_ledger_lives_in_the_bucket() {
     one.claim(now).await.unwrap();
     two.refresh().await.unwrap();
     // Two processes at once: each entry is written once, and each sees the other's.
-    let writer = |ledger: tray_operator::adapters::ledger_store::Ledger, who: &'static str| async move {
+    let writer = |ledger: tray_ledger::Ledger, who: &'static str| async move {
         for i in 0..10 {
             let event = |_: &_| {
                 Some(Event::KeyPlanned {

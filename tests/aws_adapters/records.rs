@@ -1,14 +1,13 @@
 //! Access records in the log bucket, with the operator's rights.
 
 use bytes::Bytes;
-use tray_operator::{
-    adapters::{s3::S3Store, s3_bucket::S3Bucket},
-    domain::{
-        access_record::Line,
-        support::{Action, Role},
-    },
-    ports::{ObjectStore, PutOutcome, RemoteError},
+use tray_domain::{
+    access_record::Line,
+    support::{Action, Role},
 };
+use tray_ledger::{PutOutcome, RemoteError};
+use tray_operator::adapters::{s3::S3Store, s3_bucket::S3Bucket};
+use tray_ports::RegionBucket;
 
 use crate::support::aws::stand_in;
 

@@ -6,22 +6,24 @@ use aws_sdk_s3::{
     operation::put_object::builders::PutObjectFluentBuilder, primitives::ByteStream,
     types::ServerSideEncryption,
 };
-use tray_operator::{
-    adapters::{clock::SystemClock, kms::KmsKeys, s3::S3Store, s3_bucket::S3Bucket, sts::StsSessions},
-    domain::{
-        bucket_layout,
-        ids::{KmsKeyArn, OrgId, PartId, RunId},
-        mover_task::{BucketLocation, SessionCredentials},
-        run_plan::objects_part,
-        session_policy::{MASTER_KEY_PURPOSE, SessionScope, session_policy},
-    },
-    ports::{Clock as _, KeyService, ObjectStore, PutOutcome, RemoteError, SessionIssuer, mover::MasterKeys},
+use tray_domain::{
+    bucket_layout,
+    ids::{KmsKeyArn, OrgId, PartId, RunId},
+    mover_task::{BucketLocation, SessionCredentials},
+    run_plan::objects_part,
+    session_policy::{MASTER_KEY_PURPOSE, SessionScope, session_policy},
 };
+use tray_ledger::{ObjectStore, PutOutcome, RemoteError};
+use tray_operator::adapters::{
+    clock::SystemClock, kms::KmsKeys, s3::S3Store, s3_bucket::S3Bucket, sts::StsSessions,
+};
+use tray_ports::MasterKeys;
+use tray_ports::{Clock as _, KeyService, SessionIssuer};
 
 use crate::support::aws::{StandIn, stand_in};
 
 /// An org with a key, a wrapped master key and a ledger entry, as the operator leaves it before the first mover.
-pub struct Org {
+pub(crate) struct Org {
     pub aws: &'static StandIn,
     pub location: BucketLocation,
     pub id: OrgId,
@@ -32,13 +34,13 @@ pub struct Org {
 fn run() -> RunId {
     "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap()
 }
-pub fn volume() -> PartId {
+pub(crate) fn volume() -> PartId {
     "data-db-0".parse().unwrap()
 }
 
 impl Org {
     /// Under a key of its own.
-    pub async fn new(id: &str) -> Self {
+    pub(crate) async fn new(id: &str) -> Self {
         let aws = stand_in().await;
         let keys = KmsKeys::new(&aws.operator().await, &aws.location(aws.place("eu"), "")).unwrap();
         let key = keys.ensure_key(&id.parse().unwrap(), "intent").await.unwrap();
@@ -80,12 +82,12 @@ impl Org {
     }
 
     /// The key that its ledger is under.
-    pub fn ledger_key(&self) -> KmsKeyArn {
+    pub(crate) fn ledger_key(&self) -> KmsKeyArn {
         self.aws.place("eu").ledger_key_arn.parse().unwrap()
     }
 
     /// Credentials for a piece of work.
-    pub async fn issue(&self, scope: &SessionScope) -> SessionCredentials {
+    pub(crate) async fn issue(&self, scope: &SessionScope) -> SessionCredentials {
         let ledger_key = self.ledger_key();
         let policy = session_policy(scope, &self.location, &self.id, &self.key, &ledger_key).unwrap();
         let issuer = StsSessions::new(&self.aws.operator().await, &self.location).unwrap();
@@ -145,7 +147,7 @@ fn refused<T: std::fmt::Debug>(what: &str, result: Result<T, RemoteError>) {
     );
 }
 
-pub fn snapshot() -> SessionScope {
+pub(crate) fn snapshot() -> SessionScope {
     SessionScope::SnapshotVolume {
         run_id: run(),
         volume: volume(),

@@ -15,18 +15,17 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
+use tray_api::{orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, region::Region, trayorg::TrayOrg};
+use tray_domain::{
+    bucket_layout,
+    ids::{OrgId, PartId, RunId},
+    ledger::Event,
+    run_plan,
+    stage::Stage,
+};
+use tray_ledger::{Ledger, ObjectStore, RemoteError};
 use tray_operator::{
-    adapters::ledger_store::Ledger,
-    api::{orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, region::Region, trayorg::TrayOrg},
     controllers::{backup::BackupDriver, changes::Change},
-    domain::{
-        bucket_layout,
-        ids::{OrgId, PartId, RunId},
-        ledger::Event,
-        run_plan,
-        stage::Stage,
-    },
-    ports::{ObjectStore, RemoteError},
     resources::mover_job,
 };
 
@@ -873,7 +872,7 @@ async fn a_wrapped_key_is_never_replaced(operator: &Operator, org: &Org) {
     let store = &operator.regions.store;
     let own = store.get(&name).await.unwrap().unwrap();
     let digest = org.ledger(operator).await.state().wrapped_key_digest.clone();
-    assert_eq!(digest, Some(tray_operator::domain::ledger::digest(&own)));
+    assert_eq!(digest, Some(tray_domain::ledger::digest(&own)));
     let runs = org.ledger(operator).await.state().runs.len();
     for (there, words) in [
         (None, "is missing"),

@@ -8,14 +8,12 @@ use kube::{
     api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use tray_operator::{
-    api::{
-        conditions::{reasons, types},
-        crds::all_crds,
-        trayorg::TrayOrg,
-    },
-    controllers::malformed::MalformedObjects,
+use tray_api::{
+    conditions::{reasons, types},
+    crds::all_crds,
+    trayorg::TrayOrg,
 };
+use tray_operator::controllers::malformed::MalformedObjects;
 
 use crate::support::{
     api_server::{self, eventually},

@@ -15,15 +15,14 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use tray_operator::{
-    adapters::memory::{Fault, Operation},
-    api::{
-        conditions::{reasons, types},
-        region::Region,
-    },
-    controllers::{conditions::find, malformed::MalformedObjects, region::RegionDriver},
-    ports::{ObjectStore, RemoteError},
+use tray_api::{
+    conditions::{reasons, types},
+    region::Region,
 };
+use tray_ledger::RemoteError;
+use tray_operator::controllers::{conditions::find, malformed::MalformedObjects, region::RegionDriver};
+use tray_ports::RegionBucket;
+use tray_testkit::memory::{Fault, Operation};
 
 /// A Region of that name in a cloud region of its own, so that tests do not see each other's nodes.
 fn region(name: &str, cloud_region: &str) -> Value {

@@ -7,10 +7,8 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use tray_operator::{
-    api::{backup_schedule::BackupSchedule, retention_policy::RetentionPolicy, trayorg::TrayOrg},
-    controllers::{changes::Change, conditions::find, usage::UsageDriver},
-};
+use tray_api::{backup_schedule::BackupSchedule, retention_policy::RetentionPolicy, trayorg::TrayOrg};
+use tray_operator::controllers::{changes::Change, conditions::find, usage::UsageDriver};
 
 use crate::support::{
     api_server::{self, eventually},

@@ -9,7 +9,7 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 use serde_json::{Map, Value, json};
-use tray_operator::api::crds;
+use tray_api::crds;
 
 use crate::valid;
 
@@ -140,7 +140,7 @@ const BEARING: [&str; 10] = [
 ];
 
 /// A stream of manifests.
-pub struct Generator {
+pub(crate) struct Generator {
     runner: TestRunner,
     kinds: Vec<(String, Value)>,
     /// Names of objects that manifests may name, by kind.
@@ -153,7 +153,7 @@ type Change = (String, Value);
 
 impl Generator {
     /// The same stream for the same seed.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
@@ -174,13 +174,13 @@ impl Generator {
     }
 
     /// The next manifests may name this object.
-    pub fn knows(&mut self, kind: &str, name: &str) {
+    pub(crate) fn knows(&mut self, kind: &str, name: &str) {
         let names = self.known.entry(kind).or_insert_with(|| json!([]));
         names.as_array_mut().unwrap().push(name.into());
     }
 
     /// The next manifest of that kind.
-    pub fn manifest(&mut self, kind: &str) -> Value {
+    pub(crate) fn manifest(&mut self, kind: &str) -> Value {
         self.number += 1;
         let schemas = self.kinds.iter().find(|(found, _)| found == kind);
         let schema = schemas.unwrap().1["properties"]["spec"].clone();

@@ -7,14 +7,12 @@ use kube::{
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tray_operator::{
-    api::{crds, trayorg::LogMode},
-    domain::{
-        ids::{OrgId, PartId, RunId},
-        names, schedule, tombstone, view,
-    },
-    resources::{mover_job, support},
+use tray_api::{crds, trayorg::LogMode};
+use tray_domain::{
+    ids::{OrgId, PartId, RunId},
+    names, schedule, tombstone, view,
 };
+use tray_operator::resources::{mover_job, support};
 
 use crate::{
     support::{

@@ -7,7 +7,8 @@ use kube::{
     api::{DeleteParams, DynamicObject, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use tray_operator::{adapters::clock::SystemClock, ports::Clock as _};
+use tray_operator::adapters::clock::SystemClock;
+use tray_ports::Clock as _;
 
 use crate::support::{
     api_server::{self, api_of, eventually},

@@ -14,7 +14,7 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-pub use super::objects::{api_of, apply, eventually};
+pub(crate) use super::objects::{api_of, apply, eventually};
 use super::tools;
 
 /// Token of the cluster's administrator. The server listens on loopback and lives as long as the test.
@@ -28,13 +28,13 @@ kill -9 $program; wait $program
 rm -rf "$folder""#;
 
 /// A running API server.
-pub struct ApiServer {
+pub(crate) struct ApiServer {
     kubeconfig: Kubeconfig,
     audit_log: PathBuf,
 }
 
 /// The one API server of this test process; the first caller starts it.
-pub async fn shared() -> &'static ApiServer {
+pub(crate) async fn shared() -> &'static ApiServer {
     static SERVER: OnceCell<ApiServer> = OnceCell::const_new();
     SERVER.get_or_init(ApiServer::start).await
 }
@@ -125,7 +125,7 @@ impl ApiServer {
     }
 
     /// The events of its audit log: every connection to a pod or Service that was asked for.
-    pub fn audit(&self) -> Vec<Value> {
+    pub(crate) fn audit(&self) -> Vec<Value> {
         let log = fs::read_to_string(&self.audit_log).unwrap_or_default();
         // The last line may be half written.
         log.lines()
@@ -134,17 +134,17 @@ impl ApiServer {
     }
 
     /// How programs reach it as the cluster's administrator.
-    pub fn kubeconfig(&self) -> &Kubeconfig {
+    pub(crate) fn kubeconfig(&self) -> &Kubeconfig {
         &self.kubeconfig
     }
 
     /// A client of the cluster's administrator.
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         self.client_as(None, &[]).await
     }
 
     /// How the cluster's administrator reaches it.
-    pub async fn config(&self) -> Config {
+    pub(crate) async fn config(&self) -> Config {
         let options = KubeConfigOptions::default();
         Config::from_custom_kubeconfig(self.kubeconfig.clone(), &options)
             .await
@@ -152,17 +152,17 @@ impl ApiServer {
     }
 
     /// A client of `user` in `groups`, by impersonation.
-    pub async fn client_as(&self, user: Option<&str>, groups: &[&str]) -> Client {
+    pub(crate) async fn client_as(&self, user: Option<&str>, groups: &[&str]) -> Client {
         Client::try_from(self.config_as(user, groups).await).unwrap()
     }
 
     /// A client of somebody whom the cluster knows by name, in no group that gives him rights.
-    pub async fn client_of(&self, user: &str) -> Client {
+    pub(crate) async fn client_of(&self, user: &str) -> Client {
         self.client_as(Some(user), &["system:authenticated"]).await
     }
 
     /// How a client of `user` in `groups` reaches the server, by impersonation.
-    pub async fn config_as(&self, user: Option<&str>, groups: &[&str]) -> Config {
+    pub(crate) async fn config_as(&self, user: Option<&str>, groups: &[&str]) -> Config {
         let mut config = self.config().await;
         config.auth_info.impersonate = user.map(str::to_owned);
         config.auth_info.impersonate_groups =
@@ -172,7 +172,7 @@ impl ApiServer {
 }
 
 /// Gives a user rights in the whole cluster: the rules of a ClusterRole. It takes a moment.
-pub async fn permit(client: &Client, user: &str, rules: &Value) {
+pub(crate) async fn permit(client: &Client, user: &str, rules: &Value) {
     let (version, name) = ("rbac.authorization.k8s.io/v1", format!("tests-{user}"));
     let group = "rbac.authorization.k8s.io";
     let role =

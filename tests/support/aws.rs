@@ -12,21 +12,19 @@ use aws_credential_types::Credentials;
 use aws_smithy_types::base64;
 use serde::Deserialize;
 use tokio::sync::OnceCell;
-use tray_operator::{
-    adapters::{
-        aws_client::{AwsClients, Patience},
-        clock::SystemClock,
-    },
-    domain::mover_task::{BucketLocation, Endpoints, SessionCredentials},
-    ports::Clock,
+use tray_domain::mover_task::{BucketLocation, Endpoints, SessionCredentials};
+use tray_operator::adapters::{
+    aws_client::{AwsClients, Patience},
+    clock::SystemClock,
 };
+use tray_ports::Clock;
 
 use super::api_server::eventually;
 
 /// What the stand-in says of itself: `facts.json`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct StandIn {
+pub(crate) struct StandIn {
     /// `https://127.0.0.1:<port>`.
     pub endpoint: String,
     /// PEM file of its authority.
@@ -58,7 +56,7 @@ pub struct StandIn {
 /// An access key.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct AccessKey {
+pub(crate) struct AccessKey {
     pub access_key_id: String,
     pub secret_access_key: String,
 }
@@ -66,7 +64,7 @@ pub struct AccessKey {
 /// A bucket and what belongs to it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Place {
+pub(crate) struct Place {
     pub cloud_region: String,
     pub bucket: String,
     pub bucket_region: String,
@@ -75,7 +73,7 @@ pub struct Place {
 }
 
 /// Short enough for tests of what goes wrong.
-pub const IMPATIENT: Patience = Patience {
+pub(crate) const IMPATIENT: Patience = Patience {
     connect: Duration::from_secs(5),
     answer: Duration::from_secs(5),
     attempt: Duration::from_secs(8),
@@ -90,7 +88,7 @@ pub const IMPATIENT: Patience = Patience {
 ///
 /// # Panics
 /// When it cannot be started, with what it said.
-pub async fn stand_in() -> &'static StandIn {
+pub(crate) async fn stand_in() -> &'static StandIn {
     static STAND_IN: OnceCell<StandIn> = OnceCell::const_new();
     STAND_IN.get_or_init(start).await
 }
@@ -135,12 +133,12 @@ async fn start() -> StandIn {
 
 impl StandIn {
     /// The place of a region by its name.
-    pub fn place(&self, name: &str) -> &Place {
+    pub(crate) fn place(&self, name: &str) -> &Place {
         &self.places[name]
     }
 
     /// How a place is reached.
-    pub fn location(&self, place: &Place, prefix: &str) -> BucketLocation {
+    pub(crate) fn location(&self, place: &Place, prefix: &str) -> BucketLocation {
         BucketLocation {
             bucket: place.bucket.clone(),
             bucket_owner: place.bucket_owner.clone(),
@@ -155,7 +153,7 @@ impl StandIn {
     }
 
     /// How the log bucket of a place is reached.
-    pub fn logs(&self, name: &str, prefix: &str) -> BucketLocation {
+    pub(crate) fn logs(&self, name: &str, prefix: &str) -> BucketLocation {
         let place = self.place(name);
         BucketLocation {
             bucket: self.log_buckets[name].clone(),
@@ -165,13 +163,13 @@ impl StandIn {
     }
 
     /// Clients with the given credentials.
-    pub fn clients(&self, credentials: Credentials) -> AwsClients {
+    pub(crate) fn clients(&self, credentials: Credentials) -> AwsClients {
         let bundle = fs::read(&self.ca_bundle).unwrap();
         AwsClients::new(credentials, Some(&bundle), Arc::new(SystemClock)).unwrap()
     }
 
     /// Clients of the user who may do everything.
-    pub fn admin(&self) -> AwsClients {
+    pub(crate) fn admin(&self) -> AwsClients {
         let AccessKey {
             access_key_id,
             secret_access_key,
@@ -186,7 +184,7 @@ impl StandIn {
     }
 
     /// Clients with a mover's credentials.
-    pub fn session(&self, session: &SessionCredentials) -> AwsClients {
+    pub(crate) fn session(&self, session: &SessionCredentials) -> AwsClients {
         self.clients(Credentials::new(
             &session.access_key_id,
             &session.secret_access_key,
@@ -197,13 +195,13 @@ impl StandIn {
     }
 
     /// Clients of the operator's role, assumed with a token of its service account as in a cluster.
-    pub async fn operator(&self) -> AwsClients {
+    pub(crate) async fn operator(&self) -> AwsClients {
         self.operator_within(r#"{"Effect":"Allow","Action":"*","Resource":"*"}"#)
             .await
     }
 
     /// The same where an administrator has left the role no more than `statement`.
-    pub async fn operator_within(&self, statement: &str) -> AwsClients {
+    pub(crate) async fn operator_within(&self, statement: &str) -> AwsClients {
         let nobody = self.clients(Credentials::new("none", "none", None, None, "nobody"));
         let location = self.location(self.place("eu"), "");
         let assumed = nobody
@@ -228,7 +226,7 @@ impl StandIn {
     }
 
     /// A service account token as the cluster would issue it. The stand-in reads its claims and no signature.
-    pub fn service_account_token(&self, namespace: &str, name: &str) -> String {
+    pub(crate) fn service_account_token(&self, namespace: &str, name: &str) -> String {
         let url_safe = |text: String| {
             let text = base64::encode(text).replace('+', "-").replace('/', "_");
             text.trim_end_matches('=').to_owned()
@@ -249,7 +247,7 @@ impl StandIn {
     }
 
     /// The first `times` requests of `method` whose path contains `path` go wrong, as `e2e/aws/standin/faults.py` says.
-    pub fn inject(&self, name: &str, method: &str, path: &str, times: u32, what: &serde_json::Value) {
+    pub(crate) fn inject(&self, name: &str, method: &str, path: &str, times: u32, what: &serde_json::Value) {
         let folder = self.requests_log.parent().unwrap().join("faults");
         fs::create_dir_all(&folder).unwrap();
         let rule = serde_json::json!({"method": method, "path": path, "times": times, "do": what});

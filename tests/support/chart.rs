@@ -8,14 +8,14 @@ use serde_json::Value;
 use super::tools;
 
 /// The chart's folder.
-pub fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "charts", "tray-operator"]
         .iter()
         .collect()
 }
 
 /// `helm <args>` with the chart's folder: what it printed, or why it failed.
-pub fn helm(args: &[&str]) -> Result<String, String> {
+pub(crate) fn helm(args: &[&str]) -> Result<String, String> {
     let home = tempfile::tempdir().unwrap();
     let output = Command::new(tools::program("helm"))
         .args(args)
@@ -34,7 +34,7 @@ pub fn helm(args: &[&str]) -> Result<String, String> {
 }
 
 /// `helm template` in the operator's namespace: every object, or why it was refused.
-pub fn render(args: &[&str]) -> Result<Vec<Value>, String> {
+pub(crate) fn render(args: &[&str]) -> Result<Vec<Value>, String> {
     let chart = folder();
     let fixed = [
         "template",
@@ -47,13 +47,13 @@ pub fn render(args: &[&str]) -> Result<Vec<Value>, String> {
 }
 
 /// Arguments that render what `helm upgrade` would on Kubernetes 1.36: it serves mutating policies, and our kinds already.
-pub const UPGRADE: [&str; 2] = [
+pub(crate) const UPGRADE: [&str; 2] = [
     "--api-versions=admissionregistration.k8s.io/v1/MutatingAdmissionPolicy",
     "--api-versions=platform.tray.ai/v1alpha1",
 ];
 
 /// What of the chart completes orgs as they are created: mutating policies and their bindings.
-pub fn mutating_policies(args: &[&str]) -> Vec<Value> {
+pub(crate) fn mutating_policies(args: &[&str]) -> Vec<Value> {
     let mut objects = render(args).unwrap();
     objects.retain(|object| {
         object["kind"]
@@ -64,7 +64,7 @@ pub fn mutating_policies(args: &[&str]) -> Vec<Value> {
 }
 
 /// The documents of a YAML file that are not empty.
-pub fn documents(yaml: &str) -> Vec<Value> {
+pub(crate) fn documents(yaml: &str) -> Vec<Value> {
     let documents = serde_yaml::Deserializer::from_str(yaml).map(|d| Value::deserialize(d).unwrap());
     documents.filter(|value| !value.is_null()).collect()
 }

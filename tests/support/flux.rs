@@ -14,13 +14,13 @@ use serde_json::{Value, json};
 use super::{api_server::ApiServer, tools};
 
 /// A Kustomization with its administrator's rights.
-pub struct Flux {
+pub(crate) struct Flux {
     kubeconfig: tempfile::NamedTempFile,
 }
 
 /// What came of one reconciliation.
 #[derive(Debug, Deserialize)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// `Kind/name` → `created`, `configured`, `unchanged`, `deleted`, `skipped`, `unknown`.
     pub changes: BTreeMap<String, String>,
     /// Empty where nothing failed.
@@ -29,7 +29,7 @@ pub struct Outcome {
 
 /// How an object fares.
 #[derive(Debug, Deserialize)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// `InProgress`, `Current`, `Failed`, `Terminating`.
     pub status: String,
     pub message: String,
@@ -37,7 +37,7 @@ pub struct Verdict {
 
 impl Flux {
     /// On the cluster of that API server.
-    pub fn of(server: &ApiServer) -> Self {
+    pub(crate) fn of(server: &ApiServer) -> Self {
         let mut kubeconfig = tempfile::NamedTempFile::new().unwrap();
         let text = serde_json::to_string(server.kubeconfig()).unwrap();
         kubeconfig.write_all(text.as_bytes()).unwrap();
@@ -45,19 +45,19 @@ impl Flux {
     }
 
     /// Applies what Git has and prunes what it has no more, as kustomize-controller does.
-    pub fn reconcile(&self, apply: &[Value], prune: &[Value], force: bool) -> Outcome {
+    pub(crate) fn reconcile(&self, apply: &[Value], prune: &[Value], force: bool) -> Outcome {
         let wanted = json!({"apply": apply, "prune": prune, "force": force});
         run("reconcile", self.kubeconfig.path(), &wanted)
     }
 }
 
 /// What kstatus computes of each object.
-pub fn verdicts(objects: &[Value]) -> Vec<Verdict> {
+pub(crate) fn verdicts(objects: &[Value]) -> Vec<Verdict> {
     verdicts_by(&json!([]), objects)
 }
 
 /// What a Kustomization with these `healthCheckExprs` says of each object.
-pub fn verdicts_by(exprs: &Value, objects: &[Value]) -> Vec<Verdict> {
+pub(crate) fn verdicts_by(exprs: &Value, objects: &[Value]) -> Vec<Verdict> {
     let asked = json!({"objects": objects, "healthCheckExprs": exprs});
     run("status", Path::new(""), &asked)
 }

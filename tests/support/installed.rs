@@ -14,21 +14,23 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, watch};
+use tray_api::crds;
 use tray_operator::{
-    adapters::clock::SystemClock,
-    adapters::kube::{
-        apply::Cluster,
-        client::{Connections, cluster_uid},
-        events::Events,
-        index::Index,
+    adapters::{
+        clock::SystemClock,
+        kube::{
+            apply::Cluster,
+            client::{Connections, cluster_uid},
+            events::Events,
+            index::Index,
+        },
     },
-    api::crds,
     config::Settings,
     controllers::{Driver, backup_facts::BackupFacts, changes::Changes, context::Context},
     operator::control,
-    ports::Clock,
     telemetry::metrics::Metrics,
 };
+use tray_ports::Clock;
 
 use super::{
     api_server::{self, ApiServer},
@@ -38,9 +40,9 @@ use super::{
 };
 
 /// Whom the policies exempt.
-pub const OPERATOR: &str = "system:serviceaccount:tray-system:tray-operator";
+pub(crate) const OPERATOR: &str = "system:serviceaccount:tray-system:tray-operator";
 /// The chart's value of the groups of support; the operator of the tests knows the first two.
-pub const SUPPORT_GROUPS: &str = r#"--set-json=supportGroups=["support","sre","dismissed"]"#;
+pub(crate) const SUPPORT_GROUPS: &str = r#"--set-json=supportGroups=["support","sre","dismissed"]"#;
 /// Groups of that account.
 const GROUPS: [&str; 3] = [
     "system:serviceaccounts",
@@ -49,7 +51,7 @@ const GROUPS: [&str; 3] = [
 ];
 
 /// A running operator.
-pub struct Operator {
+pub(crate) struct Operator {
     /// What its controllers share.
     pub ctx: Arc<Context>,
     /// Its AWS.
@@ -63,7 +65,7 @@ const THREAD: &str = "operator";
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Installs the chart but its Deployment.
-pub async fn install(client: &Client) {
+pub(crate) async fn install(client: &Client) {
     for crd in crds::all_crds() {
         api_server::apply(client, &serde_json::to_value(crd).unwrap()).await;
     }
@@ -81,7 +83,7 @@ pub async fn install(client: &Client) {
 
 /// Installs what an upgrade of the chart adds: policies that complete orgs as they are created. Returns when they do; until
 /// then the API server may refuse orgs.
-pub async fn upgrade(client: &Client) {
+pub(crate) async fn upgrade(client: &Client) {
     for object in chart::mutating_policies(&chart::UPGRADE) {
         api_server::apply(client, &object).await;
     }
@@ -96,7 +98,7 @@ pub async fn upgrade(client: &Client) {
 }
 
 /// Has the cluster serve what webhooks need of the Gateway API.
-pub async fn gateway_api(client: &Client) {
+pub(crate) async fn gateway_api(client: &Client) {
     for kind in ["httproutes", "referencegrants"] {
         let file = tools::program(&format!("gateway.networking.k8s.io_{kind}.yaml"));
         for crd in chart::documents(&std::fs::read_to_string(file).unwrap()) {
@@ -106,13 +108,13 @@ pub async fn gateway_api(client: &Client) {
 }
 
 /// A client that is the operator: what is only its to write, a test that plays it writes by this.
-pub async fn client() -> Client {
+pub(crate) async fn client() -> Client {
     let server = api_server::shared().await;
     server.client_as(Some(OPERATOR), &GROUPS).await
 }
 
 /// The one operator of this test process, with these drivers; the first caller starts it.
-pub async fn shared(drivers: fn() -> Vec<Arc<dyn Driver>>) -> &'static Operator {
+pub(crate) async fn shared(drivers: fn() -> Vec<Arc<dyn Driver>>) -> &'static Operator {
     static OPERATOR: OnceCell<Operator> = OnceCell::const_new();
     OPERATOR.get_or_init(|| start(drivers)).await
 }
@@ -163,7 +165,11 @@ fn note_panics() {
 }
 
 /// What controllers share that run with the operator's rights.
-pub async fn context(server: &ApiServer, clock: Arc<dyn Clock>, regions: Arc<MemoryRegions>) -> Arc<Context> {
+pub(crate) async fn context(
+    server: &ApiServer,
+    clock: Arc<dyn Clock>,
+    regions: Arc<MemoryRegions>,
+) -> Arc<Context> {
     let metrics = Arc::new(Metrics::default());
     let config = server.config_as(Some(OPERATOR), &GROUPS).await;
     let Connections {
@@ -197,23 +203,23 @@ pub async fn context(server: &ApiServer, clock: Arc<dyn Clock>, regions: Arc<Mem
 }
 
 /// Where the operator panicked so far: nowhere, one would hope.
-pub fn panics() -> Vec<String> {
+pub(crate) fn panics() -> Vec<String> {
     PANICS.lock().unwrap().clone()
 }
 
 impl Operator {
     /// Whether it is still at work.
-    pub fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         !self.thread.is_finished()
     }
 
     /// Passes of its controllers so far.
-    pub fn passes(&self) -> u64 {
+    pub(crate) fn passes(&self) -> u64 {
         self.sum("tray_reconciles_total{")
     }
 
     /// Keys that are due, or were when their controller last ended a pass.
-    pub fn queued(&self) -> u64 {
+    pub(crate) fn queued(&self) -> u64 {
         self.sum("tray_queue_keys{")
     }
 
@@ -226,7 +232,7 @@ impl Operator {
     }
 
     /// Requests of the operator so far, but for watches and the lists that begin them.
-    pub fn requests(&self) -> u64 {
+    pub(crate) fn requests(&self) -> u64 {
         let asked = requests::asked(&self.ctx.metrics);
         let counted = asked.iter().filter(|asked| !asked.is_of_a_watch());
         counted.map(|asked| asked.number).sum()
@@ -234,7 +240,7 @@ impl Operator {
 }
 
 /// The controllers of Kubernetes, as far as orgs wait for them: every workload of `namespace` gets what it asks for.
-pub async fn play_kubernetes(client: &Client, namespace: &str) {
+pub(crate) async fn play_kubernetes(client: &Client, namespace: &str) {
     for kind in ["StatefulSet", "Deployment"] {
         let shape = json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"namespace": namespace}});
         let api: Api<DynamicObject> = api_server::api_of(client, &shape).await.unwrap();
@@ -258,7 +264,7 @@ pub async fn play_kubernetes(client: &Client, namespace: &str) {
 }
 
 /// The conditions of an object as type → (status, reason, message).
-pub fn conditions(object: &Value) -> BTreeMap<String, (String, String, String)> {
+pub(crate) fn conditions(object: &Value) -> BTreeMap<String, (String, String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let list = object["status"]["conditions"].as_array().into_iter().flatten();
     list.map(|c| {

@@ -7,16 +7,16 @@
     reason = "a test fails by panicking"
 )]
 
-pub mod api_server;
-pub mod aws;
-pub mod chart;
-pub mod flux;
-pub mod installed;
-pub mod objects;
-pub mod operator;
-pub mod org_world;
-pub mod orgs;
-pub mod reachability;
-pub mod requests;
-pub mod runs;
-pub mod tools;
+pub(crate) mod api_server;
+pub(crate) mod aws;
+pub(crate) mod chart;
+pub(crate) mod flux;
+pub(crate) mod installed;
+pub(crate) mod objects;
+pub(crate) mod operator;
+pub(crate) mod org_world;
+pub(crate) mod orgs;
+pub(crate) mod reachability;
+pub(crate) mod requests;
+pub(crate) mod runs;
+pub(crate) mod tools;

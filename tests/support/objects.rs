@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use tokio::time;
 
 /// How long anything here may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Creates or replaces `object`, by server-side apply, once the API server knows its kind.
 ///
 /// # Panics
 /// When the API server refuses it.
-pub async fn apply(client: &Client, object: &Value) {
+pub(crate) async fn apply(client: &Client, object: &Value) {
     let dynamic: DynamicObject = serde_json::from_value(object.clone()).unwrap();
     let name = dynamic.name_any();
     let api = eventually(async || api_of(client, object).await).await;
@@ -30,7 +30,7 @@ pub async fn apply(client: &Client, object: &Value) {
 }
 
 /// The API of an object's kind and namespace; none while the API server does not serve that kind.
-pub async fn api_of(client: &Client, object: &Value) -> Option<Api<DynamicObject>> {
+pub(crate) async fn api_of(client: &Client, object: &Value) -> Option<Api<DynamicObject>> {
     let (group, version) = match object["apiVersion"].as_str()?.split_once('/') {
         Some((group, version)) => (group, version),
         None => ("", object["apiVersion"].as_str()?),
@@ -44,7 +44,7 @@ pub async fn api_of(client: &Client, object: &Value) -> Option<Api<DynamicObject
 }
 
 /// What `attempt` gives as soon as it gives something; none when it gives nothing for [`PATIENCE`].
-pub async fn eventually<T>(attempt: impl AsyncFn() -> Option<T>) -> Option<T> {
+pub(crate) async fn eventually<T>(attempt: impl AsyncFn() -> Option<T>) -> Option<T> {
     let tries = async {
         loop {
             if let Some(value) = attempt().await {
@@ -57,7 +57,7 @@ pub async fn eventually<T>(attempt: impl AsyncFn() -> Option<T>) -> Option<T> {
 }
 
 /// What the API server says to `object`'s creation. Nothing is kept.
-pub async fn dry_run(api: &Api<DynamicObject>, object: &Value) -> kube::Result<DynamicObject> {
+pub(crate) async fn dry_run(api: &Api<DynamicObject>, object: &Value) -> kube::Result<DynamicObject> {
     let params = PostParams {
         dry_run: true,
         ..PostParams::default()
@@ -68,7 +68,12 @@ pub async fn dry_run(api: &Api<DynamicObject>, object: &Value) -> kube::Result<D
 
 /// A policy, and its binding of the same name, that refuses the creation of a resource of version v1 where the CEL
 /// expression `refused` holds. It takes a moment to be in force: [`dry_run`] tells.
-pub fn refusal(name: &str, (group, resource): (&str, &str), refused: &str, message: &str) -> [Value; 2] {
+pub(crate) fn refusal(
+    name: &str,
+    (group, resource): (&str, &str),
+    refused: &str,
+    message: &str,
+) -> [Value; 2] {
     let version = "admissionregistration.k8s.io/v1";
     let policy = json!({
         "apiVersion": version, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name},

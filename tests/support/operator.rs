@@ -3,28 +3,30 @@
 use std::sync::Arc;
 
 use tokio::{sync::watch, task::JoinHandle};
+use tray_domain::mover_task::BucketLocation;
+use tray_ledger::RemoteError;
 use tray_operator::{
     adapters::{
         clock::SystemClock,
         kube::{apply::Cluster, client::Connections, events::Events, index::Index},
-        memory::{MemoryKeys, MemorySessions, MemoryStore},
     },
     config::Settings,
     controllers::{Driver, backup_facts::BackupFacts, changes::Changes, context::Context},
     operator,
-    ports::{BucketLocation, RegionPorts, RegionServices, RemoteError},
     resources::child::ChildKind,
     telemetry::{
         metrics::{Controller, Metrics},
         readiness::Readiness,
     },
 };
+use tray_ports::{RegionPorts, RegionServices};
+use tray_testkit::memory::{MemoryKeys, MemorySessions, MemoryStore};
 
 use super::{api_server, requests};
 
 /// The services of every location, in memory: a bucket for backups and another that a Region may name instead
 /// (`tray-other…`), and one for logs (`tray-logs…`).
-pub struct MemoryRegions {
+pub(crate) struct MemoryRegions {
     pub store: Arc<MemoryStore>,
     pub other: Arc<MemoryStore>,
     pub logs: Arc<MemoryStore>,
@@ -60,26 +62,26 @@ impl RegionPorts for MemoryRegions {
 }
 
 /// The operator of one test.
-pub struct Operator {
+pub(crate) struct Operator {
     pub ctx: Arc<Context>,
     pub regions: Arc<MemoryRegions>,
     readiness: Arc<Readiness>,
 }
 
 /// Controllers at work; they end with it.
-pub struct Running {
+pub(crate) struct Running {
     end: watch::Sender<bool>,
     controllers: JoinHandle<()>,
 }
 
 impl Operator {
     /// With the CRDs in place and nothing at work yet.
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(Arc::default()).await
     }
 
     /// Another one over the same buckets, keys and sessions.
-    pub async fn beside(&self) -> Self {
+    pub(crate) async fn beside(&self) -> Self {
         Self::with(self.regions.clone()).await
     }
 
@@ -90,7 +92,7 @@ impl Operator {
             calls: client,
             watches,
         } = Connections::with(server.config().await, &metrics).unwrap();
-        for crd in tray_operator::api::crds::all_crds() {
+        for crd in tray_api::crds::all_crds() {
             api_server::apply(&server.client().await, &serde_json::to_value(crd).unwrap()).await;
         }
         let index = Arc::new(Index::default());
@@ -125,7 +127,7 @@ impl Operator {
     }
 
     /// Starts the watches and these drivers.
-    pub async fn start(&self, drivers: Vec<Arc<dyn Driver>>) -> Running {
+    pub(crate) async fn start(&self, drivers: Vec<Arc<dyn Driver>>) -> Running {
         let running = Running::of(drivers, &self.ctx, &self.readiness);
         // What is waited for is only known once the controllers have begun.
         let ready = api_server::eventually(async || {
@@ -142,12 +144,12 @@ impl Operator {
     }
 
     /// Requests so far that change something, as `verb resource` with their number.
-    pub fn writes(&self) -> Vec<String> {
+    pub(crate) fn writes(&self) -> Vec<String> {
         self.requests(&["create", "update", "patch", "delete"])
     }
 
     /// Requests so far with one of these verbs, as `verb resource number`.
-    pub fn requests(&self, verbs: &[&str]) -> Vec<String> {
+    pub(crate) fn requests(&self, verbs: &[&str]) -> Vec<String> {
         let asked = requests::asked(&self.ctx.metrics);
         let these = asked.iter().filter(|asked| verbs.contains(&asked.verb.as_str()));
         let mut found: Vec<String> = these.map(ToString::to_string).collect();
@@ -157,14 +159,14 @@ impl Operator {
 }
 
 /// Passes of a controller so far.
-pub fn passes(ctx: &Context, controller: &'static str) -> u64 {
+pub(crate) fn passes(ctx: &Context, controller: &'static str) -> u64 {
     let controller = Controller { controller };
     ctx.metrics.reconciles.get_or_create(&controller).get()
 }
 
 impl Running {
     /// Starts the watches and these drivers.
-    pub fn of(drivers: Vec<Arc<dyn Driver>>, ctx: &Arc<Context>, readiness: &Arc<Readiness>) -> Self {
+    pub(crate) fn of(drivers: Vec<Arc<dyn Driver>>, ctx: &Arc<Context>, readiness: &Arc<Readiness>) -> Self {
         let (end, ends) = watch::channel(false);
         let controllers = operator::control(drivers, ctx.clone(), readiness.clone(), ends);
         Self {
@@ -174,13 +176,13 @@ impl Running {
     }
 
     /// Ends the controllers as a kill would: whatever they have in hand stays as it is.
-    pub async fn cut_off(self) {
+    pub(crate) async fn cut_off(self) {
         self.controllers.abort();
         let _ = self.controllers.await;
     }
 
     /// Ends the controllers in order.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.end.send(true).unwrap();
         self.controllers.await.unwrap();
     }

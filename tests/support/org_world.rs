@@ -9,7 +9,7 @@ use kube::{
 use serde_json::{Value, json};
 use tray_operator::controllers::{Driver, malformed::MalformedObjects, org::OrgDriver, region::RegionDriver};
 
-pub use super::orgs::object;
+pub(crate) use super::orgs::object;
 use super::{
     api_server::{self, api_of, eventually},
     installed::{self, Operator, conditions, play_kubernetes},
@@ -25,12 +25,12 @@ fn drivers() -> Vec<Arc<dyn Driver>> {
 }
 
 /// The running operator.
-pub async fn operator() -> &'static Operator {
+pub(crate) async fn operator() -> &'static Operator {
     installed::shared(drivers).await
 }
 
 /// A cluster with Region `eu`, ready, and the policies that orgs name; the operator runs.
-pub async fn world() -> Client {
+pub(crate) async fn world() -> Client {
     operator().await;
     let client = api_server::shared().await.client().await;
     region(&client, "eu", "eu-west-1").await;
@@ -44,12 +44,12 @@ pub async fn world() -> Client {
 }
 
 /// A Region that every org runs a database in, as soon as it is ready.
-pub async fn region(client: &Client, name: &str, cloud_region: &str) {
+pub(crate) async fn region(client: &Client, name: &str, cloud_region: &str) {
     region_with(client, name, cloud_region, &json!([database("db:1")])).await;
 }
 
 /// A StatefulSet with a volume.
-pub fn database(image: &str) -> Value {
+pub(crate) fn database(image: &str) -> Value {
     json!({
         "name": "db", "kind": "StatefulSet", "image": image, "runAsUser": 999, "ports": [{"name": "sql", "port": 5432}],
         "volume": {"size": "1Gi", "mountPath": "/data"},
@@ -57,7 +57,7 @@ pub fn database(image: &str) -> Value {
 }
 
 /// A Region with these workloads, as soon as it is ready: with a node of its own and the storage class.
-pub async fn region_with(client: &Client, name: &str, cloud_region: &str, workloads: &Value) {
+pub(crate) async fn region_with(client: &Client, name: &str, cloud_region: &str, workloads: &Value) {
     let class = json!({
         "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "org-encrypted"},
         "provisioner": "kubernetes.io/no-provisioner", "reclaimPolicy": "Retain",
@@ -87,7 +87,7 @@ pub async fn region_with(client: &Client, name: &str, cloud_region: &str, worklo
 }
 
 /// The Region as soon as one of its conditions is so: status/reason.
-pub async fn region_until(client: &Client, name: &str, type_: &str, wanted: &str) -> Value {
+pub(crate) async fn region_until(client: &Client, name: &str, type_: &str, wanted: &str) -> Value {
     let regions = api_of(client, &object("Region", name, &json!({}))).await.unwrap();
     let look = async || serde_json::to_value(regions.get(name).await.unwrap()).unwrap();
     let found = eventually(async || {
@@ -105,7 +105,7 @@ pub async fn region_until(client: &Client, name: &str, type_: &str, wanted: &str
 }
 
 /// An org with the id `<digit>…`.
-pub fn org(name: &str, digit: char, more: &Value) -> Value {
+pub(crate) fn org(name: &str, digit: char, more: &Value) -> Value {
     let id: String = "77777777-7777-4777-8777-777777777777"
         .replace('7', &digit.to_string())
         .replacen(digit, "0", 1);
@@ -119,7 +119,7 @@ pub fn org(name: &str, digit: char, more: &Value) -> Value {
 }
 
 /// The namespace that an org gets.
-pub fn namespace_of(org: &Value) -> String {
+pub(crate) fn namespace_of(org: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     format!(
         "org-{}-{}",
@@ -129,18 +129,18 @@ pub fn namespace_of(org: &Value) -> String {
 }
 
 /// The TrayOrgs.
-pub async fn orgs(client: &Client) -> Api<DynamicObject> {
+pub(crate) async fn orgs(client: &Client) -> Api<DynamicObject> {
     api_of(client, &object("TrayOrg", "x", &json!({}))).await.unwrap()
 }
 
 /// The TrayOrg of that name, if it is there.
-pub async fn read(client: &Client, name: &str) -> Option<Value> {
+pub(crate) async fn read(client: &Client, name: &str) -> Option<Value> {
     let found = orgs(client).await.get_opt(name).await.unwrap();
     found.map(|object| serde_json::to_value(object).unwrap())
 }
 
 /// The org as soon as its conditions are what is `wanted`: type → status/reason.
-pub async fn until(client: &Client, name: &str, wanted: &[(&str, &str)]) -> Value {
+pub(crate) async fn until(client: &Client, name: &str, wanted: &[(&str, &str)]) -> Value {
     let found = eventually(async || {
         let org = read(client, name).await?;
         if let Some(namespace) = org["status"]["namespace"].as_str() {
@@ -168,15 +168,15 @@ pub async fn until(client: &Client, name: &str, wanted: &[(&str, &str)]) -> Valu
 }
 
 /// Conditions of an org that is as it should be.
-pub const READY: &[(&str, &str)] = &[("Ready", "True/AsSpecified"), ("Placed", "True/AsSpecified")];
+pub(crate) const READY: &[(&str, &str)] = &[("Ready", "True/AsSpecified"), ("Placed", "True/AsSpecified")];
 
 /// What finds the API of a namespaced kind.
-pub fn child(api_version: &str, kind: &str, namespace: &str) -> Value {
+pub(crate) fn child(api_version: &str, kind: &str, namespace: &str) -> Value {
     json!({"apiVersion": api_version, "kind": kind, "metadata": {"namespace": namespace}})
 }
 
 /// Names of the objects of a kind in a namespace.
-pub async fn names(client: &Client, api_version: &str, kind: &str, namespace: &str) -> Vec<String> {
+pub(crate) async fn names(client: &Client, api_version: &str, kind: &str, namespace: &str) -> Vec<String> {
     let api = api_of(client, &child(api_version, kind, namespace))
         .await
         .unwrap();
@@ -187,14 +187,14 @@ pub async fn names(client: &Client, api_version: &str, kind: &str, namespace: &s
 }
 
 /// Labels of a namespace.
-pub async fn namespace_labels(client: &Client, name: &str) -> BTreeMap<String, String> {
+pub(crate) async fn namespace_labels(client: &Client, name: &str) -> BTreeMap<String, String> {
     let shape = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {}});
     let namespace = api_of(client, &shape).await.unwrap().get(name).await.unwrap();
     namespace.metadata.labels.unwrap()
 }
 
 /// Changes an org.
-pub async fn patch(client: &Client, name: &str, change: &Value) {
+pub(crate) async fn patch(client: &Client, name: &str, change: &Value) {
     orgs(client)
         .await
         .patch(name, &PatchParams::default(), &Patch::Merge(change))
@@ -203,7 +203,13 @@ pub async fn patch(client: &Client, name: &str, change: &Value) {
 }
 
 /// UID of an object of a namespaced kind; of a namespace itself where `namespace` is empty.
-pub async fn uid(client: &Client, api_version: &str, kind: &str, namespace: &str, name: &str) -> String {
+pub(crate) async fn uid(
+    client: &Client,
+    api_version: &str,
+    kind: &str,
+    namespace: &str,
+    name: &str,
+) -> String {
     let mut shape = child(api_version, kind, namespace);
     if namespace.is_empty() {
         shape["metadata"] = json!({});
@@ -213,7 +219,7 @@ pub async fn uid(client: &Client, api_version: &str, kind: &str, namespace: &str
 }
 
 /// Takes the org's protection off and deletes it. Returns when it is gone.
-pub async fn delete(client: &Client, name: &str) {
+pub(crate) async fn delete(client: &Client, name: &str) {
     let unprotected = json!({"spec": {"lifecycle": {"deletionProtection": "Disabled"}}});
     patch(client, name, &unprotected).await;
     let params = DeleteParams::default();
@@ -223,7 +229,7 @@ pub async fn delete(client: &Client, name: &str) {
 }
 
 /// The tombstones under an org's name.
-pub async fn tombstones(client: &Client, org: &str) -> Vec<Value> {
+pub(crate) async fn tombstones(client: &Client, org: &str) -> Vec<Value> {
     let api = api_of(client, &object("OrgTombstone", "x", &json!({})))
         .await
         .unwrap();
@@ -233,7 +239,7 @@ pub async fn tombstones(client: &Client, org: &str) -> Vec<Value> {
 }
 
 /// Exempts requests about objects named `name` from a policy of the chart. It takes a moment to be so.
-pub async fn exempt(client: &Client, policy: &str, name: &str) {
+pub(crate) async fn exempt(client: &Client, policy: &str, name: &str) {
     let policies = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {}});
     let api = api_of(client, &policies).await.unwrap();
     let exemption = json!({"name": format!("but-{name}"), "expression": format!("request.name != '{name}'")});

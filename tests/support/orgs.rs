@@ -14,12 +14,17 @@ use super::{
 };
 
 /// An object of one of our kinds.
-pub fn object(kind: &str, name: &str, spec: &Value) -> Value {
+pub(crate) fn object(kind: &str, name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "platform.tray.ai/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
 }
 
 /// The APIs of a kind: of a namespace, or of the cluster where it is empty.
-pub async fn api(client: &Client, api_version: &str, kind: &str, namespace: &str) -> Api<DynamicObject> {
+pub(crate) async fn api(
+    client: &Client,
+    api_version: &str,
+    kind: &str,
+    namespace: &str,
+) -> Api<DynamicObject> {
     let mut shape = json!({"apiVersion": api_version, "kind": kind, "metadata": {}});
     if !namespace.is_empty() {
         shape["metadata"]["namespace"] = namespace.into();
@@ -28,13 +33,13 @@ pub async fn api(client: &Client, api_version: &str, kind: &str, namespace: &str
 }
 
 /// Merges `change` into an object.
-pub async fn patch(api: &Api<DynamicObject>, name: &str, change: &Value) {
+pub(crate) async fn patch(api: &Api<DynamicObject>, name: &str, change: &Value) {
     let change = Patch::Merge(change);
     api.patch(name, &PatchParams::default(), &change).await.unwrap();
 }
 
 /// Merges `status` into an object's status.
-pub async fn patch_status(api: &Api<DynamicObject>, name: &str, status: &Value) {
+pub(crate) async fn patch_status(api: &Api<DynamicObject>, name: &str, status: &Value) {
     let change = Patch::Merge(json!({"status": status}));
     api.patch_status(name, &PatchParams::default(), &change)
         .await
@@ -42,7 +47,7 @@ pub async fn patch_status(api: &Api<DynamicObject>, name: &str, status: &Value) 
 }
 
 /// The policies that orgs name, and the StorageClass of all Regions.
-pub async fn platform(client: &Client) {
+pub(crate) async fn platform(client: &Client) {
     for object in [
         object("RetentionPolicy", "standard", &json!({})),
         object("BackupSchedule", "standard", &json!({"schedule": "0 */12 * * *"})),
@@ -54,7 +59,7 @@ pub async fn platform(client: &Client) {
 }
 
 /// A Region of the EU in zones `a` and `b`, whose orgs run a Deployment `web` of two pods; `more` changes its spec.
-pub fn region(name: &str, cloud_region: &str, more: &Value) -> Value {
+pub(crate) fn region(name: &str, cloud_region: &str, more: &Value) -> Value {
     let mut spec = json!({
         "jurisdiction": "EU", "cloudRegion": cloud_region, "minZones": 1,
         "zones": [format!("{cloud_region}a"), format!("{cloud_region}b")],
@@ -73,7 +78,7 @@ pub fn region(name: &str, cloud_region: &str, more: &Value) -> Value {
 }
 
 /// An org of plan Team in that Region; `id` are the first 8 digits of its orgId.
-pub fn org(name: &str, id: &str, region: &str, more: &Value) -> Value {
+pub(crate) fn org(name: &str, id: &str, region: &str, more: &Value) -> Value {
     let mut spec = json!({
         "orgId": format!("{id}-7425-40de-944b-e07fc1f90ae7"), "regionRef": {"name": region}, "plan": "Team",
     });
@@ -84,7 +89,7 @@ pub fn org(name: &str, id: &str, region: &str, more: &Value) -> Value {
 }
 
 /// The org as somebody applies it who may let it take up what is held of an earlier one, and says so.
-pub fn allowed(org: &Value) -> Value {
+pub(crate) fn allowed(org: &Value) -> Value {
     let mut org = org.clone();
     org["metadata"]["annotations"]["platform.tray.ai/reattach"] = "allowed".into();
     org
@@ -94,7 +99,7 @@ pub fn allowed(org: &Value) -> Value {
 ///
 /// # Panics
 /// When they do not become so, with what there is.
-pub async fn until(client: &Client, kind: &str, name: &str, wanted: &[(&str, &str)]) -> Value {
+pub(crate) async fn until(client: &Client, kind: &str, name: &str, wanted: &[(&str, &str)]) -> Value {
     let api = api(client, "platform.tray.ai/v1alpha1", kind, "").await;
     let found = eventually(async || {
         let object = serde_json::to_value(api.get_opt(name).await.unwrap()?).unwrap();
@@ -122,7 +127,7 @@ pub async fn until(client: &Client, kind: &str, name: &str, wanted: &[(&str, &st
 }
 
 /// The message of a condition.
-pub fn message(object: &Value, type_: &str) -> String {
+pub(crate) fn message(object: &Value, type_: &str) -> String {
     conditions(object)
         .remove(type_)
         .map(|(_, _, message)| message)
@@ -130,7 +135,7 @@ pub fn message(object: &Value, type_: &str) -> String {
 }
 
 /// A ready node in zone `a` of a cloud region.
-pub async fn node(client: &Client, name: &str, cloud_region: &str) {
+pub(crate) async fn node(client: &Client, name: &str, cloud_region: &str) {
     let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {
         "topology.kubernetes.io/region": cloud_region, "topology.kubernetes.io/zone": format!("{cloud_region}a"),
     }}});
@@ -140,7 +145,7 @@ pub async fn node(client: &Client, name: &str, cloud_region: &str) {
 }
 
 /// Says that a node is elsewhere.
-pub async fn relabel(client: &Client, node: &str, cloud_region: &str) {
+pub(crate) async fn relabel(client: &Client, node: &str, cloud_region: &str) {
     let labels = json!({"metadata": {"labels": {
         "topology.kubernetes.io/region": cloud_region, "topology.kubernetes.io/zone": format!("{cloud_region}a"),
     }}});
@@ -149,7 +154,7 @@ pub async fn relabel(client: &Client, node: &str, cloud_region: &str) {
 
 /// Counts in every quota of a namespace, as Kubernetes does; of what `used` does not name nothing is used. Until then the
 /// API server lets nothing in that a quota is on.
-pub async fn count_quotas(client: &Client, namespace: &str, used: &Value) {
+pub(crate) async fn count_quotas(client: &Client, namespace: &str, used: &Value) {
     let quotas = api(client, "v1", "ResourceQuota", namespace).await;
     for quota in quotas.list(&ListParams::default()).await.unwrap() {
         let hard = quota.data["spec"]["hard"].clone();
@@ -164,7 +169,7 @@ pub async fn count_quotas(client: &Client, namespace: &str, used: &Value) {
 }
 
 /// A pod that the policies let in, pinned to a cloud region.
-pub fn pod(namespace: &str, name: &str, cloud_region: &str, labels: &Value) -> Value {
+pub(crate) fn pod(namespace: &str, name: &str, cloud_region: &str, labels: &Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace, "labels": labels},
         "spec": {
@@ -179,7 +184,7 @@ pub fn pod(namespace: &str, name: &str, cloud_region: &str, labels: &Value) -> V
 }
 
 /// Creates a pod, binds it to a node and lets it run there.
-pub async fn run(client: &Client, pod: &Value, node: &str) {
+pub(crate) async fn run(client: &Client, pod: &Value, node: &str) {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let (namespace, name) = (
         text(&pod["metadata"]["namespace"]),
@@ -199,7 +204,7 @@ pub async fn run(client: &Client, pod: &Value, node: &str) {
 }
 
 /// Whether a pod is gone, or being deleted.
-pub async fn is_deleted(client: &Client, namespace: &str, name: &str) -> bool {
+pub(crate) async fn is_deleted(client: &Client, namespace: &str, name: &str) -> bool {
     let pod = api(client, "v1", "Pod", namespace)
         .await
         .get_opt(name)

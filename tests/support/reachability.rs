@@ -15,7 +15,7 @@ use super::tools;
 /// A pod, or an address outside of the cluster.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Peer {
+pub(crate) struct Peer {
     /// Empty outside of the cluster.
     pub namespace: String,
     pub namespace_labels: BTreeMap<String, String>,
@@ -25,7 +25,7 @@ pub struct Peer {
 
 impl Peer {
     /// An address outside of the cluster.
-    pub fn address(ip: &str) -> Self {
+    pub(crate) fn address(ip: &str) -> Self {
         Self {
             ip: ip.to_owned(),
             ..Self::default()
@@ -33,7 +33,7 @@ impl Peer {
     }
 
     /// A pod in a namespace that has no labels but its name.
-    pub fn pod(namespace: &str, labels: &[(&str, &str)]) -> Self {
+    pub(crate) fn pod(namespace: &str, labels: &[(&str, &str)]) -> Self {
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
         Self {
             namespace: namespace.to_owned(),
@@ -46,7 +46,7 @@ impl Peer {
 
 /// One question.
 #[derive(Clone, Debug, Serialize)]
-pub struct Question {
+pub(crate) struct Question {
     pub from: Peer,
     pub to: Peer,
     pub port: u16,
@@ -60,7 +60,7 @@ struct Answer {
 }
 
 /// Whether each traffic flows: it may leave where it comes from, and enter where it goes.
-pub fn ask(policies: &[Value], questions: &[Question]) -> Vec<bool> {
+pub(crate) fn ask(policies: &[Value], questions: &[Question]) -> Vec<bool> {
     let mut evaluator = Command::new(tools::program("reachability"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -6,7 +6,7 @@ use tray_operator::telemetry::metrics::Metrics;
 const OF_WATCHES: [&str; 2] = ["watch", "list"];
 
 /// Requests of one sort that had one answer.
-pub struct Asked {
+pub(crate) struct Asked {
     pub verb: String,
     /// Plural of the kind, with its subresource.
     pub resource: String,
@@ -14,7 +14,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    pub fn is_of_a_watch(&self) -> bool {
+    pub(crate) fn is_of_a_watch(&self) -> bool {
         OF_WATCHES.contains(&self.verb.as_str())
     }
 }
@@ -26,7 +26,7 @@ impl std::fmt::Display for Asked {
 }
 
 /// All requests so far.
-pub fn asked(metrics: &Metrics) -> Vec<Asked> {
+pub(crate) fn asked(metrics: &Metrics) -> Vec<Asked> {
     let label = |line: &str, name: &str| {
         let (_, rest) = line.split_once(&format!("{name}=\"")).unwrap();
         rest.split_once('"').unwrap().0.to_owned()

@@ -4,29 +4,26 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::json;
-use tray_operator::{
-    adapters::ledger_store::{Ledger, LedgerStore},
-    domain::{
-        bucket_layout,
-        ids::{OrgId, PartId, RunId},
-        ledger::Event,
-        manifest::{FORMAT_VERSION, PartRecord, RunPlan},
-        run_plan::{self, CopiedPart, RunFacts},
-        stage::Stage,
-    },
-    ports::ObjectStore,
+use tray_domain::{
+    bucket_layout,
+    ids::{OrgId, PartId, RunId},
+    ledger::Event,
+    manifest::{FORMAT_VERSION, PartRecord, RunPlan},
+    run_plan::{self, CopiedPart, RunFacts},
+    stage::Stage,
 };
+use tray_ledger::{Ledger, LedgerStore, ObjectStore};
 
 use super::operator::Operator;
 
 /// The key that ledgers are under.
-pub const LEDGER_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/ledger";
+pub(crate) const LEDGER_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/ledger";
 
 /// The key of an org whose ledger was begun here.
 const ORG_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/org";
 
 /// The ledger of an org, as it is now.
-pub async fn ledger(operator: &Operator, id: &OrgId) -> Ledger {
+pub(crate) async fn ledger(operator: &Operator, id: &OrgId) -> Ledger {
     let store: Arc<dyn ObjectStore> = operator.regions.store.clone();
     LedgerStore::new()
         .open(store, "", LEDGER_KEY.parse().unwrap(), id.clone(), "cluster")
@@ -36,7 +33,7 @@ pub async fn ledger(operator: &Operator, id: &OrgId) -> Ledger {
 
 /// The ledger of an org that was begun, with the wrapped key that nothing of it opens without. Its digest is not recorded: as
 /// by an operator from before that was.
-pub async fn begun(operator: &Operator, id: &OrgId, at: Timestamp) -> Ledger {
+pub(crate) async fn begun(operator: &Operator, id: &OrgId, at: Timestamp) -> Ledger {
     let key = bucket_layout::wrapped_key("", id);
     let wrapped =
         json!({"formatVersion": 1, "kmsKeyArn": ORG_KEY, "purpose": "master-key", "ciphertext": ""});
@@ -47,7 +44,7 @@ pub async fn begun(operator: &Operator, id: &OrgId, at: Timestamp) -> Ledger {
 }
 
 /// Writes a good run of the org's objects.
-pub async fn commit(ledger: &Ledger, plan: RunPlan, stage: Stage, at: Timestamp) {
+pub(crate) async fn commit(ledger: &Ledger, plan: RunPlan, stage: Stage, at: Timestamp) {
     let copied = CopiedPart {
         record: record(&plan.run_id, &run_plan::objects_part(), 3, at),
         pod_uid: "pod".into(),
@@ -69,7 +66,7 @@ pub async fn commit(ledger: &Ledger, plan: RunPlan, stage: Stage, at: Timestamp)
 }
 
 /// What a mover would record of a part with this many objects, of 100 bytes each.
-pub fn record(run_id: &RunId, part: &PartId, objects: u64, at: Timestamp) -> PartRecord {
+pub(crate) fn record(run_id: &RunId, part: &PartId, objects: u64, at: Timestamp) -> PartRecord {
     PartRecord {
         format_version: FORMAT_VERSION,
         run_id: run_id.clone(),

@@ -6,7 +6,7 @@ use std::{env, path::PathBuf};
 ///
 /// # Panics
 /// When it is in neither, with what to do.
-pub fn program(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     let named: Vec<PathBuf> = variable("TRAY_TOOLS_BIN")
         .map(|v| env::split_paths(&v).collect())
         .unwrap_or_default();
@@ -48,6 +48,6 @@ fn cache() -> PathBuf {
     clippy::disallowed_methods,
     reason = "tests are told by their environment where the programs are, and what to repeat"
 )]
-pub fn variable(name: &str) -> Option<std::ffi::OsString> {
+pub(crate) fn variable(name: &str) -> Option<std::ffi::OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
 }

@@ -24,20 +24,19 @@ use kube::{
 };
 use serde_json::json;
 use support::api_server::{api_of, eventually};
-use tray_operator::{
-    adapters::{
-        kube::index::Index,
-        memory::{Fault, Operation},
-    },
-    api::{
-        conditions::{reasons, types},
-        support_access::SupportAccess,
-        trayorg::TrayOrg,
-    },
-    controllers::{Driver, Failure, Next, changes::Change, conditions::find, context::Context},
-    domain::support::Action,
-    ports::{Clock, RemoteError},
+use tray_api::{
+    conditions::{reasons, types},
+    support_access::SupportAccess,
+    trayorg::TrayOrg,
 };
+use tray_domain::support::Action;
+use tray_ledger::RemoteError;
+use tray_operator::{
+    adapters::kube::index::Index,
+    controllers::{Driver, Failure, Next, changes::Change, conditions::find, context::Context},
+};
+use tray_ports::Clock;
+use tray_testkit::memory::{Fault, Operation};
 use world::{World, drivers, history, make_region, passes, region, requests, say_of_logs};
 
 #[tokio::test]

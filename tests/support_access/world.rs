@@ -10,19 +10,19 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tokio::sync::{MutexGuard, OnceCell};
+use tray_api::{
+    conditions::{reasons, types},
+    support_access::SupportAccess,
+    trayorg::TrayOrg,
+};
+use tray_domain::support::Action;
 use tray_operator::{
     adapters::clock::SystemClock,
-    api::{
-        conditions::{reasons, types},
-        support_access::SupportAccess,
-        trayorg::TrayOrg,
-    },
     controllers::{
         Driver, changes::Change, conditions::find, context::Context, org::OrgDriver, support::SupportDriver,
     },
-    domain::support::Action,
-    ports::Clock,
 };
+use tray_ports::Clock;
 
 use crate::support::{
     api_server::{self, api_of, eventually},
@@ -34,7 +34,7 @@ use crate::support::{
 
 /// The system's clock, put forward by tests.
 #[derive(Default)]
-pub struct ShiftedClock {
+pub(crate) struct ShiftedClock {
     ahead: Mutex<SignedDuration>,
 }
 
@@ -45,7 +45,7 @@ impl Clock for ShiftedClock {
 }
 
 /// One org's cluster as a test sees it. Tests take turns: an operator sees every org.
-pub struct World {
+pub(crate) struct World {
     _turn: MutexGuard<'static, ()>,
     pub client: Client,
     pub namespace: String,
@@ -55,24 +55,24 @@ pub struct World {
 }
 
 /// Controllers at work.
-pub struct Running {
+pub(crate) struct Running {
     pub ctx: Arc<Context>,
     controllers: operator::Running,
 }
 
 impl Running {
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.controllers.stop().await;
     }
 }
 
-pub fn drivers() -> Vec<Arc<dyn Driver>> {
+pub(crate) fn drivers() -> Vec<Arc<dyn Driver>> {
     vec![Arc::new(SupportDriver::default()), Arc::new(OrgDriver::default())]
 }
 
 impl World {
     /// With an org of that name, whose id begins with `digit` eight times.
-    pub async fn new(org: &str, digit: char) -> Self {
+    pub(crate) async fn new(org: &str, digit: char) -> Self {
         static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         static INSTALLED: OnceCell<()> = OnceCell::const_new();
         let turn = TURN.lock().await;
@@ -93,7 +93,7 @@ impl World {
         }
     }
 
-    pub async fn start(&self, drivers: Vec<Arc<dyn Driver>>) -> Running {
+    pub(crate) async fn start(&self, drivers: Vec<Arc<dyn Driver>>) -> Running {
         let server = api_server::shared().await;
         let ctx = installed::context(server, self.clock.clone(), self.regions.clone()).await;
         let controllers = operator::Running::of(drivers, &ctx, &Arc::default());
@@ -101,7 +101,7 @@ impl World {
     }
 
     /// With the org's namespace in place.
-    pub async fn at_work(&self) -> Running {
+    pub(crate) async fn at_work(&self) -> Running {
         let running = self.start(drivers()).await;
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let made = eventually(async || namespaces.get_opt(&self.namespace).await.unwrap());
@@ -109,22 +109,22 @@ impl World {
         running
     }
 
-    pub fn put_clock_forward(&self, by: SignedDuration) {
+    pub(crate) fn put_clock_forward(&self, by: SignedDuration) {
         *self.clock.ahead.lock().unwrap() += by;
     }
 
-    pub fn grants(&self) -> Api<SupportAccess> {
+    pub(crate) fn grants(&self) -> Api<SupportAccess> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    pub async fn grant(&self, name: &str, role: &str, groups: &[&str], hours: i32) -> SupportAccess {
+    pub(crate) async fn grant(&self, name: &str, role: &str, groups: &[&str], hours: i32) -> SupportAccess {
         let access = serde_json::from_value(self.manifest(name, role, groups, hours)).unwrap();
         // The policies look at the namespace's labels, which are news to them for a moment.
         let made = eventually(async || self.grants().create(&PostParams::default(), &access).await.ok());
         made.await.expect("the SupportAccess is refused")
     }
 
-    pub fn manifest(&self, name: &str, role: &str, groups: &[&str], hours: i32) -> Value {
+    pub(crate) fn manifest(&self, name: &str, role: &str, groups: &[&str], hours: i32) -> Value {
         let subjects: Vec<Value> = groups
             .iter()
             .map(|group| json!({"kind": "Group", "name": group}))
@@ -135,7 +135,7 @@ impl World {
         access
     }
 
-    pub async fn delete(&self, name: &str) {
+    pub(crate) async fn delete(&self, name: &str) {
         self.grants()
             .delete(name, &DeleteParams::default())
             .await
@@ -143,7 +143,7 @@ impl World {
     }
 
     /// The SupportAccess as soon as its condition is so.
-    pub async fn until(&self, name: &str, type_: &str, status: &str, reason: &str) -> SupportAccess {
+    pub(crate) async fn until(&self, name: &str, type_: &str, status: &str, reason: &str) -> SupportAccess {
         let last = Mutex::new(None);
         let found = eventually(async || {
             let access = self.grants().get_opt(name).await.unwrap()?;
@@ -160,22 +160,22 @@ impl World {
         found.unwrap_or_else(|| panic!("{type_} is not {status}, {reason}: {:#?}", last.lock().unwrap()))
     }
 
-    pub async fn until_active(&self, name: &str) -> SupportAccess {
+    pub(crate) async fn until_active(&self, name: &str) -> SupportAccess {
         self.until(name, types::ACTIVE, "True", reasons::SUPPORT_GRANTED)
             .await
     }
 
-    pub async fn until_gone(&self, name: &str) {
+    pub(crate) async fn until_gone(&self, name: &str) {
         let gone = eventually(async || self.grants().get_opt(name).await.unwrap().is_none().then_some(()));
         assert!(gone.await.is_some(), "{name} stays");
     }
 
-    pub async fn binding(&self, name: &str) -> Option<RoleBinding> {
+    pub(crate) async fn binding(&self, name: &str) -> Option<RoleBinding> {
         self.binding_named(&format!("tray-support-{name}")).await
     }
 
     /// The binding of a grant in an org that hides its execution logs.
-    pub async fn binding_without_logs(&self, name: &str) -> Option<RoleBinding> {
+    pub(crate) async fn binding_without_logs(&self, name: &str) -> Option<RoleBinding> {
         self.binding_named(&format!("tray-logless-support-{name}")).await
     }
 
@@ -185,7 +185,7 @@ impl World {
     }
 
     /// Awaits that the exec gate is told these groups.
-    pub async fn until_announced(&self, groups: Option<&str>) {
+    pub(crate) async fn until_announced(&self, groups: Option<&str>) {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let last = Mutex::new(None);
         let told = eventually(async || {
@@ -206,7 +206,7 @@ impl World {
     }
 
     /// The TrayOrg once its status lists these SupportAccesses.
-    pub async fn until_listed(&self, names: &[&str]) -> TrayOrg {
+    pub(crate) async fn until_listed(&self, names: &[&str]) -> TrayOrg {
         let orgs: Api<TrayOrg> = Api::all(self.client.clone());
         let found = eventually(async || {
             let org = orgs.get(&self.org).await.unwrap();
@@ -224,12 +224,12 @@ impl World {
             .unwrap_or_else(|| panic!("the status does not list {names:?}"))
     }
 
-    pub async fn set_state(&self, state: &str) {
+    pub(crate) async fn set_state(&self, state: &str) {
         self.change(&json!({"lifecycle": {"state": state}})).await;
     }
 
     /// Shows or hides the org's execution logs.
-    pub async fn set_logs(&self, mode: &str) {
+    pub(crate) async fn set_logs(&self, mode: &str) {
         self.change(&json!({"executionLogs": {"mode": mode}})).await;
     }
 
@@ -242,7 +242,7 @@ impl World {
     }
 
     /// The lines of this org's access record, in the order of their names.
-    pub fn lines(&self) -> Vec<Value> {
+    pub(crate) fn lines(&self) -> Vec<Value> {
         let logs = &self.regions.logs;
         let ours = logs
             .keys()
@@ -254,7 +254,7 @@ impl World {
             .collect()
     }
 
-    pub fn actions(&self) -> Vec<String> {
+    pub(crate) fn actions(&self) -> Vec<String> {
         let lines = self.lines();
         let mut actions: Vec<_> = lines
             .iter()
@@ -264,7 +264,7 @@ impl World {
         actions
     }
 
-    pub fn look_again(&self, running: &Running, name: &str) {
+    pub(crate) fn look_again(&self, running: &Running, name: &str) {
         let key = format!("{}/{name}", self.namespace);
         running.ctx.changes.publish(&Change::Support(key));
     }
@@ -278,13 +278,13 @@ async fn prepare(client: &Client) {
 }
 
 /// Puts that Region there, as ready.
-pub async fn make_region(client: &Client) {
+pub(crate) async fn make_region(client: &Client) {
     api_server::apply(client, &region()).await;
     say_of_logs("True").await;
 }
 
 /// Has that Region say so of its log bucket.
-pub async fn say_of_logs(verified: &str) {
+pub(crate) async fn say_of_logs(verified: &str) {
     let condition = |type_: &str, status: &str| {
         json!({"type": type_, "status": status, "reason": "AsSpecified", "message": "m",
             "lastTransitionTime": "2026-01-01T00:00:00Z"})
@@ -304,13 +304,13 @@ pub async fn say_of_logs(verified: &str) {
 }
 
 /// A Region that keeps a record, and whose orgs run nothing.
-pub fn region() -> Value {
+pub(crate) fn region() -> Value {
     let logs = json!({"bucket": "tray-logs-eu", "prefix": "platform/"});
     orgs::region("eu", "eu-west-1", &json!({"logLocation": logs, "workloads": []}))
 }
 
 /// Requests so far for grants and bindings, but for watches and the lists that begin them.
-pub fn requests(running: &Running) -> Vec<String> {
+pub(crate) fn requests(running: &Running) -> Vec<String> {
     let asked = requests::asked(&running.ctx.metrics);
     let ours = asked.iter().filter(|asked| {
         let of = |kind| asked.resource.starts_with(kind);
@@ -320,11 +320,11 @@ pub fn requests(running: &Running) -> Vec<String> {
 }
 
 /// Passes of the controller so far.
-pub fn passes(running: &Running) -> u64 {
+pub(crate) fn passes(running: &Running) -> u64 {
     operator::passes(&running.ctx, "support")
 }
 
-pub fn history(access: &SupportAccess) -> Vec<Action> {
+pub(crate) fn history(access: &SupportAccess) -> Vec<Action> {
     let status = access.status.as_ref().unwrap();
     status.history.iter().map(|event| event.action).collect()
 }

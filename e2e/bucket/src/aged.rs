@@ -6,19 +6,17 @@
 use std::{fs, path::Path, sync::Arc};
 
 use serde::Serialize;
-use tray_operator::{
-    domain::{
-        ids::RunId,
-        ledger::Event,
-        manifest::{Manifest, ManifestPart, PartSource, RunPlan},
-        mover_task::{Action, MoverOutcome},
-        run_plan::{self, CopiedPart, RunFacts},
-        schedule::snapshot_name,
-        session_policy::SessionScope,
-        volume_facts::suspicions,
-    },
-    ports::Clock,
+use tray_domain::{
+    ids::RunId,
+    ledger::Event,
+    manifest::{Manifest, ManifestPart, PartSource, RunPlan},
+    mover_task::{Action, MoverOutcome},
+    run_plan::{self, CopiedPart, RunFacts},
+    schedule::snapshot_name,
+    session_policy::SessionScope,
+    volume_facts::suspicions,
 };
+use tray_ports::Clock;
 use uuid::Uuid;
 
 use crate::{
@@ -33,13 +31,13 @@ const OWN_BYTES: usize = 2 << 20;
 /// What was written.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Aged {
+pub(crate) struct Aged {
     run_id: RunId,
     name: String,
 }
 
 /// Writes a run whose every time lies `days` back, as the next entries under the cluster's claim.
-pub async fn write(org: &Org, days: u32) -> Result<Aged, Failed> {
+pub(crate) async fn write(org: &Org, days: u32) -> Result<Aged, Failed> {
     let clock: Arc<dyn Clock> = Arc::new(DaysAgo(days));
     let state = org.ledger.state();
     let newest = state.newest_good().and_then(|(_, run)| run.manifest());
@@ -129,7 +127,7 @@ async fn copy(
     };
     let session = org.mover(&folders, &scope, action, clock.clone()).await?;
     let pod_uid = session.places.pod_uid.clone();
-    match tray_operator::mover::perform(session).await? {
+    match tray_mover::perform(session).await? {
         MoverOutcome::Snapshotted { record } => Ok(CopiedPart {
             record: *record,
             pod_uid,

@@ -5,12 +5,10 @@ use std::sync::Arc;
 use aws_credential_types::Credentials;
 use clap::Args;
 use serde::Serialize;
+use tray_domain::{bucket_layout, ids::PartId};
 use tray_engine::BlobStore;
-use tray_operator::{
-    adapters::{aws_client::AwsClients, clock::SystemClock, s3_bucket::S3Bucket},
-    domain::{bucket_layout, ids::PartId},
-    mover::session::blocking,
-};
+use tray_mover::session::blocking;
+use tray_operator::adapters::{aws_client::AwsClients, clock::SystemClock, s3_bucket::S3Bucket};
 
 use crate::{
     Failed,
@@ -22,7 +20,7 @@ const PACKS: &str = "data/";
 
 /// A user who may do everything: the operator's own role can do none of this.
 #[derive(Args)]
-pub struct Admin {
+pub(crate) struct Admin {
     /// Access key of an administrator.
     #[arg(long, env = "ADMIN_ACCESS_KEY_ID")]
     access_key_id: String,
@@ -34,7 +32,7 @@ pub struct Admin {
 /// An object under a delete marker: the marker's version brings it back.
 #[derive(Args, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Deleted {
+pub(crate) struct Deleted {
     /// The object's key in the bucket.
     #[arg(long)]
     key: String,
@@ -59,21 +57,21 @@ impl Admin {
 }
 
 /// Disables the org's key.
-pub async fn disable_key(org: &Org, admin: &Admin) -> Result<(), Failed> {
+pub(crate) async fn disable_key(org: &Org, admin: &Admin) -> Result<(), Failed> {
     let kms = admin.clients(org)?.kms(&org.location)?;
     kms.disable_key().key_id(org.key.as_str()).send().await?;
     Ok(())
 }
 
 /// Enables it again.
-pub async fn enable_key(org: &Org, admin: &Admin) -> Result<(), Failed> {
+pub(crate) async fn enable_key(org: &Org, admin: &Admin) -> Result<(), Failed> {
     let kms = admin.clients(org)?.kms(&org.location)?;
     kms.enable_key().key_id(org.key.as_str()).send().await?;
     Ok(())
 }
 
 /// Deletes the largest pack of a volume's repository.
-pub async fn delete_pack(org: &Org, admin: &Admin, volume: &PartId) -> Result<Deleted, Failed> {
+pub(crate) async fn delete_pack(org: &Org, admin: &Admin, volume: &PartId) -> Result<Deleted, Failed> {
     let prefix = bucket_layout::volume_repository(&org.location.prefix, &org.id, volume);
     let key = format!("{prefix}{}", largest_pack(org, volume).await?);
     let bucket = S3Bucket::connect(&admin.clients(org)?, &org.location)?;
@@ -91,7 +89,7 @@ pub async fn delete_pack(org: &Org, admin: &Admin, volume: &PartId) -> Result<De
 }
 
 /// Brings an object back from under its delete marker.
-pub async fn undelete(org: &Org, admin: &Admin, deleted: &Deleted) -> Result<(), Failed> {
+pub(crate) async fn undelete(org: &Org, admin: &Admin, deleted: &Deleted) -> Result<(), Failed> {
     let bucket = S3Bucket::connect(&admin.clients(org)?, &org.location)?;
     let request = bucket
         .client()
@@ -104,7 +102,7 @@ pub async fn undelete(org: &Org, admin: &Admin, deleted: &Deleted) -> Result<(),
 }
 
 /// The name of the largest pack in a volume's repository.
-pub async fn largest_pack(org: &Org, volume: &PartId) -> Result<String, Failed> {
+pub(crate) async fn largest_pack(org: &Org, volume: &PartId) -> Result<String, Failed> {
     let folders = Folders::make()?;
     let store: Arc<dyn BlobStore> = org.reader(&folders, volume).await?.repository(volume);
     let packs = blocking(move || Ok(store.list(PACKS)?)).await?;

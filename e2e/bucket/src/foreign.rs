@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
+use tray_domain::{bucket_layout, ids::PartId};
 use tray_engine::{EngineError, RepositoryKey, open_pack};
-use tray_operator::{
-    adapters::{kms::KmsKeys, s3_bucket::S3Bucket},
-    domain::{bucket_layout, ids::PartId},
-    mover::{Session, keys::wrapped_key, session::blocking},
-    ports::{RemoteError, mover::MasterKeys},
-};
+use tray_ledger::RemoteError;
+use tray_mover::{Session, keys::wrapped_key, session::blocking};
+use tray_operator::adapters::{kms::KmsKeys, s3_bucket::S3Bucket};
+use tray_ports::MasterKeys;
 
 use crate::{
     Failed,
@@ -20,7 +19,7 @@ use crate::{
 /// What was found and tried.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Attempt {
+pub(crate) struct Attempt {
     bucket: String,
     /// As S3 says it.
     bucket_region: String,
@@ -52,7 +51,7 @@ struct Refusals {
 }
 
 /// Looks at all repositories of `org`, and tries on one of its packs what a mover of `other` has.
-pub async fn attempt(org: &Org, other: &Org) -> Result<Attempt, Failed> {
+pub(crate) async fn attempt(org: &Org, other: &Org) -> Result<Attempt, Failed> {
     let state = org.ledger.state();
     let repositories = &state.repositories;
     let volume = repositories

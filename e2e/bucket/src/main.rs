@@ -13,7 +13,7 @@ use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
-use tray_operator::domain::ids::PartId;
+use tray_domain::ids::PartId;
 
 use crate::{
     damage::{Admin, Deleted},

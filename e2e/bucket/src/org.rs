@@ -5,33 +5,30 @@ use std::{fs, path::Path, path::PathBuf, sync::Arc};
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, Client};
 use tempfile::TempDir;
+use tray_api::{region::Region, trayorg::TrayOrg};
+use tray_domain::{
+    ids::{KmsKeyArn, OrgId, PartId, SweepId},
+    mover_lifetime::CREDENTIALS_LIFETIME,
+    mover_task::{Action, BucketLocation, MoverOutcome, MoverTask},
+    session_policy::{SessionScope, session_policy},
+};
+use tray_ledger::{Ledger, LedgerStore};
+use tray_mover::{Places, Session};
 use tray_operator::{
     adapters::{
-        aws_client::AwsClients,
-        aws_regions::AwsRegions,
-        clock::SystemClock,
-        kube::client::cluster_uid,
-        ledger_store::{Ledger, LedgerStore},
+        aws_client::AwsClients, aws_regions::AwsRegions, clock::SystemClock, kube::client::cluster_uid,
         mover_credentials::FileCredentials,
     },
-    api::{region::Region, trayorg::TrayOrg},
     controllers::region::location::bucket_location,
-    domain::{
-        ids::{KmsKeyArn, OrgId, PartId, SweepId},
-        mover_lifetime::CREDENTIALS_LIFETIME,
-        mover_task::{Action, BucketLocation, MoverOutcome, MoverTask},
-        session_policy::{SessionScope, session_policy},
-    },
-    mover::{self, Places, Session},
     mover_process,
-    ports::{Clock, RegionPorts, RegionServices},
 };
+use tray_ports::{Clock, RegionPorts, RegionServices};
 use uuid::Uuid;
 
 use crate::Failed;
 
 /// The cluster and AWS, as the operator reaches them.
-pub struct Access {
+pub(crate) struct Access {
     client: Client,
     regions: AwsRegions,
     ca_bundle: Vec<u8>,
@@ -39,7 +36,7 @@ pub struct Access {
 
 impl Access {
     /// By KUBECONFIG, and with the operator's role.
-    pub async fn connect(ca_bundle: &Path, web_identity_token: PathBuf) -> Result<Self, Failed> {
+    pub(crate) async fn connect(ca_bundle: &Path, web_identity_token: PathBuf) -> Result<Self, Failed> {
         let ca_bundle = fs::read(ca_bundle)
             .map_err(|error| format!("failed to read {}: {error}", ca_bundle.display()))?;
         let clients = AwsClients::with_default_credentials(Some(&ca_bundle), Arc::new(SystemClock)).await?;
@@ -52,7 +49,7 @@ impl Access {
 }
 
 /// One org's part of its bucket.
-pub struct Org {
+pub(crate) struct Org {
     /// Name of the TrayOrg.
     pub name: String,
     /// Its id.
@@ -76,13 +73,13 @@ pub struct Org {
 }
 
 /// Folders of one mover. They go with this value.
-pub struct Folders {
+pub(crate) struct Folders {
     root: TempDir,
 }
 
 impl Folders {
     /// Empty ones.
-    pub fn make() -> Result<Self, Failed> {
+    pub(crate) fn make() -> Result<Self, Failed> {
         let root = TempDir::new()?;
         for name in ["task", "volume", "cache"] {
             fs::create_dir(root.path().join(name))?;
@@ -91,14 +88,14 @@ impl Folders {
     }
 
     /// What stands for the org's volume.
-    pub fn volume(&self) -> PathBuf {
+    pub(crate) fn volume(&self) -> PathBuf {
         self.root.path().join("volume")
     }
 }
 
 impl Org {
     /// The org of that name, which this cluster has placed and copied at least once.
-    pub async fn find(access: &Access, name: &str) -> Result<Self, Failed> {
+    pub(crate) async fn find(access: &Access, name: &str) -> Result<Self, Failed> {
         let missing = |what: &str| format!("TrayOrg {name} has no {what}: is it Ready?");
         let org = Api::<TrayOrg>::all(access.client.clone()).get(name).await?;
         let status = org.status.ok_or_else(|| missing("status"))?;
@@ -144,7 +141,7 @@ impl Org {
     }
 
     /// A mover in `folders`, with the credentials that the operator would give it, at the time of `clock`.
-    pub async fn mover(
+    pub(crate) async fn mover(
         &self,
         folders: &Folders,
         scope: &SessionScope,
@@ -178,7 +175,7 @@ impl Org {
     }
 
     /// A mover that may read the repository of one volume.
-    pub async fn reader(&self, folders: &Folders, volume: &PartId) -> Result<Session, Failed> {
+    pub(crate) async fn reader(&self, folders: &Folders, volume: &PartId) -> Result<Session, Failed> {
         let scope = SessionScope::RestoreVolume {
             volume: volume.clone(),
         };
@@ -196,7 +193,7 @@ impl Org {
     }
 
     /// AWS with the credentials of a mover.
-    pub fn clients(&self, mover: &Session) -> Result<AwsClients, Failed> {
+    pub(crate) fn clients(&self, mover: &Session) -> Result<AwsClients, Failed> {
         let credentials = FileCredentials::new(mover.places.credentials());
         Ok(AwsClients::new(
             credentials,
@@ -206,19 +203,19 @@ impl Org {
     }
 
     /// Runs a mover to its end.
-    pub async fn perform(
+    pub(crate) async fn perform(
         &self,
         folders: &Folders,
         scope: &SessionScope,
         action: Action,
         clock: Arc<dyn Clock>,
     ) -> Result<MoverOutcome, Failed> {
-        Ok(mover::perform(self.mover(folders, scope, action, clock).await?).await?)
+        Ok(tray_mover::perform(self.mover(folders, scope, action, clock).await?).await?)
     }
 }
 
 /// The machine's clock, some days ago.
-pub struct DaysAgo(pub u32);
+pub(crate) struct DaysAgo(pub u32);
 
 impl Clock for DaysAgo {
     fn now(&self) -> Timestamp {

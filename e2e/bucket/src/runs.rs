@@ -4,18 +4,16 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tray_operator::{
-    adapters::clock::SystemClock,
-    domain::{
-        bucket_layout,
-        ids::{PartId, RunId},
-        ledger::Run,
-        manifest::{Manifest, ManifestPart, PartSource, Verdict},
-        mover_task::{Action, MoverOutcome},
-        session_policy::SessionScope,
-    },
-    mover::session::blocking,
+use tray_domain::{
+    bucket_layout,
+    ids::{PartId, RunId},
+    ledger::Run,
+    manifest::{Manifest, ManifestPart, PartSource, Verdict},
+    mover_task::{Action, MoverOutcome},
+    session_policy::SessionScope,
 };
+use tray_mover::session::blocking;
+use tray_operator::adapters::clock::SystemClock;
 
 use crate::{
     Failed,
@@ -25,7 +23,7 @@ use crate::{
 /// One committed run.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ShownRun {
+pub(crate) struct ShownRun {
     run_id: RunId,
     name: String,
     consistency_point: Timestamp,
@@ -46,7 +44,7 @@ pub struct ShownRun {
 }
 
 /// Every committed run of the ledger, by consistency point.
-pub async fn show(org: &Org) -> Result<Vec<ShownRun>, Failed> {
+pub(crate) async fn show(org: &Org) -> Result<Vec<ShownRun>, Failed> {
     let state = org.ledger.state();
     let mut in_bucket = BTreeSet::new();
     for volume in &state.repositories {
@@ -114,7 +112,7 @@ async fn has_archive(org: &Org, run_id: &RunId) -> Result<bool, Failed> {
 
 /// Restores every volume of every run that is not pruned into an empty folder. The mover compares what then lies there
 /// with the manifest. Returns the runs' names.
-pub async fn restore_all(org: &Org) -> Result<Vec<String>, Failed> {
+pub(crate) async fn restore_all(org: &Org) -> Result<Vec<String>, Failed> {
     let state = org.ledger.state();
     let mut restored = Vec::new();
     for (_, run) in state.restorable_runs() {
@@ -132,7 +130,7 @@ pub async fn restore_all(org: &Org) -> Result<Vec<String>, Failed> {
 }
 
 /// Fills the volume of `folders` with a part of a run.
-pub async fn restore(
+pub(crate) async fn restore(
     org: &Org,
     folders: &Folders,
     manifest: &Manifest,

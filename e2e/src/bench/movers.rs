@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Fills the web volume of an org with one gibibyte that cannot be compressed, and copies it twice.
-pub fn measure(cluster: &Cluster, org: &str, progress: &Progress) -> Result<Vec<Moved>> {
+pub(super) fn measure(cluster: &Cluster, org: &str, progress: &Progress) -> Result<Vec<Moved>> {
     let kube = Kube::of(cluster)?;
     let status = kube.get(&["trayorg", org])?["status"].clone();
     let namespace = status["namespace"].as_str().unwrap_or_default();

@@ -12,7 +12,7 @@ use crate::progress::Progress;
 const SUITE: &str = "bookworm";
 
 /// What a root file system is made of.
-pub struct Recipe {
+pub(super) struct Recipe {
     name: &'static str,
     /// mmdebstrap's variant: what it starts from.
     variant: &'static str,
@@ -24,7 +24,7 @@ pub struct Recipe {
 
 /// What a dynamically linked program needs, the authorities it trusts and the time zones. Packages are only unpacked: the
 /// file system has no shell and no package manager.
-pub const OPERATOR_BASE: Recipe = Recipe {
+pub(super) const OPERATOR_BASE: Recipe = Recipe {
     name: "operator-base",
     variant: "extract",
     packages: "libc6,libgcc-s1,ca-certificates,tzdata",
@@ -41,7 +41,7 @@ pub const OPERATOR_BASE: Recipe = Recipe {
 };
 
 /// busybox under all its names. Dynamically linked: the static one crashes when it looks a name up.
-pub const BUSYBOX: Recipe = Recipe {
+pub(super) const BUSYBOX: Recipe = Recipe {
     name: "busybox",
     variant: "extract",
     packages: "busybox",
@@ -59,7 +59,7 @@ pub const BUSYBOX: Recipe = Recipe {
 
 /// PostgreSQL 15 with its client programs. The user exists before the package would create it, with the numbers that the
 /// well-known image has, so that manifests fit both.
-pub const POSTGRES: Recipe = Recipe {
+pub(super) const POSTGRES: Recipe = Recipe {
     name: "postgres",
     variant: "minbase",
     packages: "postgresql-15,postgresql-client-15",
@@ -80,7 +80,7 @@ pub const POSTGRES: Recipe = Recipe {
 
 impl Recipe {
     /// The root file system's tar file in the cache.
-    pub fn ensure(&self, cache: &Cache, progress: Progress) -> Result<PathBuf> {
+    pub(super) fn ensure(&self, cache: &Cache, progress: Progress) -> Result<PathBuf> {
         let mut arguments = vec![
             format!("--variant={}", self.variant),
             format!("--include={}", self.packages),

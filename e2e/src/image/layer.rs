@@ -11,7 +11,7 @@ use crate::paths::Cache;
 
 /// The layer with `program` at `path`, in the cache, as a tar file. It belongs to root and has no date, so that the same
 /// program is the same layer.
-pub fn program(cache: &Cache, path: &str, program: &Path) -> Result<PathBuf> {
+pub(super) fn program(cache: &Cache, path: &str, program: &Path) -> Result<PathBuf> {
     let (digest, length) = file_digest(program)?;
     let name = path.rsplit('/').next().unwrap_or(path);
     let key = short_digest([path.as_bytes(), digest.as_bytes()]);

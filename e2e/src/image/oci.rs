@@ -13,7 +13,7 @@ use crate::paths::Cache;
 
 /// What a container of the image runs as, unless its pod says otherwise.
 #[derive(Clone, Copy)]
-pub struct Config<'a> {
+pub(super) struct Config<'a> {
     /// `uid:gid`.
     pub user: &'a str,
     /// The entry point: program and arguments.
@@ -23,7 +23,7 @@ pub struct Config<'a> {
 }
 
 /// An image, from layers that are tar files.
-pub struct Image<'a> {
+pub(super) struct Image<'a> {
     /// `registry/name:tag`.
     pub reference: &'a str,
     /// Lowest first. Their names in the cache hold their digests.
@@ -34,7 +34,7 @@ pub struct Image<'a> {
 
 impl Image<'_> {
     /// The image's archive in the cache.
-    pub fn ensure(&self, cache: &Cache) -> Result<PathBuf> {
+    pub(super) fn ensure(&self, cache: &Cache) -> Result<PathBuf> {
         let layers = self
             .layers
             .iter()

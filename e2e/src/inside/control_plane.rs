@@ -18,7 +18,7 @@ const ETCD: &str = "http://127.0.0.1:2379";
 pub const TOKEN_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 /// Makes all certificates and kubeconfigs of the control plane, and the administrator's.
-pub fn write_identities(inside: &Inside, authority: &Authority) -> Result<()> {
+pub(super) fn write_identities(inside: &Inside, authority: &Authority) -> Result<()> {
     let pki = inside.dir.pki();
     let addresses: Vec<IpAddr> = [Ipv4Addr::LOCALHOST, API_SERVICE, GATEWAY, CLUSTER_ADDRESS]
         .map(IpAddr::V4)
@@ -51,17 +51,17 @@ pub fn write_identities(inside: &Inside, authority: &Authority) -> Result<()> {
 }
 
 /// The API server's address for everything inside the namespaces.
-pub fn inside_server() -> String {
+pub(super) fn inside_server() -> String {
     format!("https://{GATEWAY}:{API_PORT}")
 }
 
 /// The API server's address for the host.
-pub fn host_server() -> String {
+pub(super) fn host_server() -> String {
     format!("https://{CLUSTER_ADDRESS}:{API_PORT}")
 }
 
 /// Starts etcd and the API server, and returns when the latter is ready.
-pub fn start_api(inside: &Inside) -> Result<()> {
+pub(super) fn start_api(inside: &Inside) -> Result<()> {
     inside.daemons.start("etcd", etcd(inside))?;
     inside.daemons.start("kube-apiserver", api_server(inside)?)?;
     let ready = kubectl(inside).args(["get", "--raw=/readyz"]);
@@ -74,7 +74,7 @@ pub fn start_api(inside: &Inside) -> Result<()> {
 }
 
 /// Starts the controllers, the scheduler and the Service proxy.
-pub fn start_controllers(inside: &Inside) -> Result<()> {
+pub(super) fn start_controllers(inside: &Inside) -> Result<()> {
     let pki = inside.dir.pki();
     let component = |name: &str| {
         inside
@@ -126,7 +126,7 @@ pub fn start_controllers(inside: &Inside) -> Result<()> {
 }
 
 /// kubectl as the administrator, inside.
-pub fn kubectl(inside: &Inside) -> Program {
+pub(super) fn kubectl(inside: &Inside) -> Program {
     inside
         .tools
         .program("kubectl")

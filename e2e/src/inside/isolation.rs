@@ -19,7 +19,7 @@ const TUNABLES: [(&str, &str); 6] = [
 
 /// Mounts, in this mount namespace only: the cluster's folder at [`ClusterDir::INSIDE`], an empty `/run`, a `/var` whose
 /// changes are lost with the namespace, and files of our own over the kernel's tunables.
-pub fn mount_all(host_dir: &ClusterDir) -> Result<()> {
+pub(super) fn mount_all(host_dir: &ClusterDir) -> Result<()> {
     let inside = Path::new(ClusterDir::INSIDE);
     // Aside first, since an empty `/run` hides a folder below it.
     let aside = Path::new("/mnt");

@@ -9,7 +9,7 @@ use crate::process::Program;
 use crate::topology::{CLUSTER_ADDRESS, GATEWAY, INNER_LINK, LINK_NETWORK, NODE_BRIDGE, NODES};
 
 /// Configures the links. The host has created its side before.
-pub fn configure() -> Result<()> {
+pub(super) fn configure() -> Result<()> {
     let mut batch = format!(
         "link set lo up\n\
          address add {CLUSTER_ADDRESS}/{} dev {INNER_LINK}\n\

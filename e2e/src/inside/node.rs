@@ -16,7 +16,7 @@ use crate::topology::{CGROUP_ROOT, DNS_SERVICE, Node};
 use crate::wait;
 
 /// Writes the node's certificates and configuration.
-pub fn configure(dir: &ClusterDir, node: &Node, authority: &Authority) -> Result<()> {
+pub(super) fn configure(dir: &ClusterDir, node: &Node, authority: &Authority) -> Result<()> {
     let folder = dir.node(node);
     let user = format!("system:node:{}", node.name);
     let kubeconfig = authority.kubeconfig(&inside_server(), &user, Some("system:nodes"))?;
@@ -35,7 +35,7 @@ pub fn configure(dir: &ClusterDir, node: &Node, authority: &Authority) -> Result
 }
 
 /// Starts the node's containerd and returns when it answers.
-pub fn start_containerd(inside: &Inside, node: &Node) -> Result<()> {
+pub(super) fn start_containerd(inside: &Inside, node: &Node) -> Result<()> {
     let name = format!("containerd-{}", node.name);
     let folder = inside.dir.node(node);
     let containerd = inside.tools.path("containerd");
@@ -70,7 +70,7 @@ pub fn start_containerd(inside: &Inside, node: &Node) -> Result<()> {
 }
 
 /// Starts the node's kubelet.
-pub fn start_kubelet(inside: &Inside, node: &Node) -> Result<()> {
+pub(super) fn start_kubelet(inside: &Inside, node: &Node) -> Result<()> {
     let folder = inside.dir.node(node);
     let labels = format!(
         "topology.kubernetes.io/region={},topology.kubernetes.io/zone={}",

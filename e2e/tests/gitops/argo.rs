@@ -15,7 +15,7 @@ use tray_e2e::{Cluster, Program};
 use crate::repo::Repo;
 
 /// Who it is to the API server.
-pub const USER: &str = "argocd";
+pub(crate) const USER: &str = "argocd";
 /// Where it is told to sync.
 const PORT: u16 = 9001;
 /// Runs a program until standard input ends, which it does with whoever holds the other end.
@@ -23,7 +23,7 @@ const KEEPER: &str = r#""$@" & program=$!; cat > /dev/null; kill -9 $program; wa
 /// How long a sync may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub struct Argo {
+pub(crate) struct Argo {
     agent: Child,
     output: Receiver<String>,
     dir: ClusterDir,
@@ -32,7 +32,7 @@ pub struct Argo {
 
 impl Argo {
     /// Starts it, in the cluster's network: anybody who reaches it can have it sync. It does once by itself.
-    pub fn start(cluster: &Cluster, agent: &Program, repo: &Repo) -> Self {
+    pub(crate) fn start(cluster: &Cluster, agent: &Program, repo: &Repo) -> Self {
         let mut kubeconfig = tempfile::NamedTempFile::new().unwrap();
         let text = cluster.kubeconfig_for(USER, Some("system:masters")).unwrap();
         kubeconfig.write_all(text.as_bytes()).unwrap();
@@ -63,7 +63,7 @@ impl Argo {
     }
 
     /// Syncs what the repository holds now: `Kind/name` → what came of it.
-    pub fn sync(&self, objects: usize) -> BTreeMap<String, String> {
+    pub(crate) fn sync(&self, objects: usize) -> BTreeMap<String, String> {
         let mut stream = TcpStream::connect((CLUSTER_ADDRESS, PORT)).unwrap();
         stream.write_all(b"GET /api/v1/sync HTTP/1.0\r\n\r\n").unwrap();
         stream.read_to_end(&mut Vec::new()).unwrap();
@@ -71,7 +71,7 @@ impl Argo {
     }
 
     /// What came of the sync that it began last. It speaks of so many objects.
-    pub fn outcome(&self, objects: usize) -> BTreeMap<String, String> {
+    pub(crate) fn outcome(&self, objects: usize) -> BTreeMap<String, String> {
         let mut table = BTreeMap::new();
         while table.len() < objects {
             let line = self.output.recv_timeout(PATIENCE).unwrap_or_else(|error| {

@@ -7,13 +7,13 @@ use tray_e2e::paths::workspace;
 use tray_e2e::{Cluster, Program, examples};
 
 /// How many objects `examples/` holds.
-pub const OBJECTS: usize = 10;
+pub(crate) const OBJECTS: usize = 10;
 
-pub struct Repo(tempfile::TempDir);
+pub(crate) struct Repo(tempfile::TempDir);
 
 impl Repo {
     /// The examples in one commit: as they are, but for what they leave to their reader in the Regions.
-    pub fn of_examples(cluster: &Cluster) -> Self {
+    pub(crate) fn of_examples(cluster: &Cluster) -> Self {
         let repo = Self(tempfile::tempdir().unwrap());
         repo.git(&["init", "--quiet"]);
         fs::create_dir(repo.path().join("orgs")).unwrap();
@@ -34,32 +34,32 @@ impl Repo {
         repo
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    pub fn write(&self, file: &str, text: &str) {
+    pub(crate) fn write(&self, file: &str, text: &str) {
         fs::write(self.path().join(file), text).unwrap();
     }
 
     /// Puts `to` in the place of `from`, which is there once.
-    pub fn edit(&self, file: &str, from: &str, to: &str) {
+    pub(crate) fn edit(&self, file: &str, from: &str, to: &str) {
         let text = fs::read_to_string(self.path().join(file)).unwrap();
         assert_eq!(text.matches(from).count(), 1, "{from:?} in {text}");
         self.write(file, &text.replace(from, to));
     }
 
-    pub fn remove(&self, file: &str) {
+    pub(crate) fn remove(&self, file: &str) {
         fs::remove_file(self.path().join(file)).unwrap();
     }
 
-    pub fn commit(&self, what: &str) {
+    pub(crate) fn commit(&self, what: &str) {
         self.git(&["add", "--all"]);
         self.git(&["commit", "--quiet", "--message", what]);
     }
 
     /// Reverts the newest commit.
-    pub fn revert(&self) {
+    pub(crate) fn revert(&self) {
         self.git(&["revert", "--no-edit", "HEAD"]);
     }
 

@@ -11,7 +11,7 @@ use tray_e2e::{Cluster, examples};
 use super::{PATIENCE, region_beside_apac};
 
 /// Small ones: a web server with a volume, in a Region of their own in the same place as `apac`.
-pub fn twenty_first_runs_start_together(cluster: &Cluster, kube: &Kube, bucket: &Bucket) {
+pub(crate) fn twenty_first_runs_start_together(cluster: &Cluster, kube: &Kube, bucket: &Bucket) {
     region_beside_apac(cluster, kube, "crowd", &["web"]);
     let names: BTreeSet<String> = (1..=20).map(|number| format!("crowd-{number:02}")).collect();
     let orgs: Vec<Value> = names

@@ -7,7 +7,7 @@ use tray_e2e::{Cluster, Program};
 use super::{GLOBEX, PATIENCE};
 
 /// Its run is committed and does not count until a person has accepted it.
-pub fn an_emptied_volume_counts_once_a_person_accepts_it(cluster: &Cluster, kube: &Kube) {
+pub(crate) fn an_emptied_volume_counts_once_a_person_accepts_it(cluster: &Cluster, kube: &Kube) {
     let good = GLOBEX.consistency_point(kube).unwrap();
     let volume = kube.folder_of(GLOBEX.namespace, "data-web-0").unwrap();
     let empty = Program::new("find")

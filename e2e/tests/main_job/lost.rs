@@ -10,7 +10,7 @@ use tray_e2e::{Progress, examples};
 use super::{ACME, Cluster, GLOBEX, PATIENCE};
 
 /// Nothing is copied until the data is back, and all of it comes back.
-pub fn lost_volumes_are_restored_and_never_copied_empty(
+pub(crate) fn lost_volumes_are_restored_and_never_copied_empty(
     cluster: &Cluster,
     kube: &Kube,
     bucket: &Bucket,

@@ -7,7 +7,7 @@ use tray_e2e::{Cluster, examples, image};
 use super::{PATIENCE, region_beside_apac};
 
 /// Each is named with what to do, and the org is Ready as soon as it is done.
-pub fn an_image_and_a_secret_that_are_not_there_are_named(cluster: &Cluster, kube: &Kube) {
+pub(crate) fn an_image_and_a_secret_that_are_not_there_are_named(cluster: &Cluster, kube: &Kube) {
     region_beside_apac(cluster, kube, "bare", &[]);
     apply(cluster, "registry.invalid/api:1", &[]);
     let said = told(kube, "ImageUnavailable");

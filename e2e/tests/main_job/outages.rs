@@ -15,7 +15,7 @@ use super::{ACME, GLOBEX, INITECH, PATIENCE};
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// S3 where acme's copies lie, and KMS where globex's do.
-pub fn s3_and_kms_are_away_for_a_minute(kube: &Kube, faults: &Faults) {
+pub(crate) fn s3_and_kms_are_away_for_a_minute(kube: &Kube, faults: &Faults) {
     for org in [&ACME, &GLOBEX] {
         org.ask_snapshot(kube, &format!("{}-cut-off", org.name)).unwrap();
     }
@@ -43,7 +43,7 @@ pub fn s3_and_kms_are_away_for_a_minute(kube: &Kube, faults: &Faults) {
 }
 
 /// All requests to it hang, and then are answered.
-pub fn the_api_server_is_away_for_a_minute(cluster: &Cluster, kube: &Kube) {
+pub(crate) fn the_api_server_is_away_for_a_minute(cluster: &Cluster, kube: &Kube) {
     ACME.ask_snapshot(kube, "acme-cut-off-too").unwrap();
     await_movers(kube, "acme-cut-off-too");
     let began = Instant::now();

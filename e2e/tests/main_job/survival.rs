@@ -13,7 +13,7 @@ use tray_e2e::operator;
 use super::{ACME, PATIENCE};
 
 /// Nothing twice, nothing lost, nothing empty: both runs are committed once and good, and no mover is left.
-pub fn the_operator_dies_at_every_arrow_of_a_run(
+pub(crate) fn the_operator_dies_at_every_arrow_of_a_run(
     cluster: &Cluster,
     kube: &Kube,
     bucket: &Bucket,

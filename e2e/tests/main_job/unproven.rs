@@ -7,7 +7,7 @@ use tray_e2e::demo::kube::{Kube, said};
 use super::{GLOBEX, PATIENCE};
 
 /// They fail before they touch anything; once the copies are whole again the same run comes back.
-pub fn a_restore_that_cannot_be_proven_touches_nothing(kube: &Kube, bucket: &Bucket) {
+pub(crate) fn a_restore_that_cannot_be_proven_touches_nothing(kube: &Kube, bucket: &Bucket) {
     GLOBEX.await_ready(kube).unwrap();
     let before = running(kube);
 

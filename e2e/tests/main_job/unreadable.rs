@@ -7,7 +7,7 @@ use tray_e2e::{Cluster, Program};
 use super::{ACME, GLOBEX, PATIENCE};
 
 /// The run fails and names the path; another org's run at the same time does not care; without the file the next is good.
-pub fn a_file_that_cannot_be_read_fails_the_run_and_is_named(cluster: &Cluster, kube: &Kube) {
+pub(crate) fn a_file_that_cannot_be_read_fails_the_run_and_is_named(cluster: &Cluster, kube: &Kube) {
     let volume = kube.folder_of(ACME.namespace, "data-web-0").unwrap();
     let shell = |script: &str| {
         let program = Program::new("sh").args(["-c", script, "sh", &volume]);

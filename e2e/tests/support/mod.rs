@@ -2,14 +2,14 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-pub mod traces;
+pub(crate) mod traces;
 
 use std::path::PathBuf;
 
 use tray_e2e::{Cache, Cluster, ClusterDir, Lifetime, Progress};
 
 /// The folder of the tests' cluster: not the one of `make cluster-up`.
-pub fn dir() -> ClusterDir {
+pub(crate) fn dir() -> ClusterDir {
     ClusterDir::new(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cluster"))
 }
 
@@ -17,7 +17,7 @@ pub fn dir() -> ClusterDir {
 ///
 /// # Panics
 /// Where no cluster can run, with what is in the way.
-pub fn start() -> Cluster {
+pub(crate) fn start() -> Cluster {
     let (dir, cache) = (dir(), Cache::from_env());
     Cluster::down(&dir)
         .and_then(|()| Cluster::up(&dir, &cache, Lifetime::Bound, Progress::start()))

@@ -8,7 +8,7 @@ use tray_e2e::{Program, cgroups, host};
 
 /// Everything of the machine's that a cluster could add to.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Traces {
+pub(crate) struct Traces {
     /// Processes in a PID namespace below ours, and those of the harness.
     pub processes: BTreeSet<String>,
     pub mounts: BTreeSet<String>,
@@ -19,7 +19,7 @@ pub struct Traces {
 
 impl Traces {
     /// As the machine is now.
-    pub fn now() -> Self {
+    pub(crate) fn now() -> Self {
         let lines = |text: &str| text.lines().map(str::to_owned).collect();
         Self {
             processes: processes(),
@@ -32,7 +32,7 @@ impl Traces {
 
     /// What is here and was not there `before`. The machine's own things may come to an end meanwhile.
     #[must_use]
-    pub fn added_since(self, before: &Self) -> Self {
+    pub(crate) fn added_since(self, before: &Self) -> Self {
         fn new<T: Ord + Clone>(now: &BTreeSet<T>, before: &BTreeSet<T>) -> BTreeSet<T> {
             now.difference(before).cloned().collect()
         }
@@ -46,7 +46,7 @@ impl Traces {
     }
 
     /// Nothing at all.
-    pub fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self {
             processes: BTreeSet::new(),
             mounts: BTreeSet::new(),
@@ -58,7 +58,7 @@ impl Traces {
 }
 
 /// The processes in `group` and all groups below it.
-pub fn members(group: &Path) -> Vec<String> {
+pub(crate) fn members(group: &Path) -> Vec<String> {
     let own = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
     let children = fs::read_dir(group).into_iter().flatten().flatten();
     own.lines()

@@ -13,14 +13,14 @@ pub(crate) struct Cipher(Aes256CtrPoly1305Aes);
 
 impl Cipher {
     /// What sealing adds to a text, in bytes.
-    pub const OVERHEAD: usize = NONCE + TAG;
+    pub(crate) const OVERHEAD: usize = NONCE + TAG;
 
-    pub fn new(key: &RepositoryKey) -> Self {
+    pub(crate) fn new(key: &RepositoryKey) -> Self {
         Self(Aes256CtrPoly1305Aes::new(Key::from_slice(key.as_bytes())))
     }
 
     /// The text in `sealed`; `None` where the key is another or the bytes were changed.
-    pub fn open(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn open(&self, sealed: &[u8]) -> Option<Vec<u8>> {
         let text_length = sealed.len().checked_sub(Self::OVERHEAD)?;
         let (nonce, rest) = sealed.split_at(NONCE);
         let (text, tag) = rest.split_at(text_length);
@@ -32,7 +32,7 @@ impl Cipher {
     }
 
     /// Seals `text` under a random nonce; `None` where it is longer than the cipher takes (64 GiB).
-    pub fn seal(&self, text: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn seal(&self, text: &[u8]) -> Option<Vec<u8>> {
         let mut nonce = Nonce::default();
         rand::rng().fill_bytes(&mut nonce);
         let mut sealed = Vec::with_capacity(text.len() + Self::OVERHEAD);

@@ -27,7 +27,7 @@ pub(crate) enum FileKind {
 }
 
 impl FileKind {
-    pub fn prefix(self) -> &'static str {
+    pub(crate) fn prefix(self) -> &'static str {
         match self {
             Self::Snapshot => "snapshots/",
             Self::Index => "index/",
@@ -36,7 +36,7 @@ impl FileKind {
         }
     }
 
-    pub fn name(self, id: Id) -> String {
+    pub(crate) fn name(self, id: Id) -> String {
         let id = id.to_string();
         match self {
             Self::Pack => format!("data/{}/{id}", &id[..2]),
@@ -53,7 +53,7 @@ pub(crate) struct Vault {
 
 impl Vault {
     /// Every file of a kind with its listing; names that are no ids are not ours and left alone.
-    pub fn list(&self, kind: FileKind) -> Result<Vec<(Id, BlobInfo)>, EngineError> {
+    pub(crate) fn list(&self, kind: FileKind) -> Result<Vec<(Id, BlobInfo)>, EngineError> {
         let listed = self.store.list(kind.prefix())?;
         let file = |blob: BlobInfo| {
             let id = Id::parse(blob.name.rsplit('/').next().unwrap_or_default())?;
@@ -63,7 +63,7 @@ impl Vault {
     }
 
     /// Reads, checks and opens one file. A missing one is [`BlobError::NotFound`].
-    pub fn read<T: DeserializeOwned>(&self, kind: FileKind, id: Id) -> Result<T, EngineError> {
+    pub(crate) fn read<T: DeserializeOwned>(&self, kind: FileKind, id: Id) -> Result<T, EngineError> {
         let name = kind.name(id);
         let sealed = self.store.get(&name)?;
         if Id::of(&sealed) != id {
@@ -76,7 +76,7 @@ impl Vault {
     }
 
     /// The config file as JSON; [`EngineError::NoRepository`] where there is none.
-    pub fn read_config<T: DeserializeOwned>(&self) -> Result<T, EngineError> {
+    pub(crate) fn read_config<T: DeserializeOwned>(&self) -> Result<T, EngineError> {
         let sealed = self.store.get(CONFIG).map_err(|error| match error {
             BlobError::NotFound(_) => EngineError::NoRepository(self.store.location()),
             other => other.into(),
@@ -89,7 +89,7 @@ impl Vault {
     }
 
     /// Seals and writes one file of metadata.
-    pub fn write<T: Serialize>(&self, kind: FileKind, value: &T) -> Result<Id, EngineError> {
+    pub(crate) fn write<T: Serialize>(&self, kind: FileKind, value: &T) -> Result<Id, EngineError> {
         let internal = |why: String| {
             EngineError::Internal(format!("failed to write a file of {}: {why}", kind.prefix()))
         };

@@ -11,12 +11,12 @@ pub(crate) struct Id(pub [u8; 32]);
 
 impl Id {
     /// The id of `content`.
-    pub fn of(content: &[u8]) -> Self {
+    pub(crate) fn of(content: &[u8]) -> Self {
         Self(Sha256::digest(content).into())
     }
 
     /// Reads 64 hex digits.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut id = Self::default();
         hex::decode_to_slice(text, &mut id.0).ok()?;
         Some(id)

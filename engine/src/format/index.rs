@@ -38,7 +38,7 @@ pub(crate) struct IndexPack {
 
 impl IndexPack {
     /// Length of the pack: as recorded, or what its blobs and their list come to. Other writers record none.
-    pub fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         let blobs = || self.blobs.iter().map(|blob| u64::from(blob.length)).sum::<u64>();
         self.size
             .map_or_else(|| blobs() + super::pack::trailer_length(&self.blobs), u64::from)
@@ -70,7 +70,7 @@ pub(crate) struct Place {
 
 impl Place {
     /// Length of the blob's own text.
-    pub fn text_length(&self) -> u64 {
+    pub(crate) fn text_length(&self) -> u64 {
         match self.uncompressed_length {
             0 => u64::from(self.length).saturating_sub(super::Cipher::OVERHEAD as u64),
             length => u64::from(length),
@@ -96,17 +96,17 @@ pub(crate) struct PackInfo {
 
 impl Index {
     /// Reads every index file. A blob that lies in several packs is taken from one that is not marked, if there is.
-    pub fn load(vault: &Vault) -> Result<Self, EngineError> {
+    pub(crate) fn load(vault: &Vault) -> Result<Self, EngineError> {
         Self::load_where(vault, |_| true)
     }
 
     /// As [`Self::load`], of folders alone: they are few.
-    pub fn load_trees(vault: &Vault) -> Result<Self, EngineError> {
+    pub(crate) fn load_trees(vault: &Vault) -> Result<Self, EngineError> {
         Self::load_where(vault, is_tree)
     }
 
     /// Of the folders in index files that have been read already.
-    pub fn of_trees(files: &[(Id, IndexFile)]) -> Self {
+    pub(crate) fn of_trees(files: &[(Id, IndexFile)]) -> Self {
         let mut index = Self::default();
         for pack in files.iter().flat_map(|(_, file)| &file.packs) {
             index.add(pack, is_tree);
@@ -142,7 +142,7 @@ impl Index {
         self
     }
 
-    pub fn find(&self, kind: BlobKind, id: Id) -> Option<Place> {
+    pub(crate) fn find(&self, kind: BlobKind, id: Id) -> Option<Place> {
         let table = match kind {
             BlobKind::Tree => &self.trees,
             BlobKind::Data => &self.data,
@@ -152,12 +152,12 @@ impl Index {
     }
 
     /// As [`Self::find`]; a blob that is in no pack is damage.
-    pub fn place(&self, kind: BlobKind, id: Id) -> Result<Place, EngineError> {
+    pub(crate) fn place(&self, kind: BlobKind, id: Id) -> Result<Place, EngineError> {
         self.find(kind, id)
             .ok_or_else(|| EngineError::Corrupt(format!("blob {id} is in no pack of the index")))
     }
 
-    pub fn pack(&self, place: Place) -> Result<PackInfo, EngineError> {
+    pub(crate) fn pack(&self, place: Place) -> Result<PackInfo, EngineError> {
         let pack = self.packs.get(place.pack as usize);
         pack.copied()
             .ok_or_else(|| EngineError::Internal("a place names no pack".to_owned()))

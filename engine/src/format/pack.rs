@@ -155,12 +155,12 @@ pub(crate) struct PackBuilder {
 
 impl PackBuilder {
     /// Bytes so far.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.body.len()
     }
 
     /// Takes over a blob in its sealed form.
-    pub fn add(&mut self, blob: IndexBlob, sealed: &[u8]) {
+    pub(crate) fn add(&mut self, blob: IndexBlob, sealed: &[u8]) {
         self.blobs.push(IndexBlob {
             offset: self.body.len() as u32,
             length: sealed.len() as u32,
@@ -170,7 +170,7 @@ impl PackBuilder {
     }
 
     /// Writes the pack, if it holds anything, and gives its entry for the index.
-    pub fn write(self, vault: &Vault, now: jiff::Timestamp) -> Result<Option<IndexPack>, EngineError> {
+    pub(crate) fn write(self, vault: &Vault, now: jiff::Timestamp) -> Result<Option<IndexPack>, EngineError> {
         if self.blobs.is_empty() {
             return Ok(None);
         }

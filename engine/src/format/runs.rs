@@ -15,7 +15,7 @@ pub(crate) struct Extent {
 
 impl Extent {
     /// First byte after it.
-    pub fn end(self) -> u64 {
+    pub(crate) fn end(self) -> u64 {
         u64::from(self.offset) + u64::from(self.length)
     }
 }

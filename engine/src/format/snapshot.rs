@@ -18,7 +18,7 @@ pub(crate) struct SnapshotRecord {
 
 impl SnapshotRecord {
     /// One snapshot; [`EngineError::NoSnapshot`] where it is not there.
-    pub fn read(vault: &Vault, id: &SnapshotId) -> Result<Self, EngineError> {
+    pub(crate) fn read(vault: &Vault, id: &SnapshotId) -> Result<Self, EngineError> {
         let absent = || EngineError::NoSnapshot(id.to_string());
         vault
             .read(FileKind::Snapshot, Id::parse(id.as_str()).ok_or_else(absent)?)
@@ -29,7 +29,7 @@ impl SnapshotRecord {
     }
 
     /// All snapshots, oldest first.
-    pub fn read_all(vault: &Vault) -> Result<Vec<(SnapshotInfo, Self)>, EngineError> {
+    pub(crate) fn read_all(vault: &Vault) -> Result<Vec<(SnapshotInfo, Self)>, EngineError> {
         let mut all = Vec::new();
         for (id, blob) in vault.list(FileKind::Snapshot)? {
             let record: Self = vault.read(FileKind::Snapshot, id)?;

@@ -35,7 +35,7 @@ pub(crate) struct Trees<'a> {
 }
 
 impl<'a> Trees<'a> {
-    pub fn new(vault: &'a Vault, index: &'a Index) -> Self {
+    pub(crate) fn new(vault: &'a Vault, index: &'a Index) -> Self {
         Self {
             vault,
             index,
@@ -44,7 +44,7 @@ impl<'a> Trees<'a> {
     }
 
     /// One folder's entries. Their names are plain and ascend.
-    pub fn read(&mut self, id: Id) -> Result<Vec<Node>, EngineError> {
+    pub(crate) fn read(&mut self, id: Id) -> Result<Vec<Node>, EngineError> {
         let place = self.index.place(BlobKind::Tree, id)?;
         let pack = self.pack(self.index.pack(place)?.id)?;
         let end = place.offset as usize + place.length as usize;
@@ -70,7 +70,7 @@ impl<'a> Trees<'a> {
     }
 
     /// Visits everything below the folder `root`, depth first and in the order of names.
-    pub fn walk(
+    pub(crate) fn walk(
         &mut self,
         root: Id,
         visit: &mut dyn FnMut(Step, &Path, &Node) -> Result<(), EngineError>,

@@ -103,7 +103,7 @@ pub(super) fn plan(inventory: &Inventory, request: &PruneRequest) -> Result<Plan
 
 impl Plan {
     /// Proves that afterwards every needed blob lies in an indexed pack that is neither marked nor freed.
-    pub fn check(&self, inventory: &Inventory) -> Result<(), EngineError> {
+    pub(super) fn check(&self, inventory: &Inventory) -> Result<(), EngineError> {
         let changed: BTreeMap<_, _> = self.changed.iter().map(|(id, file)| (*id, file)).collect();
         let mut missing: HashSet<Blob> = inventory.used.clone();
         for (_, blobs) in &self.repack {

@@ -13,7 +13,7 @@ pub(crate) struct Links(HashMap<(u64, u64), (PathBuf, Node)>);
 
 impl Links {
     /// The path under which this very file came before; `None` where it is met for the first time.
-    pub fn earlier(&mut self, path: &Path, node: &Node) -> Option<&Path> {
+    pub(crate) fn earlier(&mut self, path: &Path, node: &Node) -> Option<&Path> {
         if node.meta.links <= 1 {
             return None;
         }

@@ -73,7 +73,7 @@ impl Warnings {
     /// As many are kept; more are counted.
     const KEPT: usize = 50;
 
-    pub fn add(&mut self, path: &Path, what: &str) {
+    pub(crate) fn add(&mut self, path: &Path, what: &str) {
         if self.texts.len() < Self::KEPT {
             self.texts.push(format!("{}: {what}", path.display()));
         } else {

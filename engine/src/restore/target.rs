@@ -64,13 +64,13 @@ pub(super) struct Started {
 
 impl Started {
     /// Brings everything that was written to the disk.
-    pub fn sync(&self) -> Result<(), EngineError> {
+    pub(super) fn sync(&self) -> Result<(), EngineError> {
         let folder = File::open(&self.target).map_err(|e| local(&self.target, e))?;
         rustix::fs::syncfs(&folder).map_err(|e| local(&self.target, e))
     }
 
     /// Takes the mark away: the target is whole.
-    pub fn finish(self) -> Result<(), EngineError> {
+    pub(super) fn finish(self) -> Result<(), EngineError> {
         fs::remove_file(&self.marker).map_err(|e| local(&self.marker, e))?;
         self.sync_folder()
     }

@@ -41,12 +41,12 @@ pub(super) struct Probe<'a> {
 
 impl<'a> Probe<'a> {
     /// Of the folder `target`. Nothing is touched before the first question.
-    pub fn of(target: &'a Path) -> Self {
+    pub(super) fn of(target: &'a Path) -> Self {
         Self { target, file: None }
     }
 
     /// Whether `found` is what this file system makes of `wanted`.
-    pub fn makes(&mut self, wanted: Timestamp, found: Timespec) -> io::Result<bool> {
+    pub(super) fn makes(&mut self, wanted: Timestamp, found: Timespec) -> io::Result<bool> {
         let file = match self.file.take() {
             Some(file) => file,
             None => scratch(self.target)?,

@@ -38,7 +38,7 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// Records why the copy must fail; the first reason stays.
-    pub fn fail(&self, error: EngineError) {
+    pub(crate) fn fail(&self, error: EngineError) {
         self.fault
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -46,12 +46,12 @@ impl Journal {
     }
 
     /// Why the copy must fail, if so.
-    pub fn fault(&self) -> Option<EngineError> {
+    pub(crate) fn fault(&self) -> Option<EngineError> {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Records something a person may want to know.
-    pub fn warn(&self, path: &Path, what: &str) {
+    pub(crate) fn warn(&self, path: &Path, what: &str) {
         let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         if warnings.0.len() < KEPT_WARNINGS {
             warnings.0.push(format!("{}: {what}", path.display()));
@@ -61,13 +61,13 @@ impl Journal {
     }
 
     /// Records that an entry was listed and then gone.
-    pub fn vanish(&self, path: &Path) {
+    pub(crate) fn vanish(&self, path: &Path) {
         self.vanished.fetch_add(1, Ordering::Relaxed);
         self.warn(path, "vanished while it was copied, left out");
     }
 
     /// The warnings so far, and how many more there were.
-    pub fn warnings(&self) -> Vec<String> {
+    pub(crate) fn warnings(&self) -> Vec<String> {
         let warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = warnings.0.clone();
         all.sort();

@@ -48,7 +48,7 @@ pub(crate) struct FileToRead {
 
 impl FileToRead {
     /// `path` is relative to the folder `root`.
-    pub fn new(root: Arc<File>, path: PathBuf, metadata: &Metadata, journal: Arc<Journal>) -> Self {
+    pub(crate) fn new(root: Arc<File>, path: PathBuf, metadata: &Metadata, journal: Arc<Journal>) -> Self {
         Self {
             root,
             path,

@@ -79,7 +79,7 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    pub fn new(root: &Path, paths: &[PathBuf], journal: Arc<Journal>) -> Self {
+    pub(crate) fn new(root: &Path, paths: &[PathBuf], journal: Arc<Journal>) -> Self {
         let mut walk = Self {
             root: root.to_owned(),
             root_handle: None,

@@ -27,32 +27,32 @@ use tray_engine::{
     Repository, RepositoryKey, RusticEngine, SnapshotId,
 };
 
-pub const KEY: [u8; 64] = [9; 64];
+pub(crate) const KEY: [u8; 64] = [9; 64];
 
 /// Hours that a pack is left alone after it was written, and that it stays marked.
-pub const KEEP_PACK: i64 = 72;
-pub const KEEP_DELETE: i64 = 23;
+pub(crate) const KEEP_PACK: i64 = 72;
+pub(crate) const KEEP_DELETE: i64 = 23;
 
 /// A time that tests count from: later than the machine's, which the library writes into packs.
-pub fn time(hours: i64) -> Timestamp {
+pub(crate) fn time(hours: i64) -> Timestamp {
     let start: Timestamp = "2100-03-01T00:00:00Z".parse().unwrap();
     start + jiff::SignedDuration::from_hours(hours)
 }
 
 /// A repository in a folder, a volume to copy, and a store that can be made to fail.
-pub struct World {
+pub(crate) struct World {
     folder: tempfile::TempDir,
     pub store: Arc<FaultyStore>,
     pub repository: Box<dyn Repository>,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::within(tempfile::tempdir().unwrap())
     }
 
     /// A world in this folder, whose file system may be another than that of temporary files.
-    pub fn within(folder: tempfile::TempDir) -> Self {
+    pub(crate) fn within(folder: tempfile::TempDir) -> Self {
         fs::create_dir(folder.path().join("volume")).unwrap();
         let store = Arc::new(FaultyStore::new(folder.path().join("repo")));
         let repository = open(&store, folder.path());
@@ -64,29 +64,29 @@ impl World {
     }
 
     /// The folder that is copied.
-    pub fn volume(&self) -> PathBuf {
+    pub(crate) fn volume(&self) -> PathBuf {
         self.folder.path().join("volume")
     }
 
     /// A new, empty folder to restore into.
-    pub fn target(&self, name: &str) -> PathBuf {
+    pub(crate) fn target(&self, name: &str) -> PathBuf {
         let target = self.folder.path().join(name);
         fs::create_dir(&target).unwrap();
         target
     }
 
     /// Where the repository's files lie.
-    pub fn repo(&self) -> PathBuf {
+    pub(crate) fn repo(&self) -> PathBuf {
         self.folder.path().join("repo")
     }
 
-    pub fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, path: &str, content: impl AsRef<[u8]>) {
         let path = self.volume().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }
 
-    pub fn request(&self, hours: i64) -> BackupRequest {
+    pub(crate) fn request(&self, hours: i64) -> BackupRequest {
         BackupRequest {
             root: self.volume(),
             paths: Vec::new(),
@@ -97,16 +97,16 @@ impl World {
         }
     }
 
-    pub fn backup(&mut self, hours: i64) -> BackupReport {
+    pub(crate) fn backup(&mut self, hours: i64) -> BackupReport {
         let request = self.request(hours);
         self.repository.backup(&request, &NoProgress).unwrap()
     }
 
-    pub fn reopen(&mut self) {
+    pub(crate) fn reopen(&mut self) {
         self.repository = open(&self.store, self.folder.path());
     }
 
-    pub fn restore(
+    pub(crate) fn restore(
         &mut self,
         id: &SnapshotId,
         target: &Path,
@@ -115,13 +115,13 @@ impl World {
     }
 
     /// Restores a snapshot into a new folder and says what is there.
-    pub fn restored(&mut self, id: &SnapshotId) -> Vec<String> {
+    pub(crate) fn restored(&mut self, id: &SnapshotId) -> Vec<String> {
         let target = self.target(&format!("restored-{}", self.store.calls.lock().unwrap().len()));
         self.restore(id, &target).unwrap();
         describe(&target)
     }
 
-    pub fn prune(&mut self, hours: i64) -> Result<tray_engine::PruneReport, EngineError> {
+    pub(crate) fn prune(&mut self, hours: i64) -> Result<tray_engine::PruneReport, EngineError> {
         self.repository.prune(&tray_engine::PruneRequest {
             now: time(hours),
             keep_pack: jiff::SignedDuration::from_hours(KEEP_PACK),
@@ -129,7 +129,7 @@ impl World {
         })
     }
 
-    pub fn packs(&self) -> Vec<BlobInfo> {
+    pub(crate) fn packs(&self) -> Vec<BlobInfo> {
         self.store.list("data/").unwrap()
     }
 }
@@ -142,7 +142,7 @@ fn open(store: &Arc<FaultyStore>, folder: &Path) -> Box<dyn Repository> {
 }
 
 /// Bytes that look random and are the same for the same seed.
-pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
@@ -156,7 +156,7 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
 }
 
 /// Sets when an entry was changed, of a link its own: seconds since 1970, which may be negative, and nanoseconds on top.
-pub fn set_mtime(path: &Path, (second, nanosecond): (i64, i64)) {
+pub(crate) fn set_mtime(path: &Path, (second, nanosecond): (i64, i64)) {
     let time = Timespec {
         tv_sec: second,
         tv_nsec: nanosecond,
@@ -169,14 +169,14 @@ pub fn set_mtime(path: &Path, (second, nanosecond): (i64, i64)) {
 }
 
 /// What [`set_mtime`] sets, as the file system has it.
-pub fn mtime(path: &Path) -> (i64, i64) {
+pub(crate) fn mtime(path: &Path) -> (i64, i64) {
     use std::os::unix::fs::MetadataExt;
     let metadata = fs::symlink_metadata(path).unwrap();
     (metadata.mtime(), metadata.mtime_nsec())
 }
 
 /// Every entry below a folder with its kind, mode, owner, time and content, as text that is easy to compare.
-pub fn describe(folder: &Path) -> Vec<String> {
+pub(crate) fn describe(folder: &Path) -> Vec<String> {
     use std::os::unix::fs::MetadataExt;
     fn add(root: &Path, folder: &Path, lines: &mut Vec<String>) {
         let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
@@ -208,7 +208,7 @@ pub fn describe(folder: &Path) -> Vec<String> {
 
 /// A folder store whose calls fail when told to, and whose clock is the test's.
 #[derive(Debug)]
-pub struct FaultyStore {
+pub(crate) struct FaultyStore {
     inner: DirStore,
     /// Fails a call whose kind and name contain this text, once `after` such calls went well.
     fault: Mutex<Option<(String, u64, BlobError)>>,
@@ -220,7 +220,7 @@ pub struct FaultyStore {
 }
 
 impl FaultyStore {
-    pub fn new(root: PathBuf) -> Self {
+    pub(crate) fn new(root: PathBuf) -> Self {
         Self {
             inner: DirStore::new(root),
             fault: Mutex::default(),
@@ -230,16 +230,16 @@ impl FaultyStore {
         }
     }
 
-    pub fn fail(&self, call: &str, after: u64, error: BlobError) {
+    pub(crate) fn fail(&self, call: &str, after: u64, error: BlobError) {
         *self.fault.lock().unwrap() = Some((call.to_owned(), after, error));
     }
 
     /// Fails every write and removal after the first `after`, like a process that was killed there.
-    pub fn fail_writes(&self, after: u64) {
+    pub(crate) fn fail_writes(&self, after: u64) {
         self.fail("write:", after, BlobError::Unavailable("killed".to_owned()));
     }
 
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         *self.fault.lock().unwrap() = None;
     }
 

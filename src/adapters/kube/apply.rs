@@ -21,6 +21,7 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
+use tray_domain::names;
 
 use super::{
     child::{ChildFact, State},
@@ -30,7 +31,6 @@ use super::{
     live::Live,
 };
 use crate::{
-    domain::names,
     resources::child::{ChildId, ChildKind, DesiredChild},
     telemetry::metrics::{Metrics, OfKind},
 };

@@ -5,14 +5,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
+use tray_domain::names;
 
 use super::{compare::digest, facts::Identity, live::Live};
-use crate::{
-    domain::names,
-    resources::{
-        child::{ChildId, ChildKind},
-        org::quota::{LIMITED, QuotaUse},
-    },
+use crate::resources::{
+    child::{ChildId, ChildKind},
+    org::quota::{LIMITED, QuotaUse},
 };
 
 /// What is remembered of a child.

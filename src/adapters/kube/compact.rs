@@ -9,7 +9,7 @@ const FEW: usize = 1024;
 
 /// Texts that many share, each stored once. What nobody uses any more is let go of as new ones come.
 #[derive(Default)]
-pub struct Texts {
+pub(super) struct Texts {
     all: HashSet<Arc<str>>,
     /// How many there were after unused ones were last let go of.
     used: usize,
@@ -17,7 +17,7 @@ pub struct Texts {
 
 impl Texts {
     /// The text, stored once however often it is asked for.
-    pub fn share(&mut self, text: &str) -> Arc<str> {
+    pub(super) fn share(&mut self, text: &str) -> Arc<str> {
         if let Some(present) = self.all.get(text) {
             return present.clone();
         }
@@ -33,7 +33,7 @@ impl Texts {
 
 /// A UID. Those that Kubernetes makes are random UUIDs, half as long as their text; whatever else it may be is kept too.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Uid {
+pub(super) enum Uid {
     /// As Kubernetes writes them.
     Random(Uuid),
     /// Any other text.
@@ -51,7 +51,7 @@ impl From<&str> for Uid {
 
 impl Uid {
     /// Whether it is that one.
-    pub fn is(&self, text: &str) -> bool {
+    pub(super) fn is(&self, text: &str) -> bool {
         *self == Self::from(text)
     }
 }

@@ -9,8 +9,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::{Map, Value, json};
-
-use crate::domain::quantity::milli;
+use tray_domain::quantity::milli;
 
 /// Maps that the server adds nothing to: selectors, quotas, what a ConfigMap says, and the resources of containers (those
 /// of pods it does add to, but pods are not children).

@@ -7,8 +7,7 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use tracing::warn;
-
-use crate::domain::names;
+use tray_domain::names;
 
 /// What sort of news an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,9 +13,10 @@ use std::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::Value;
 use tokio::time::Instant;
+use tray_domain::names;
 
 use super::apply::ApplyError;
-use crate::{domain::names, resources::child::ChildId};
+use crate::resources::child::ChildId;
 
 /// A change this soon after the last repair of the same field is the same fight.
 const WINDOW: Duration = Duration::from_secs(600);

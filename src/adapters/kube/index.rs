@@ -9,20 +9,18 @@ use std::{
 
 use kube::{Api, Client, Resource, api::ObjectMeta};
 use serde::{Serialize, de::DeserializeOwned};
+use tray_api::{
+    backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot,
+    orgtombstone::OrgTombstone, region::Region, retention_policy::RetentionPolicy,
+    support_access::SupportAccess, trayorg::TrayOrg,
+};
 
 use super::{
     children::Children,
     facts::{Identity, JobFact, Key, NodeFact, PodFact, StorageClassFact, VolumeFact},
     table::{Put, Row, Table},
 };
-use crate::{
-    api::{
-        backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot,
-        orgtombstone::OrgTombstone, region::Region, retention_policy::RetentionPolicy,
-        support_access::SupportAccess, trayorg::TrayOrg,
-    },
-    resources::child::{ChildId, ChildKind},
-};
+use crate::resources::child::{ChildId, ChildKind};
 
 /// An object of one of our kinds, without its managed fields.
 #[derive(Debug)]

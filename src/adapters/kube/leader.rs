@@ -8,8 +8,7 @@ use kube::Client;
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError};
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::warn;
-
-use crate::domain::names;
+use tray_domain::names;
 
 /// Name of the Lease.
 const LEASE: &str = "tray-operator";

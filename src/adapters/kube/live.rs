@@ -14,8 +14,7 @@ use serde::{
     de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
-
-use crate::domain::names;
+use tray_domain::names;
 
 /// A child as the API server gives it.
 #[derive(Clone, Debug, Default)]

@@ -12,15 +12,13 @@ use kube::{
     api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
-
-use crate::{
-    domain::{
-        ids::OrgId,
-        mover_task::{MoverOutcome, MoverTask, SessionCredentials},
-        names,
-    },
-    resources::mover_job::{Mover, secret_name},
+use tray_domain::{
+    ids::OrgId,
+    mover_task::{MoverOutcome, MoverTask, SessionCredentials},
+    names,
 };
+
+use crate::resources::mover_job::{Mover, secret_name};
 
 /// How far a mover is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,7 +196,7 @@ impl MoverJobs {
 
     /// Puts new credentials into `secret`, where the running mover reads them.
     pub async fn renew(&self, secret: &str, credentials: &SessionCredentials) -> Result<(), kube::Error> {
-        use crate::domain::mover_task::CREDENTIALS_FILE;
+        use tray_domain::mover_task::CREDENTIALS_FILE;
         let body = serde_json::to_string(credentials).map_err(kube::Error::SerdeError)?;
         let patch = json!({"stringData": BTreeMap::from([(CREDENTIALS_FILE, body)])});
         self.secrets()

@@ -7,14 +7,9 @@ use kube::{
     discovery::{Discovery, Scope, verbs},
 };
 use serde_json::Value;
-
-use crate::{
-    domain::{archived_kinds::ObjectKind, names},
-    ports::{
-        PutOutcome,
-        mover::{NamespaceObjects, ObjectError, ObjectPage, Refusal, ServedKind},
-    },
-};
+use tray_domain::{archived_kinds::ObjectKind, names};
+use tray_ledger::PutOutcome;
+use tray_mover::ports::{NamespaceObjects, ObjectError, ObjectPage, Refusal, ServedKind};
 
 /// Objects of a page: an object may have 1 MiB and more, and a page is held in memory.
 const PAGE: u32 = 50;

@@ -7,12 +7,12 @@ use kube::{
     api::{DeleteParams, PostParams, Preconditions},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use tray_domain::names;
 
 use super::{
     apply::Cluster,
     index::{OwnKind, key_of},
 };
-use crate::domain::names;
 
 impl Cluster {
     /// Makes `object`. One of that name that is there already is left alone: names say what an object is of.

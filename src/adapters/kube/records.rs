@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
+use tray_domain::names;
 
 use super::apply::Cluster;
-use crate::domain::names;
 
 impl Cluster {
     /// Writes the record of that name anew.

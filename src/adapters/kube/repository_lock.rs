@@ -9,8 +9,7 @@ use kube::{
     Client, ResourceExt,
     api::{Api, PostParams},
 };
-
-use crate::domain::{ids::OrgId, names};
+use tray_domain::{ids::OrgId, names};
 
 /// What became of an attempt to lock.
 #[derive(Clone, Debug, PartialEq, Eq)]

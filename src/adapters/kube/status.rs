@@ -6,13 +6,13 @@ use kube::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
+use tray_domain::names;
 
 use super::{
     apply::Cluster,
     compare::merge_diff,
     index::{Malformed, OwnKind, key_of},
 };
-use crate::domain::names;
 
 impl Cluster {
     /// What `object` is written by.

@@ -81,13 +81,6 @@ impl<R: Row> Table<R> {
         keys.filter_map(|key| rows.by_key.get(key).cloned()).collect()
     }
 
-    /// The rows from a key on, as long as their keys are `wanted`.
-    pub fn from_while(&self, from: R::Key, wanted: impl Fn(&R::Key) -> bool) -> Vec<Arc<R>> {
-        let rows = self.read();
-        let wanted = rows.by_key.range(from..).take_while(|(key, _)| wanted(key));
-        wanted.map(|(_, row)| row.clone()).collect()
-    }
-
     /// Every key.
     pub fn keys(&self) -> BTreeSet<R::Key> {
         self.read().by_key.keys().cloned().collect()

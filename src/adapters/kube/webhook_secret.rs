@@ -7,14 +7,12 @@ use kube::{
     Client, ResourceExt,
     api::{Api, PostParams},
 };
-
-use crate::{
-    domain::{
-        names,
-        webhook_tokens::{Token, Tokens},
-    },
-    resources::org::{Placement, webhook_secret},
+use tray_domain::{
+    names,
+    webhook_tokens::{Token, Tokens},
 };
+
+use crate::resources::org::{Placement, webhook_secret};
 
 /// Bytes of a token.
 const RANDOM_BYTES: usize = 32;

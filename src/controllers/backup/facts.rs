@@ -2,31 +2,31 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tray_api::{
+    backup_schedule::BackupSchedule,
+    conditions::{reasons, types},
+    trayorg::{self, BackupStatus, RpoStatus, RtoStatus, TrayOrg},
+};
+use tray_domain::{
+    ids::{PartId, RunId},
+    ledger::{LedgerState, Run, RunEnd},
+    manifest::Manifest,
+    names::ANNOTATION_ACCEPT_RUN,
+    objectives::{RpoVerdict, RtoVerdict, rpo, rto},
+    retention::{leaves_out, lets_go},
+    schedule::first_at_latest,
+    sweep::failing,
+    volume_facts::Loss,
+};
 
 use super::{
     scheduling::{objective, without_slots},
     subject::{Subject, placed_at},
     trouble::Trouble,
 };
-use crate::{
-    api::{
-        backup_schedule::BackupSchedule,
-        conditions::{reasons, types},
-        trayorg::{self, BackupStatus, RpoStatus, RtoStatus, TrayOrg},
-    },
-    controllers::{
-        backup_facts::BackupView,
-        conditions::{ConditionFact, Truth, find, whole_seconds},
-    },
-    domain::{
-        ids::{PartId, RunId},
-        ledger::{LedgerState, Run, RunEnd},
-        objectives::{RpoVerdict, RtoVerdict, rpo, rto},
-        retention::{leaves_out, lets_go},
-        schedule::first_at_latest,
-        sweep::failing,
-        volume_facts::Loss,
-    },
+use crate::controllers::{
+    backup_facts::BackupView,
+    conditions::{ConditionFact, Truth, find, whole_seconds},
 };
 
 /// What is read off a ledger.
@@ -233,11 +233,7 @@ fn of_newest(state: &LedgerState, id: &RunId, run: &Run) -> ConditionFact {
             ConditionFact::new(false, reasons::LAST_RUN_FAILED, format!("run {id} failed: {why}"))
         }
         Some(RunEnd::Committed { manifest, .. }) if run.is_suspicious() => {
-            let message = format!(
-                "run {id} does not count until a person has looked at it: {}; to accept it, annotate the TrayOrg with platform.tray.ai/accept-run={id}{}",
-                manifest.suspicions.join("; "),
-                left_out(id, &lets_go(state, id))
-            );
+            let message = format!("run {id} {}", does_not_count(state, manifest));
             ConditionFact::new(false, reasons::LAST_RUN_SUSPICIOUS, message)
         }
         _ => {
@@ -248,15 +244,25 @@ fn of_newest(state: &LedgerState, id: &RunId, run: &Run) -> ConditionFact {
     }
 }
 
+/// What is wrong with a Suspicious run, and how a person accepts it: after its name, or `it`.
+pub fn does_not_count(state: &LedgerState, manifest: &Manifest) -> String {
+    let id = &manifest.run_id;
+    format!(
+        "does not count until a person has looked at it: {}; to accept it, annotate the TrayOrg with {ANNOTATION_ACCEPT_RUN}={id}{}",
+        manifest.suspicions.join("; "),
+        left_out(id, &lets_go(state, id))
+    )
+}
+
 /// What is kept since a run leaves it out, and how a person lets it go by accepting that run: all that goes by it is named.
-pub fn left_out(run: &RunId, parts: &[&PartId]) -> String {
+fn left_out(run: &RunId, parts: &[&PartId]) -> String {
     if parts.is_empty() {
         return String::new();
     }
     let parts: Vec<&str> = parts.iter().map(|part| part.as_str()).collect();
     format!(
         "; it leaves out folders of {} that older runs hold, which are kept however old they get until the TrayOrg is annotated \
-         with platform.tray.ai/accept-run={run}",
+         with {ANNOTATION_ACCEPT_RUN}={run}",
         parts.join(", ")
     )
 }
@@ -324,7 +330,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::domain::{
+    use tray_domain::{
         ids::SweepId,
         ledger::{
             Event,

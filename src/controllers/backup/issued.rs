@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 /// Kept in memory: what is not known after a start is renewed at once.
 #[derive(Default)]
-pub struct Issued {
+pub(super) struct Issued {
     movers: Mutex<HashMap<(String, String), Timestamp>>,
 }
 
@@ -19,19 +19,19 @@ impl Issued {
     }
 
     /// When the mover was given credentials, if this process knows.
-    pub fn get(&self, namespace: &str, name: &str) -> Option<Timestamp> {
+    pub(super) fn get(&self, namespace: &str, name: &str) -> Option<Timestamp> {
         self.movers()
             .get(&(namespace.to_owned(), name.to_owned()))
             .copied()
     }
 
     /// It was given some.
-    pub fn set(&self, namespace: &str, name: &str, at: Timestamp) {
+    pub(super) fn set(&self, namespace: &str, name: &str, at: Timestamp) {
         self.movers().insert((namespace.to_owned(), name.to_owned()), at);
     }
 
     /// It is gone.
-    pub fn forget(&self, namespace: &str, name: &str) {
+    pub(super) fn forget(&self, namespace: &str, name: &str) {
         self.movers().remove(&(namespace.to_owned(), name.to_owned()));
     }
 }

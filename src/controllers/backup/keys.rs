@@ -9,20 +9,18 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use tray_api::conditions::reasons;
+use tray_domain::{
+    bucket_layout,
+    ids::{KmsKeyArn, OrgId},
+    ledger::{self, Event, LedgerState},
+    names,
+    session_policy::MASTER_KEY_PURPOSE,
+};
+use tray_ledger::{Ledger, LedgerStore, PutOutcome, RemoteError};
+use tray_ports::{RegionBucket, RegionServices};
 
 use super::{subject::Subject, trouble::Trouble};
-use crate::{
-    adapters::ledger_store::{Ledger, LedgerStore},
-    api::conditions::reasons,
-    domain::{
-        bucket_layout,
-        ids::{KmsKeyArn, OrgId},
-        ledger::{self, Event, LedgerState},
-        names,
-        session_policy::MASTER_KEY_PURPOSE,
-    },
-    ports::{ObjectStore, PutOutcome, RegionServices, RemoteError},
-};
 
 /// Version of the form of the wrapped key's object.
 const FORMAT_VERSION: u32 = 1;
@@ -32,7 +30,7 @@ const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// Opens ledgers and makes keys; remembers what it has seen to be in order.
 #[derive(Default)]
-pub struct Keys {
+pub(super) struct Keys {
     ledgers: LedgerStore,
     /// When the wrapped key of each org was last found to be the one that its ledger names, by the address of the bucket:
     /// another bucket may be asked for the same org.
@@ -41,10 +39,10 @@ pub struct Keys {
 
 impl Keys {
     /// The org's ledger, held by this cluster. One with runs of production is not even claimed for a Region that is none.
-    pub async fn ledger(
+    pub(super) async fn ledger(
         &self,
         subject: &Subject,
-        store: &Arc<dyn ObjectStore>,
+        store: &Arc<dyn RegionBucket>,
         cluster_uid: &str,
         now: Timestamp,
     ) -> Result<Ledger, Trouble> {
@@ -77,7 +75,7 @@ impl Keys {
 
     /// The org's key, with a wrapped master key in the bucket. What the ledger says it began with stays its key, and a wrapped key
     /// that is missing or another one is never replaced.
-    pub async fn key(
+    pub(super) async fn key(
         &self,
         subject: &Subject,
         services: &RegionServices,

@@ -1,8 +1,8 @@
 //! Backups of an org: its ledger and key, its snapshot runs, restores and pruning, and what its status says of them.
 //!
 //! All of an org's work is one key, so that at most one thing is done to its repositories at a time and every entry of
-//! its ledger is decided on what the entry before left. A pass reads: restore, else the open run, else what waits, else
-//! what is due, else what may go.
+//! its ledger is decided on what the entry before left. A pass drives the run that is open (a restore or lost data end it), else
+//! the restore under way, else the sweep that is open; else it begins the run that waits or is due, else it prunes.
 
 pub mod facts;
 mod issued;
@@ -21,6 +21,17 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use tray_api::{
+    conditions::reasons,
+    orgrestore::OrgRestore,
+    orgsnapshot::{OrgSnapshot, SnapshotPhase},
+    trayorg::TrayOrg,
+};
+use tray_domain::{
+    ids::OrgId,
+    schedule::Due,
+    volume_facts::{Loss, losses},
+};
 
 use self::{
     issued::Issued,
@@ -38,17 +49,6 @@ use super::{
 };
 use crate::{
     adapters::kube::{facts::JobFact, index::Index, mover_jobs::Phase},
-    api::{
-        conditions::reasons,
-        orgrestore::OrgRestore,
-        orgsnapshot::{OrgSnapshot, SnapshotPhase},
-        trayorg::TrayOrg,
-    },
-    domain::{
-        ids::OrgId,
-        schedule::Due,
-        volume_facts::{Loss, losses},
-    },
     resources::child::ChildKind,
 };
 
@@ -171,7 +171,7 @@ impl BackupDriver {
         &'a self,
         ctx: &'a Arc<Context>,
         subject: &'a Subject,
-        services: crate::ports::RegionServices,
+        services: tray_ports::RegionServices,
         now: Timestamp,
     ) -> Result<Pass<'a>, Trouble> {
         let ledger = self

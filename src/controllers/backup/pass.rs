@@ -3,6 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use tray_api::conditions::reasons;
+use tray_domain::{
+    ids::{KmsKeyArn, PartId, RunId},
+    ledger::{Event, LedgerState},
+    mover_lifetime::{CREDENTIALS_LIFETIME, renew_at},
+    mover_task::{Action, MoverOutcome, MoverTask, SessionCredentials},
+    session_policy::{SessionScope, session_policy},
+    snapshot_run::MoverProgress,
+};
+use tray_ledger::Ledger;
+use tray_ports::RegionServices;
 
 use super::{
     BackupDriver,
@@ -10,24 +21,11 @@ use super::{
     trouble::Trouble,
 };
 use crate::{
-    adapters::{
-        kube::{
-            mover_jobs::{MoverJobs, MoverState, Phase},
-            repository_lock::{Lock, RepositoryLocks},
-        },
-        ledger_store::Ledger,
+    adapters::kube::{
+        mover_jobs::{MoverJobs, MoverState, Phase},
+        repository_lock::{Lock, RepositoryLocks},
     },
-    api::conditions::reasons,
     controllers::{context::Context, until},
-    domain::{
-        ids::{KmsKeyArn, PartId, RunId},
-        ledger::{Event, LedgerState},
-        mover_lifetime::{CREDENTIALS_LIFETIME, renew_at},
-        mover_task::{Action, MoverOutcome, MoverTask, SessionCredentials},
-        session_policy::{SessionScope, session_policy},
-        snapshot_run::MoverProgress,
-    },
-    ports::RegionServices,
     resources::mover_job::{Mover, MoverVolume},
 };
 
@@ -35,7 +33,7 @@ use crate::{
 const LONGEST_SESSION_NAME: usize = 64;
 
 /// One look at one org.
-pub struct Pass<'a> {
+pub(super) struct Pass<'a> {
     /// What every controller has.
     pub ctx: &'a Arc<Context>,
     /// What outlives the pass.
@@ -53,7 +51,7 @@ pub struct Pass<'a> {
 }
 
 /// A mover to start.
-pub struct Work {
+pub(super) struct Work {
     /// Name of Job and Secret.
     pub name: String,
     /// The org's namespace, or the operator's.
@@ -80,7 +78,7 @@ pub struct Work {
 
 /// What became of beginning a run or a sweep.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Beginning {
+pub(super) enum Beginning {
     /// Its entry is in the ledger.
     Written,
     /// This mover may be at work.
@@ -91,12 +89,12 @@ pub enum Beginning {
 
 impl Pass<'_> {
     /// What the ledger says now.
-    pub fn state(&self) -> Arc<LedgerState> {
+    pub(super) fn state(&self) -> Arc<LedgerState> {
         self.ledger.state()
     }
 
     /// The movers in a namespace.
-    pub fn jobs(&self, namespace: &str) -> MoverJobs {
+    pub(super) fn jobs(&self, namespace: &str) -> MoverJobs {
         MoverJobs::new(self.ctx.client.clone(), namespace)
     }
 
@@ -127,7 +125,7 @@ impl Pass<'_> {
     }
 
     /// Starts a mover; one that was started already goes on.
-    pub async fn start(&self, work: Work) -> Result<(), Trouble> {
+    pub(super) async fn start(&self, work: Work) -> Result<(), Trouble> {
         let credentials = self.credentials(&work.scope, &work.name).await?;
         let settings = &self.ctx.settings;
         let mover = Mover {
@@ -160,7 +158,7 @@ impl Pass<'_> {
     }
 
     /// Gives a running mover new credentials when half of the old ones' life is over. Returns when that is next.
-    pub async fn renew(
+    pub(super) async fn renew(
         &self,
         namespace: &str,
         job: &MoverState,
@@ -186,7 +184,7 @@ impl Pass<'_> {
     }
 
     /// How far a mover is, from its Job; none = there is no Job.
-    pub async fn progress(
+    pub(super) async fn progress(
         &self,
         namespace: &str,
         job: Option<&MoverState>,
@@ -215,7 +213,7 @@ impl Pass<'_> {
 
     /// The movers of the org that may be at work on its repositories, asked of the API server: neither a pod nor an index
     /// tells of one that was made a moment ago, or whose node does not answer.
-    pub async fn movers_at_work(&self) -> Result<Vec<MoverState>, Trouble> {
+    pub(super) async fn movers_at_work(&self) -> Result<Vec<MoverState>, Trouble> {
         let mut at_work = Vec::new();
         for namespace in [self.subject.namespace(), PRUNE_NAMESPACE] {
             let movers = self.jobs(namespace).of_org(self.subject.org_id()).await?;
@@ -227,7 +225,7 @@ impl Pass<'_> {
     /// Writes the entry that begins what excludes a run and a sweep from each other, unless one of them is open or a mover
     /// may be at work. The movers are asked for before the entry is decided, and the entry follows on what the ledger said
     /// then: whoever begins anything in between writes one.
-    pub async fn begin(&self, event: &Event) -> Result<Beginning, Trouble> {
+    pub(super) async fn begin(&self, event: &Event) -> Result<Beginning, Trouble> {
         let next_seq = self.state().next_seq;
         let at_work = self.movers_at_work().await?;
         if let Some(mover) = at_work.first() {
@@ -245,7 +243,7 @@ impl Pass<'_> {
 
     /// Locks the org's repositories for `holder`. A holder none of whose movers may be at work has ended: one process works on
     /// an org at a time, and it gives the lock back before it begins something else.
-    pub async fn lock(&self, holder: &str) -> Result<(), Trouble> {
+    pub(super) async fn lock(&self, holder: &str) -> Result<(), Trouble> {
         let locks = RepositoryLocks::new(self.ctx.client.clone());
         let org = self.subject.org_id();
         let mut lock = locks.lock(org, holder, None).await?;
@@ -269,7 +267,7 @@ impl Pass<'_> {
     }
 
     /// Gives the lock back.
-    pub async fn unlock(&self, holder: &str) -> Result<(), Trouble> {
+    pub(super) async fn unlock(&self, holder: &str) -> Result<(), Trouble> {
         let locks = RepositoryLocks::new(self.ctx.client.clone());
         Ok(locks.release(self.subject.org_id(), holder).await?)
     }

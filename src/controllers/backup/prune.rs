@@ -5,6 +5,16 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
+use tray_api::conditions::reasons;
+use tray_domain::{
+    ids::SweepId,
+    ledger::{Event, LedgerState, Sweep},
+    mover_lifetime::RUN_DEADLINE,
+    mover_task::{Action, MoverOutcome},
+    retention::{Retention, plan},
+    session_policy::SessionScope,
+    sweep,
+};
 
 use super::{
     pass::{Beginning, Pass, Work},
@@ -13,16 +23,6 @@ use super::{
 };
 use crate::{
     adapters::kube::mover_jobs::{MoverState, Phase},
-    api::conditions::reasons,
-    domain::{
-        ids::SweepId,
-        ledger::{Event, LedgerState, Sweep},
-        mover_lifetime::RUN_DEADLINE,
-        mover_task::{Action, MoverOutcome},
-        retention::{Retention, plan},
-        session_policy::SessionScope,
-        sweep,
-    },
     resources::mover_job::sweep_job_name,
     telemetry::metrics,
 };
@@ -39,7 +39,7 @@ const LOOK: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(5);
 
 /// Writes down which runs go. Returns whether any did.
-pub async fn retain(pass: &Pass<'_>) -> Result<bool, Trouble> {
+pub(super) async fn retain(pass: &Pass<'_>) -> Result<bool, Trouble> {
     let Some(snapshots) = pass.subject.snapshot_retention() else {
         return Ok(false);
     };
@@ -73,7 +73,7 @@ pub async fn retain(pass: &Pass<'_>) -> Result<bool, Trouble> {
 }
 
 /// When the oldest copy that may go by age does.
-pub fn next(pass: &Pass<'_>) -> Option<Timestamp> {
+pub(super) fn next(pass: &Pass<'_>) -> Option<Timestamp> {
     let keep = pass.subject.snapshot_retention()?.keep_days;
     let state = pass.state();
     let (_, oldest) = state.restorable_runs().into_iter().next_back()?;
@@ -91,7 +91,7 @@ pub fn next(pass: &Pass<'_>) -> Option<Timestamp> {
 }
 
 /// What a look at pruning found.
-pub enum Pruning {
+pub(super) enum Pruning {
     /// A mover prunes, or may still be there; look again after that.
     Running(Duration),
     /// Nothing to do before then.
@@ -99,7 +99,7 @@ pub enum Pruning {
 }
 
 /// Begins the sweep that is due.
-pub async fn begin(pass: &Pass<'_>) -> Result<Pruning, Trouble> {
+pub(super) async fn begin(pass: &Pass<'_>) -> Result<Pruning, Trouble> {
     let due = sweep::due_at(&pass.state());
     if due.is_none_or(|at| at > pass.now) {
         return Ok(Pruning::Idle(due));
@@ -113,7 +113,7 @@ pub async fn begin(pass: &Pass<'_>) -> Result<Pruning, Trouble> {
 }
 
 /// Brings the open sweep nearer to its end. Returns when to look again; none = no sweep is open.
-pub async fn drive(pass: &Pass<'_>, run_waits: bool) -> Result<Option<Duration>, Trouble> {
+pub(super) async fn drive(pass: &Pass<'_>, run_waits: bool) -> Result<Option<Duration>, Trouble> {
     let state = pass.state();
     let Some(open) = &state.sweep else {
         return Ok(None);
@@ -170,7 +170,7 @@ async fn start_or_end(
 
 /// Ends an open sweep for what does not wait for hours: what a sweep has not done the next one does. `why` is the ledger's code
 /// for it. Returns the mover that is still on its way out; none = no sweep is open any more.
-pub async fn give_way(pass: &Pass<'_>, why: &str) -> Result<Option<String>, Trouble> {
+pub(super) async fn give_way(pass: &Pass<'_>, why: &str) -> Result<Option<String>, Trouble> {
     let state = pass.state();
     let Some(open) = &state.sweep else {
         return Ok(None);
@@ -190,7 +190,7 @@ async fn jobs(pass: &Pass<'_>) -> Result<Vec<MoverState>, Trouble> {
 }
 
 /// Name of the Job of an open sweep.
-pub fn job_name(pass: &Pass<'_>, open: &Sweep) -> String {
+pub(super) fn job_name(pass: &Pass<'_>, open: &Sweep) -> String {
     sweep_job_name(pass.subject.org_id(), &open.sweep_id)
 }
 

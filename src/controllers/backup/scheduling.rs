@@ -2,25 +2,23 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
-use super::{pass::Pass, trouble::Trouble, view};
-use crate::{
-    api::{
-        backup_schedule::BackupSchedule,
-        conditions::reasons,
-        orgsnapshot::{OrgSnapshot, OrgSnapshotSpec, Origin},
-        shared::NameRef,
-        trayorg::TrayOrg,
-    },
-    controllers::conditions::ConditionFact,
-    domain::{
-        schedule::{Circumstances, Due, Schedule, due, snapshot_name},
-        slots::Slots,
-    },
+use tray_api::{
+    backup_schedule::BackupSchedule,
+    conditions::reasons,
+    orgsnapshot::{OrgSnapshot, OrgSnapshotSpec, Origin},
+    shared::NameRef,
+    trayorg::TrayOrg,
+};
+use tray_domain::{
+    schedule::{Circumstances, Due, Schedule, due, snapshot_name},
+    slots::Slots,
 };
 
+use super::{pass::Pass, trouble::Trouble, view};
+use crate::controllers::conditions::ConditionFact;
+
 /// Makes the OrgSnapshot of the run that is due at `slot`.
-pub async fn schedule(pass: &Pass<'_>, slot: Timestamp) -> Result<(), Trouble> {
+pub(super) async fn schedule(pass: &Pass<'_>, slot: Timestamp) -> Result<(), Trouble> {
     let spec = OrgSnapshotSpec {
         org_ref: NameRef::new(pass.subject.name()),
         origin: Origin::Schedule,
@@ -37,7 +35,7 @@ pub async fn schedule(pass: &Pass<'_>, slot: Timestamp) -> Result<(), Trouble> {
 
 /// A slot whose OrgSnapshot can be made: the name of `slot` may belong to one that has ended, where the ledger that knew its run
 /// was given up.
-pub fn free(pass: &Pass<'_>, slot: Timestamp) -> Timestamp {
+pub(super) fn free(pass: &Pass<'_>, slot: Timestamp) -> Timestamp {
     let name = snapshot_name(pass.subject.name(), slot);
     let taken = pass.ctx.index.snapshots.get(&name);
     if taken.is_some_and(|taken| view::has_ended(&taken)) {
@@ -49,7 +47,7 @@ pub fn free(pass: &Pass<'_>, slot: Timestamp) -> Timestamp {
 
 /// When the next run is due. A BackupSchedule that is not there or cannot be read has no slots; the RPO goes on counting,
 /// by the objectives that [`facts`](super::facts) judges by.
-pub fn next(pass: &Pass<'_>) -> Due {
+pub(super) fn next(pass: &Pass<'_>) -> Due {
     let subject = pass.subject;
     let spec = subject.schedule.as_ref().map(|schedule| &schedule.spec);
     let slots = spec.and_then(|spec| Slots::parse(&spec.schedule, &spec.time_zone).ok());
@@ -68,7 +66,7 @@ pub fn next(pass: &Pass<'_>) -> Due {
 }
 
 /// Why the BackupSchedule that `org` names gives it no slots.
-pub fn without_slots(org: &TrayOrg, schedule: Option<&BackupSchedule>) -> Option<ConditionFact> {
+pub(super) fn without_slots(org: &TrayOrg, schedule: Option<&BackupSchedule>) -> Option<ConditionFact> {
     let name = &org.spec.backup_schedule_ref.name;
     let suspended = schedule.is_some_and(|schedule| schedule.spec.suspend);
     let meanwhile = if suspended {
@@ -91,7 +89,7 @@ pub fn without_slots(org: &TrayOrg, schedule: Option<&BackupSchedule>) -> Option
 }
 
 /// An objective in hours. One that no CRD of ours takes is read as an hour: runs would follow each other without end.
-pub fn objective(hours: i32) -> SignedDuration {
+pub(super) fn objective(hours: i32) -> SignedDuration {
     SignedDuration::from_hours(i64::from(hours.max(1)))
 }
 

@@ -4,6 +4,21 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
+use tray_api::{
+    backup_schedule::BackupSchedule,
+    conditions::reasons,
+    region::Region,
+    retention_policy::RetentionPolicy,
+    trayorg::{LifecycleState, SnapshotRetentionStatus, TrayOrg},
+    workload::Workload,
+};
+use tray_domain::{
+    backup_place::settle,
+    ids::{KmsKeyArn, OrgId, PartId},
+    mover_task::BucketLocation,
+    names, quantity,
+    volume_facts::PresentClaim,
+};
 
 use crate::{
     adapters::kube::{
@@ -11,25 +26,10 @@ use crate::{
         facts::{PodFact, Trouble},
         index::Index,
     },
-    api::{
-        backup_schedule::BackupSchedule,
-        conditions::reasons,
-        region::Region,
-        retention_policy::RetentionPolicy,
-        trayorg::{LifecycleState, SnapshotRetentionStatus, TrayOrg},
-        workload::Workload,
-    },
     controllers::{
         backup_place::{self, committed_at},
         region::location::bucket_location,
         regional,
-    },
-    domain::{
-        backup_place::settle,
-        ids::{KmsKeyArn, OrgId, PartId},
-        mover_task::BucketLocation,
-        names, quantity,
-        volume_facts::PresentClaim,
     },
     resources::{
         child::{ChildId, ChildKind},

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use tray_api::conditions::reasons;
+use tray_domain::session_policy::SessionPolicyError;
+use tray_ledger::{LedgerStoreError, RemoteError};
+
 use crate::{
-    adapters::{kube::apply::ApplyError, ledger_store::LedgerStoreError},
-    api::conditions::reasons,
+    adapters::kube::apply::ApplyError,
     controllers::failure::{Failure, describe},
-    domain::session_policy::SessionPolicyError,
-    ports::RemoteError,
 };
 
 /// How long a person's remedy may go unnoticed: rights and keys are put in order without the operator hearing of it.

@@ -5,40 +5,37 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
+use tray_api::{
+    conditions::{reasons, types},
+    orgsnapshot::{OrgSnapshot, OrgSnapshotSpec, OrgSnapshotStatus, Origin, SnapshotPart, SnapshotPhase},
+    shared::NameRef,
+};
+use tray_domain::{
+    ids::RunId,
+    ledger::{LedgerState, Run, RunEnd},
+    manifest::{Manifest, Verdict},
+    view::{self, shown},
+};
 
 use super::{
-    facts::left_out,
+    facts::does_not_count,
     pass::Pass,
     run::{is_wanted, run_id_of},
     trouble::Trouble,
 };
-use crate::{
-    api::{
-        conditions::{reasons, types},
-        orgsnapshot::{OrgSnapshot, OrgSnapshotSpec, OrgSnapshotStatus, Origin, SnapshotPart, SnapshotPhase},
-        shared::NameRef,
-    },
-    controllers::conditions::{ConditionFact, Conditions, whole_seconds},
-    domain::{
-        ids::RunId,
-        ledger::{LedgerState, Run, RunEnd},
-        manifest::{Manifest, Verdict},
-        retention::lets_go,
-        view::{self, shown},
-    },
-};
+use crate::controllers::conditions::{ConditionFact, Conditions, whole_seconds};
 
 /// What a pass knows of runs that the ledger does not say: how far they are, or what they wait for.
-pub type Phases = BTreeMap<String, (SnapshotPhase, String)>;
+pub(super) type Phases = BTreeMap<String, (SnapshotPhase, String)>;
 
 /// Whether its status says that its run has ended: it asks for none any more, whatever a ledger says.
-pub fn has_ended(snapshot: &OrgSnapshot) -> bool {
+pub(super) fn has_ended(snapshot: &OrgSnapshot) -> bool {
     let phase = snapshot.status.as_ref().and_then(|status| status.phase);
     matches!(phase, Some(SnapshotPhase::Committed | SnapshotPhase::Failed))
 }
 
 /// Makes the OrgSnapshots show what the ledger says.
-pub async fn sync(pass: &Pass<'_>, phases: &Phases) -> Result<(), Trouble> {
+pub(super) async fn sync(pass: &Pass<'_>, phases: &Phases) -> Result<(), Trouble> {
     let state = pass.state();
     let present = pass.ctx.index.snapshots.of_org(pass.subject.name());
     let shown = shown(&state);
@@ -190,12 +187,7 @@ fn status(
 
 fn committed(state: &LedgerState, run: &Run, manifest: &Manifest) -> ConditionFact {
     if run.is_suspicious() {
-        let message = format!(
-            "it does not count until a person has looked at it: {}; to accept it, annotate the TrayOrg with platform.tray.ai/accept-run={}{}",
-            manifest.suspicions.join("; "),
-            manifest.run_id,
-            left_out(&manifest.run_id, &lets_go(state, &manifest.run_id))
-        );
+        let message = format!("it {}", does_not_count(state, manifest));
         return ConditionFact::new(true, reasons::LAST_RUN_SUSPICIOUS, message);
     }
     ConditionFact::new(
@@ -214,7 +206,7 @@ fn fill(status: &mut OrgSnapshotStatus, manifest: &Manifest) {
     status.kms_key_arn = Some(manifest.kms_key_arn.to_string());
     status.bucket = Some(manifest.bucket.clone());
     status.bucket_cloud_region = Some(manifest.bucket_cloud_region.clone());
-    let part = |part: &crate::domain::manifest::ManifestPart| SnapshotPart {
+    let part = |part: &tray_domain::manifest::ManifestPart| SnapshotPart {
         part: part.planned.part.to_string(),
         files: part.record.files as i64,
         bytes_read: part.record.bytes_read as i64,
@@ -225,7 +217,7 @@ fn fill(status: &mut OrgSnapshotStatus, manifest: &Manifest) {
 }
 
 /// The status of an OrgSnapshot whose org cannot be looked at.
-pub fn status_without_org(
+pub(super) fn status_without_org(
     snapshot: &OrgSnapshot,
     reason: &str,
     message: &str,

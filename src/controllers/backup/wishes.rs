@@ -2,21 +2,19 @@
 //! or a lost ledger.
 
 use kube::ResourceExt;
-
-use super::{pass::Pass, trouble::Trouble};
-use crate::{
-    adapters::kube::events::Severity,
-    domain::{
-        ids::RunId,
-        ledger::{Event, LedgerState},
-        names,
-        retention::leaves_out,
-        volume_facts::Loss,
-    },
+use tray_domain::{
+    ids::RunId,
+    ledger::{Event, LedgerState},
+    names,
+    retention::leaves_out,
+    volume_facts::Loss,
 };
 
+use super::{pass::Pass, trouble::Trouble};
+use crate::adapters::kube::events::Severity;
+
 /// Carries out annotations and takes them away, so that each is done once.
-pub async fn carry_out(pass: &Pass<'_>, losses: &[Loss]) -> Result<(), Trouble> {
+pub(super) async fn carry_out(pass: &Pass<'_>, losses: &[Loss]) -> Result<(), Trouble> {
     let annotation = |name: &str| pass.subject.org.annotations().get(name).cloned();
     if let Some(value) = annotation(names::ANNOTATION_ACCEPT_RUN) {
         let event = accepted_run(&pass.state(), &value);
@@ -115,7 +113,7 @@ async fn decide(pass: &Pass<'_>, annotation: &str, event: Result<Event, String>)
 }
 
 /// The volumes with a message each, for the TrayOrg's condition DataLost.
-pub fn messages(losses: &[Loss]) -> std::collections::BTreeMap<String, String> {
+pub(super) fn messages(losses: &[Loss]) -> std::collections::BTreeMap<String, String> {
     losses
         .iter()
         .map(|loss| (loss.volume.to_string(), message(loss)))
@@ -135,7 +133,7 @@ fn message(loss: &Loss) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{
+    use tray_domain::{
         ledger::testing::Story,
         manifest::{Consistency, Verdict},
     };

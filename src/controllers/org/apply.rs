@@ -3,6 +3,12 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use futures::{StreamExt, stream};
+use tray_api::{
+    conditions::reasons,
+    region::RegionSpec,
+    trayorg::{ExecutionLogsStatus, LogMode},
+};
+use tray_domain::{ids::OrgId, names};
 
 use super::{
     deletion,
@@ -17,13 +23,7 @@ use crate::{
         apply::{Applied, ApplyError},
         child::ChildFact,
     },
-    api::{
-        conditions::reasons,
-        region::RegionSpec,
-        trayorg::{ExecutionLogsStatus, LogMode},
-    },
     controllers::{Failure, context::Context},
-    domain::{ids::OrgId, names},
     resources::{
         child::{ChildId, ChildKind, DesiredChild},
         org::{Inputs, Placement, Surroundings, access, children, log_policy, namespace},
@@ -36,7 +36,7 @@ const AT_ONCE: usize = 8;
 const FOUNDATION: usize = 3;
 
 /// What came of applying an org's children.
-pub struct Outcome {
+pub(super) struct Outcome {
     /// What the API server refuses.
     pub refused: Option<Obstacle>,
     /// What it has of what isolates the org.
@@ -45,7 +45,7 @@ pub struct Outcome {
 
 /// Applies every child and removes those that are no longer wanted; `others` are wanted, too, and applied elsewhere. What
 /// the API server refuses for good is returned; what may work later is a failure.
-pub async fn apply(
+pub(super) async fn apply(
     ctx: &Context,
     observed: &Observed,
     valid: &Valid,
@@ -94,7 +94,7 @@ pub async fn apply(
 
 /// Keeps the namespace's word on who of support may debug, and who may let support in, true where nothing else can be
 /// worked on: who is out must not stay in because of it.
-pub async fn gate(ctx: &Context, observed: &Observed) -> Result<(), Failure> {
+pub(super) async fn gate(ctx: &Context, observed: &Observed) -> Result<(), Failure> {
     let debug = observed.support.debug_groups.as_deref();
     let own_admins = namespace::admins(&observed.org.spec.owners);
     let namespaces = observed
@@ -116,7 +116,7 @@ pub async fn gate(ctx: &Context, observed: &Observed) -> Result<(), Failure> {
 
 /// Keeps who may read the org's execution logs, and what its workloads are told of them, true where nothing else can be
 /// worked on: who hides them means now.
-pub async fn keep_logs(ctx: &Context, observed: &Observed, kept: &Kept) -> Result<(), Failure> {
+pub(super) async fn keep_logs(ctx: &Context, observed: &Observed, kept: &Kept) -> Result<(), Failure> {
     let Some(placement) = deletion::placement(observed) else {
         return Ok(());
     };
@@ -258,7 +258,7 @@ fn is_removable(id: &ChildId) -> bool {
 }
 
 /// The org's children that run or give access: what goes when the org goes.
-pub fn running(observed: &[Arc<ChildFact>]) -> Vec<Vec<ChildId>> {
+pub(super) fn running(observed: &[Arc<ChildFact>]) -> Vec<Vec<ChildId>> {
     let of = |kinds: &[ChildKind]| {
         let present = observed.iter().filter(|child| kinds.contains(&child.id.kind));
         present.map(|child| child.id.clone()).collect()

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use kube::ResourceExt;
+use tray_api::{
+    conditions::{reasons, types},
+    region::Region,
+    trayorg::TrayOrg,
+};
 
 use super::{observe::org_id, spread};
 use crate::{
     adapters::kube::{index::Index, table::Row},
-    api::{
-        conditions::{reasons, types},
-        region::Region,
-        trayorg::TrayOrg,
-    },
     controllers::{
         backup_place, changes::Change, conditions::find, region::location, support::observe::home,
     },
@@ -20,7 +20,7 @@ use crate::{
 
 /// What orgs go by of a Region.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RegionMark {
+pub(super) struct RegionMark {
     uid: Option<String>,
     generation: Option<i64>,
     /// What its condition Ready says, and whether of its present spec.
@@ -36,7 +36,7 @@ pub struct RegionMark {
 }
 
 /// What orgs go by of a Region.
-pub fn region_mark(region: &Region) -> RegionMark {
+pub(super) fn region_mark(region: &Region) -> RegionMark {
     let conditions = region
         .status
         .as_ref()
@@ -61,7 +61,7 @@ pub fn region_mark(region: &Region) -> RegionMark {
 }
 
 /// The orgs that a change of the Region's workloads has reached and that do not have it yet.
-pub fn reached(index: &Index, region: &str) -> Vec<String> {
+pub(super) fn reached(index: &Index, region: &str) -> Vec<String> {
     let region = index.regions.get(region);
     let Some(record) = region
         .as_ref()
@@ -78,7 +78,7 @@ pub fn reached(index: &Index, region: &str) -> Vec<String> {
 }
 
 /// Names of the orgs that `change` concerns.
-pub fn concerns(change: &Change, index: &Index) -> Vec<String> {
+pub(super) fn concerns(change: &Change, index: &Index) -> Vec<String> {
     match change {
         Change::Org(name) if index.orgs.get(name).is_none_or(|org| asks_anew(&org)) => {
             with_waiting(index, name)

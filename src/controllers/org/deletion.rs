@@ -5,6 +5,8 @@
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use tray_api::trayorg::{DeletionProtection, PinnedRegion};
+use tray_domain::names;
 
 use super::{
     apply,
@@ -13,14 +15,12 @@ use super::{
 };
 use crate::{
     adapters::kube::mover_jobs::MoverJobs,
-    api::trayorg::{DeletionProtection, PinnedRegion},
     controllers::{Failure, Next, context::Context, until},
-    domain::names,
     resources::org::{Placement, namespace},
 };
 
 /// Lets go of an org that is being deleted.
-pub async fn finish(ctx: &Context, observed: &Observed, now: Timestamp) -> Result<Next, Failure> {
+pub(super) async fn finish(ctx: &Context, observed: &Observed, now: Timestamp) -> Result<Next, Failure> {
     let org = &*observed.org;
     if !org
         .finalizers()
@@ -61,7 +61,7 @@ async fn told(ctx: &Context, observed: &Observed, now: Timestamp) -> Result<Next
 }
 
 /// Where the org was placed; none where it never was, whatever may be held of an earlier one of its name.
-pub fn placement(observed: &Observed) -> Option<Placement> {
+pub(super) fn placement(observed: &Observed) -> Option<Placement> {
     let id = observed.org_id.clone()?;
     let status = observed.org.status.as_ref();
     let recorded = status.is_some_and(|status| status.region.is_some());
@@ -79,7 +79,7 @@ pub fn placement(observed: &Observed) -> Option<Placement> {
 }
 
 /// Its status was never written, or is lost, but there is a namespace that no earlier org left, or that it took up.
-fn has_made_its_namespace(observed: &Observed, id: &crate::domain::ids::OrgId) -> bool {
+fn has_made_its_namespace(observed: &Observed, id: &tray_domain::ids::OrgId) -> bool {
     observed.refusal.is_none()
         && validate::namespace(observed, id).is_some_and(|namespace| !is_abandoned(namespace))
 }

@@ -1,13 +1,14 @@
 //! Condition EncryptionEnforced: whether the org's volumes are encrypted at rest. Snapshots always are. Pure.
 
+use tray_api::conditions::reasons;
+
 use crate::{
     adapters::kube::facts::StorageClassFact,
-    api::conditions::reasons,
     controllers::conditions::{ConditionFact, Truth},
 };
 
 /// What the Region's StorageClass says of volumes; `name` is that class.
-pub fn condition(name: &str, class: Option<&StorageClassFact>) -> ConditionFact {
+pub(super) fn condition(name: &str, class: Option<&StorageClassFact>) -> ConditionFact {
     match class.map(|class| (class.encrypts, &class.provisioner)) {
         Some((Some(true), _)) => ConditionFact::new(
             true,

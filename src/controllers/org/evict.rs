@@ -10,18 +10,18 @@ use std::{
 use jiff::Timestamp;
 use kube::ResourceExt;
 use tracing::warn;
+use tray_api::region::OnViolation;
+use tray_domain::eviction::{AT_ONCE, Rounds};
 
 use super::{observe::Observed, residency, validate::Valid};
 use crate::{
     adapters::kube::{events::Severity, facts::PodFact},
-    api::region::OnViolation,
     controllers::context::Context,
-    domain::eviction::{AT_ONCE, Rounds},
 };
 
 /// The rounds of each org, by name. In memory: a start forgets them, which costs one round at most.
 #[derive(Default)]
-pub struct Evictions(Mutex<HashMap<String, Rounds>>);
+pub(super) struct Evictions(Mutex<HashMap<String, Rounds>>);
 
 impl Evictions {
     fn rounds(&self) -> MutexGuard<'_, HashMap<String, Rounds>> {
@@ -29,12 +29,12 @@ impl Evictions {
     }
 
     /// The org is gone.
-    pub fn forget(&self, org: &str) {
+    pub(super) fn forget(&self, org: &str) {
         self.rounds().remove(org);
     }
 
     /// Deletes what is due. Returns when to look again, where pods are left that have to wait.
-    pub async fn evict(
+    pub(super) async fn evict(
         &self,
         ctx: &Context,
         observed: &Observed,

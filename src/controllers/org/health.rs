@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use tray_api::{
+    conditions::reasons,
+    workload::{Workload, WorkloadKind},
+};
+
 use super::observe::PlacedPod;
 use crate::{
     adapters::kube::{
         child::{ChildFact, Observed as Seen, WorkloadFact},
         facts::{PodFact, Trouble},
-    },
-    api::{
-        conditions::reasons,
-        workload::{Workload, WorkloadKind},
     },
     controllers::conditions::{ConditionFact, listed},
     resources::child::ChildKind,
@@ -18,7 +19,7 @@ use crate::{
 
 /// WorkloadsAvailable of workloads that are meant to run. The first trouble that a person can mend is told; else what is
 /// still on its way.
-pub fn workloads(
+pub(super) fn workloads(
     workloads: &[Workload],
     children: &[std::sync::Arc<ChildFact>],
     pods: &[PlacedPod],

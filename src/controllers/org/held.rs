@@ -1,21 +1,21 @@
 //! What is held of orgs that are gone, as far as it concerns one that is not placed yet. Pure.
 
 use kube::ResourceExt;
+use tray_api::{orgtombstone::OrgTombstone, trayorg::TrayOrg};
+use tray_domain::{
+    ids::OrgId,
+    names,
+    reattachment::{Asking, Held, Refusal, take_up},
+};
 
 use crate::{
     adapters::kube::{child::ChildFact, index::Index},
-    api::{orgtombstone::OrgTombstone, trayorg::TrayOrg},
-    domain::{
-        ids::OrgId,
-        names,
-        reattachment::{Asking, Held, Refusal, take_up},
-    },
     resources::child::ChildKind,
 };
 
 /// The orgId under which `org` takes up what is held of it; none = it is new, or placed already. One that is placed has what
 /// it has: it was asked before.
-pub fn taken_up(index: &Index, org: &TrayOrg) -> Result<Option<OrgId>, Refusal> {
+pub(super) fn taken_up(index: &Index, org: &TrayOrg) -> Result<Option<OrgId>, Refusal> {
     let status = org.status.as_ref();
     if status.is_some_and(|status| status.region.is_some()) {
         return Ok(None);

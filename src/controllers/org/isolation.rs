@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use tray_api::conditions::reasons;
+
 use crate::{
     adapters::kube::apply::{Applied, ApplyError},
-    api::conditions::reasons,
     controllers::conditions::ConditionFact,
     resources::child::{ChildId, ChildKind, DesiredChild},
 };
@@ -30,13 +31,13 @@ enum Known {
 
 /// What came of applying the children that isolate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Isolation {
+pub(super) struct Isolation {
     children: BTreeMap<ChildId, Known>,
 }
 
 impl Isolation {
     /// Before anything was applied.
-    pub fn of(wanted: &[Vec<DesiredChild>]) -> Self {
+    pub(super) fn of(wanted: &[Vec<DesiredChild>]) -> Self {
         let isolating = wanted
             .iter()
             .flatten()
@@ -47,7 +48,7 @@ impl Isolation {
     }
 
     /// The API server answered, or the index says that it has it as wanted.
-    pub fn note(&mut self, id: &ChildId, result: &Result<Applied, ApplyError>) {
+    pub(super) fn note(&mut self, id: &ChildId, result: &Result<Applied, ApplyError>) {
         if let Some(known) = self.children.get_mut(id) {
             *known = match result {
                 Ok(Applied::Unchanged | Applied::Created | Applied::Changed) => Known::Acknowledged,
@@ -60,7 +61,7 @@ impl Isolation {
     }
 
     /// Condition IsolationEnforced.
-    pub fn condition(&self) -> ConditionFact {
+    pub(super) fn condition(&self) -> ConditionFact {
         let worst = self.children.iter().min_by_key(|(_, known)| *known);
         match worst {
             Some((_, Known::Missing(why))) => {

@@ -11,6 +11,11 @@ use std::{
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use tray_api::{
+    conditions::{reasons, types},
+    trayorg::TrayOrgStatus,
+};
+use tray_domain::names;
 
 use self::{
     observe::{Observed, observe},
@@ -20,16 +25,11 @@ use self::{
 use super::{Driver, Failure, Next, changes::Change, context::Context, specs::Specs, until};
 use crate::{
     adapters::kube::{events::Severity, index::Index},
-    api::{
-        conditions::{reasons, types},
-        trayorg::TrayOrgStatus,
-    },
     controllers::{
         backup::subject::hindrance,
         conditions::{ConditionFact, find, is_true},
         support::observe::{Support, support_in},
     },
-    domain::names,
 };
 
 mod apply;

@@ -2,15 +2,15 @@
 //! in silence: an empty one would pass for the org's.
 
 use kube::ResourceExt;
+use tray_api::conditions::reasons;
+use tray_domain::names;
 
 use super::{
     observe::Observed,
     validate::{self, Obstacle, Valid},
 };
 use crate::{
-    api::conditions::reasons,
     controllers::{Failure, context::Context},
-    domain::names,
     resources::{
         child::{ChildId, ChildKind},
         org::Placement,
@@ -19,7 +19,7 @@ use crate::{
 
 /// What became of the namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
+pub(super) enum Loss {
     /// It is being deleted, with all that is in it.
     Going,
     /// It is not known: gone, or without the label by which it is watched.
@@ -27,7 +27,7 @@ pub enum Loss {
 }
 
 /// Whether the namespace of an org that had one is there. Pure.
-pub fn of(observed: &Observed, placement: &Placement) -> Option<Loss> {
+pub(super) fn of(observed: &Observed, placement: &Placement) -> Option<Loss> {
     let id = &placement.org_id;
     let status = observed.org.status.as_ref();
     let had_one = status.is_some_and(|status| status.namespace.is_some())
@@ -43,7 +43,7 @@ pub fn of(observed: &Observed, placement: &Placement) -> Option<Loss> {
 }
 
 /// Why an org whose namespace is lost cannot be worked on; none where it is there, or is to be made anew.
-pub async fn obstacle(
+pub(super) async fn obstacle(
     ctx: &Context,
     observed: &Observed,
     valid: &Valid,
@@ -91,7 +91,7 @@ fn is_wanted_anew(observed: &Observed, namespace: &str) -> bool {
 }
 
 /// Takes the annotation away that was carried out.
-pub async fn done(ctx: &Context, observed: &Observed, placement: &Placement) -> Result<(), Failure> {
+pub(super) async fn done(ctx: &Context, observed: &Observed, placement: &Placement) -> Result<(), Failure> {
     let annotation = names::ANNOTATION_ACCEPT_NAMESPACE_LOSS;
     let accepted = observed.org.annotations().get(annotation);
     if accepted.is_some_and(|accepted| *accepted == placement.namespace) {

@@ -4,6 +4,15 @@
 use std::sync::Arc;
 
 use kube::ResourceExt;
+use tray_api::{
+    backup_schedule::BackupSchedule,
+    orgrestore::{OrgRestore, RestorePhase},
+    orgtombstone::OrgTombstone,
+    region::Region,
+    retention_policy::RetentionPolicy,
+    trayorg::TrayOrg,
+};
+use tray_domain::{backup_place::BackupPlace, identity, ids::OrgId, names, reattachment};
 
 use super::held;
 pub use super::held::is_abandoned;
@@ -13,20 +22,11 @@ use crate::{
         facts::{NodeFact, PodFact, StorageClassFact, VolumeFact},
         index::Index,
     },
-    api::{
-        backup_schedule::BackupSchedule,
-        orgrestore::{OrgRestore, RestorePhase},
-        orgtombstone::OrgTombstone,
-        region::Region,
-        retention_policy::RetentionPolicy,
-        trayorg::TrayOrg,
-    },
     controllers::{
         backup_facts::{BackupFacts, OrgFacts},
         backup_place,
         support::observe::Support,
     },
-    domain::{backup_place::BackupPlace, identity, ids::OrgId, names, reattachment},
 };
 
 /// A pod of the org, and where it runs.

@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use tray_api::{conditions::reasons, trayorg::PinnedRegion};
+use tray_domain::{names, tombstone};
 
 use super::{observe::Observed, validate};
 use crate::{
     adapters::kube::{child::ChildFact, events::Severity},
-    api::{conditions::reasons, trayorg::PinnedRegion},
     controllers::{Failure, backup_place, conditions::whole_seconds, context::Context},
-    domain::{names, tombstone},
     resources::{
         child::ChildKind,
         org::{Placement, namespace},
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Records the deletion and says so on the namespace. Everything else stays as it is.
-pub async fn leave(
+pub(crate) async fn leave(
     ctx: &Context,
     observed: &Observed,
     placement: &Placement,
@@ -49,7 +49,7 @@ pub async fn leave(
 }
 
 /// The same of a TrayOrg that cannot be read: what it was is read off the namespace that it left.
-pub async fn leave_unread(ctx: &Context, org: &str, deleted_at: Timestamp) -> Result<(), Failure> {
+pub(crate) async fn leave_unread(ctx: &Context, org: &str, deleted_at: Timestamp) -> Result<(), Failure> {
     for namespace in ctx.index.children.of(org) {
         if namespace.labels.contains_key(names::LABEL_RETAINED) {
             continue;
@@ -86,7 +86,7 @@ fn placement_of(org: &str, namespace: &ChildFact) -> Option<Placement> {
 }
 
 /// The TrayOrg is back: the record says when. Before the namespace's label goes, so that it is not forgotten.
-pub async fn take_up(
+pub(crate) async fn take_up(
     ctx: &Context,
     observed: &Observed,
     placement: &Placement,

@@ -1,15 +1,16 @@
 //! Whether what an org uses fits what it is given. Pure.
 
+use tray_api::{conditions::reasons, trayorg::Plan};
+
 use super::observe::Observed;
 use crate::{
     adapters::kube::child::Observed as Seen,
-    api::{conditions::reasons, trayorg::Plan},
     controllers::conditions::{ConditionFact, Truth},
     resources::org::quota::{Excess, Fitted, LIMITED, QuotaUse},
 };
 
 /// What Kubernetes counts in the org's namespace.
-pub fn uses(observed: &Observed, namespace: &str) -> Vec<QuotaUse> {
+pub(super) fn uses(observed: &Observed, namespace: &str) -> Vec<QuotaUse> {
     let own = observed
         .children
         .iter()
@@ -22,7 +23,7 @@ pub fn uses(observed: &Observed, namespace: &str) -> Vec<QuotaUse> {
 }
 
 /// Condition QuotaSatisfied.
-pub fn condition(fitted: &Fitted, plan: Plan) -> ConditionFact {
+pub(super) fn condition(fitted: &Fitted, plan: Plan) -> ConditionFact {
     if !fitted.excess.is_empty() {
         let named: Vec<String> = fitted.excess.iter().map(said).collect();
         let message = format!(

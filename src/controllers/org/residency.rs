@@ -1,33 +1,31 @@
 //! Whether an org is where it is pinned to: what was observed, in the words of condition ResidencyCompliant. Pure.
 
 use kube::ResourceExt;
+use tray_api::{
+    conditions::reasons,
+    region::{OnViolation, Region},
+    trayorg::PinnedRegion,
+};
+use tray_domain::{
+    names,
+    residency::{Finding, Kind, Places, Residency, Sighting, judge},
+};
 
 use super::observe::{Observed, PlacedPod, PlacedVolume};
-use crate::{
-    api::{
-        conditions::reasons,
-        region::{OnViolation, Region},
-        trayorg::PinnedRegion,
-    },
-    controllers::{
-        conditions::{ConditionFact, Truth, listed},
-        region::location,
-    },
-    domain::{
-        names,
-        residency::{Finding, Kind, Places, Residency, Sighting, judge},
-    },
+use crate::controllers::{
+    conditions::{ConditionFact, Truth, listed},
+    region::location,
 };
 
 /// Judges everything of the org that may lie elsewhere.
-pub fn look(observed: &Observed, home: &PinnedRegion) -> Residency {
+pub(super) fn look(observed: &Observed, home: &PinnedRegion) -> Residency {
     let pods = observed.pods.iter().filter_map(pod);
     let seen: Vec<Sighting> = pods.chain(observed.volumes.iter().map(volume)).collect();
     judge(&home.cloud_region, &seen)
 }
 
 /// Whether a pod runs outside of the pinned region.
-pub fn is_elsewhere(placed: &PlacedPod, home: &PinnedRegion) -> bool {
+pub(super) fn is_elsewhere(placed: &PlacedPod, home: &PinnedRegion) -> bool {
     pod(placed).is_some_and(|seen| matches!(seen.places.seen_from(&home.cloud_region), Finding::Elsewhere(_)))
 }
 
@@ -71,7 +69,11 @@ fn volume(placed: &PlacedVolume) -> Sighting {
 
 /// Condition ResidencyCompliant: everything lies where the org is pinned to, and its backups where its Region says.
 /// Without a Region, or with one that is another place by now, the org is watched all the same.
-pub fn condition(residency: &Residency, home: &PinnedRegion, region: Option<&Region>) -> ConditionFact {
+pub(super) fn condition(
+    residency: &Residency,
+    home: &PinnedRegion,
+    region: Option<&Region>,
+) -> ConditionFact {
     let backup = region.and_then(|region| Some((region.name_any(), location::elsewhere(region)?)));
     let Some(reason) = violation(residency, backup.is_some()) else {
         return unviolated(residency, home);
@@ -126,7 +128,7 @@ fn unviolated(residency: &Residency, home: &PinnedRegion) -> ConditionFact {
 }
 
 /// Whether what lies elsewhere is put right without a person: pods alone, where the Region says so.
-pub fn is_mended(residency: &Residency, region: &Region) -> bool {
+pub(super) fn is_mended(residency: &Residency, region: &Region) -> bool {
     let only_pods = residency.outside.iter().all(|(kind, _)| *kind == Kind::Pod);
     region.spec.on_violation == OnViolation::Evict && only_pods && location::elsewhere(region).is_none()
 }

@@ -3,22 +3,20 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tray_api::trayorg::{
+    ExecutionLogsStatus, PendingReduction, RetainedField, SnapshotRetentionStatus, TrayOrgStatus,
+};
+use tray_domain::{
+    reduction::{Held, Pending},
+    stage::Stage,
+};
 
 use super::{observe::Observed, validate::LEAST_KEEP_DAYS};
-use crate::{
-    api::trayorg::{
-        ExecutionLogsStatus, PendingReduction, RetainedField, SnapshotRetentionStatus, TrayOrgStatus,
-    },
-    domain::{
-        reduction::{Held, Pending},
-        stage::Stage,
-    },
-    resources::org::log_policy,
-};
+use crate::resources::org::log_policy;
 
 /// How long things are kept, and what waits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kept {
+pub(super) struct Kept {
     /// Execution logs.
     pub logs: Option<ExecutionLogsStatus>,
     /// Snapshots.
@@ -29,7 +27,7 @@ pub struct Kept {
 
 impl Kept {
     /// What is recorded.
-    pub fn recorded(status: Option<&TrayOrgStatus>) -> Self {
+    pub(super) fn recorded(status: Option<&TrayOrgStatus>) -> Self {
         status.map_or_else(Self::default, |status| Self {
             logs: status.execution_logs,
             snapshots: status.snapshot_retention,
@@ -39,7 +37,7 @@ impl Kept {
 
     /// When the first of what waits is in force. What is past was not taken in, and is when something changes: there is no
     /// RetentionPolicy.
-    pub fn changes_at(&self, now: Timestamp) -> Option<Timestamp> {
+    pub(super) fn changes_at(&self, now: Timestamp) -> Option<Timestamp> {
         let waiting = self.pending.iter().map(|pending| pending.at.0);
         waiting.filter(|at| *at > now).min()
     }
@@ -62,7 +60,7 @@ impl Kept {
 }
 
 /// How long things are kept now. While the org's RetentionPolicy is not there, what is recorded stays.
-pub fn kept(observed: &Observed, now: Timestamp) -> Kept {
+pub(super) fn kept(observed: &Observed, now: Timestamp) -> Kept {
     let recorded = Kept::recorded(observed.org.status.as_ref());
     let Some(policy) = &observed.policy else {
         return recorded;
@@ -108,7 +106,7 @@ fn least_keep_days(observed: &Observed) -> i32 {
 }
 
 /// What newly waits, for people: nobody may have meant it.
-pub fn news(before: Option<&TrayOrgStatus>, after: &TrayOrgStatus) -> Option<String> {
+pub(super) fn news(before: Option<&TrayOrgStatus>, after: &TrayOrgStatus) -> Option<String> {
     let known = before.map(|status| status.pending_reductions.as_slice());
     let new = after
         .pending_reductions

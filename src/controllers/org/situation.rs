@@ -2,17 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use tray_api::conditions::{reasons, types};
+use tray_domain::replicas::Situation;
+
 use super::{observe::Observed, validate::Valid};
 use crate::{
     adapters::kube::child::Observed as Seen,
-    api::conditions::{reasons, types},
     controllers::conditions::{ConditionFact, is_true},
-    domain::replicas::Situation,
     resources::{child::ChildKind, org::claim},
 };
 
 /// From what was observed.
-pub fn of(observed: &Observed, valid: &Valid) -> Situation {
+pub(super) fn of(observed: &Observed, valid: &Valid) -> Situation {
     let lost_claims = match &observed.facts.lost {
         Some(lost) => lost.keys().cloned().collect(),
         None if lost_is_recorded(observed) => claims_of_stopped(observed, valid),
@@ -26,7 +27,7 @@ pub fn of(observed: &Observed, valid: &Valid) -> Situation {
 }
 
 /// Why workloads that are meant to run do not; none where nothing keeps them.
-pub fn why_stopped(situation: &Situation) -> Option<ConditionFact> {
+pub(super) fn why_stopped(situation: &Situation) -> Option<ConditionFact> {
     let (reason, message) = if situation.suspended {
         let message = "nothing runs while spec.lifecycle.state is Suspended";
         (reasons::SUSPENDED, message.to_owned())

@@ -2,22 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tray_api::{
+    conditions::reasons,
+    region::Region,
+    trayorg::{NodePods, PlacementStatus, ZonePods},
+};
+use tray_domain::{
+    replicas::Situation,
+    residency::{Kind, Residency},
+    spread::{RunningPods, Verdict, judge},
+};
+
 use super::{
     observe::{Observed, PlacedPod},
     validate::Valid,
 };
 use crate::{
-    api::{
-        conditions::reasons,
-        region::Region,
-        trayorg::{NodePods, PlacementStatus, ZonePods},
-    },
     controllers::conditions::{ConditionFact, Truth, listed},
-    domain::{
-        replicas::Situation,
-        residency::{Kind, Residency},
-        spread::{RunningPods, Verdict, judge},
-    },
     resources::org::workload::replicas_now,
 };
 
@@ -27,7 +28,7 @@ const LISTED: usize = 50;
 const UNKNOWN_ZONE: &str = "unknown";
 
 /// The zones of a Region in which pods can run now, as its status has them.
-pub fn usable_zones(region: &Region) -> BTreeSet<String> {
+pub(super) fn usable_zones(region: &Region) -> BTreeSet<String> {
     let zones = region.status.iter().flat_map(|status| &status.zones);
     zones
         .filter(|(_, ready)| **ready > 0)
@@ -47,7 +48,7 @@ fn zone_of(placed: &PlacedPod) -> String {
 }
 
 /// `status.placement`; none where nothing runs and nothing lies elsewhere.
-pub fn placement(observed: &Observed, residency: &Residency) -> Option<PlacementStatus> {
+pub(super) fn placement(observed: &Observed, residency: &Residency) -> Option<PlacementStatus> {
     let mut zones: BTreeMap<String, BTreeMap<String, i32>> = BTreeMap::new();
     for placed in running(observed) {
         let node = placed.pod.node.clone().unwrap_or_default();
@@ -75,7 +76,7 @@ pub fn placement(observed: &Observed, residency: &Residency) -> Option<Placement
 }
 
 /// Condition ZonesSpread.
-pub fn condition(observed: &Observed, valid: &Valid, situation: &Situation) -> ConditionFact {
+pub(super) fn condition(observed: &Observed, valid: &Valid, situation: &Situation) -> ConditionFact {
     let of_workload = |name: &str| {
         let mut by_zone: BTreeMap<String, usize> = BTreeMap::new();
         for placed in running(observed).filter(|placed| placed.pod.workload.as_deref() == Some(name)) {

@@ -5,6 +5,12 @@ use std::{borrow::Cow, collections::BTreeSet};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
+use tray_api::{
+    conditions::{reasons, types},
+    trayorg::{
+        BackupStatus, MOST_SUPPORT_ENTRIES, PlacementStatus, SupportAccessEntry, TrayOrg, TrayOrgStatus,
+    },
+};
 
 use super::{
     encryption,
@@ -16,12 +22,6 @@ use super::{
     webhook,
 };
 use crate::{
-    api::{
-        conditions::{reasons, types},
-        trayorg::{
-            BackupStatus, MOST_SUPPORT_ENTRIES, PlacementStatus, SupportAccessEntry, TrayOrg, TrayOrgStatus,
-        },
-    },
     controllers::{
         backup::facts::{before_any_run, deadline, turn},
         backup_facts::BackupView,
@@ -35,7 +35,7 @@ use crate::{
 
 /// What a pass over an org that can be worked on has found.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Findings {
+pub(super) struct Findings {
     /// Condition ResidencyCompliant.
     pub residency: ConditionFact,
     /// What lies elsewhere is put right without a person.
@@ -59,7 +59,12 @@ pub struct Findings {
 }
 
 /// The status of an org that can be worked on.
-pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Timestamp) -> TrayOrgStatus {
+pub(super) fn of_valid(
+    observed: &Observed,
+    valid: &Valid,
+    findings: &Findings,
+    now: Timestamp,
+) -> TrayOrgStatus {
     let placement = &valid.placement;
     let mut conditions = begin(observed, now);
     let placed = format!(
@@ -126,7 +131,7 @@ pub fn of_valid(observed: &Observed, valid: &Valid, findings: &Findings, now: Ti
 /// The status of an org that cannot be worked on: what is recorded stays, and the obstacle is told. Whatever became of
 /// its Region, where its pods and volumes are is looked at, and where its copies are stays pinned. `hindrance` = why no
 /// snapshot can be taken either, if that is so.
-pub fn of_obstacle(
+pub(super) fn of_obstacle(
     observed: &Observed,
     obstacle: &Obstacle,
     hindrance: Option<&ConditionFact>,
@@ -197,7 +202,11 @@ pub fn of_obstacle(
 
 /// What is recorded of an org, with what turns by time alone; none where that says so already, or more is known on the
 /// board. For a pass that fails: the next ones may, too.
-pub fn by_the_clock(org: &TrayOrg, known: Option<&BackupView>, now: Timestamp) -> Option<TrayOrgStatus> {
+pub(super) fn by_the_clock(
+    org: &TrayOrg,
+    known: Option<&BackupView>,
+    now: Timestamp,
+) -> Option<TrayOrgStatus> {
     if known.is_some_and(|view| deadline(&view.status).is_some_and(|deadline| deadline > now)) {
         return None;
     }
@@ -220,7 +229,7 @@ pub fn by_the_clock(org: &TrayOrg, known: Option<&BackupView>, now: Timestamp) -
 }
 
 /// The status of an org whose TrayOrg is being deleted and held by somebody else: nobody works on it any more.
-pub fn of_deleted(observed: &Observed, now: Timestamp) -> Option<TrayOrgStatus> {
+pub(super) fn of_deleted(observed: &Observed, now: Timestamp) -> Option<TrayOrgStatus> {
     let recorded = observed.org.status.clone()?;
     recorded.region.as_ref()?;
     let holders = observed.org.finalizers().join(", ");
@@ -241,7 +250,7 @@ pub fn of_deleted(observed: &Observed, now: Timestamp) -> Option<TrayOrgStatus> 
 }
 
 /// When a status says something else by time alone.
-pub fn turns_at(status: &TrayOrgStatus, now: Timestamp) -> Option<Timestamp> {
+pub(super) fn turns_at(status: &TrayOrgStatus, now: Timestamp) -> Option<Timestamp> {
     let backup = status.backup.as_ref()?;
     deadline(backup).filter(|deadline| *deadline > now)
 }
@@ -324,7 +333,7 @@ fn lost_data(observed: &Observed) -> Option<ConditionFact> {
         "{}; create an OrgRestore of TrayOrg {org}, or give the data up, a volume at a time: \
          kubectl annotate trayorg {org} {}={first}",
         named.join("; "),
-        crate::domain::names::ANNOTATION_ACCEPT_DATA_LOSS,
+        tray_domain::names::ANNOTATION_ACCEPT_DATA_LOSS,
     );
     Some(ConditionFact::new(true, reasons::VOLUME_REPLACED, message))
 }
@@ -450,14 +459,14 @@ fn excluded_volumes(valid: &Valid) -> Vec<String> {
 }
 
 /// Whether a status says all there is to say: nothing is merely on its way.
-pub fn is_settled(status: &TrayOrgStatus) -> bool {
+pub(super) fn is_settled(status: &TrayOrgStatus) -> bool {
     let reconciling = status.conditions.iter().find(|c| c.type_ == types::RECONCILING);
     let on_its_way = [reasons::ROLLING_OUT, reasons::REGION_NOT_READY];
     reconciling.is_none_or(|condition| !on_its_way.contains(&condition.reason.as_str()))
 }
 
 /// Whether the recorded status calls the org ready in its newest generation.
-pub fn was_ready(observed: &Observed) -> bool {
+pub(super) fn was_ready(observed: &Observed) -> bool {
     observed.org.status.as_ref().is_some_and(|status| {
         status.observed_generation == observed.org.metadata.generation
             && is_true(&status.conditions, types::READY)

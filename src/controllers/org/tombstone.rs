@@ -3,21 +3,21 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
+use tray_api::{
+    orgtombstone::{OrgTombstone, OrgTombstoneSpec, TombstoneReason},
+    retention_policy::TerminationRetention,
+};
+use tray_domain::{names::OPERATOR, tombstone};
 
 use super::observe::Observed;
 use crate::{
-    api::{
-        orgtombstone::{OrgTombstone, OrgTombstoneSpec, TombstoneReason},
-        retention_policy::TerminationRetention,
-    },
     controllers::{Failure, conditions::whole_seconds, context::Context},
-    domain::{names::OPERATOR, tombstone},
     resources::org::Placement,
 };
 
 /// Writes the tombstone of an org that was deleted at `deleted_at`, unless it is there. One of an earlier deletion, after
 /// which the org was back but never Ready, makes place for it: its dates are past.
-pub async fn write(
+pub(super) async fn write(
     ctx: &Context,
     observed: &Observed,
     placement: &Placement,
@@ -40,7 +40,7 @@ pub async fn write(
 }
 
 /// The org is back: what its tombstones held is its own again.
-pub async fn remove(ctx: &Context, observed: &Observed, placement: &Placement) -> Result<(), Failure> {
+pub(super) async fn remove(ctx: &Context, observed: &Observed, placement: &Placement) -> Result<(), Failure> {
     for tombstone in &observed.tombstones {
         if tombstone.spec.org_id == placement.org_id.as_str() {
             ctx.cluster.delete_own(&**tombstone).await?;
@@ -50,7 +50,7 @@ pub async fn remove(ctx: &Context, observed: &Observed, placement: &Placement) -
 }
 
 /// Pure.
-pub fn of(
+pub(super) fn of(
     observed: &Observed,
     placement: &Placement,
     deleted_at: Timestamp,
@@ -81,7 +81,7 @@ pub fn of(
     };
     let mut tombstone = OrgTombstone::new(&tombstone::name(&placement.org, &placement.org_id), spec);
     tombstone.labels_mut().insert(
-        crate::domain::names::LABEL_MANAGED_BY.to_owned(),
+        tray_domain::names::LABEL_MANAGED_BY.to_owned(),
         OPERATOR.to_owned(),
     );
     tombstone

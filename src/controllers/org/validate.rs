@@ -3,27 +3,27 @@
 use std::sync::Arc;
 
 use kube::ResourceExt;
+use tray_api::{
+    conditions::{reasons, types},
+    region::{Region, Scheduling},
+    trayorg::{LifecycleState, PinnedRegion},
+};
+use tray_domain::{
+    backup_place::{Settled, settle},
+    cloud_regions::Jurisdiction,
+    ids::OrgId,
+    names,
+    placement::{self, Candidate, Place, Refusal},
+    reattachment,
+    stage::Stage,
+};
 
 use super::{observe::Observed, quota};
 use crate::{
     adapters::kube::child::ChildFact,
-    api::{
-        conditions::{reasons, types},
-        region::{Region, Scheduling},
-        trayorg::{LifecycleState, PinnedRegion},
-    },
     controllers::{
         backup_place, conditions,
         regional::{self, Regional},
-    },
-    domain::{
-        backup_place::{Settled, settle},
-        cloud_regions::Jurisdiction,
-        ids::OrgId,
-        names,
-        placement::{self, Candidate, Place, Refusal},
-        reattachment,
-        stage::Stage,
     },
     resources::{
         child::ChildKind,
@@ -36,11 +36,11 @@ use crate::{
 };
 
 /// Least days for which a Production region's orgs keep their snapshots.
-pub const LEAST_KEEP_DAYS: i32 = 14;
+pub(super) const LEAST_KEEP_DAYS: i32 = 14;
 
 /// What stands in an org's way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Obstacle {
+pub(super) struct Obstacle {
     /// A constant of `api::conditions::reasons`.
     pub reason: &'static str,
     /// Names the object, the field and the remedy.
@@ -50,7 +50,7 @@ pub struct Obstacle {
 }
 
 impl Obstacle {
-    pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn new(reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             reason,
             message: message.into(),
@@ -61,7 +61,7 @@ impl Obstacle {
 
 /// An org that can be worked on.
 #[derive(Clone, Debug)]
-pub struct Valid {
+pub(super) struct Valid {
     /// Which org, and where.
     pub placement: Placement,
     /// The Region it lives in.
@@ -80,14 +80,14 @@ pub struct Valid {
 
 impl Valid {
     /// Its Region has the backups of its orgs in another place than its own are in.
-    pub fn is_backed_up_elsewhere(&self) -> bool {
+    pub(super) fn is_backed_up_elsewhere(&self) -> bool {
         let flaw = self.flaw.as_ref();
         flaw.is_some_and(|flaw| flaw.reason == reasons::BACKUP_PLACE_CHANGED)
     }
 }
 
 /// Checks an org. An obstacle leaves whatever it has as it is: nothing is ever torn down for one.
-pub fn validate(observed: &Observed) -> Result<Valid, Obstacle> {
+pub(super) fn validate(observed: &Observed) -> Result<Valid, Obstacle> {
     let org = &*observed.org;
     let id = identity(observed)?;
     let placement = place(observed, id)?;
@@ -161,7 +161,7 @@ fn held_reason(refusal: &reattachment::Refusal) -> &'static str {
 
 /// Where the org is pinned to: in its status; on its namespace where the status was not written yet or is a new
 /// TrayOrg's; in its tombstone where the namespace is gone, too.
-pub fn pinned(observed: &Observed, id: &OrgId) -> Option<Place> {
+pub(super) fn pinned(observed: &Observed, id: &OrgId) -> Option<Place> {
     let recorded = observed
         .org
         .status
@@ -184,14 +184,14 @@ pub fn pinned(observed: &Observed, id: &OrgId) -> Option<Place> {
 }
 
 /// The org's namespace, if it is there.
-pub fn namespace<'a>(observed: &'a Observed, id: &OrgId) -> Option<&'a Arc<ChildFact>> {
+pub(super) fn namespace<'a>(observed: &'a Observed, id: &OrgId) -> Option<&'a Arc<ChildFact>> {
     let name = names::org_namespace(&observed.org.name_any(), id);
     let mut children = observed.children.iter();
     children.find(|child| child.id.kind == ChildKind::Namespace && child.id.name == name)
 }
 
 /// Where the labels of an org's namespace say that it is pinned to.
-pub fn pinned_by(namespace: &ChildFact) -> Option<Place> {
+pub(super) fn pinned_by(namespace: &ChildFact) -> Option<Place> {
     let label = |name: &str| namespace.labels.get(name);
     let jurisdiction = label(names::LABEL_JURISDICTION)?;
     Some(Place {
@@ -238,7 +238,7 @@ fn place(observed: &Observed, id: OrgId) -> Result<Placement, Obstacle> {
 }
 
 /// Where the copies of an org are that lives in `home`. A Region that is another place by now says nothing of it.
-pub fn settled(observed: &Observed, home: &PinnedRegion) -> Settled {
+pub(super) fn settled(observed: &Observed, home: &PinnedRegion) -> Settled {
     let region = observed.region.as_deref().filter(|region| {
         region.name_any() == home.name
             && region.spec.cloud_region == home.cloud_region

@@ -12,6 +12,11 @@ use std::{
 use jiff::Timestamp;
 use kube::ResourceExt;
 use tracing::warn;
+use tray_api::conditions::reasons;
+use tray_domain::{
+    names,
+    webhook_tokens::{self, Tokens},
+};
 
 use super::{
     LATER, apply,
@@ -24,17 +29,12 @@ use crate::{
         events::Severity,
         webhook_secret::{Recorded, WebhookSecret, Written, random_token},
     },
-    api::conditions::reasons,
     controllers::{
         Failure,
         conditions::{ConditionFact, Truth},
         context::Context,
         region::place::webhook_fault,
         until,
-    },
-    domain::{
-        names,
-        webhook_tokens::{self, Tokens},
     },
     resources::{
         child::{ChildId, ChildKind, DesiredChild},
@@ -47,7 +47,7 @@ use crate::{
 
 /// What is to be done about an org's webhook host.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Exposure<'a> {
+pub(super) enum Exposure<'a> {
     /// No workload takes webhooks.
     Unwanted,
     /// It cannot be had.
@@ -57,7 +57,7 @@ pub enum Exposure<'a> {
 }
 
 /// Decides it. Pure.
-pub fn exposure(valid: &Valid, webhooks: bool, has_gateway_api: bool) -> Exposure<'_> {
+pub(super) fn exposure(valid: &Valid, webhooks: bool, has_gateway_api: bool) -> Exposure<'_> {
     let Some(workload) = webhook::workload(&valid.effective.workloads) else {
         return Exposure::Unwanted;
     };
@@ -77,7 +77,7 @@ pub fn exposure(valid: &Valid, webhooks: bool, has_gateway_api: bool) -> Exposur
 
 impl Exposure<'_> {
     /// The children that it takes: none of those of [`crate::resources::org::children`].
-    pub fn children(&self, placement: &Placement) -> Vec<ChildId> {
+    pub(super) fn children(&self, placement: &Placement) -> Vec<ChildId> {
         match self {
             Self::To(_) => vec![webhook::route_id(placement), webhook::grant(placement).id],
             Self::Unwanted | Self::Impossible(_) => Vec::new(),
@@ -87,7 +87,7 @@ impl Exposure<'_> {
 
 /// What a pass found out about the webhook host.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Found {
+pub(super) struct Found {
     /// Condition WebhookReady; none where no workload takes webhooks.
     pub condition: Option<ConditionFact>,
     /// When it has to be looked at again, even if nothing changes.
@@ -96,7 +96,7 @@ pub struct Found {
 
 /// The tokens that are known, by name of the org.
 #[derive(Default)]
-pub struct KnownTokens {
+pub(super) struct KnownTokens {
     by_org: Mutex<HashMap<String, (String, Recorded)>>,
 }
 
@@ -113,7 +113,7 @@ impl KnownTokens {
     }
 
     /// Of an org that is gone.
-    pub fn forget(&self, org: &str) {
+    pub(super) fn forget(&self, org: &str) {
         let mut by_org = self.by_org.lock().unwrap_or_else(PoisonError::into_inner);
         by_org.remove(org);
     }
@@ -121,7 +121,7 @@ impl KnownTokens {
 
 /// Makes the route lead where it should, and says how it fares. What fails is tried again, and keeps nothing else of the
 /// org back.
-pub async fn expose(
+pub(super) async fn expose(
     ctx: &Context,
     known: &KnownTokens,
     observed: &Observed,
@@ -331,7 +331,8 @@ fn condition(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::webhook_tokens::Token, resources::org::fixtures};
+    use crate::resources::org::fixtures;
+    use tray_domain::webhook_tokens::Token;
 
     #[test]
     fn p21_what_the_gateway_says_is_told_without_the_token() {
@@ -373,15 +374,6 @@ mod tests {
                     found.message
                 );
             }
-        }
-    }
-
-    #[test]
-    fn p21_the_overlaps_end_is_not_slept_through() {
-        let now = Timestamp::from_second(100).unwrap();
-        for (at, want) in [(160, 60), (100, 0), (40, 0)] {
-            let at = Timestamp::from_second(at).unwrap();
-            assert_eq!(until(at, now), Duration::from_secs(want));
         }
     }
 }

@@ -1,11 +1,10 @@
 //! A Region for tests.
 
 use serde_json::json;
-
-use crate::api::region::{Region, RegionSpec};
+use tray_api::region::{Region, RegionSpec};
 
 /// A Region `eu` in eu-west-1, backed up to eu-central-1.
-pub fn region() -> Region {
+pub(crate) fn region() -> Region {
     serde_json::from_value(json!({
         "apiVersion": "platform.tray.ai/v1alpha1",
         "kind": "Region",
@@ -28,6 +27,6 @@ pub fn region() -> Region {
 }
 
 /// Its spec.
-pub fn spec() -> RegionSpec {
+pub(crate) fn spec() -> RegionSpec {
     region().spec
 }

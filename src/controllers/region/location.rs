@@ -1,18 +1,18 @@
 //! Whether a Region's backup location is what its spec says: judged from what S3 and KMS say of themselves.
 
-use crate::{
-    api::{
-        conditions::{reasons, types},
-        region::{BackupLocation, ObjectLock, Region, RegionSpec},
-    },
-    controllers::conditions::{ConditionFact, Truth, find},
-    domain::{
-        cloud_regions::Jurisdiction,
-        ids::KmsKeyArn,
-        mover_task::{BucketLocation, Endpoints},
-    },
-    ports::{BucketFacts, DefaultLock, RegionPorts, RemoteError},
+use tray_api::{
+    conditions::{reasons, types},
+    region::{BackupLocation, ObjectLock, Region, RegionSpec},
 };
+use tray_domain::{
+    cloud_regions::Jurisdiction,
+    ids::KmsKeyArn,
+    mover_task::{BucketLocation, Endpoints},
+};
+use tray_ledger::RemoteError;
+use tray_ports::{BucketFacts, DefaultLock, RegionPorts};
+
+use crate::controllers::conditions::{ConditionFact, Truth, find};
 
 /// Longest default lock: the shortest time from an org's deletion until it has to be gone.
 const LONGEST_LOCK_DAYS: i32 = 10;

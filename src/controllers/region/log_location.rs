@@ -1,13 +1,13 @@
 //! Whether a Region's log location is what its spec says: judged from what S3 says of itself. Access records name people,
 //! so they stay in the region.
 
+use tray_api::{conditions::reasons, region::RegionSpec};
+use tray_domain::mover_task::BucketLocation;
+use tray_ledger::RemoteError;
+use tray_ports::{BucketFacts, RegionPorts};
+
 use super::location::Verdict;
-use crate::{
-    api::{conditions::reasons, region::RegionSpec},
-    controllers::conditions::ConditionFact,
-    domain::mover_task::BucketLocation,
-    ports::{BucketFacts, RegionPorts, RemoteError},
-};
+use crate::controllers::conditions::ConditionFact;
 
 /// The bucket of a Region's access records; none where the spec names none.
 pub fn bucket_location(spec: &RegionSpec) -> Option<BucketLocation> {
@@ -89,10 +89,8 @@ fn judge(spec: &RegionSpec, location: &BucketLocation, facts: &BucketFacts) -> C
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        api::region::LogLocation,
-        controllers::{conditions::Truth, region::fixtures},
-    };
+    use crate::controllers::{conditions::Truth, region::fixtures};
+    use tray_api::region::LogLocation;
 
     fn spec() -> RegionSpec {
         let mut spec = fixtures::spec();

@@ -28,15 +28,15 @@ use super::{
 };
 use crate::{
     adapters::kube::{events::Severity, index::Index},
-    api::{
-        conditions::{reasons, types},
-        region::{Region, RegionStatus},
-        trayorg::TrayOrg,
-    },
     telemetry::metrics::InRegion,
 };
 use location::Verdict;
 use place::Nodes;
+use tray_api::{
+    conditions::{reasons, types},
+    region::{Region, RegionStatus},
+    trayorg::TrayOrg,
+};
 use verification::{PAUSES, Verification, Verifications};
 use violations::Violations;
 

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use tray_api::{conditions::reasons, region::RegionSpec};
+
 use crate::{
     adapters::kube::facts::{NodeFact, StorageClassFact},
-    api::{conditions::reasons, region::RegionSpec},
     controllers::conditions::ConditionFact,
 };
 

@@ -8,6 +8,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
+use tray_api::region::Region;
 
 use super::{
     location::{self, Verdict},
@@ -15,24 +16,23 @@ use super::{
 };
 use crate::{
     adapters::kube::index::Index,
-    api::region::Region,
     controllers::{conditions::Truth, context::Context},
 };
 
 /// How long a backup location that is in order is taken for so.
 const RECHECK: Duration = Duration::from_hours(24);
 /// First and longest pause before a location that was not in order is asked for again.
-pub const PAUSES: (Duration, Duration) = (Duration::from_secs(15), Duration::from_hours(1));
+pub(super) const PAUSES: (Duration, Duration) = (Duration::from_secs(15), Duration::from_hours(1));
 /// How long all questions about a location may take.
 const PATIENCE: Duration = Duration::from_secs(45);
 
 /// What was found out, by name of the Region. In memory: after a start every location is asked for once.
 #[derive(Default)]
-pub struct Verifications(Mutex<HashMap<String, Verification>>);
+pub(super) struct Verifications(Mutex<HashMap<String, Verification>>);
 
 /// When a location was asked for, and what came of it.
 #[derive(Clone, Debug)]
-pub struct Verification {
+pub(super) struct Verification {
     uid: Option<String>,
     generation: Option<i64>,
     at: Timestamp,
@@ -62,7 +62,7 @@ impl Verification {
     }
 
     /// How long it still holds at `now`; none where it does not.
-    pub fn left(&self, region: &Region, now: Timestamp) -> Option<Duration> {
+    pub(super) fn left(&self, region: &Region, now: Timestamp) -> Option<Duration> {
         if self.uid != region.uid() || self.generation != region.metadata.generation {
             return None;
         }
@@ -77,12 +77,12 @@ impl Verifications {
     }
 
     /// The Region is gone.
-    pub fn forget(&self, name: &str) {
+    pub(super) fn forget(&self, name: &str) {
         self.by_name().remove(name);
     }
 
     /// Whether the present generation of a Region has been asked for.
-    pub fn know(&self, name: &str, index: &Index) -> bool {
+    pub(super) fn know(&self, name: &str, index: &Index) -> bool {
         let Some(region) = index.regions.get(name) else {
             return false;
         };
@@ -93,7 +93,7 @@ impl Verifications {
     }
 
     /// What was found out about the backup location: asked for now, if what was found before does not hold any more.
-    pub async fn of(&self, ctx: &Context, region: &Region, now: Timestamp) -> Verification {
+    pub(super) async fn of(&self, ctx: &Context, region: &Region, now: Timestamp) -> Verification {
         let name = region.name_any();
         let before = self.by_name().get(&name).cloned();
         if let Some(before) = &before

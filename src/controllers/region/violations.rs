@@ -1,13 +1,12 @@
 //! What of a Region's orgs was found elsewhere, added up from what their statuses say. Pure.
 
-use crate::{
-    api::trayorg::TrayOrg,
-    telemetry::metrics::{Metrics, Violation},
-};
+use tray_api::trayorg::TrayOrg;
+
+use crate::telemetry::metrics::{Metrics, Violation};
 
 /// By kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Violations {
+pub(super) struct Violations {
     pods: i32,
     volumes: i32,
     backup: i32,
@@ -15,7 +14,7 @@ pub struct Violations {
 
 impl Violations {
     /// Of these orgs, and of a backup location that lies elsewhere or does not.
-    pub fn count(orgs: &[&TrayOrg], backup: bool) -> Self {
+    pub(super) fn count(orgs: &[&TrayOrg], backup: bool) -> Self {
         let mut violations = Self {
             backup: i32::from(backup),
             ..Self::default()
@@ -31,12 +30,12 @@ impl Violations {
     }
 
     /// All of them.
-    pub fn total(self) -> i32 {
+    pub(super) fn total(self) -> i32 {
         self.pods + self.volumes + self.backup
     }
 
     /// Shows them: a kind of which there are none, too, so that an alert has something to look at.
-    pub fn measure(self, metrics: &Metrics, region: &str) {
+    pub(super) fn measure(self, metrics: &Metrics, region: &str) {
         for (kind, number) in [
             ("pod", self.pods),
             ("volume", self.volumes),

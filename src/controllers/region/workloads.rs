@@ -5,25 +5,25 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
+use tray_api::{
+    conditions::{reasons, types},
+    region::{Region, RegionWorkloads, RemovedWorkload, WorkloadsRevision},
+    trayorg::TrayOrg,
+    workload::Workload,
+};
+use tray_domain::rollout::{Health, Org, Progress, Removal, plan, removals};
 
 use super::placed_in;
 use crate::{
     adapters::kube::index::Index,
-    api::{
-        conditions::{reasons, types},
-        region::{Region, RegionWorkloads, RemovedWorkload, WorkloadsRevision},
-        trayorg::TrayOrg,
-        workload::Workload,
-    },
     controllers::conditions::{ConditionFact, Truth, find, is_true, listed, whole_seconds},
-    domain::rollout::{Health, Org, Progress, Removal, plan, removals},
 };
 
 /// Characters of a revision's name.
 const NAME_LENGTH: usize = 16;
 
 /// What a look at a Region's workloads has found.
-pub struct Found {
+pub(super) struct Found {
     /// `status.workloads`.
     pub record: RegionWorkloads,
     /// Condition WorkloadsRolledOut.
@@ -33,7 +33,7 @@ pub struct Found {
 }
 
 /// Looks at them.
-pub fn look(index: &Index, region: &Region, now: Timestamp) -> Found {
+pub(super) fn look(index: &Index, region: &Region, now: Timestamp) -> Found {
     let recorded = region
         .status
         .as_ref()

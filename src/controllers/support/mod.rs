@@ -13,6 +13,15 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Resource, ResourceExt};
 use tracing::{error, info};
+use tray_api::{
+    conditions::reasons,
+    support_access::{SupportAccess, SupportEvent},
+    trayorg::LogMode,
+};
+use tray_domain::{
+    names,
+    support::{Action, Role, Standing},
+};
 
 use self::{
     observe::{Home, grant, home, key_of_binding, keys_of_namespace, standing},
@@ -25,15 +34,6 @@ use crate::{
         apply::{Applied, ApplyError},
         events::Severity,
         index::{Index, key_of},
-    },
-    api::{
-        conditions::reasons,
-        support_access::{SupportAccess, SupportEvent},
-        trayorg::LogMode,
-    },
-    domain::{
-        names,
-        support::{Action, Role, Standing},
     },
     resources::{
         child::{ChildId, ChildKind},

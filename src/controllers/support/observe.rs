@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use tray_api::{
+    support_access::SupportAccess,
+    trayorg::{LifecycleState, LogMode, TrayOrg},
+};
+use tray_domain::{
+    ids::OrgId,
+    names,
+    support::{self, Door, Grant, Role, Standing},
+};
 
 use crate::{
     adapters::kube::{child::ChildFact, index::Index},
-    api::{
-        support_access::SupportAccess,
-        trayorg::{LifecycleState, LogMode, TrayOrg},
-    },
     controllers::org::observe::{is_abandoned, is_refused, org_id},
-    domain::{
-        ids::OrgId,
-        names,
-        support::{self, Door, Grant, Role, Standing},
-    },
     resources::{
         child::{ChildId, ChildKind},
         org::log_policy,

@@ -10,16 +10,16 @@ use std::{
 use bytes::Bytes;
 use kube::{Resource, ResourceExt};
 use tracing::warn;
+use tray_api::{
+    conditions::types,
+    support_access::{SupportAccess, SupportEvent},
+};
+use tray_domain::{access_record::Line, mover_task::BucketLocation};
 
 use super::observe::{Home, grant};
 use crate::{
     adapters::kube::index::{Index, key_of},
-    api::{
-        conditions::types,
-        support_access::{SupportAccess, SupportEvent},
-    },
     controllers::{changes::Change, conditions::is_true, context::Context, region::log_location},
-    domain::{access_record::Line, mover_task::BucketLocation},
 };
 
 /// How long one attempt to write a line may take.
@@ -30,7 +30,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Where the record of an org's support access is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub(super) enum Place {
     /// The Region names no log bucket: there is none.
     Nowhere,
     /// The Region is not here, or its log bucket is not known to be what its spec says: nothing is sent there.
@@ -40,7 +40,7 @@ pub enum Place {
 }
 
 /// Where the record of an org is kept: in the Region that it was placed in, as long as that is the same place.
-pub fn place(index: &Index, home: &Home) -> Place {
+pub(super) fn place(index: &Index, home: &Home) -> Place {
     let (name, cloud_region) = &home.region;
     let region = index
         .regions
@@ -72,7 +72,7 @@ enum Progress {
 
 /// Writes lines. What it remembers may be lost: a line is the same object whoever writes it.
 #[derive(Clone, Default)]
-pub struct Recorder {
+pub(super) struct Recorder {
     /// By bucket (empty where there was none that could be written to) and name of the object.
     lines: Arc<Mutex<BTreeMap<(String, String), Progress>>>,
 }
@@ -83,7 +83,7 @@ impl Recorder {
     }
 
     /// Whether what became of a grant is written at that place; if not, sees to it, and tells by a change when it is.
-    pub fn is_written(
+    pub(super) fn is_written(
         &self,
         ctx: &Arc<Context>,
         place: &Place,
@@ -112,7 +112,7 @@ impl Recorder {
     }
 
     /// What became of a grant is noted elsewhere: it need not be remembered.
-    pub fn forget(&self, place: &Place, access: &SupportAccess, home: &Home, event: &SupportEvent) {
+    pub(super) fn forget(&self, place: &Place, access: &SupportAccess, home: &Home, event: &SupportEvent) {
         self.lines().remove(&id(place, &line(access, home, event)));
     }
 }

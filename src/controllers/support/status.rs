@@ -3,26 +3,24 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
+use tray_api::{
+    conditions::{reasons, types},
+    support_access::{SupportAccess, SupportAccessStatus, SupportEvent},
+};
+use tray_domain::support::{Action, Door, Standing};
 
 use super::{
     observe::{Home, grant},
     record::Place,
 };
-use crate::{
-    api::{
-        conditions::{reasons, types},
-        support_access::{SupportAccess, SupportAccessStatus, SupportEvent},
-    },
-    controllers::conditions::{ConditionFact, Conditions, Truth, whole_seconds},
-    domain::support::{Action, Door, Standing},
-};
+use crate::controllers::conditions::{ConditionFact, Conditions, Truth, whole_seconds};
 
 /// Longest history that is kept.
 const HISTORY: usize = 20;
 
 /// What came of a pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub(super) enum Effect {
     /// The cluster is as the standing says.
     InForce,
     /// It will be: this comes first.
@@ -32,7 +30,7 @@ pub enum Effect {
 }
 
 /// A pass over a grant.
-pub struct Pass<'a> {
+pub(super) struct Pass<'a> {
     /// The SupportAccess.
     pub access: &'a SupportAccess,
     /// The org whose namespace it is in.
@@ -48,10 +46,10 @@ pub struct Pass<'a> {
 }
 
 /// The history after a pass: what is new comes last.
-pub fn history(pass: &Pass<'_>, now: Timestamp) -> Vec<SupportEvent> {
+pub(super) fn history(pass: &Pass<'_>, now: Timestamp) -> Vec<SupportEvent> {
     let mut history = pass.history.to_vec();
     let groups = pass.access.spec.groups();
-    let grant = crate::domain::support::Grant {
+    let grant = tray_domain::support::Grant {
         history: history.iter().map(|event| event.action).collect(),
         ..grant(pass.access, &groups, now)
     };
@@ -70,7 +68,7 @@ pub fn history(pass: &Pass<'_>, now: Timestamp) -> Vec<SupportEvent> {
 }
 
 /// The status after a pass.
-pub fn of(pass: &Pass<'_>, now: Timestamp) -> SupportAccessStatus {
+pub(super) fn of(pass: &Pass<'_>, now: Timestamp) -> SupportAccessStatus {
     let access = pass.access;
     let recorded = access.status.as_ref();
     let conditions = recorded

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::task::JoinSet;
 use tracing::info;
+use tray_domain::names;
 
 use super::Sync;
 use crate::{
@@ -15,7 +16,6 @@ use crate::{
         watch::{Watched, follow_children},
     },
     controllers::{changes::Change, context::Context},
-    domain::names,
     resources::child::{ChildId, ChildKind},
     telemetry::readiness::Readiness,
 };

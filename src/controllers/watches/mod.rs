@@ -9,6 +9,12 @@ use std::sync::Arc;
 
 use kube::{Resource, ResourceExt};
 use tokio::task::JoinSet;
+use tray_api::{
+    backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot,
+    orgtombstone::OrgTombstone, region::Region, retention_policy::RetentionPolicy,
+    support_access::SupportAccess, trayorg::TrayOrg,
+};
+use tray_domain::names;
 
 use self::{
     children::{children, optional},
@@ -21,12 +27,6 @@ use crate::{
         facts::{JobFact, NodeFact, PodFact, StorageClassFact, VolumeFact},
         index::key_of,
     },
-    api::{
-        backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot,
-        orgtombstone::OrgTombstone, region::Region, retention_policy::RetentionPolicy,
-        support_access::SupportAccess, trayorg::TrayOrg,
-    },
-    domain::names,
     resources::child::ChildKind,
     telemetry::readiness::Readiness,
 };

@@ -2,13 +2,11 @@
 //! its movers to the chart's ClusterRoles. Nothing here hands out a right of its own.
 
 use serde_json::{Value, json};
+use tray_api::trayorg::{LogMode, Owner, OwnerKind, OwnerRole};
+use tray_domain::names;
 
 use super::Placement;
-use crate::{
-    api::trayorg::{LogMode, Owner, OwnerKind, OwnerRole},
-    domain::names,
-    resources::child::{ChildId, ChildKind, DesiredChild},
-};
+use crate::resources::child::{ChildId, ChildKind, DesiredChild};
 
 /// Binding of an org's Admins.
 const ADMINS: &str = "tray-admins";

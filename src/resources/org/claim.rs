@@ -2,16 +2,14 @@
 //! restore can fill them before any pod exists. It never deletes one.
 
 use serde_json::{Value, json};
+use tray_api::{
+    region::RegionSpec,
+    workload::{Volume, Workload},
+};
+use tray_domain::names;
 
 use super::Placement;
-use crate::{
-    api::{
-        region::RegionSpec,
-        workload::{Volume, Workload},
-    },
-    domain::names,
-    resources::child::{ChildKind, DesiredChild},
-};
+use crate::resources::child::{ChildKind, DesiredChild};
 
 /// How the volume of a pod and the template of its claims are called.
 pub const VOLUME: &str = "data";

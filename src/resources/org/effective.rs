@@ -1,15 +1,14 @@
 //! What an org really runs: the region's workloads with the org's overrides, and the org's own.
 
-use super::quota::plan_values;
-use crate::{
-    api::{
-        conditions::reasons,
-        region::RegionSpec,
-        trayorg::{Override, Plan, TrayOrgSpec},
-        workload::{Resources, Workload, WorkloadKind},
-    },
-    domain::{names, quantity},
+use tray_api::{
+    conditions::reasons,
+    region::RegionSpec,
+    trayorg::{Override, Plan, TrayOrgSpec},
+    workload::{Resources, Workload, WorkloadKind},
 };
+use tray_domain::{names, quantity};
+
+use super::quota::plan_values;
 
 /// What an org runs.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -201,14 +200,12 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
     use super::*;
-    use crate::{
-        api::{region::PlanValues, trayorg::VolumeOverride, workload::EnvVar},
-        domain::ids::{PartId, RunId},
-        resources::{
-            mover_job::{restore_job_name, snapshot_job_name},
-            org::fixtures,
-        },
+    use crate::resources::{
+        mover_job::{restore_job_name, snapshot_job_name},
+        org::fixtures,
     };
+    use tray_api::{region::PlanValues, trayorg::VolumeOverride, workload::EnvVar};
+    use tray_domain::ids::{PartId, RunId};
 
     fn change(name: &str) -> Override {
         Override {

@@ -1,28 +1,26 @@
 //! An org, its Region and two workloads, for tests: read from the YAML that a person would write.
 
 use serde::de::DeserializeOwned;
+use tray_api::{
+    region::RegionSpec,
+    trayorg::{PinnedRegion, TrayOrgSpec},
+    workload::Workload,
+};
+use tray_domain::{backup_place::BackupPlace, cloud_regions::Jurisdiction};
 
 use super::{Placement, Surroundings};
-use crate::{
-    api::{
-        region::RegionSpec,
-        trayorg::{PinnedRegion, TrayOrgSpec},
-        workload::Workload,
-    },
-    domain::{backup_place::BackupPlace, cloud_regions::Jurisdiction},
-};
 
 fn read<T: DeserializeOwned>(yaml: &str) -> T {
     serde_yaml::from_str(yaml).unwrap()
 }
 
 /// An org that says as little as it can.
-pub fn org() -> TrayOrgSpec {
+pub(crate) fn org() -> TrayOrgSpec {
     read("{orgId: 7c9e6679-7425-40de-944b-e07fc1f90ae7, regionRef: {name: eu}, plan: Enterprise}")
 }
 
 /// A Region that runs [`database`] and [`runtime`].
-pub fn region() -> RegionSpec {
+pub(crate) fn region() -> RegionSpec {
     let mut region: RegionSpec = read(
         r#"
         jurisdiction: EU
@@ -42,7 +40,7 @@ pub fn region() -> RegionSpec {
 }
 
 /// The same, with an ingress, and [`runtime`] taking webhooks.
-pub fn region_with_webhook() -> RegionSpec {
+pub(crate) fn region_with_webhook() -> RegionSpec {
     let mut region = region();
     region.ingress = Some(read(
         "{domain: hooks.eu.example.com, gatewayRef: {name: edge, namespace: tray-edge}}",
@@ -52,7 +50,7 @@ pub fn region_with_webhook() -> RegionSpec {
 }
 
 /// A StatefulSet with a volume.
-pub fn database() -> Workload {
+pub(crate) fn database() -> Workload {
     read(
         r"
         name: db
@@ -72,14 +70,14 @@ pub fn database() -> Workload {
 }
 
 /// A Deployment without one.
-pub fn runtime() -> Workload {
+pub(crate) fn runtime() -> Workload {
     read(
         "{name: runtime, kind: Deployment, image: 'runtime:1', replicas: 2, ports: [{name: http, port: 8080}]}",
     )
 }
 
 /// Where the org is.
-pub fn placement() -> Placement {
+pub(crate) fn placement() -> Placement {
     Placement::new(
         "acme",
         "7c9e6679-7425-40de-944b-e07fc1f90ae7".parse().unwrap(),
@@ -93,12 +91,12 @@ pub fn placement() -> Placement {
 }
 
 /// Where [`region`] has its orgs' copies.
-pub fn backup_place() -> BackupPlace {
+pub(crate) fn backup_place() -> BackupPlace {
     BackupPlace::whole("tray-backups-eu", "111122223333", "")
 }
 
 /// What the operator is told.
-pub fn surroundings() -> Surroundings {
+pub(crate) fn surroundings() -> Surroundings {
     Surroundings {
         api_server_ports: vec![443, 6443],
     }

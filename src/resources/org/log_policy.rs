@@ -1,15 +1,13 @@
 //! For how long an org's execution logs can be seen and are kept, and the ConfigMap that tells its workloads.
 
 use serde_json::json;
+use tray_api::{
+    retention_policy::RetentionPolicySpec,
+    trayorg::{AddOn, ExecutionLogsStatus, LogHoursSource, LogMode, Plan, TrayOrgSpec},
+};
 
 use super::Placement;
-use crate::{
-    api::{
-        retention_policy::RetentionPolicySpec,
-        trayorg::{AddOn, ExecutionLogsStatus, LogHoursSource, LogMode, Plan, TrayOrgSpec},
-    },
-    resources::child::{ChildKind, DesiredChild},
-};
+use crate::resources::child::{ChildKind, DesiredChild};
 
 /// Name of the ConfigMap.
 pub const EXECUTION_LOG_POLICY: &str = "execution-log-policy";

@@ -2,16 +2,14 @@
 //! TrayOrg was deleted.
 
 use serde_json::{Map, Value, json};
+use tray_api::{
+    region::RegionSpec,
+    trayorg::{Owner, OwnerRole},
+};
+use tray_domain::names;
 
 use super::Placement;
-use crate::{
-    api::{
-        region::RegionSpec,
-        trayorg::{Owner, OwnerRole},
-    },
-    domain::names,
-    resources::child::{ChildKind, DesiredChild},
-};
+use crate::resources::child::{ChildKind, DesiredChild};
 
 /// Level of PodSecurity that every pod of an org has to keep.
 const POD_SECURITY: &str = "restricted";
@@ -104,7 +102,8 @@ fn child(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{api::trayorg::OwnerKind, resources::org::fixtures};
+    use crate::resources::org::fixtures;
+    use tray_api::trayorg::OwnerKind;
 
     fn owner(kind: OwnerKind, name: &str, role: OwnerRole) -> Owner {
         Owner {

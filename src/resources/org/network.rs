@@ -7,16 +7,14 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use tray_api::{
+    region::{Endpoints, RegionSpec},
+    trayorg::{Egress, INTERNAL_CIDRS, Network, TrayOrgSpec},
+};
+use tray_domain::names;
 
 use super::{Placement, Surroundings, workload_selector};
-use crate::{
-    api::{
-        region::{Endpoints, RegionSpec},
-        trayorg::{Egress, INTERNAL_CIDRS, Network, TrayOrgSpec},
-    },
-    domain::names,
-    resources::child::{ChildKind, DesiredChild},
-};
+use crate::resources::child::{ChildKind, DesiredChild};
 
 /// Port of S3, KMS and STS.
 const HTTPS: u16 = 443;

@@ -3,19 +3,17 @@
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Map, Value, json};
+use tray_api::{
+    region::RegionSpec,
+    trayorg::{TrayOrgSpec, ZoneSpread},
+    workload::{Readiness, Resources, Workload, WorkloadKind},
+};
+use tray_domain::names;
 
 use super::{
     Placement, claim, log_policy,
     quota::{DEFAULT_CPU, DEFAULT_MEMORY},
     workload_selector,
-};
-use crate::{
-    api::{
-        region::RegionSpec,
-        trayorg::{TrayOrgSpec, ZoneSpread},
-        workload::{Readiness, Resources, Workload, WorkloadKind},
-    },
-    domain::names,
 };
 
 /// How long a container may take to become available before it is started anew, in seconds: a database that recovers
@@ -265,10 +263,8 @@ fn scratch_name(n: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        api::workload::{EnvVar, ExecutionLogPolicy},
-        resources::org::fixtures,
-    };
+    use crate::resources::org::fixtures;
+    use tray_api::workload::{EnvVar, ExecutionLogPolicy};
 
     fn rendered(workload: &Workload) -> Value {
         template(

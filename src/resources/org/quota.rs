@@ -3,20 +3,18 @@
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};
+use tray_api::{
+    region::{PlanValues, RegionSpec},
+    shared::Quota,
+    trayorg::{Plan, TrayOrgSpec},
+};
+use tray_domain::{
+    names,
+    quantity::{self, milli},
+};
 
 use super::Placement;
-use crate::{
-    api::{
-        region::{PlanValues, RegionSpec},
-        shared::Quota,
-        trayorg::{Plan, TrayOrgSpec},
-    },
-    domain::{
-        names,
-        quantity::{self, milli},
-    },
-    resources::child::{ChildKind, DesiredChild},
-};
+use crate::resources::child::{ChildKind, DesiredChild};
 
 /// Name of the quota on objects and storage.
 pub const OBJECTS_QUOTA: &str = "tray-objects";

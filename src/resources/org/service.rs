@@ -1,19 +1,17 @@
 //! What a workload is found under, and how many of its pods may be taken away at once.
 
 use serde_json::{Value, json};
+use tray_api::workload::{Workload, WorkloadKind};
 
 use super::{Placement, claim, workload_selector};
-use crate::{
-    api::workload::{Workload, WorkloadKind},
-    resources::child::{ChildKind, DesiredChild},
-};
+use crate::resources::child::{ChildKind, DesiredChild};
 
 /// The Service of a workload that has ports. That of a StatefulSet is headless: its pods are found by their names, too.
 pub fn service(placement: &Placement, workload: &Workload) -> Option<DesiredChild> {
     if workload.ports.is_empty() {
         return None;
     }
-    let port = |port: &crate::api::workload::Port| json!({"name": port.name, "port": port.port, "targetPort": port.name, "protocol": "TCP"});
+    let port = |port: &tray_api::workload::Port| json!({"name": port.name, "port": port.port, "targetPort": port.name, "protocol": "TCP"});
     let mut spec = json!({
         "type": "ClusterIP",
         "selector": workload_selector(&workload.name),

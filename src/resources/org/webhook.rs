@@ -4,20 +4,18 @@
 //! or 503 while the org is suspended. The tokens stand in the route, so who may read HTTPRoutes may read them.
 
 use serde_json::{Value, json};
+use tray_api::{
+    region::{Ingress, RegionSpec},
+    workload::Workload,
+};
+use tray_domain::{
+    ids::OrgId,
+    names,
+    webhook_tokens::{HEADER, Tokens},
+};
 
 use super::{Placement, network::own_pods_of};
-use crate::{
-    api::{
-        region::{Ingress, RegionSpec},
-        workload::Workload,
-    },
-    domain::{
-        ids::OrgId,
-        names,
-        webhook_tokens::{HEADER, Tokens},
-    },
-    resources::child::{ChildId, ChildKind, DesiredChild},
-};
+use crate::resources::child::{ChildId, ChildKind, DesiredChild};
 
 /// Where an org's webhook host leads.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -165,7 +163,8 @@ pub fn network_policy(placement: &Placement, webhook: &Webhook<'_>) -> DesiredCh
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::webhook_tokens::Token, resources::org::fixtures};
+    use crate::resources::org::fixtures;
+    use tray_domain::webhook_tokens::Token;
 
     fn tokens(previous: bool) -> Tokens {
         let token = |letter: &str| Token::new(&letter.repeat(43)).unwrap();

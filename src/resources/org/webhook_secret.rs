@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::api::ObjectMeta;
-
-use super::Placement;
-use crate::domain::{
+use tray_domain::{
     names,
     webhook_tokens::{Token, Tokens},
 };
+
+use super::Placement;
 
 /// Entry of the token that is handed out.
 const CURRENT: &str = "token";
@@ -63,10 +63,8 @@ pub fn tokens(secret: &Secret) -> Option<Tokens> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        domain::archived_objects::{Triage, triage},
-        resources::org::fixtures,
-    };
+    use crate::resources::org::fixtures;
+    use tray_domain::archived_objects::{Triage, triage};
 
     fn rotated() -> Tokens {
         let token = |letter: &str| Token::new(&letter.repeat(43)).unwrap();

@@ -1,17 +1,15 @@
 //! The Deployment or StatefulSet of a workload.
 
 use serde_json::json;
+use tray_api::{
+    region::RegionSpec,
+    trayorg::TrayOrgSpec,
+    workload::{Workload, WorkloadKind},
+};
+use tray_domain::replicas::{Situation, replicas};
 
 use super::{Placement, claim, pod, workload_selector};
-use crate::{
-    api::{
-        region::RegionSpec,
-        trayorg::TrayOrgSpec,
-        workload::{Workload, WorkloadKind},
-    },
-    domain::replicas::{Situation, replicas},
-    resources::child::{ChildKind, DesiredChild},
-};
+use crate::resources::child::{ChildKind, DesiredChild};
 
 /// Old revisions that are kept: the way back is in Git.
 const REVISIONS: i32 = 3;
@@ -67,7 +65,8 @@ pub fn workload(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::names, resources::org::fixtures};
+    use crate::resources::org::fixtures;
+    use tray_domain::names;
 
     fn rendered(w: &Workload, replicas: u32) -> DesiredChild {
         workload(

@@ -12,7 +12,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
-use tray_operator::api::crds;
+use tray_api::crds;
 
 use crate::support::{
     api_server::{self, api_of, eventually},

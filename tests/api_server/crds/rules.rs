@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tray_operator::api::crds;
+use tray_api::crds;
 
 use super::{Creation, valid};
 use crate::edit::with;

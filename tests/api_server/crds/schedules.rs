@@ -9,13 +9,11 @@ use proptest::{
     test_runner::TestRunner,
 };
 use serde_json::{Value, json};
-use tray_operator::{
-    api::{backup_schedule::BackupSchedule, crds},
-    domain::{
-        cron::{Cron, InvalidCron},
-        slots::Slots,
-        time_zones,
-    },
+use tray_api::{backup_schedule::BackupSchedule, crds};
+use tray_domain::{
+    cron::{Cron, InvalidCron},
+    slots::Slots,
+    time_zones,
 };
 
 use super::{Creation, client, valid};

@@ -2,19 +2,19 @@
 //! set at once, the last as few.
 
 use serde_json::{Value, json};
-use tray_operator::api::crds;
+use tray_api::crds;
 
 use crate::edit::with;
 
 /// A namespace of an org: the policies may be at work, and let a SupportAccess into no other.
-pub const NAMESPACE: &str = "org-valid-7c9e6679";
+pub(crate) const NAMESPACE: &str = "org-valid-7c9e6679";
 
 fn object(kind: &str, spec: &Value) -> Value {
     json!({"apiVersion": "platform.tray.ai/v1alpha1", "kind": kind, "metadata": {"name": "valid"}, "spec": spec})
 }
 
 /// Every object of a kind that there is.
-pub fn all() -> Vec<Value> {
+pub(crate) fn all() -> Vec<Value> {
     let kinds: Vec<String> = crds::all_crds()
         .into_iter()
         .map(|crd| crd.spec.names.kind)
@@ -39,7 +39,7 @@ fn every() -> Vec<Value> {
 }
 
 /// The first object of that kind.
-pub fn fullest(kind: &str) -> Value {
+pub(crate) fn fullest(kind: &str) -> Value {
     let found = all().into_iter().find(|object| object["kind"] == kind);
     found.unwrap_or_else(|| panic!("no {kind} is known to be valid: add one"))
 }

@@ -8,16 +8,16 @@ use super::{
     world::{Ask, CLOUD_REGION, ORG, PLAIN, Who},
 };
 
-pub const POLICY: &str = "tray-binding";
+pub(super) const POLICY: &str = "tray-binding";
 
 /// Nodes that the world has, by region; one says nothing of where it is.
-pub const NODES: &[(&str, Option<&str>)] = &[
+pub(super) const NODES: &[(&str, Option<&str>)] = &[
     ("in-ireland", Some("eu-west-1")),
     ("in-oregon", Some("us-west-2")),
     ("nowhere", None),
 ];
 /// A pod in each namespace of the world that no node has yet.
-pub const WAITING: &str = "waiting";
+pub(super) const WAITING: &str = "waiting";
 
 fn bind(namespace: &str, path: &str, node: &str, labels: &Value) -> Ask {
     let body = json!({
@@ -27,7 +27,7 @@ fn bind(namespace: &str, path: &str, node: &str, labels: &Value) -> Ask {
     create(format!("/api/v1/namespaces/{namespace}/{path}"), body)
 }
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let now = "pods/waiting/binding";
     let to = |node: &str| bind(ORG, now, node, &json!({}));
     let lying = json!({"topology.kubernetes.io/region": CLOUD_REGION});

@@ -7,34 +7,34 @@ use super::world::{Answer, Ask, Who};
 
 /// A request, who sends it, and whether it is refused with which words.
 #[derive(Debug)]
-pub struct Case {
+pub(crate) struct Case {
     pub who: Who,
     pub ask: Ask,
     refusal: Option<&'static str>,
 }
 
 /// Creates an object (or calls a subresource that is created) at `path`.
-pub fn create(path: impl Into<String>, body: Value) -> Ask {
+pub(super) fn create(path: impl Into<String>, body: Value) -> Ask {
     ask(Method::POST, path, body)
 }
 
 /// Changes an object, by a JSON merge patch.
-pub fn change(path: impl Into<String>, patch: Value) -> Ask {
+pub(super) fn change(path: impl Into<String>, patch: Value) -> Ask {
     ask(Method::PATCH, path, patch)
 }
 
 /// Puts another object in the place of one.
-pub fn replace(path: impl Into<String>, body: Value) -> Ask {
+pub(super) fn replace(path: impl Into<String>, body: Value) -> Ask {
     ask(Method::PUT, path, body)
 }
 
 /// Deletes an object.
-pub fn delete(path: impl Into<String>) -> Ask {
+pub(super) fn delete(path: impl Into<String>) -> Ask {
     ask(Method::DELETE, path, Value::Null)
 }
 
 /// Connects to something. What is connected to is not there, so a request that is let through fails otherwise.
-pub fn connect(path: impl Into<String>) -> Ask {
+pub(super) fn connect(path: impl Into<String>) -> Ask {
     ask(Method::GET, path, Value::Null)
 }
 
@@ -48,7 +48,7 @@ fn ask(method: Method, path: impl Into<String>, body: Value) -> Ask {
 
 impl Ask {
     /// `who` may.
-    pub fn passes_for(self, who: Who) -> Case {
+    pub(crate) fn passes_for(self, who: Who) -> Case {
         Case {
             who,
             ask: self,
@@ -57,7 +57,7 @@ impl Ask {
     }
 
     /// `who` is refused with these words.
-    pub fn refused_to(self, who: Who, words: &'static str) -> Case {
+    pub(crate) fn refused_to(self, who: Who, words: &'static str) -> Case {
         Case {
             who,
             ask: self,
@@ -68,12 +68,12 @@ impl Ask {
 
 impl Case {
     /// Whether the request is to be let through.
-    pub fn passes(&self) -> bool {
+    pub(crate) fn passes(&self) -> bool {
         self.refusal.is_none()
     }
 
     /// Whether `answer` is as it should be: with the refusal by the policy, if it is one. Else what is wrong.
-    pub fn judge(&self, policy: &str, answer: &Answer) -> Result<Option<String>, String> {
+    pub(crate) fn judge(&self, policy: &str, answer: &Answer) -> Result<Option<String>, String> {
         match (self.refusal, answer) {
             (None, Ok(_)) => Ok(None),
             (None, Err(status)) if self.ask.method == Method::GET && status.code != 403 => Ok(None),

@@ -8,10 +8,10 @@ use super::{
     world::{ORG, PLAIN, Who, world},
 };
 
-pub const POLICY: &str = "tray-child-guard";
+pub(super) const POLICY: &str = "tray-child-guard";
 
 /// Objects of each guarded kind: where they are created, and a body without a name.
-pub fn guarded(namespace: &str) -> Vec<(String, Value)> {
+pub(super) fn guarded(namespace: &str) -> Vec<(String, Value)> {
     let rbac = "rbac.authorization.k8s.io";
     let role = json!({"apiGroup": rbac, "kind": "ClusterRole", "name": "view"});
     let everybody = json!([{"apiGroup": rbac, "kind": "Group", "name": "system:authenticated"}]);
@@ -56,11 +56,11 @@ pub fn guarded(namespace: &str) -> Vec<(String, Value)> {
 }
 
 /// Name of an object of every guarded kind that the operator made in the world.
-pub const OURS: &str = "tray-made";
+pub(super) const OURS: &str = "tray-made";
 /// Name of one that came there otherwise, before the policy.
-pub const FOREIGN: &str = "foreign";
+pub(super) const FOREIGN: &str = "foreign";
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let changed = "of tray-operator are changed and deleted by it alone";
     let made = "in namespaces of orgs are made by tray-operator alone";
     let named = |body: &Value, name: &str| {

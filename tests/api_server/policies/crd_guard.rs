@@ -8,14 +8,15 @@ use super::{
     world::{Who, world},
 };
 
-pub const POLICY: &str = "tray-crd-guard";
+pub(super) const POLICY: &str = "tray-crd-guard";
 
 const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
 /// CRDs of the world besides ours: group and plural. The first is of our group.
-pub const OTHERS: [(&str, &str); 2] = [("platform.tray.ai", "experiments"), ("example.com", "widgets")];
+pub(super) const OTHERS: [(&str, &str); 2] =
+    [("platform.tray.ai", "experiments"), ("example.com", "widgets")];
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let words = "run kubectl annotate crd trayorgs.platform.tray.ai platform.tray.ai/allow-delete=true first";
     let trayorgs = format!("{CRDS}/trayorgs.platform.tray.ai");
     vec![

@@ -10,9 +10,9 @@ use super::{
 };
 use crate::edit::with;
 
-pub const POLICY: &str = "tray-debug-containers";
+pub(super) const POLICY: &str = "tray-debug-containers";
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let support = Who::In(STAFF[0]);
     let bring = |pointer: &str, value: Value| {
         let container = with(pods::debugger(), pointer, value);

@@ -6,12 +6,12 @@ use super::{
     world::Who,
 };
 
-pub const POLICY: &str = "tray-delete-protection";
+pub(super) const POLICY: &str = "tray-delete-protection";
 
 /// An org of the world that may be deleted; all others are protected.
-pub const UNPROTECTED: &str = "unprotected";
+pub(super) const UNPROTECTED: &str = "unprotected";
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let org = |name: &str| delete(format!("/apis/platform.tray.ai/v1alpha1/trayorgs/{name}"));
     let words = "TrayOrg acme is protected: set spec.lifecycle.deletionProtection to Disabled";
     vec![

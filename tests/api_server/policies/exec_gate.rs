@@ -8,11 +8,11 @@ use super::{
 };
 use crate::support::api_server::{self, eventually};
 
-pub const POLICY: &str = "tray-exec-gate";
+pub(super) const POLICY: &str = "tray-exec-gate";
 
 const WORDS: &str = "no SupportAccess of role Debug is active in org-acme-00000001 for";
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let pod = |namespace: &str, way: &str| connect(format!("{}/{WAITING}/{way}", pods::path(namespace)));
     let service = |namespace: &str| connect(format!("/api/v1/namespaces/{namespace}/services/inside/proxy/"));
     let look = |namespace: &str| pods::debug(namespace, WAITING, &[pods::debugger()]);

@@ -8,9 +8,9 @@ use super::{
     world::{ORG, Who},
 };
 
-pub const POLICY: &str = "tray-finalizer-guard";
+pub(super) const POLICY: &str = "tray-finalizer-guard";
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let finalizers = |of: &str, finalizers| {
         change(
             format!("/apis/platform.tray.ai/v1alpha1/{of}"),

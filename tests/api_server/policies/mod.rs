@@ -1,7 +1,7 @@
 //! The admission policies of the chart: for each, requests that it lets through and requests that it refuses, and by whom.
 
 mod cases;
-pub mod world;
+pub(crate) mod world;
 
 mod binding;
 mod child_guard;

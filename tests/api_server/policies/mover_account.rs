@@ -8,7 +8,7 @@ use super::{
     world::{ORG, PLAIN, Who},
 };
 
-pub const POLICY: &str = "tray-mover-account";
+pub(super) const POLICY: &str = "tray-mover-account";
 
 fn accounts(namespace: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/serviceaccounts")
@@ -25,7 +25,7 @@ fn token_secret(account: &str) -> Value {
     })
 }
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let mover = format!("{}/tray-mover", accounts(ORG));
     let request =
         json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": []}});

@@ -6,12 +6,12 @@ use super::{
     world::{ORG, PLAIN, STAFF, Who},
 };
 
-pub const POLICY: &str = "tray-mover-exec";
+pub(super) const POLICY: &str = "tray-mover-exec";
 
 /// A pod of the world that is named like a mover's.
-pub const MOVER: &str = "snap-1";
+pub(super) const MOVER: &str = "snap-1";
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let ways = [
         "exec?command=sh&stdout=true",
         "attach?stdout=true",

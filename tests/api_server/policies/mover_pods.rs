@@ -12,17 +12,17 @@ use super::{
 };
 use crate::edit::with;
 
-pub const POLICY: &str = "tray-mover-pods";
+pub(super) const POLICY: &str = "tray-mover-pods";
 
 /// A Job of the world that was not started.
-pub const SUSPENDED: &str = "suspended";
+pub(super) const SUSPENDED: &str = "suspended";
 /// A Job of the world from before the policies: named and labelled like a mover's, and held by a finalizer.
-pub const TAKEN: &str = "snap-01arz3ndektsv4rrffq69g5fav-db";
+pub(super) const TAKEN: &str = "snap-01arz3ndektsv4rrffq69g5fav-db";
 
 const LABEL: &str = "platform.tray.ai/component";
 const JOBS: Who = Who::Controller("job-controller");
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let pod = |pointer: &str, value: &str| with(pods::pod(&pods::spec()), pointer, json!(value));
     let label = "/metadata/labels/platform.tray.ai~1component";
     let ways = [

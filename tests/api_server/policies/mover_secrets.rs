@@ -1,10 +1,8 @@
 //! Secrets of the operator's are for movers alone.
 
 use serde_json::{Value, json};
-use tray_operator::{
-    domain::names,
-    resources::mover_job::{restore_job_name, snapshot_job_name},
-};
+use tray_domain::names;
+use tray_operator::resources::mover_job::{restore_job_name, snapshot_job_name};
 
 use super::{
     binding::WAITING,
@@ -14,12 +12,12 @@ use super::{
 };
 use crate::{edit::with, support::api_server::eventually};
 
-pub const POLICY: &str = "tray-mover-secrets";
+pub(super) const POLICY: &str = "tray-mover-secrets";
 
 /// A mover of the world that is not named like one: what keeps debug containers out of it is not its name.
-pub const MARKED: &str = "marked";
+pub(super) const MARKED: &str = "marked";
 /// A Deployment in the org's namespace from before the policy.
-pub const TAKING: &str = "taking";
+pub(super) const TAKING: &str = "taking";
 
 const JOBS: Who = Who::Controller("job-controller");
 const ENVIRONMENT: &str = "env and envFrom of containers must not take from";
@@ -27,7 +25,7 @@ const VOLUMES: &str = ".volumes must not refer to";
 const PULLING: &str = ".imagePullSecrets must not name";
 
 /// Names that movers' Jobs have or had.
-pub fn jobs() -> [String; 3] {
+pub(super) fn jobs() -> [String; 3] {
     let run = "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
     let part = names::OBJECTS_PART.parse().unwrap();
     let uid = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
@@ -97,7 +95,7 @@ fn pulling(secret: &str) -> Value {
     )
 }
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let pod = |namespace: &str, spec: &Value| create(pods::path(namespace), pods::pod(spec));
     let mut cases = Vec::new();
     for secret in taken() {

@@ -8,9 +8,9 @@ use super::{
     world::{ORG, PLAIN, Who, metadata},
 };
 
-pub const POLICY: &str = "tray-namespace-guard";
+pub(super) const POLICY: &str = "tray-namespace-guard";
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let path = format!("/api/v1/namespaces/{ORG}");
     let plain = format!("/api/v1/namespaces/{PLAIN}");
     let labels = |labels| change(path.clone(), json!({"metadata": {"labels": labels}}));

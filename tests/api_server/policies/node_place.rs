@@ -8,7 +8,7 @@ use super::{
     world::{Ask, CLOUD_REGION, Who},
 };
 
-pub const POLICY: &str = "tray-node-place";
+pub(super) const POLICY: &str = "tray-node-place";
 
 const REGION: &str = "topology.kubernetes.io/region";
 const PLACES: [&str; 4] = [
@@ -23,7 +23,7 @@ fn label(of: &str, labels: Value) -> Ask {
     change(format!("/api/v1/nodes/{of}"), patch)
 }
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let new = |region: &str| {
         let labels = json!({REGION: region, PLACES[1]: format!("{region}a")});
         let body = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "labels": labels}});

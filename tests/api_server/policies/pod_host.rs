@@ -9,9 +9,9 @@ use super::{
 };
 use crate::edit::with;
 
-pub const POLICY: &str = "tray-pod-host";
+pub(super) const POLICY: &str = "tray-pod-host";
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let pod = |namespace: &str, pointer: &str, value: Value| {
         create(
             pods::path(namespace),

@@ -10,14 +10,14 @@ use super::{
 };
 use crate::edit::with;
 
-pub const POLICY: &str = "tray-pod-logs";
+pub(super) const POLICY: &str = "tray-pod-logs";
 
 /// A Deployment in the org's namespace from before the policy.
-pub const TELLING: &str = "telling";
+pub(super) const TELLING: &str = "telling";
 
 const COPIED: &str = "FallbackToLogsOnError";
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let support = Who::In(STAFF[0]);
     let policy = |value: &str| {
         with(

@@ -9,12 +9,12 @@ use super::{
 };
 use crate::edit::with;
 
-pub const POLICY: &str = "tray-pod-pinning";
+pub(super) const POLICY: &str = "tray-pod-pinning";
 
 /// A Deployment in the org's namespace from before the policy, which asks for no region.
-pub const UNPINNED: &str = "unpinned";
+pub(super) const UNPINNED: &str = "unpinned";
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let pod = |pointer: &str, value| pods::pod(&with(pods::spec(), pointer, value));
     let region = "/nodeSelector/topology.kubernetes.io~1region";
     let right = || create(pods::path(ORG), pods::pod(&pods::spec()));

@@ -8,12 +8,12 @@ use super::{
 };
 
 /// Where pods are created in a namespace.
-pub fn path(namespace: &str) -> String {
+pub(super) fn path(namespace: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/pods")
 }
 
 /// The spec of a pod that keeps every rule of an org.
-pub fn spec() -> Value {
+pub(super) fn spec() -> Value {
     json!({
         "nodeSelector": {"topology.kubernetes.io/region": CLOUD_REGION},
         "securityContext": {"runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
@@ -25,20 +25,20 @@ pub fn spec() -> Value {
 }
 
 /// A pod of that spec.
-pub fn pod(spec: &Value) -> Value {
+pub(super) fn pod(spec: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec})
 }
 
 /// A pod of the world's org that was there before the policies, with volumes of every kind that gives something, and with a
 /// debug container. It keeps few of the rules.
-pub const FROM_BEFORE: &str = "from-before";
+pub(super) const FROM_BEFORE: &str = "from-before";
 /// Its volumes whose contents debug containers must not have.
-pub const GIVEN: [&str; 5] = ["keys", "settings", "all", "self", "inline"];
+pub(super) const GIVEN: [&str; 5] = ["keys", "settings", "all", "self", "inline"];
 /// Its volume that they may have.
-pub const SCRATCH: &str = "scratch";
+pub(super) const SCRATCH: &str = "scratch";
 
 /// That pod without its debug container, [`old_debugger`].
-pub fn from_before() -> Value {
+pub(super) fn from_before() -> Value {
     let mut spec = spec();
     spec["containers"][0]["terminationMessagePolicy"] = "FallbackToLogsOnError".into();
     let name = json!([{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]);
@@ -54,7 +54,7 @@ pub fn from_before() -> Value {
 }
 
 /// A debug container that keeps every rule.
-pub fn debugger() -> Value {
+pub(super) fn debugger() -> Value {
     let mut container = spec()["containers"][0].clone();
     container["name"] = "look".into();
     container["securityContext"]["runAsNonRoot"] = true.into();
@@ -63,7 +63,7 @@ pub fn debugger() -> Value {
 }
 
 /// A debug container that keeps none, in [`FROM_BEFORE`].
-pub fn old_debugger() -> Value {
+pub(super) fn old_debugger() -> Value {
     let mut container = debugger();
     container["name"] = "old".into();
     container["terminationMessagePolicy"] = "FallbackToLogsOnError".into();
@@ -73,13 +73,13 @@ pub fn old_debugger() -> Value {
 }
 
 /// Gives a pod these debug containers.
-pub fn debug(namespace: &str, pod: &str, containers: &[Value]) -> Ask {
+pub(super) fn debug(namespace: &str, pod: &str, containers: &[Value]) -> Ask {
     let at = format!("{}/{pod}/ephemeralcontainers", path(namespace));
     change(at, json!({"spec": {"ephemeralContainers": containers}}))
 }
 
 /// Creates every kind of object in `namespace` that makes pods, with that pod spec and these labels on its pods.
-pub fn templates(namespace: &str, spec: &Value, labels: &Value) -> Vec<Ask> {
+pub(super) fn templates(namespace: &str, spec: &Value, labels: &Value) -> Vec<Ask> {
     let mut template = json!({"metadata": {"labels": labels}, "spec": spec});
     template["metadata"]["labels"]["app"] = "x".into();
     let mut finite = template.clone();

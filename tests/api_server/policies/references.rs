@@ -6,16 +6,16 @@ use super::{
     world::Who,
 };
 
-pub const POLICY: &str = "tray-references";
+pub(super) const POLICY: &str = "tray-references";
 
 /// Objects of the world that orgs name; those called `unused` no org does.
-pub const IN_USE: [(&str, &str); 3] = [
+pub(super) const IN_USE: [(&str, &str); 3] = [
     ("regions", "eu"),
     ("retentionpolicies", "standard"),
     ("backupschedules", "standard"),
 ];
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let object =
         |plural: &str, name: &str| delete(format!("/apis/platform.tray.ai/v1alpha1/{plural}/{name}"));
     let mut cases = vec![

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tray_operator::domain::{ids::RunId, schedule::snapshot_name, view};
+use tray_domain::{ids::RunId, schedule::snapshot_name, view};
 
 use super::{
     cases::{Case, change, create, delete},
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::support::{chart, installed};
 
-pub const POLICY: &str = "tray-run-authority";
+pub(super) const POLICY: &str = "tray-run-authority";
 
 /// Has ClusterRole `tray-snapshot-requester`.
 const SNAPSHOTS: Who = Who::Granted("sue", "snapshot-requesters");
@@ -39,11 +39,11 @@ const IN_KUBE_SYSTEM: Who = Who::Granted("system:serviceaccount:kube-system:some
 
 const RUNS: &str = "/apis/platform.tray.ai/v1alpha1";
 /// An OrgSnapshot and an OrgRestore of acme, and those of another org.
-pub const OF_ACME: [&str; 2] = ["orgsnapshots/run", "orgrestores/back"];
-pub const OF_ANOTHER: [&str; 2] = ["orgsnapshots/other-run", "orgrestores/other-back"];
+pub(super) const OF_ACME: [&str; 2] = ["orgsnapshots/run", "orgrestores/back"];
+pub(super) const OF_ANOTHER: [&str; 2] = ["orgsnapshots/other-run", "orgrestores/other-back"];
 
 /// The roles and bindings of these people.
-pub fn rights() -> Vec<Value> {
+pub(super) fn rights() -> Vec<Value> {
     let rbac = "rbac.authorization.k8s.io";
     let group = "platform.tray.ai";
     let bind = |role: &str, people: &str| {
@@ -116,7 +116,7 @@ fn changes(of: &str) -> [Ask; 3] {
     ]
 }
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let snapshot = |org: &str| new("OrgSnapshot", "new", org, Value::Null);
     let restore = |org: &str| new("OrgRestore", "new", org, Value::Null);
     let run = |of: &str| delete(format!("{RUNS}/{of}"));

@@ -8,12 +8,12 @@ use super::{
     world::{ORG, PLAIN, Who},
 };
 
-pub const POLICY: &str = "tray-service-type";
+pub(super) const POLICY: &str = "tray-service-type";
 
 /// A Service of the world in the org's namespace.
-pub const INSIDE: &str = "inside";
+pub(super) const INSIDE: &str = "inside";
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let path = |namespace: &str| format!("/api/v1/namespaces/{namespace}/services");
     let new = |namespace: &str, more: Value| {
         let mut spec = json!({"ports": [{"port": 80}], "selector": {"app": "x"}});

@@ -8,9 +8,9 @@ use super::{
     world::{ORG, Who},
 };
 
-pub const POLICY: &str = "tray-status-guard";
+pub(super) const POLICY: &str = "tray-status-guard";
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let status = |of: &str| {
         let path = format!("/apis/platform.tray.ai/v1alpha1/{of}/status");
         change(path, json!({"status": {"observedGeneration": 7}}))

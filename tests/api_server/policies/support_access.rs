@@ -8,10 +8,10 @@ use super::{
     world::{ORG, PLAIN, STAFF, Who},
 };
 
-pub const POLICY: &str = "tray-support-access";
+pub(super) const POLICY: &str = "tray-support-access";
 
 /// The spec of a SupportAccess for these groups.
-pub fn spec(groups: &[&str]) -> Value {
+pub(super) fn spec(groups: &[&str]) -> Value {
     let subjects: Vec<Value> = groups
         .iter()
         .map(|name| json!({"kind": "Group", "name": name}))
@@ -19,7 +19,7 @@ pub fn spec(groups: &[&str]) -> Value {
     json!({"subjects": subjects, "role": "Debug", "durationHours": 4, "reason": "ticket 7"})
 }
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let all =
         |namespace: &str| format!("/apis/platform.tray.ai/v1alpha1/namespaces/{namespace}/supportaccesses");
     let new = |namespace: &str, groups: &[&str]| {

@@ -8,9 +8,9 @@ use super::{
     world::{Who, tombstone},
 };
 
-pub const POLICY: &str = "tray-tombstone-guard";
+pub(super) const POLICY: &str = "tray-tombstone-guard";
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let all = "/apis/platform.tray.ai/v1alpha1/orgtombstones";
     let one = format!("{all}/gone");
     let new = || create(all, tombstone("new"));

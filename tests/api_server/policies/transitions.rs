@@ -8,9 +8,9 @@ use super::{
     world::{Ask, Who},
 };
 
-pub const OF_REGIONS: &str = "tray-region-transitions";
-pub const OF_ORGS: &str = "tray-org-transitions";
-pub const OF_RUNS: &str = "tray-run-transitions";
+pub(super) const OF_REGIONS: &str = "tray-region-transitions";
+pub(super) const OF_ORGS: &str = "tray-org-transitions";
+pub(super) const OF_RUNS: &str = "tray-run-transitions";
 
 const OURS: &str = "/apis/platform.tray.ai/v1alpha1";
 
@@ -18,7 +18,7 @@ fn spec(of: &str, patch: Value) -> Ask {
     change(format!("{OURS}/{of}"), json!({"spec": patch}))
 }
 
-pub fn cases_of_regions() -> Vec<Case> {
+pub(super) fn cases_of_regions() -> Vec<Case> {
     let place = json!({
         "cloudRegion": "eu-west-3", "zones": ["eu-west-3a", "eu-west-3b"],
     });
@@ -41,7 +41,7 @@ pub fn cases_of_regions() -> Vec<Case> {
     ]
 }
 
-pub fn cases_of_orgs() -> Vec<Case> {
+pub(super) fn cases_of_orgs() -> Vec<Case> {
     let status = |org: &str, patch| change(format!("{OURS}/trayorgs/{org}/status"), json!({"status": patch}));
     let id = "00000009-0000-4000-8000-000000000000";
     let elsewhere = "status.backupPlace never changes";
@@ -99,7 +99,7 @@ pub fn cases_of_orgs() -> Vec<Case> {
     ]
 }
 
-pub fn cases_of_runs() -> Vec<Case> {
+pub(super) fn cases_of_runs() -> Vec<Case> {
     let meta = |of: &str| {
         change(
             format!("{OURS}/{of}"),

@@ -8,19 +8,19 @@ use super::{
     world::{CLASS, ORG, PLAIN, Who},
 };
 
-pub const POLICY: &str = "tray-volume-class";
+pub(super) const POLICY: &str = "tray-volume-class";
 
 /// Claim of the world that was made under another class than the region's is now.
-pub const OLD: &str = "old";
+pub(super) const OLD: &str = "old";
 /// Claim of the world that is of the region's class.
-pub const NEW: &str = "new";
+pub(super) const NEW: &str = "new";
 
 /// The spec of a claim of that class.
-pub fn claim(class: &Value) -> Value {
+pub(super) fn claim(class: &Value) -> Value {
     json!({"accessModes": ["ReadWriteOnce"], "storageClassName": class, "resources": {"requests": {"storage": "1Gi"}}})
 }
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let path = |namespace: &str| format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims");
     let new = |namespace: &str, class: Value, volume: Option<&str>| {
         let mut spec = claim(&class);

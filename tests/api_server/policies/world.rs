@@ -6,7 +6,8 @@ use http::{Method, Request, header::CONTENT_TYPE};
 use kube::{Client, core::Status};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OnceCell, RwLock, RwLockReadGuard};
-use tray_operator::{api::crds, domain::names};
+use tray_api::crds;
+use tray_domain::names;
 
 use super::{
     binding::{NODES, WAITING},
@@ -31,30 +32,30 @@ use crate::support::{
 };
 
 /// Namespace of an org, under PodSecurity as the operator makes it. Support has access.
-pub const ORG: &str = "org-acme-00000001";
+pub(crate) const ORG: &str = "org-acme-00000001";
 /// Namespace of an org whose PodSecurity labels somebody managed to remove: the policies hold without them.
-pub const BARE: &str = "org-bare-00000002";
+pub(crate) const BARE: &str = "org-bare-00000002";
 /// A namespace that is no org's.
-pub const PLAIN: &str = "plain";
+pub(crate) const PLAIN: &str = "plain";
 /// The region that both orgs are pinned to.
-pub const CLOUD_REGION: &str = "eu-west-1";
+pub(crate) const CLOUD_REGION: &str = "eu-west-1";
 /// The StorageClass of that region.
-pub const CLASS: &str = "org-encrypted";
+pub(crate) const CLASS: &str = "org-encrypted";
 /// Groups of support staff. The first has access to [`ORG`] at present.
-pub const STAFF: [&str; 2] = ["support", "sre"];
+pub(crate) const STAFF: [&str; 2] = ["support", "sre"];
 
 /// What the API server adds to a user whose token is bound to a pod: where that runs.
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 /// Kinds that the policies speak of and the API does not have yet.
 const TO_COME: [(&str, &str, &str); 1] = [("orgtombstones", "OrgTombstone", "Cluster")];
 /// The objects of the chart, as it is installed here.
-pub fn chart() -> Vec<Value> {
+pub(crate) fn chart() -> Vec<Value> {
     chart::render(&[installed::SUPPORT_GROUPS]).unwrap()
 }
 
 /// Who asks. All but [`Who::Granted`] have every right, so that it is the policies that refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Who {
+pub(crate) enum Who {
     /// An administrator of the cluster.
     Admin,
     /// The operator's service account.
@@ -110,26 +111,26 @@ impl Who {
 
 /// One request.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub(crate) struct Ask {
     pub method: Method,
     pub path: String,
     pub body: Value,
 }
 
 /// What came of it.
-pub type Answer = Result<Value, Status>;
+pub(crate) type Answer = Result<Value, Status>;
 
 /// Written to while a binding is away.
 static BINDINGS: RwLock<()> = RwLock::const_new(());
 
 /// The cluster of this process, as one test sees it: connections end with the test that made them.
 #[derive(Default)]
-pub struct World {
+pub(crate) struct World {
     clients: Mutex<HashMap<Who, Client>>,
 }
 
 /// The cluster of this process; the first caller makes it.
-pub async fn world() -> World {
+pub(crate) async fn world() -> World {
     static MADE: OnceCell<()> = OnceCell::const_new();
     let world = World::default();
     MADE.get_or_init(|| world.make()).await;
@@ -178,7 +179,7 @@ impl World {
     }
 
     /// While this is held every policy is bound.
-    pub async fn bound(&self) -> RwLockReadGuard<'static, ()> {
+    pub(crate) async fn bound(&self) -> RwLockReadGuard<'static, ()> {
         BINDINGS.read().await
     }
 
@@ -187,7 +188,7 @@ impl World {
     ///
     /// # Panics
     /// When it is not refused before and after.
-    pub async fn break_glass(&self, policy: &str, ask: &Ask, undo: &Ask) {
+    pub(crate) async fn break_glass(&self, policy: &str, ask: &Ask, undo: &Ask) {
         let work = async || {
             self.ask(Who::Admin, ask).await.unwrap();
             self.ask(Who::Admin, undo).await.unwrap();
@@ -199,7 +200,7 @@ impl World {
     ///
     /// # Panics
     /// When that is not refused before and after, or is refused without the binding.
-    pub async fn without(&self, policy: &str, who: Who, ask: &Ask, work: impl AsyncFnOnce()) {
+    pub(crate) async fn without(&self, policy: &str, who: Who, ask: &Ask, work: impl AsyncFnOnce()) {
         let _alone = BINDINGS.write().await;
         let refused = async || self.dry_run(who, ask).await.err().map(|status| status.code);
         assert_eq!(refused().await, Some(403));
@@ -222,7 +223,7 @@ impl World {
     }
 
     /// A client of `who`.
-    pub async fn client(&self, who: Who) -> Client {
+    pub(crate) async fn client(&self, who: Who) -> Client {
         let mut clients = self.clients.lock().await;
         if let Some(client) = clients.get(&who) {
             return client.clone();
@@ -238,12 +239,12 @@ impl World {
     }
 
     /// Asks as `who`; what it asks for is done.
-    pub async fn ask(&self, who: Who, ask: &Ask) -> Answer {
+    pub(crate) async fn ask(&self, who: Who, ask: &Ask) -> Answer {
         self.send(who, ask, "").await
     }
 
     /// Asks as `who`; nothing is kept of it.
-    pub async fn dry_run(&self, who: Who, ask: &Ask) -> Answer {
+    pub(crate) async fn dry_run(&self, who: Who, ask: &Ask) -> Answer {
         // A connection is made to something that is not there.
         let dry = if ask.method == Method::GET {
             ""
@@ -379,7 +380,7 @@ impl World {
 }
 
 /// The namespace of an org, as the operator makes it.
-pub fn metadata(namespace: &str) -> Value {
+pub(crate) fn metadata(namespace: &str) -> Value {
     let mut labels = json!({
         "app.kubernetes.io/managed-by": "tray-operator", "platform.tray.ai/org": &namespace[4..8],
         "platform.tray.ai/region": CLOUD_REGION, "platform.tray.ai/storage-class": CLASS,
@@ -411,7 +412,7 @@ fn org_id(digit: u8) -> String {
 }
 
 /// A tombstone of that name.
-pub fn tombstone(name: &str) -> Value {
+pub(crate) fn tombstone(name: &str) -> Value {
     let region = json!({"name": "eu", "jurisdiction": "EU", "cloudRegion": CLOUD_REGION});
     let at = "2026-01-01T00:00:00Z";
     json!({

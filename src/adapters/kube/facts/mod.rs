@@ -7,12 +7,12 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::ResourceExt;
+use tray_domain::{encryption, names};
 
 use super::{
     mover_jobs::{self, Phase},
     table::Row,
 };
-use crate::domain::{encryption, names};
 
 /// Namespace (empty for cluster-scoped kinds) and name.
 pub type Key = (String, String);

@@ -2,9 +2,9 @@
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
+use tray_domain::names;
 
 use super::{Identity, Key, Row};
-use crate::domain::names;
 
 /// Labels that Deployments and StatefulSets tell the revisions of their pods apart by.
 const REVISIONS: [&str; 2] = ["pod-template-hash", "controller-revision-hash"];

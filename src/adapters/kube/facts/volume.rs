@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{NodeSelectorRequirement, PersistentVolume};
 use kube::ResourceExt;
+use tray_domain::{names, residency::Places};
 
 use super::{Identity, Key, Row};
-use crate::domain::{names, residency::Places};
 
 /// What is known of a PersistentVolume whose claim is in an org's namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,17 +1,15 @@
 //! Which run a restore means.
 
-use crate::{
-    api::{conditions::reasons, orgrestore::SnapshotChoice},
-    domain::{
-        ids::RunId,
-        ledger::{LedgerState, Run},
-        stage::Stage,
-    },
+use tray_api::{conditions::reasons, orgrestore::SnapshotChoice};
+use tray_domain::{
+    ids::RunId,
+    ledger::{LedgerState, Run},
+    stage::Stage,
 };
 
 /// Why there is no such run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(super) enum Refusal {
     /// Not in the org's ledger, or it never became a result.
     #[error(
         "spec.snapshot.runId: the ledger of this org holds no committed run {run_id}; runs that can be restored: {known}"
@@ -53,7 +51,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Reason of the condition.
-    pub fn reason(&self) -> &'static str {
+    pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Pruned { .. } => reasons::RUN_PRUNED,
             Self::ProductionData { .. } => reasons::PRODUCTION_DATA,
@@ -63,7 +61,7 @@ impl Refusal {
 }
 
 /// The run that a choice means now, in a Region of stage `target`. A Suspicious run is restored only by its id.
-pub fn resolve<'a>(
+pub(super) fn resolve<'a>(
     ledger: &'a LedgerState,
     choice: &SnapshotChoice,
     target: Stage,
@@ -137,7 +135,7 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     use super::*;
-    use crate::domain::ledger::{Event, testing::Story};
+    use tray_domain::ledger::{Event, testing::Story};
 
     fn by_run(id: &str) -> SnapshotChoice {
         SnapshotChoice {

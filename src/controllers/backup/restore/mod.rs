@@ -5,13 +5,26 @@
 //! it that a restore is under way.
 
 mod choice;
-pub mod status;
+pub(super) mod status;
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use tracing::{info, warn};
+use tray_api::{
+    conditions::reasons,
+    orgrestore::{OrgRestore, OrgRestoreStatus, RestorePart, RestorePartState, RestorePhase},
+};
+use tray_domain::{
+    ids::{PartId, RunId},
+    ledger::{Event, FilledClaim, LedgerState, RunEnd},
+    manifest::{Manifest, ManifestPart, PartSource},
+    mover_lifetime::RESTORE_DEADLINE,
+    mover_task::{Action, MoverOutcome},
+    restore_run::{ClaimProgress, MoverProgress, Observed, PartProgress, Step, next_step},
+    session_policy::SessionScope,
+};
 
 use super::{
     pass::{Pass, Work},
@@ -23,19 +36,6 @@ use crate::{
     adapters::kube::{
         events::Severity,
         mover_jobs::{MoverState, Phase},
-    },
-    api::{
-        conditions::reasons,
-        orgrestore::{OrgRestore, OrgRestoreStatus, RestorePart, RestorePartState, RestorePhase},
-    },
-    domain::{
-        ids::{PartId, RunId},
-        ledger::{Event, FilledClaim, LedgerState, RunEnd},
-        manifest::{Manifest, ManifestPart, PartSource},
-        mover_lifetime::RESTORE_DEADLINE,
-        mover_task::{Action, MoverOutcome},
-        restore_run::{ClaimProgress, MoverProgress, Observed, PartProgress, Step, next_step},
-        session_policy::SessionScope,
     },
     resources::{
         mover_job::{Access, proof_job_name, restore_job_name, restore_jobs},
@@ -50,7 +50,7 @@ const LOOK: Duration = Duration::from_secs(30);
 const SOON: Duration = Duration::from_secs(5);
 
 /// The restore of the org that has not ended: the oldest one.
-pub fn under_way(restores: &[Arc<OrgRestore>]) -> Option<Arc<OrgRestore>> {
+pub(super) fn under_way(restores: &[Arc<OrgRestore>]) -> Option<Arc<OrgRestore>> {
     let open = restores
         .iter()
         .filter(|restore| !restore.has_ended() && restore.metadata.deletion_timestamp.is_none());
@@ -59,12 +59,12 @@ pub fn under_way(restores: &[Arc<OrgRestore>]) -> Option<Arc<OrgRestore>> {
 }
 
 /// Whether a mover of that name is the restore's: by its UID, since another one may have had its name.
-pub fn is_mover_of(restore: &OrgRestore, job: &str) -> bool {
+pub(super) fn is_mover_of(restore: &OrgRestore, job: &str) -> bool {
     job.starts_with(&restore_jobs(&restore.uid().unwrap_or_default()))
 }
 
 /// Ends a restore that means no run, before anything gives way to it. Returns whether it did.
-pub async fn refuse(pass: &Pass<'_>, restore: &OrgRestore) -> Result<bool, Trouble> {
+pub(super) async fn refuse(pass: &Pass<'_>, restore: &OrgRestore) -> Result<bool, Trouble> {
     if has_begun(restore) {
         return Ok(false);
     }
@@ -97,13 +97,13 @@ pub async fn give_up(pass: &Pass<'_>, trouble: &Trouble) -> Result<(), Trouble> 
 }
 
 /// Takes back what movers of a restore may do in the org's namespace, where no restore is under way any more.
-pub async fn revoke(pass: &Pass<'_>) -> Result<(), Trouble> {
+pub(super) async fn revoke(pass: &Pass<'_>) -> Result<(), Trouble> {
     let binding = restore_binding(&pass.subject.placement);
     Ok(pass.ctx.cluster.remove(&binding.id).await?)
 }
 
 /// Whether its run is pinned.
-pub fn has_begun(restore: &OrgRestore) -> bool {
+pub(super) fn has_begun(restore: &OrgRestore) -> bool {
     let status = restore.status.as_ref();
     status.is_some_and(|status| status.run_id.is_some()) && !restore.has_ended()
 }
@@ -114,7 +114,7 @@ fn ledger_name(restore: &OrgRestore) -> String {
 }
 
 /// Brings a restore nearer to its end. Returns when to look again.
-pub async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Trouble> {
+pub(super) async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Trouble> {
     let begun = restore.status.as_ref().filter(|status| status.run_id.is_some());
     let Some(recorded) = begun else {
         return resolve(pass, restore).await;
@@ -209,7 +209,11 @@ async fn lock(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Option<String>, T
 }
 
 /// Says that a mover of earlier work is on its way out. Returns when to look again.
-pub async fn wait_for_mover(pass: &Pass<'_>, restore: &OrgRestore, mover: &str) -> Result<Duration, Trouble> {
+pub(super) async fn wait_for_mover(
+    pass: &Pass<'_>,
+    restore: &OrgRestore,
+    mover: &str,
+) -> Result<Duration, Trouble> {
     let message = format!("waits for mover {mover} of earlier work to end");
     wait(pass, restore, &message).await
 }

@@ -3,25 +3,23 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
+use tray_api::{
+    conditions::{reasons, types},
+    orgrestore::{OrgRestore, OrgRestoreStatus, RefusedObject, RestorePart, RestorePartState, RestorePhase},
+};
+use tray_domain::{
+    ids::RunId,
+    mover_task::{MoverOutcome, RefusedObjects},
+    names,
+    restore_run::{MoverProgress, Observed, Step},
+};
 
 use super::{elapsed, job_name_of, said};
 use crate::{
     adapters::kube::mover_jobs::MoverState,
-    api::{
-        conditions::{reasons, types},
-        orgrestore::{
-            OrgRestore, OrgRestoreStatus, RefusedObject, RestorePart, RestorePartState, RestorePhase,
-        },
-    },
     controllers::{
         backup::{pass::Pass, trouble::Trouble},
         conditions::{ConditionFact, Conditions, whole_seconds},
-    },
-    domain::{
-        ids::RunId,
-        mover_task::{MoverOutcome, RefusedObjects},
-        names,
-        restore_run::{MoverProgress, Observed, Step},
     },
 };
 
@@ -33,7 +31,7 @@ const MOST_REFUSED: usize = 100;
 const SHOWN_REFUSED: usize = 5;
 
 /// The run is pinned.
-pub fn resolved(
+pub(crate) fn resolved(
     restore: &OrgRestore,
     run_id: &RunId,
     manifest_digest: Option<String>,
@@ -58,7 +56,7 @@ pub fn resolved(
 }
 
 /// How far it is.
-pub async fn progress(
+pub(crate) async fn progress(
     pass: &Pass<'_>,
     restore: &OrgRestore,
     recorded: &OrgRestoreStatus,
@@ -135,7 +133,7 @@ pub async fn progress(
 }
 
 /// It has come to its end.
-pub fn ended(
+pub(crate) fn ended(
     restore: &OrgRestore,
     recorded: &OrgRestoreStatus,
     result: &Result<(), (&'static str, String)>,
@@ -216,7 +214,7 @@ fn succeeded(status: &OrgRestoreStatus, suspended: bool) -> String {
 }
 
 /// What an end with refused objects is told as.
-pub fn refusals(restore: &str, status: &OrgRestoreStatus) -> String {
+pub(crate) fn refusals(restore: &str, status: &OrgRestoreStatus) -> String {
     let shown = status.refused_objects.iter().take(SHOWN_REFUSED).map(|refused| {
         let RefusedObject {
             kind, name, reason, ..
@@ -260,7 +258,7 @@ fn by_object(named: Vec<RefusedObjects>) -> Vec<RefusedObject> {
 }
 
 /// It waits for its turn, or for its org.
-pub fn waiting(
+pub(crate) fn waiting(
     restore: &OrgRestore,
     reason: &str,
     message: &str,
@@ -301,7 +299,7 @@ fn going_on(
 }
 
 fn told(step: &Step) -> (RestorePhase, String) {
-    let names = |parts: &[crate::domain::ids::PartId]| {
+    let names = |parts: &[tray_domain::ids::PartId]| {
         parts
             .iter()
             .map(ToString::to_string)

@@ -1,28 +1,27 @@
 //! How a run ends: its manifest is committed, or the reason is.
 
 use tracing::{info, warn};
+use tray_api::conditions::reasons;
+use tray_domain::{
+    bucket_layout,
+    ids::{PartId, RunId},
+    ledger::{Event, Run},
+    manifest::{PartRecord, PartSource, RunPlan, Verdict},
+    run_plan::{self, CopiedPart, RunFacts},
+    volume_facts::suspicions,
+};
+use tray_ledger::RemoteError;
 
 use super::hooks::{post_hooks, run_post};
 use crate::{
     adapters::kube::{events::Severity, mover_jobs::MoverState},
-    api::conditions::reasons,
-    controllers::backup::{facts::left_out, pass::Pass, subject::holder, trouble::Trouble},
-    domain::{
-        bucket_layout,
-        ids::{PartId, RunId},
-        ledger::Event,
-        manifest::{PartRecord, PartSource, RunPlan, Verdict},
-        retention::lets_go,
-        run_plan::{self, CopiedPart, RunFacts},
-        volume_facts::suspicions,
-    },
-    ports::RemoteError,
+    controllers::backup::{facts::does_not_count, pass::Pass, subject::holder, trouble::Trouble},
     resources::mover_job::snapshot_job_name,
     telemetry::metrics,
 };
 
 /// Commits a run all of whose parts were copied and verified.
-pub async fn commit(
+pub(super) async fn commit(
     pass: &Pass<'_>,
     run_id: &RunId,
     plan: &RunPlan,
@@ -61,7 +60,6 @@ pub async fn commit(
         Err(incomplete) => return abort(pass, run_id, plan, jobs, &incomplete.to_string()).await,
     };
     let verdict = manifest.verdict;
-    let reasons = manifest.suspicions.join("; ");
     let event = Event::RunCommitted {
         manifest: Box::new(manifest),
     };
@@ -71,11 +69,10 @@ pub async fn commit(
         Verdict::Good => "good",
         Verdict::Suspicious => "suspicious",
     };
-    if verdict == Verdict::Suspicious {
-        let note = format!(
-            "Run {run_id} does not count until a person has looked at it: {reasons}. If this is as it should be, annotate the TrayOrg: platform.tray.ai/accept-run={run_id}{}",
-            left_out(run_id, &lets_go(&pass.state(), run_id))
-        );
+    let state = pass.state();
+    let committed = state.runs.get(run_id).and_then(Run::manifest);
+    if let Some(manifest) = committed.filter(|_| verdict == Verdict::Suspicious) {
+        let note = format!("Run {run_id} {}", does_not_count(&state, manifest));
         tell(pass, reasons::LAST_RUN_SUSPICIOUS, note).await;
     }
     clean_up(pass, run_id, plan, jobs, result).await
@@ -83,7 +80,7 @@ pub async fn commit(
 
 /// Ends a run without a result. Its movers are stopped first, so that none writes into a run that has ended; one that a leader
 /// which is behind starts later finds the end in the ledger.
-pub async fn abort(
+pub(super) async fn abort(
     pass: &Pass<'_>,
     run_id: &RunId,
     plan: &RunPlan,

@@ -9,22 +9,22 @@ use std::{
 
 use futures::future::join_all;
 use jiff::Timestamp;
+use tray_api::workload;
+use tray_domain::{
+    ids::{PartId, RunId},
+    names,
+    snapshot_run::HookProgress,
+};
+use tray_ports::Clock;
 
 use crate::{
     adapters::kube::exec::{HookError, HookTarget, run_hook},
-    api::workload,
     controllers::{backup::subject::Subject, changes::Change, context::Context},
-    domain::{
-        ids::{PartId, RunId},
-        names,
-        snapshot_run::HookProgress,
-    },
-    ports::Clock,
 };
 
 /// One command to run in a workload's pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hook {
+pub(crate) struct Hook {
     /// The claim whose part the hook makes consistent.
     pub claim: PartId,
     /// Where it runs.
@@ -55,7 +55,7 @@ impl Hook {
 }
 
 /// The `pre` hooks of these claims; an error names the claim that no pod runs for.
-pub fn pre_hooks(subject: &Subject, ctx: &Context, claims: &[PartId]) -> Result<Vec<Hook>, String> {
+pub(crate) fn pre_hooks(subject: &Subject, ctx: &Context, claims: &[PartId]) -> Result<Vec<Hook>, String> {
     let declared = claims.iter().filter_map(|claim| {
         let backup = subject.workload_of(claim)?.backup.as_ref()?;
         Some((claim, backup.pre.as_ref()?))
@@ -71,7 +71,7 @@ pub fn pre_hooks(subject: &Subject, ctx: &Context, claims: &[PartId]) -> Result<
 }
 
 /// The `post` hooks of these claims, where a pod runs.
-pub fn post_hooks(subject: &Subject, ctx: &Context, claims: &[PartId]) -> Vec<Hook> {
+pub(crate) fn post_hooks(subject: &Subject, ctx: &Context, claims: &[PartId]) -> Vec<Hook> {
     let declared = claims.iter().filter_map(|claim| {
         let backup = subject.workload_of(claim)?.backup.as_ref()?;
         Some(Hook::of(
@@ -90,7 +90,7 @@ fn running_pod(subject: &Subject, ctx: &Context, claim: &PartId) -> Option<Strin
 }
 
 /// When each claim's hook began: the consistency point of its part.
-pub type HookPoints = BTreeMap<PartId, Timestamp>;
+pub(crate) type HookPoints = BTreeMap<PartId, Timestamp>;
 
 /// Runs all `pre` hooks at once and returns when each began. The first failure is returned after all have ended, so that
 /// no hook is still running when the run is given up.
@@ -105,7 +105,7 @@ async fn run_pre(client: &kube::Client, clock: &dyn Clock, hooks: &[Hook]) -> Re
 }
 
 /// Runs all `post` hooks at once; returns what failed. A run is not lost by a failed `post`, but it is told.
-pub async fn run_post(client: &kube::Client, hooks: &[Hook]) -> Vec<HookError> {
+pub(crate) async fn run_post(client: &kube::Client, hooks: &[Hook]) -> Vec<HookError> {
     let runs = hooks
         .iter()
         .map(|hook| run_hook(client.clone(), &hook.target, &hook.command, hook.timeout));
@@ -115,7 +115,7 @@ pub async fn run_post(client: &kube::Client, hooks: &[Hook]) -> Vec<HookError> {
 /// The `pre` hooks that this process runs or has run, by run. What an operator that is gone was running is not known:
 /// such a hook is run again, and replaces what the first left.
 #[derive(Clone, Default)]
-pub struct HookTasks {
+pub(crate) struct HookTasks {
     tasks: Arc<Mutex<HashMap<RunId, State>>>,
 }
 
@@ -131,7 +131,7 @@ impl HookTasks {
     }
 
     /// Begins hooks. When they have ended, `ended` is published.
-    pub fn begin(&self, ctx: &Arc<Context>, run: &RunId, hooks: Vec<Hook>, ended: Change) {
+    pub(crate) fn begin(&self, ctx: &Arc<Context>, run: &RunId, hooks: Vec<Hook>, ended: Change) {
         self.tasks().insert(run.clone(), State::Running);
         let (tasks, ctx, run) = (self.clone(), ctx.clone(), run.clone());
         tokio::spawn(async move {
@@ -144,12 +144,12 @@ impl HookTasks {
     }
 
     /// Hooks that cannot begin.
-    pub fn fail(&self, run: &RunId, why: String) {
+    pub(crate) fn fail(&self, run: &RunId, why: String) {
         self.tasks().insert(run.clone(), State::Ended(Err(why)));
     }
 
     /// How far they are.
-    pub fn progress(&self, run: &RunId) -> HookProgress {
+    pub(crate) fn progress(&self, run: &RunId) -> HookProgress {
         match self.tasks().get(run) {
             None => HookProgress::NotBegun,
             Some(State::Running) => HookProgress::Running,
@@ -159,7 +159,7 @@ impl HookTasks {
     }
 
     /// When the hook of a claim began.
-    pub fn point(&self, run: &RunId, claim: &PartId) -> Option<Timestamp> {
+    pub(crate) fn point(&self, run: &RunId, claim: &PartId) -> Option<Timestamp> {
         match self.tasks().get(run) {
             Some(State::Ended(Ok(points))) => points.get(claim).copied(),
             _ => None,
@@ -167,7 +167,7 @@ impl HookTasks {
     }
 
     /// The run has ended.
-    pub fn forget(&self, run: &RunId) {
+    pub(crate) fn forget(&self, run: &RunId) {
         self.tasks().remove(run);
     }
 }

@@ -1,12 +1,27 @@
 //! Snapshot runs: planned into the ledger, carried out by movers, committed or aborted.
 
 mod end;
-pub mod hooks;
+pub(super) mod hooks;
 
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use kube::ResourceExt;
+use tray_api::{
+    conditions::reasons,
+    orgsnapshot::{OrgSnapshot, Origin},
+};
+use tray_domain::{
+    ids::{PartId, RunId},
+    ledger::{Event, Run},
+    manifest::{Consistency, PartSource, PlannedPart, RunPlan},
+    mover_lifetime::RUN_DEADLINE,
+    mover_task::Action,
+    run_plan::{self, VolumeFacts},
+    session_policy::SessionScope,
+    snapshot_run::{Observed, PartProgress, Step, next_step},
+    volume_facts::Loss,
+};
 
 use super::{
     pass::{Beginning, Pass, Work},
@@ -15,22 +30,7 @@ use super::{
 };
 use crate::{
     adapters::kube::mover_jobs::{MoverState, Phase},
-    api::{
-        conditions::reasons,
-        orgsnapshot::{OrgSnapshot, Origin},
-    },
     controllers::changes::Change,
-    domain::{
-        ids::{PartId, RunId},
-        ledger::{Event, Run},
-        manifest::{Consistency, PartSource, PlannedPart, RunPlan},
-        mover_lifetime::RUN_DEADLINE,
-        mover_task::Action,
-        run_plan::{self, VolumeFacts},
-        session_policy::SessionScope,
-        snapshot_run::{Observed, PartProgress, Step, next_step},
-        volume_facts::Loss,
-    },
     resources::{
         mover_job::{Access, MoverVolume, snapshot_job_name},
         org::claim,
@@ -41,12 +41,12 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(60);
 
 /// Whether an OrgSnapshot asks for a run that is not in the ledger.
-pub fn is_wanted(snapshot: &OrgSnapshot) -> bool {
+pub(super) fn is_wanted(snapshot: &OrgSnapshot) -> bool {
     snapshot.spec.origin != Origin::Discovered && snapshot.metadata.deletion_timestamp.is_none()
 }
 
 /// The run of an OrgSnapshot: given, or computed from its slot (else its creation) and UID.
-pub fn run_id_of(snapshot: &OrgSnapshot) -> Option<RunId> {
+pub(super) fn run_id_of(snapshot: &OrgSnapshot) -> Option<RunId> {
     if let Some(given) = &snapshot.spec.run_id {
         return given.parse().ok();
     }
@@ -56,7 +56,7 @@ pub fn run_id_of(snapshot: &OrgSnapshot) -> Option<RunId> {
 }
 
 /// Writes the plan of a run into the ledger. An answer is why it waits, in words.
-pub async fn begin(
+pub(super) async fn begin(
     pass: &Pass<'_>,
     snapshot: &OrgSnapshot,
     run_id: &RunId,
@@ -104,7 +104,7 @@ fn volumes(pass: &Pass<'_>) -> Result<Vec<VolumeFacts>, String> {
 
 /// What became of a look at an open run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Drive {
+pub(super) enum Drive {
     /// It goes on; look again after that.
     Open(Duration),
     /// It has ended, well or not.
@@ -112,7 +112,7 @@ pub enum Drive {
 }
 
 /// Brings an open run nearer to its end.
-pub async fn drive(
+pub(super) async fn drive(
     pass: &Pass<'_>,
     run_id: &RunId,
     run: &Run,
@@ -315,7 +315,7 @@ async fn repository(pass: &Pass<'_>, volume: &PartId) -> Result<(), Trouble> {
 }
 
 /// How a mover mounts a claim: as its workload does.
-pub fn mounted(
+pub(super) fn mounted(
     pass: &Pass<'_>,
     claim: &PartId,
     workload: &str,

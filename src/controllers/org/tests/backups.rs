@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use tray_api::{
+    conditions::{reasons, types},
+    trayorg::{BackupStatus, RpoVerdict, TrayOrg, TrayOrgStatus},
+};
 
 use super::world::{ID, World, condition, fact, now, object, reason_of, said};
 use crate::{
-    api::{
-        conditions::{reasons, types},
-        trayorg::{BackupStatus, RpoVerdict, TrayOrg, TrayOrgStatus},
-    },
     controllers::{
         backup_facts::BackupView,
         conditions::{Truth, find, is_true},

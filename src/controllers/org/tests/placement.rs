@@ -1,10 +1,10 @@
 //! Whether an org may be placed, and where: identity, Region, policies, workloads.
 
 use serde_json::{Value, json};
+use tray_api::conditions::{reasons, types};
 
 use super::world::{ID, UID, World, fact, is_obstacle, object, reason_of, said};
 use crate::{
-    api::conditions::{reasons, types},
     controllers::{
         Driver,
         changes::Change,

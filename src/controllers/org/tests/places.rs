@@ -1,20 +1,20 @@
 //! Where an org's copies are: pinned when it is placed, and never anywhere else.
 
 use serde_json::{Value, json};
+use tray_api::{
+    conditions::{reasons, types},
+    trayorg::BackupStatus,
+};
+use tray_domain::{backup_place::BackupPlace, names};
 
 use super::world::{ID, World, condition, fact, is_obstacle, now, object, reason_of, said};
 use crate::{
-    api::{
-        conditions::{reasons, types},
-        trayorg::BackupStatus,
-    },
     controllers::{
         backup::subject::hindrance,
         backup_facts::BackupView,
         conditions::{find, is_true},
         org::{deletion, tombstone},
     },
-    domain::{backup_place::BackupPlace, names},
     resources::{
         child::ChildKind,
         org::{fixtures, namespace},

@@ -1,11 +1,12 @@
 //! What lies outside of the region.
 
 use serde_json::{Value, json};
+use tray_api::conditions::{reasons, types};
+use tray_domain::residency::Residency;
 
 use super::world::{World, fact, now, reason_of, said};
 use crate::{
     adapters::kube::facts::{NodeFact, PodFact, VolumeFact},
-    api::conditions::{reasons, types},
     controllers::{
         changes::Change,
         org::{
@@ -17,7 +18,6 @@ use crate::{
             webhook::Found,
         },
     },
-    domain::residency::Residency,
     resources::{child::ChildKind, org::fixtures},
 };
 

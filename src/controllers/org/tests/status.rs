@@ -1,11 +1,11 @@
 //! What the status says, and when an org is looked at again.
 
 use serde_json::{Value, json};
+use tray_api::conditions::{reasons, types};
 
 use super::world::{ID, World, condition, fact, reason_of, said};
 use crate::{
     adapters::kube::facts::StorageClassFact,
-    api::conditions::{reasons, types},
     controllers::{
         Driver,
         changes::Change,

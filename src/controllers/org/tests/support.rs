@@ -1,15 +1,13 @@
 //! Who of support is in.
 
 use jiff::Timestamp;
+use tray_api::conditions::types;
+use tray_domain::support::Role;
 
 use super::world::{World, fact};
-use crate::{
-    api::conditions::types,
-    controllers::{
-        conditions::{find, is_true},
-        support::observe::OpenGrant,
-    },
-    domain::support::Role,
+use crate::controllers::{
+    conditions::{find, is_true},
+    support::observe::OpenGrant,
 };
 
 #[test]

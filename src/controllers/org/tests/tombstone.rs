@@ -1,13 +1,13 @@
 //! What an org leaves behind, and what takes it up.
 
 use serde_json::{Value, json};
+use tray_api::{
+    conditions::{reasons, types},
+    orgtombstone::OrgTombstone,
+};
 
 use super::world::{ID, UID, World, is_obstacle, object, reason_of, said};
 use crate::{
-    api::{
-        conditions::{reasons, types},
-        orgtombstone::OrgTombstone,
-    },
     controllers::{
         changes::Change,
         org::{

@@ -1,8 +1,9 @@
 //! The webhook host.
 
+use tray_api::conditions::{reasons, types};
+
 use super::world::{ID, World, fact, reason_of, said};
 use crate::{
-    api::conditions::{reasons, types},
     controllers::{
         changes::Change,
         conditions::is_true,

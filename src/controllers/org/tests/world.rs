@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tray_api::trayorg::{TrayOrg, TrayOrgStatus};
 
 use crate::{
     adapters::kube::{child::ChildFact, index::Index},
-    api::trayorg::{TrayOrg, TrayOrgStatus},
     controllers::{
         backup::subject::hindrance,
         backup_facts::BackupFacts,

@@ -1,0 +1,233 @@
+//! The ledger of an org: an append-only log in the bucket that decides what is true.
+//!
+//! Each entry is written with `If-None-Match` at the last sequence number + 1 and carries the digest of the one
+//! before, so one log is the commit protocol, the fence, the prune record, the hash chain and the evidence.
+
+mod append;
+mod open_work;
+mod state;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ids::{KmsKeyArn, OrgId, PartId, RunId, SweepId},
+    manifest::{Manifest, RunPlan},
+};
+
+pub use append::{Foreign, after_refusal};
+pub use open_work::{Ended, Work};
+pub use state::{LastSweep, LedgerError, LedgerState, RestoreRecord, Run, RunEnd, Sweep, VolumeHolder};
+
+/// Version of the entry's own form. It goes up where an earlier version would misread what a later one writes: also with a type of
+/// event that changes the state, since a checkpoint holds what came of it in a field that an earlier version leaves out.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// One entry as it lies in the bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The org.
+    pub org_id: OrgId,
+    /// 0 for the first.
+    pub seq: u64,
+    /// When the operator wrote it, by its own clock.
+    pub at: Timestamp,
+    /// UID of the kube-system namespace of the writer's cluster.
+    pub cluster_uid: String,
+    /// Epoch of the writer's claim.
+    pub epoch: u64,
+    /// SHA-256 (hex) of the bytes of the entry before; empty for the first.
+    pub previous_digest: String,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What an entry says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all_fields = "camelCase")]
+pub enum Event {
+    /// From here this cluster writes; another cluster's entries end.
+    Claim {},
+    /// A key is about to be made: its tags carry this intent, so that a crash does not leave an unknown one.
+    KeyPlanned { intent: String },
+    /// The org's key, pinned for ever. Without a `KeyPlanned` before it, it is one that other orgs have, too.
+    KeyCreated { kms_key_arn: KmsKeyArn },
+    /// The wrapped master key lies in the bucket: SHA-256 (hex) of its object, pinned for ever. What is found there is
+    /// compared with it; nothing else is ever put in its place.
+    KeyWrapped { digest: String },
+    /// The repository of a volume exists.
+    RepoInit { volume: PartId },
+    /// A run has begun.
+    RunPlanned { plan: RunPlan },
+    /// A run is complete and verified.
+    RunCommitted { manifest: Box<Manifest> },
+    /// A run has ended without a result.
+    RunAborted { run_id: RunId, why: String },
+    /// A person accepted a Suspicious run: it counts from here.
+    RunAccepted { run_id: RunId },
+    /// A person accepted the loss of a volume.
+    LossAccepted { volume: PartId, claim_uid: String },
+    /// A run was pruned: its data is about to be removed, and it can no longer be restored.
+    Pruned { run_id: RunId, why: String },
+    /// A sweep begins: until it has ended no run begins. Its pruner removes nothing that was stored after this entry.
+    SweepPlanned { sweep_id: SweepId },
+    /// A sweep has ended; `failed` is why without a result, as a code.
+    SweepEnded {
+        sweep_id: SweepId,
+        failed: Option<String>,
+    },
+    /// The data of runs that are garbage was removed from a repository: marked, or freed.
+    Swept {
+        volume: PartId,
+        marked_packs: u64,
+        freed_bytes: u64,
+    },
+    /// A restore has filled fresh claims: from here they hold the data of their volumes.
+    Filled {
+        restore: String,
+        run_id: RunId,
+        claims: Vec<FilledClaim>,
+    },
+    /// A restore came to its end: every volume is back and its workloads are up, or it failed. `refused` counts the
+    /// objects that the API server did not take back; `why` says why it failed.
+    Restored {
+        restore: String,
+        run_id: RunId,
+        succeeded: bool,
+        seconds: u64,
+        bytes: u64,
+        #[serde(default)]
+        refused: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
+    /// What all entries before it add up to, so that reading need not begin at 0.
+    Checkpoint { state: Box<LedgerState> },
+    /// A type that this version does not know: a newer one has written it. Nothing is decided on such an entry
+    /// ([`Entry::decode`] refuses it), and none is written.
+    #[serde(other, skip_serializing)]
+    Unknown,
+}
+
+/// A volume that a restore has filled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FilledClaim {
+    /// The claim's name.
+    pub volume: PartId,
+    /// The claim's UID: from here this is the volume that holds the data.
+    pub claim_uid: String,
+}
+
+/// Entries between two checkpoints: bounds how many a reader has to fetch.
+pub const CHECKPOINT_EVERY: u64 = 64;
+
+/// What an entry of any version says of its form.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Header {
+    format_version: u32,
+}
+
+impl Entry {
+    /// The bytes as they lie in the bucket.
+    pub fn encode(&self) -> Result<Vec<u8>, LedgerError> {
+        serde_json::to_vec(self).map_err(|error| LedgerError::Unreadable {
+            seq: self.seq,
+            why: error.to_string(),
+        })
+    }
+
+    /// Reads the bytes that lie at `seq`. What a newer version has written is told apart from what is damaged: of a newer form
+    /// the version alone is read.
+    pub fn decode(seq: u64, bytes: &[u8]) -> Result<Self, LedgerError> {
+        let unreadable = |why: String| LedgerError::Unreadable { seq, why };
+        let newer = |unknown: String| LedgerError::Newer { seq, unknown };
+        let header: Header = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
+        if header.format_version > FORMAT_VERSION {
+            return Err(newer(format!("format version {}", header.format_version)));
+        }
+        let entry: Self = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
+        if entry.seq != seq {
+            return Err(unreadable(format!("it says that it is entry {}", entry.seq)));
+        }
+        if matches!(entry.event, Event::Unknown) {
+            return Err(newer("the type of its event".to_owned()));
+        }
+        Ok(entry)
+    }
+}
+
+/// SHA-256 (hex) of an entry's bytes: what the next entry carries.
+pub fn digest(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    hex::encode(sha2::Sha256::digest(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{testing::Story, *};
+
+    /// The first entry of a ledger, with `event` instead of its own.
+    fn entry(event: &Value) -> Value {
+        let mut entry: Value = serde_json::from_slice(&Story::new().newest).unwrap();
+        entry["event"] = event.clone();
+        entry
+    }
+    fn decode(entry: &Value) -> Result<Entry, LedgerError> {
+        Entry::decode(0, entry.to_string().as_bytes())
+    }
+
+    #[test]
+    fn what_a_newer_version_has_written_is_not_damaged() {
+        let mut newer = entry(&json!("said otherwise"));
+        newer["formatVersion"] = 2.into();
+        newer["seq"] = Value::Null;
+        let another = entry(&json!({"type": "Forked", "from": {"seq": 7}}));
+        for (entry, unknown) in [(newer, "format version 2"), (another, "the type of its event")] {
+            let unknown = unknown.to_owned();
+            assert_eq!(decode(&entry), Err(LedgerError::Newer { seq: 0, unknown }));
+        }
+    }
+
+    #[test]
+    fn what_is_damaged_is_not_newer() {
+        let mut misplaced = entry(&json!({"type": "Claim"}));
+        misplaced["seq"] = 7.into();
+        let mut without_version = entry(&json!({"type": "Claim"}));
+        without_version["formatVersion"] = Value::Null;
+        let cases = [
+            json!({}),
+            misplaced,
+            without_version,
+            entry(&json!({})),
+            entry(&json!({"type": "RepoInit"})),
+            entry(&json!({"type": "RepoInit", "volume": "No Claim"})),
+        ];
+        for entry in cases {
+            let found = decode(&entry);
+            assert!(
+                matches!(found, Err(LedgerError::Unreadable { seq: 0, .. })),
+                "{entry}: {found:?}"
+            );
+        }
+        let torn = Entry::decode(0, b"{\"formatVersion\":1,");
+        assert!(matches!(torn, Err(LedgerError::Unreadable { .. })), "{torn:?}");
+    }
+
+    #[test]
+    fn an_entry_is_read_as_it_was_written_and_an_unknown_event_is_not_written() {
+        let mut entry = decode(&entry(&json!({"type": "Claim"}))).unwrap();
+        let bytes = entry.encode().unwrap();
+        assert_eq!(Entry::decode(0, &bytes), Ok(entry.clone()));
+        entry.event = Event::Unknown;
+        assert!(entry.encode().is_err());
+    }
+}

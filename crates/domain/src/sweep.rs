@@ -1,0 +1,271 @@
+//! When the repositories of an org are swept, of which runs the data goes, and what people are told of sweeps. Pure.
+//!
+//! A sweep marks what nothing refers to any more; a later one frees it. So an org is swept at once after something became
+//! garbage, and daily while marks may be waiting.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    ids::RunId,
+    ledger::{LedgerState, Run, RunEnd, Sweep},
+    mover_lifetime::RUN_DEADLINE,
+};
+
+/// Between two sweeps while marks may be waiting.
+const EVERY: SignedDuration = SignedDuration::from_hours(24);
+/// So long after something became garbage all of it is freed.
+const SETTLED_AFTER: SignedDuration = SignedDuration::from_hours(5 * 24);
+/// Between two tries of a sweep that failed.
+const TRY_AGAIN: SignedDuration = SignedDuration::from_hours(1);
+/// A sweep whose mover does not work by then is given up: it would keep runs from beginning.
+const STARTS_WITHIN: SignedDuration = SignedDuration::from_mins(15);
+/// So long a run waits for a sweep, which is no more than the RPO guard leaves for a second try.
+const RUN_WAITS: SignedDuration = SignedDuration::from_mins(15);
+
+/// Sweeps may fail for so long before it is told: most of what makes one fail passes.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(24);
+
+/// When the next sweep is due; none = nothing is garbage.
+pub fn due_at(ledger: &LedgerState) -> Option<Timestamp> {
+    let due = due_since(ledger)?;
+    let failed = ledger.last_sweep.failed.as_ref();
+    let again = failed.and_then(|(at, _)| at.checked_add(TRY_AGAIN).ok());
+    Some(again.map_or(due, |again| due.max(again)))
+}
+
+/// Since when a sweep is due, or from when on, however often it was tried.
+fn due_since(ledger: &LedgerState) -> Option<Timestamp> {
+    let swept = last_good(ledger);
+    let garbage = ledger.runs.values().filter_map(garbage_since);
+    // The pass that ends a run plans the sweep, too: both by one time.
+    let (marked, new): (Vec<_>, Vec<_>) = garbage.partition(|since| swept >= Some(*since));
+    let again = swept.zip(marked.into_iter().max()).and_then(|(swept, newest)| {
+        let next = swept.checked_add(EVERY).ok()?;
+        (next.duration_since(newest) <= SETTLED_AFTER).then_some(next)
+    });
+    new.into_iter().chain(again).min()
+}
+
+/// Why an open sweep ends before it has done its work, as the ledger's code for it; none = it goes on. What it has not done
+/// the next one does.
+pub fn must_end(open: &Sweep, mover_works: bool, run_waits: bool, now: Timestamp) -> Option<&'static str> {
+    let age = now.duration_since(open.planned_at);
+    let limit = SignedDuration::try_from(RUN_DEADLINE).unwrap_or(SignedDuration::MAX);
+    if age > limit {
+        Some("TookTooLong")
+    } else if !mover_works && age > STARTS_WITHIN {
+        Some("NotStarted")
+    } else if run_waits && age > RUN_WAITS {
+        Some("RunWaited")
+    } else {
+        None
+    }
+}
+
+/// Sweeps that fail one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failing<'a> {
+    /// Since when one has been due.
+    pub since: Timestamp,
+    /// When the newest ended.
+    pub failed_at: Timestamp,
+    /// Why, as a code.
+    pub why: &'a str,
+    /// From then on people are told.
+    pub told_at: Timestamp,
+}
+
+/// The sweeps that have failed since one was due; none = the last one ended well, or none is due.
+pub fn failing(ledger: &LedgerState) -> Option<Failing<'_>> {
+    let (failed_at, why) = ledger.last_sweep.failed.as_ref()?;
+    let since = due_since(ledger)?;
+    Some(Failing {
+        since,
+        failed_at: *failed_at,
+        why,
+        told_at: since.checked_add(PATIENCE).ok()?,
+    })
+}
+
+/// The runs whose data a sweep removes: those that have ended and can never be restored. What earlier sweeps have settled
+/// is not named again.
+pub fn garbage(ledger: &LedgerState) -> Vec<RunId> {
+    let settled = last_good(ledger).and_then(|swept| swept.checked_sub(SETTLED_AFTER).ok());
+    let garbage = ledger.runs.iter().filter(|(_, run)| {
+        garbage_since(run).is_some_and(|since| settled.is_none_or(|settled| since >= settled))
+    });
+    garbage.map(|(id, _)| id.clone()).collect()
+}
+
+/// Since when the data of a run is garbage; none = it is not.
+fn garbage_since(run: &Run) -> Option<Timestamp> {
+    match (&run.end, &run.pruned) {
+        (Some(_), Some((at, _))) | (Some(RunEnd::Aborted { at, .. }), None) => Some(*at),
+        _ => None,
+    }
+}
+
+/// When the newest sweep that ended well was planned. Ledgers from before sweeps were entries of their own say so of each
+/// repository.
+fn last_good(ledger: &LedgerState) -> Option<Timestamp> {
+    ledger.last_sweep.good.or_else(|| {
+        let swept = ledger.repositories.iter().map(|volume| ledger.swept.get(volume));
+        swept.min()?.copied()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ids::SweepId,
+        ledger::{
+            Event,
+            testing::{Story, org},
+        },
+    };
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+    fn prune(story: &mut Story, run_id: &RunId, on: &str) {
+        let event = Event::Pruned {
+            run_id: run_id.clone(),
+            why: "old".into(),
+        };
+        story.tell(event, at(on));
+    }
+    fn sweep(story: &mut Story, on: &str, failed: Option<&str>) {
+        let sweep_id = SweepId::of(at(on), &org());
+        story.tell(
+            Event::SweepPlanned {
+                sweep_id: sweep_id.clone(),
+            },
+            at(on),
+        );
+        let failed = failed.map(str::to_owned);
+        story.tell(Event::SweepEnded { sweep_id, failed }, at(on));
+    }
+
+    #[test]
+    fn an_org_is_swept_at_once_and_daily_until_everything_is_freed() {
+        let mut story = Story::new();
+        let good = story.good("2026-01-01T00:00:00Z", 60);
+        assert_eq!(due_at(&story.state), None);
+        prune(&mut story, &good, "2026-01-16T00:00:00Z");
+        assert_eq!(due_at(&story.state), Some(at("2026-01-16T00:00:00Z")));
+        sweep(&mut story, "2026-01-16T01:00:00Z", None);
+        assert_eq!(due_at(&story.state), Some(at("2026-01-17T01:00:00Z")));
+        sweep(&mut story, "2026-01-20T01:00:00Z", None);
+        assert_eq!(due_at(&story.state), None);
+    }
+
+    #[test]
+    fn a_sweep_that_was_planned_in_the_moment_of_the_end_is_not_followed_by_another() {
+        let mut story = Story::new();
+        story.aborted("2026-01-01T00:00:00Z", 60);
+        sweep(&mut story, "2026-01-01T00:01:00Z", None);
+        assert_eq!(due_at(&story.state), Some(at("2026-01-02T00:01:00Z")));
+    }
+
+    #[test]
+    fn a_sweep_that_failed_is_tried_again_in_an_hour() {
+        let mut story = Story::new();
+        story.aborted("2026-01-01T00:00:00Z", 60);
+        sweep(&mut story, "2026-01-01T01:00:00Z", Some("BucketFailed"));
+        assert_eq!(due_at(&story.state), Some(at("2026-01-01T02:00:00Z")));
+        sweep(&mut story, "2026-01-01T02:00:00Z", None);
+        assert_eq!(due_at(&story.state), Some(at("2026-01-02T02:00:00Z")));
+    }
+
+    #[test]
+    fn sweeps_that_fail_are_told_of_when_one_has_been_due_for_a_day() {
+        let mut story = Story::new();
+        story.aborted("2026-01-01T00:00:00Z", 60);
+        sweep(&mut story, "2026-01-01T01:00:00Z", None);
+        assert_eq!(failing(&story.state), None);
+        // Due again on the second, for what the first has marked; what is garbage since changes nothing.
+        sweep(&mut story, "2026-01-02T01:00:00Z", Some("BucketFailed"));
+        story.aborted("2026-01-02T03:00:00Z", 60);
+        sweep(&mut story, "2026-01-02T04:00:00Z", Some("RepositoryFailed"));
+        let told = Failing {
+            since: at("2026-01-02T01:00:00Z"),
+            failed_at: at("2026-01-02T04:00:00Z"),
+            why: "RepositoryFailed",
+            told_at: at("2026-01-03T01:00:00Z"),
+        };
+        assert_eq!(failing(&story.state), Some(told.clone()));
+        // While it is tried once more, the same is told.
+        let sweep_id = SweepId::of(at("2026-01-03T02:00:00Z"), &org());
+        let planned = Event::SweepPlanned { sweep_id };
+        story.tell(planned, at("2026-01-03T02:00:00Z"));
+        assert_eq!(failing(&story.state), Some(told));
+        sweep(&mut story, "2026-01-03T02:00:00Z", None);
+        assert_eq!(failing(&story.state), None);
+    }
+
+    #[test]
+    fn a_sweep_that_has_failed_once_after_long_rest_is_not_told_of_at_once() {
+        let mut story = Story::new();
+        let good = story.good("2026-01-01T00:00:00Z", 60);
+        story.aborted("2026-01-01T01:00:00Z", 60);
+        sweep(&mut story, "2026-01-06T01:00:00Z", None);
+        prune(&mut story, &good, "2026-02-01T00:00:00Z");
+        sweep(&mut story, "2026-02-01T00:00:00Z", Some("BucketFailed"));
+        let told_at = failing(&story.state).map(|failing| failing.told_at);
+        assert_eq!(told_at, Some(at("2026-02-02T00:00:00Z")));
+    }
+
+    #[test]
+    fn a_ledger_from_before_sweeps_were_entries_is_not_swept_anew() {
+        let mut story = Story::new();
+        let volume: crate::ids::PartId = "data-db-0".parse().unwrap();
+        story.tell(
+            Event::RepoInit {
+                volume: volume.clone(),
+            },
+            at("2026-01-01T00:00:00Z"),
+        );
+        story.aborted("2026-01-01T00:00:00Z", 60);
+        let swept = Event::Swept {
+            volume,
+            marked_packs: 1,
+            freed_bytes: 0,
+        };
+        story.tell(swept, at("2026-01-01T01:00:00Z"));
+        assert_eq!(due_at(&story.state), Some(at("2026-01-02T01:00:00Z")));
+    }
+
+    #[test]
+    fn a_sweep_neither_waits_for_its_mover_nor_keeps_a_run_waiting_without_an_end() {
+        let mut story = Story::new();
+        story.aborted("2026-01-01T00:00:00Z", 60);
+        let sweep_id = SweepId::of(at("2026-01-01T01:00:00Z"), &org());
+        story.tell(Event::SweepPlanned { sweep_id }, at("2026-01-01T01:00:00Z"));
+        let open = story.state.sweep.as_ref().unwrap();
+        let look = |works, waits, now: &str| must_end(open, works, waits, at(now));
+        for (works, waits, now, ends) in [
+            (false, true, "2026-01-01T01:15:00Z", None),
+            (false, false, "2026-01-01T01:15:01Z", Some("NotStarted")),
+            (true, false, "2026-01-01T20:00:00Z", None),
+            (true, true, "2026-01-01T01:15:01Z", Some("RunWaited")),
+            (true, false, "2026-01-02T01:00:00Z", Some("TookTooLong")),
+        ] {
+            assert_eq!(look(works, waits, now), ends, "{now}");
+        }
+    }
+
+    #[test]
+    fn what_goes_is_what_has_ended_and_can_never_be_restored() {
+        let mut story = Story::new();
+        story.good("2026-01-01T00:00:00Z", 60);
+        let pruned = story.good("2026-01-02T00:00:00Z", 60);
+        let aborted = story.aborted("2026-01-03T00:00:00Z", 60);
+        prune(&mut story, &pruned, "2026-01-20T00:00:00Z");
+        story.open("2026-01-21T00:00:00Z");
+        assert_eq!(garbage(&story.state), [pruned.clone(), aborted.clone()]);
+        // The one that was settled long ago is not named for ever.
+        sweep(&mut story, "2026-01-20T01:00:00Z", None);
+        assert_eq!(garbage(&story.state), [pruned]);
+    }
+}
