@@ -81,7 +81,7 @@ pub(super) async fn refuse(pass: &Pass<'_>, restore: &OrgRestore) -> Result<bool
 }
 
 /// Ends the restore that has touched nothing yet, since `trouble` keeps all copies from being opened.
-pub async fn give_up(pass: &Pass<'_>, trouble: &Trouble) -> Result<(), Trouble> {
+pub(super) async fn give_up(pass: &Pass<'_>, trouble: &Trouble) -> Result<(), Trouble> {
     let Some(restore) = under_way(&pass.ctx.index.restores.of_org(pass.subject.name())) else {
         return Ok(());
     };
