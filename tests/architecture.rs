@@ -8,7 +8,7 @@
 )]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -304,6 +304,48 @@ fn the_clock_and_the_environment_are_closed_to_all_but_two_files() {
             );
         }
     }
+}
+
+/// Names of functions and in texts that begin with a promise's number.
+fn promised(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+        let digits = word.strip_prefix('p').and_then(|rest| rest.split_once('_'));
+        if digits.is_some_and(|(number, rest)| number.parse::<u32>().is_ok() && !rest.is_empty()) {
+            found.insert(word.to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn the_page_of_promises_names_the_tests_that_there_are() {
+    let page = promised(&fs::read_to_string(root().join("docs/promises.md")).unwrap());
+    let mut tests = BTreeSet::new();
+    for folder in [
+        "src",
+        "crates",
+        "engine/src",
+        "engine/tests",
+        "tests",
+        "e2e/tests",
+        "e2e/src",
+    ] {
+        for path in files(&root().join(folder), "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            for (at, _) in text.match_indices("fn p") {
+                tests.extend(promised(text[at + 3..].split('(').next().unwrap()));
+            }
+        }
+    }
+    let (missing, gone): (Vec<_>, Vec<_>) = (
+        tests.difference(&page).collect(),
+        page.difference(&tests).collect(),
+    );
+    assert!(
+        missing.is_empty() && gone.is_empty(),
+        "not named: {missing:#?}\nno such test: {gone:#?}"
+    );
 }
 
 #[test]
