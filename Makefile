@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo check lint docs dependencies unused advisories generated test test-unit test-cluster test-others prepare cluster-up cluster-down image install bench bench-engine bench-control-plane bench-orgs generate
+.PHONY: help demo root check lint docs dependencies unused advisories generated test test-unit test-cluster test-others prepare cluster-up cluster-down image install bench bench-engine bench-control-plane bench-orgs generate
 
 # Programs and images that are built once, outside the checkout.
 CACHE := $(or $(TRAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tray-operator)
@@ -16,7 +16,7 @@ E2E := cargo build --quiet --workspace --locked --examples --bin tray-e2e && $(T
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: ## The main job end to end on a local cluster (Linux, root); KEEP=1 leaves it running
+demo: root ## The main job end to end on a local cluster (Linux, root); KEEP=1 leaves it running
 	@echo 'The demo compiles the harness, starts a local cluster of three regions, installs the operator on it, and makes three orgs.'
 	@echo 'It takes snapshots while rows are written, prunes, destroys the volumes of one org, restores it, compares, and times each step.'
 	@echo 'The first time it also builds programs and images, in about 15 minutes on two cores besides compiling, into $(CACHE).'
@@ -90,19 +90,23 @@ bench-engine:
 bench-control-plane: ## Requests, time, CPU and memory of 300 and 1,000 orgs; FLAGS='--orgs 10000 --pairs 1' for more
 	cargo bench --quiet --workspace --locked --profile dev --bench control_plane -- $(FLAGS)
 
-prepare: ## Build what tests and the local cluster start, once (15 to 20 minutes)
+prepare: root ## Build what tests and the local cluster start, once (15 to 20 minutes)
 	$(E2E) cluster prepare
 
-cluster-up: ## Start the local three-region cluster (builds its programs the first time)
+# Said before anything is compiled.
+root:
+	@[ "$$(id -u)" = 0 ] || { echo 'this needs root, for namespaces, mounts and cgroups: sudo -E make …' >&2; exit 1; }
+
+cluster-up: root ## Start the local three-region cluster (builds its programs the first time)
 	$(E2E) cluster up
 
 cluster-down: ## Stop it; nothing of it stays
 	$(E2E) cluster down
 
-image: ## Build the operator's image and print the path of its archive (Linux, root)
+image: root ## Build the operator's image and print the path of its archive (Linux, root)
 	$(E2E) image
 
-install: ## Build the operator and install it on the local cluster with Helm
+install: root ## Build the operator and install it on the local cluster with Helm
 	$(E2E) install
 
 bench-orgs: cluster-up install
