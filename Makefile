@@ -20,7 +20,7 @@ demo: root ## The main job end to end on a local cluster (Linux, root); KEEP=1 l
 	@echo 'The demo compiles the harness, starts a local cluster of three regions, installs the operator on it, and makes three orgs.'
 	@echo 'It takes snapshots while rows are written, prunes, destroys the volumes of one org, restores it, compares, and times each step.'
 	@echo 'The first time it also builds programs and images, in about 15 minutes on two cores besides compiling, into $(CACHE).'
-	@echo 'Compiling prints nothing until it is done.'
+	@echo 'Compiling prints nothing until it is done. Once everything is built the demo takes about a minute and a half.'
 	$(E2E) demo $(if $(KEEP),--keep)
 
 check: lint dependencies unused advisories docs generated ## Format, lints, dependencies, documentation, generated files
