@@ -43,6 +43,9 @@ const MUST_NOT_NAME: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// The controllers: what two of them have to know stands in `controllers/view` or on the board, so none imports another.
+const CONTROLLERS: &[&str] = &["backup", "malformed", "org", "region", "support", "usage"];
+
 /// Crates that a crate of ours must not depend on, whatever for: without them it is what its name says.
 const MUST_NOT_NEED: &[(&str, &[&str])] = &[
     (
@@ -166,6 +169,59 @@ fn named(text: &str) -> Vec<String> {
     found
 }
 
+/// Every path that a text's `use` statements bring in, as its parts.
+fn imported(text: &str) -> Vec<Vec<String>> {
+    let statements = text.split(';').filter_map(|statement| {
+        let (before, tree) = statement.rsplit_once("use ")?;
+        before
+            .ends_with(|c: char| c.is_whitespace())
+            .then_some(tree)
+            .or_else(|| before.is_empty().then_some(tree))
+    });
+    statements.flat_map(|tree| expanded(tree, &[])).collect()
+}
+
+fn expanded(tree: &str, prefix: &[String]) -> Vec<Vec<String>> {
+    let tree = tree.trim();
+    if let Some(group) = tree.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+        let (mut depth, mut parts) = (0_i32, vec![String::new()]);
+        for c in group.chars() {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            if c == ',' && depth == 0 {
+                parts.push(String::new());
+            } else {
+                parts.last_mut().unwrap().push(c);
+            }
+        }
+        let parts = parts.iter().filter(|part| !part.trim().is_empty());
+        return parts.flat_map(|part| expanded(part, prefix)).collect();
+    }
+    let (first, rest) = tree.split_once("::").unwrap_or((tree, ""));
+    let path = [prefix, &[first.trim().to_owned()]].concat();
+    if rest.is_empty() {
+        vec![path]
+    } else {
+        expanded(rest, &path)
+    }
+}
+
+/// The same from the crate's root: `super` is what it stands for in the file at `inside`.
+fn from_the_root(path: Vec<String>, inside: &Path) -> Vec<String> {
+    let mut module: Vec<String> = inside
+        .with_extension("")
+        .components()
+        .map(|part| part.as_os_str().to_str().unwrap().to_owned())
+        .collect();
+    module.retain(|part| part != "mod");
+    let ups = path.iter().take_while(|part| *part == "super").count();
+    match path.first().map(String::as_str) {
+        Some("crate") => path[1..].to_vec(),
+        Some("super") => [&module[..module.len() - ups], &path[ups..]].concat(),
+        Some("self") => [&module[..], &path[1..]].concat(),
+        _ => path,
+    }
+}
+
 fn code(source: &Source) -> String {
     source
         .code()
@@ -226,6 +282,43 @@ fn no_layer_names_what_belongs_to_another() {
                 if line.contains(word) {
                     broken.push(format!("{}:{number} names {word:?}", source.path.display()));
                 }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn paths_are_found_in_nested_uses() {
+    let path = |text: &str| text.split("::").map(str::to_owned).collect::<Vec<_>>();
+    let found = imported("use a::{b::{c, d as e}, f};\npub(crate) use super::x;\n");
+    assert_eq!(
+        found,
+        [
+            path("a::b::c"),
+            path("a::b::d as e"),
+            path("a::f"),
+            path("super::x")
+        ]
+    );
+    let inside = Path::new("controllers/org/mod.rs");
+    assert_eq!(from_the_root(path("super::x"), inside), path("controllers::x"));
+    assert_eq!(from_the_root(path("crate::x"), inside), ["x"]);
+}
+
+#[test]
+fn no_controller_imports_another() {
+    let src = root().join("src");
+    let mut broken = Vec::new();
+    for source in sources().iter().filter(|source| source.layer == "controllers") {
+        let inside = source.path.strip_prefix(&src).unwrap();
+        let own = inside.components().nth(1).unwrap().as_os_str().to_str().unwrap();
+        let own = own.trim_end_matches(".rs");
+        for path in imported(&code(source)) {
+            let path = from_the_root(path, inside);
+            let of = path.get(1).filter(|_| path[0] == "controllers");
+            if of.is_some_and(|of| of != own && CONTROLLERS.contains(&of.as_str())) {
+                broken.push(format!("{} imports {}", inside.display(), path.join("::")));
             }
         }
     }

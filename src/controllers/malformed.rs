@@ -24,16 +24,17 @@ use tray_domain::names;
 
 use super::{
     Driver, Failure, Next,
-    backup::facts::{deadline, turn},
     changes::Change,
     conditions::{ConditionFact, Conditions, Truth, find},
     context::Context,
-    org::orphan,
-    until,
+    orphans, until,
 };
-use crate::adapters::kube::{
-    events::Severity,
-    index::{Index, Malformed},
+use crate::{
+    adapters::kube::{
+        events::Severity,
+        index::{Index, Malformed},
+    },
+    controllers::view::backups::{deadline, turn},
 };
 
 /// Says of each malformed object what is wrong: by an event, and in its status where its kind has conditions.
@@ -73,7 +74,7 @@ impl Driver for MalformedObjects {
             return Ok(Next::OnChange);
         };
         if let Some(deleted_at) = is_let_go(&malformed) {
-            orphan::leave_unread(ctx, name, deleted_at).await?;
+            orphans::leave_unread(ctx, name, deleted_at).await?;
             ctx.cluster
                 .take_finalizer_off_malformed::<TrayOrg>(&malformed, names::FINALIZER_ORG)
                 .await?;

@@ -6,20 +6,20 @@
 
 pub mod backup;
 pub mod backup_facts;
-pub mod backup_place;
 pub mod changes;
 pub mod conditions;
 pub mod context;
 pub mod failure;
 pub mod malformed;
 pub mod org;
+mod orphans;
 pub mod queue;
 pub mod region;
-pub mod regional;
 pub mod run;
 pub mod specs;
 pub mod support;
 pub mod usage;
+pub mod view;
 pub mod watches;
 
 use std::{sync::Arc, time::Duration};

@@ -19,7 +19,7 @@ use tray_operator::{
         aws_client::AwsClients, aws_regions::AwsRegions, clock::SystemClock, kube::client::cluster_uid,
         mover_credentials::FileCredentials,
     },
-    controllers::region::location::bucket_location,
+    controllers::view::region::bucket_location,
     mover_process,
 };
 use tray_ports::{Clock, RegionPorts, RegionServices};

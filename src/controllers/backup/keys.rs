@@ -20,7 +20,8 @@ use tray_domain::{
 use tray_ledger::{Ledger, LedgerStore, PutOutcome, RemoteError};
 use tray_ports::{RegionBucket, RegionServices};
 
-use super::{subject::Subject, trouble::Trouble};
+use super::trouble::Trouble;
+use crate::controllers::view::subject::Subject;
 
 /// Version of the form of the wrapped key's object.
 const FORMAT_VERSION: u32 = 1;

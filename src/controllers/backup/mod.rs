@@ -4,7 +4,6 @@
 //! its ledger is decided on what the entry before left. A pass drives the run that is open (a restore or lost data end it), else
 //! the restore under way, else the sweep that is open; else it begins the run that waits or is due, else it prunes.
 
-pub mod facts;
 mod issued;
 mod keys;
 mod pass;
@@ -12,7 +11,6 @@ mod prune;
 mod restore;
 mod run;
 mod scheduling;
-pub mod subject;
 mod trouble;
 mod view;
 mod wishes;
@@ -36,19 +34,21 @@ use tray_domain::{
 use self::{
     issued::Issued,
     keys::Keys,
-    pass::Pass,
+    pass::{PRUNE_NAMESPACE, Pass},
     prune::Pruning,
     restore::status::waiting,
     run::{Drive, hooks::HookTasks},
-    subject::{Hindrance, PRUNE_NAMESPACE, Subject},
     trouble::Trouble,
     view::Phases,
 };
-use super::{
-    Driver, Failure, Next, changes::Change, context::Context, region::location, specs::Specs, until,
-};
+use super::{Driver, Failure, Next, changes::Change, context::Context, specs::Specs, until};
 use crate::{
     adapters::kube::{facts::JobFact, index::Index, mover_jobs::Phase},
+    controllers::view::{
+        backups,
+        region::elsewhere,
+        subject::{Hindrance, Subject},
+    },
     resources::child::ChildKind,
 };
 
@@ -152,13 +152,13 @@ impl Driver for BackupDriver {
         };
         let mut found = Found::default();
         let result = work(&pass, &mut found).await;
-        let trouble = result.as_ref().err();
-        let read = facts::Read {
+        let trouble = result.as_ref().err().map(Trouble::fact);
+        let read = backups::Read {
             state: &pass.state(),
             next_due: found.next_due,
             losses: &found.losses,
         };
-        let (view, changes_at) = facts::view(&subject, &read, trouble, now);
+        let (view, changes_at) = backups::view(&subject, &read, trouble.as_ref(), now);
         ctx.backup_facts.set_view(subject.org_id(), view);
         result.map_err(Trouble::into_failure)?;
         found.at.extend(changes_at);
@@ -267,7 +267,7 @@ async fn advance(pass: &Pass<'_>, found: &mut Found, phases: &mut Phases) -> Res
         return Ok(());
     }
     // A restore may still bring the data home; none is taken out.
-    if let Some(why) = location::elsewhere(&pass.subject.region) {
+    if let Some(why) = elsewhere(&pass.subject.region) {
         let message = format!("no snapshot is taken while the backup location lies elsewhere: {why}");
         return Err(Trouble::new(reasons::BACKUP_OUTSIDE_REGION, message));
     }
@@ -422,8 +422,8 @@ fn tell_unread(
     now: Timestamp,
 ) -> Option<Timestamp> {
     let known = ctx.backup_facts.get(id).view;
-    let view = facts::unread(org, known, reason, message, now);
-    let turns_at = facts::deadline(&view.status).filter(|at| *at > now);
+    let view = backups::unread(org, known, reason, message, now);
+    let turns_at = backups::deadline(&view.status).filter(|at| *at > now);
     ctx.backup_facts.set_view(id, view);
     turns_at
 }

@@ -9,23 +9,20 @@ use tray_domain::{
     ledger::{Event, LedgerState},
     mover_lifetime::{CREDENTIALS_LIFETIME, renew_at},
     mover_task::{Action, MoverOutcome, MoverTask, SessionCredentials},
+    names,
     session_policy::{SessionScope, session_policy},
     snapshot_run::MoverProgress,
 };
 use tray_ledger::Ledger;
 use tray_ports::RegionServices;
 
-use super::{
-    BackupDriver,
-    subject::{PRUNE_NAMESPACE, Subject},
-    trouble::Trouble,
-};
+use super::{BackupDriver, trouble::Trouble};
 use crate::{
     adapters::kube::{
         mover_jobs::{MoverJobs, MoverState, Phase},
         repository_lock::{Lock, RepositoryLocks},
     },
-    controllers::{context::Context, until},
+    controllers::{context::Context, until, view::subject::Subject},
     resources::mover_job::{Mover, MoverVolume},
 };
 
@@ -272,3 +269,16 @@ impl Pass<'_> {
         Ok(locks.release(self.subject.org_id(), holder).await?)
     }
 }
+
+/// The holder of an org's repositories in the words of the lock: `<kind>/<name>`.
+pub(super) fn holder(kind: &str, name: &str) -> String {
+    format!("{kind}/{name}")
+}
+
+/// Label value of the movers that prune for an org.
+pub(super) fn prune_owner(org: &str) -> String {
+    format!("{org}.prune")
+}
+
+/// Name of the namespace that pruning runs in.
+pub(super) const PRUNE_NAMESPACE: &str = names::SYSTEM_NAMESPACE;

@@ -18,11 +18,11 @@ use tray_domain::{
 
 use super::{
     pass::{Beginning, Pass, Work},
-    subject::{PRUNE_NAMESPACE, holder, prune_owner},
     trouble::Trouble,
 };
 use crate::{
     adapters::kube::mover_jobs::{MoverState, Phase},
+    controllers::backup::pass::{PRUNE_NAMESPACE, holder, prune_owner},
     resources::mover_job::sweep_job_name,
     telemetry::metrics,
 };

@@ -1,13 +1,10 @@
 //! Makes the OrgSnapshots that are due by the schedule.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tray_api::{
-    backup_schedule::BackupSchedule,
-    conditions::reasons,
     orgsnapshot::{OrgSnapshot, OrgSnapshotSpec, Origin},
     shared::NameRef,
-    trayorg::TrayOrg,
 };
 use tray_domain::{
     schedule::{Circumstances, Due, Schedule, due, snapshot_name},
@@ -15,7 +12,7 @@ use tray_domain::{
 };
 
 use super::{pass::Pass, trouble::Trouble, view};
-use crate::controllers::conditions::ConditionFact;
+use crate::controllers::view::schedule::objective;
 
 /// Makes the OrgSnapshot of the run that is due at `slot`.
 pub(super) async fn schedule(pass: &Pass<'_>, slot: Timestamp) -> Result<(), Trouble> {
@@ -46,7 +43,7 @@ pub(super) fn free(pass: &Pass<'_>, slot: Timestamp) -> Timestamp {
 }
 
 /// When the next run is due. A BackupSchedule that is not there or cannot be read has no slots; the RPO goes on counting,
-/// by the objectives that [`facts`](super::facts) judges by.
+/// by the objectives that [`facts`](crate::controllers::view::backups) judges by.
 pub(super) fn next(pass: &Pass<'_>) -> Due {
     let subject = pass.subject;
     let spec = subject.schedule.as_ref().map(|schedule| &schedule.spec);
@@ -63,97 +60,4 @@ pub(super) fn next(pass: &Pass<'_>) -> Due {
         suspended: spec.is_some_and(|spec| spec.suspend),
     };
     due(schedule.as_ref(), &pass.state(), &circumstances, pass.now)
-}
-
-/// Why the BackupSchedule that `org` names gives it no slots.
-pub(super) fn without_slots(org: &TrayOrg, schedule: Option<&BackupSchedule>) -> Option<ConditionFact> {
-    let name = &org.spec.backup_schedule_ref.name;
-    let suspended = schedule.is_some_and(|schedule| schedule.spec.suspend);
-    let meanwhile = if suspended {
-        "it is suspended, so no run is due"
-    } else {
-        "until then runs are due by the RPO alone"
-    };
-    let fact = |reason, why| Some(ConditionFact::new(false, reason, format!("{why}; {meanwhile}")));
-    let Some(schedule) = schedule else {
-        let why =
-            format!("spec.backupScheduleRef: there is no BackupSchedule {name}: create it, or name another");
-        return fact(reasons::BACKUP_SCHEDULE_MISSING, why);
-    };
-    let spec = &schedule.spec;
-    let invalid = Slots::parse(&spec.schedule, &spec.time_zone).err()?;
-    fact(
-        reasons::BACKUP_SCHEDULE_INVALID,
-        format!("BackupSchedule {name}: {invalid}"),
-    )
-}
-
-/// An objective in hours. One that no CRD of ours takes is read as an hour: runs would follow each other without end.
-pub(super) fn objective(hours: i32) -> SignedDuration {
-    SignedDuration::from_hours(i64::from(hours.max(1)))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn org() -> TrayOrg {
-        let org = json!({
-            "apiVersion": "platform.tray.ai/v1alpha1", "kind": "TrayOrg", "metadata": {"name": "acme"},
-            "spec": {"plan": "Pro", "backupScheduleRef": {"name": "nightly"}},
-        });
-        serde_json::from_value(org).unwrap()
-    }
-    fn schedule(spec: serde_json::Value) -> BackupSchedule {
-        let schedule = json!({
-            "apiVersion": "platform.tray.ai/v1alpha1", "kind": "BackupSchedule", "metadata": {"name": "nightly"},
-            "spec": spec,
-        });
-        serde_json::from_value(schedule).unwrap()
-    }
-
-    #[test]
-    fn a_schedule_without_slots_is_told_with_object_field_and_remedy() {
-        let good = schedule(json!({"schedule": "0 3 * * *", "suspend": true}));
-        assert_eq!(without_slots(&org(), Some(&good)), None);
-        let zone = schedule(json!({"schedule": "0 3 * * *", "timeZone": "Europe/Berlln"}));
-        let cron = schedule(json!({"schedule": "H H * * *"}));
-        for (schedule, reason, parts) in [
-            (
-                None,
-                reasons::BACKUP_SCHEDULE_MISSING,
-                ["spec.backupScheduleRef", "create it"],
-            ),
-            (
-                Some(zone),
-                reasons::BACKUP_SCHEDULE_INVALID,
-                ["spec.timeZone", "such as Etc/UTC"],
-            ),
-            (
-                Some(cron),
-                reasons::BACKUP_SCHEDULE_INVALID,
-                ["spec.schedule", "the minute (first field)"],
-            ),
-        ] {
-            let fact = without_slots(&org(), schedule.as_ref()).unwrap();
-            assert_eq!(fact.reason, reason);
-            for part in parts
-                .into_iter()
-                .chain(["BackupSchedule nightly", "by the RPO alone"])
-            {
-                assert!(fact.message.contains(part), "{}", fact.message);
-            }
-        }
-    }
-
-    #[test]
-    fn no_objective_is_shorter_than_an_hour_nor_too_long_to_count_with() {
-        let hour = SignedDuration::from_hours(1);
-        for hours in [i32::MIN, -1, 0, 1] {
-            assert_eq!(objective(hours), hour);
-        }
-        assert!(objective(i32::MAX) > objective(168));
-    }
 }

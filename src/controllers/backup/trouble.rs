@@ -8,7 +8,10 @@ use tray_ledger::{LedgerStoreError, RemoteError};
 
 use crate::{
     adapters::kube::apply::ApplyError,
-    controllers::failure::{Failure, describe},
+    controllers::{
+        conditions::ConditionFact,
+        failure::{Failure, describe},
+    },
 };
 
 /// How long a person's remedy may go unnoticed: rights and keys are put in order without the operator hearing of it.
@@ -17,7 +20,7 @@ const LOOK_AGAIN: Duration = Duration::from_mins(5);
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct Trouble {
+pub(super) struct Trouble {
     /// A constant of [`reasons`].
     pub reason: &'static str,
     /// Names the object and the remedy.
@@ -28,7 +31,7 @@ pub struct Trouble {
 
 impl Trouble {
     /// A person has to act.
-    pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn new(reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             reason,
             message: message.into(),
@@ -37,7 +40,7 @@ impl Trouble {
     }
 
     /// The bucket, KMS or STS failed at what `action` says; `reason` where it is not just away.
-    pub fn remote(reason: &'static str, action: &str, error: &RemoteError) -> Self {
+    pub(super) fn remote(reason: &'static str, action: &str, error: &RemoteError) -> Self {
         let transient = matches!(error, RemoteError::Unavailable(_));
         Self {
             reason,
@@ -46,8 +49,13 @@ impl Trouble {
         }
     }
 
+    /// The same as the org's condition BackupHealthy.
+    pub(crate) fn fact(&self) -> ConditionFact {
+        ConditionFact::new(false, self.reason, self.message.clone())
+    }
+
     /// When the org is looked at again.
-    pub fn into_failure(self) -> Failure {
+    pub(super) fn into_failure(self) -> Failure {
         if self.transient {
             Failure::retry(self.message)
         } else {

@@ -18,12 +18,14 @@ use tray_domain::{
 };
 
 use super::{
-    facts::does_not_count,
     pass::Pass,
     run::{is_wanted, run_id_of},
     trouble::Trouble,
 };
-use crate::controllers::conditions::{ConditionFact, Conditions, whole_seconds};
+use crate::controllers::{
+    conditions::{ConditionFact, Conditions, whole_seconds},
+    view::backups::does_not_count,
+};
 
 /// What a pass knows of runs that the ledger does not say: how far they are, or what they wait for.
 pub(super) type Phases = BTreeMap<String, (SnapshotPhase, String)>;

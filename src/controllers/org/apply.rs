@@ -13,7 +13,7 @@ use tray_domain::{ids::OrgId, names};
 use super::{
     deletion,
     isolation::Isolation,
-    observe::{Observed, is_abandoned},
+    observe::Observed,
     retention::Kept,
     situation,
     validate::{self, Obstacle, Valid},
@@ -23,7 +23,7 @@ use crate::{
         apply::{Applied, ApplyError},
         child::ChildFact,
     },
-    controllers::{Failure, context::Context},
+    controllers::{Failure, context::Context, view::org::is_abandoned},
     resources::{
         child::{ChildId, ChildKind, DesiredChild},
         org::{Inputs, Placement, Surroundings, access, children, log_policy, namespace},

@@ -9,11 +9,13 @@ use tray_api::{
     trayorg::TrayOrg,
 };
 
-use super::{observe::org_id, spread};
+use super::spread;
 use crate::{
     adapters::kube::{index::Index, table::Row},
     controllers::{
-        backup_place, changes::Change, conditions::find, region::location, support::observe::home,
+        changes::Change,
+        conditions::find,
+        view::{backup_place, org::org_id, region::elsewhere, support::home},
     },
     resources::child::ChildKind,
 };
@@ -50,7 +52,7 @@ pub(super) fn region_mark(region: &Region) -> RegionMark {
         uid: region.metadata.uid.clone(),
         generation: region.metadata.generation,
         ready,
-        backup_elsewhere: location::elsewhere(region).map(str::to_owned),
+        backup_elsewhere: elsewhere(region).map(str::to_owned),
         confirmed: backup_place::said(region).confirmed,
         zones: spread::usable_zones(region),
         records: region

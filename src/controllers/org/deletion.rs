@@ -8,14 +8,10 @@ use kube::ResourceExt;
 use tray_api::trayorg::{DeletionProtection, PinnedRegion};
 use tray_domain::names;
 
-use super::{
-    apply,
-    observe::{Observed, is_abandoned},
-    orphan, status, tombstone, validate,
-};
+use super::{apply, observe::Observed, orphan, status, tombstone, validate};
 use crate::{
     adapters::kube::mover_jobs::MoverJobs,
-    controllers::{Failure, Next, context::Context, until},
+    controllers::{Failure, Next, context::Context, until, view::org::is_abandoned},
     resources::org::{Placement, namespace},
 };
 

@@ -26,9 +26,11 @@ use super::{Driver, Failure, Next, changes::Change, context::Context, specs::Spe
 use crate::{
     adapters::kube::{events::Severity, index::Index},
     controllers::{
-        backup::subject::hindrance,
         conditions::{ConditionFact, find, is_true},
-        support::observe::{Support, support_in},
+        view::{
+            subject::hindrance,
+            support::{Support, support_in},
+        },
     },
 };
 
@@ -38,7 +40,6 @@ mod deletion;
 mod encryption;
 mod evict;
 mod health;
-mod held;
 mod isolation;
 mod namespace_loss;
 pub mod observe;

@@ -14,8 +14,7 @@ use tray_api::{
 };
 use tray_domain::{backup_place::BackupPlace, identity, ids::OrgId, names, reattachment};
 
-use super::held;
-pub use super::held::is_abandoned;
+pub use crate::controllers::view::org::is_abandoned;
 use crate::{
     adapters::kube::{
         child::ChildFact,
@@ -24,8 +23,11 @@ use crate::{
     },
     controllers::{
         backup_facts::{BackupFacts, OrgFacts},
-        backup_place,
-        support::observe::Support,
+        view::{
+            backup_place, held,
+            org::{is_refused, org_id},
+            support::Support,
+        },
     },
 };
 
@@ -82,21 +84,6 @@ pub struct Observed {
     pub facts: OrgFacts,
     /// Who of support is in it.
     pub support: Support,
-}
-
-/// The org's id: the recorded one; else the one that the spec asks for; else its object's own UID, which is a UUID, is
-/// no other org's, and is the same at every pass.
-pub fn org_id(org: &TrayOrg) -> Option<OrgId> {
-    let recorded = org.status.as_ref().and_then(|status| status.org_id.as_deref());
-    let wanted = recorded
-        .or(org.spec.org_id.as_deref())
-        .or(org.metadata.uid.as_deref());
-    wanted?.parse().ok()
-}
-
-/// Whether what is under a TrayOrg's name was left by an earlier one and is kept from it.
-pub fn is_refused(index: &Index, org: &TrayOrg) -> bool {
-    held::taken_up(index, org).is_err()
 }
 
 /// Looks at the index.

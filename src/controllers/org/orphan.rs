@@ -5,17 +5,14 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use tray_api::{conditions::reasons, trayorg::PinnedRegion};
-use tray_domain::{names, tombstone};
+use tray_api::conditions::reasons;
+use tray_domain::names;
 
 use super::{observe::Observed, validate};
 use crate::{
-    adapters::kube::{child::ChildFact, events::Severity},
-    controllers::{Failure, backup_place, conditions::whole_seconds, context::Context},
-    resources::{
-        child::ChildKind,
-        org::{Placement, namespace},
-    },
+    adapters::kube::events::Severity,
+    controllers::{Failure, conditions::whole_seconds, context::Context, orphans},
+    resources::org::Placement,
 };
 
 /// Records the deletion and says so on the namespace. Everything else stays as it is.
@@ -36,53 +33,18 @@ pub(crate) async fn leave(
             note,
         )
         .await;
-    let data = record(
+    let data = orphans::record(
         placement,
         deleted_at,
         "although its spec.lifecycle.deletionProtection is Enabled",
     );
-    ctx.cluster.write_record(&record_name(placement), &data).await?;
+    ctx.cluster
+        .write_record(&orphans::record_name(placement), &data)
+        .await?;
     if validate::namespace(observed, &placement.org_id).is_some() {
-        label(ctx, placement).await?;
+        orphans::label(ctx, placement).await?;
     }
     Ok(())
-}
-
-/// The same of a TrayOrg that cannot be read: what it was is read off the namespace that it left.
-pub(crate) async fn leave_unread(ctx: &Context, org: &str, deleted_at: Timestamp) -> Result<(), Failure> {
-    for namespace in ctx.index.children.of(org) {
-        if namespace.labels.contains_key(names::LABEL_RETAINED) {
-            continue;
-        }
-        if let Some(placement) = placement_of(org, &namespace) {
-            let data = record(&placement, deleted_at, "while it could not be read");
-            ctx.cluster.write_record(&record_name(&placement), &data).await?;
-            label(ctx, &placement).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn label(ctx: &Context, placement: &Placement) -> Result<(), Failure> {
-    let ensured = ctx.cluster.ensure(&namespace::orphaned(placement)).await;
-    ensured.map_err(|error| Failure::retry(error.to_string()))?;
-    Ok(())
-}
-
-/// Which org a namespace is of, and where that was placed.
-fn placement_of(org: &str, namespace: &ChildFact) -> Option<Placement> {
-    if namespace.id.kind != ChildKind::Namespace {
-        return None;
-    }
-    let id = namespace.labels.get(names::LABEL_ORG_ID)?.parse().ok()?;
-    let place = validate::pinned_by(namespace)?;
-    let region = PinnedRegion {
-        name: place.region,
-        jurisdiction: place.jurisdiction,
-        cloud_region: place.cloud_region,
-    };
-    let placement = Placement::new(org, id, region).with_backup(backup_place::of_namespace(namespace));
-    (placement.namespace == namespace.id.name).then_some(placement)
 }
 
 /// The TrayOrg is back: the record says when. Before the namespace's label goes, so that it is not forgotten.
@@ -95,46 +57,9 @@ pub(crate) async fn take_up(
     let namespace = validate::namespace(observed, &placement.org_id);
     if namespace.is_some_and(|namespace| namespace.labels.contains_key(names::LABEL_ORPHANED)) {
         let data = BTreeMap::from([("returnedAt", whole_seconds(now).to_string())]);
-        ctx.cluster.add_to_record(&record_name(placement), &data).await?;
+        ctx.cluster
+            .add_to_record(&orphans::record_name(placement), &data)
+            .await?;
     }
     Ok(())
-}
-
-fn record_name(placement: &Placement) -> String {
-    format!(
-        "tray-orphaned-{}",
-        tombstone::name(&placement.org, &placement.org_id)
-    )
-}
-
-/// What finds the org again. Never its spec.
-fn record(placement: &Placement, deleted_at: Timestamp, how: &str) -> BTreeMap<&'static str, String> {
-    let region = &placement.region;
-    let mut record = BTreeMap::from([
-        ("org", placement.org.clone()),
-        ("orgId", placement.org_id.to_string()),
-        ("namespace", placement.namespace.clone()),
-        ("region", region.name.clone()),
-        ("jurisdiction", region.jurisdiction.as_str().to_owned()),
-        ("cloudRegion", region.cloud_region.clone()),
-        ("deletedAt", deleted_at.to_string()),
-        (
-            "what",
-            format!(
-                "This TrayOrg was deleted {how}. Nothing of it was removed. Apply it again, with this orgId, to take it \
-                 up; returnedAt says when that was."
-            ),
-        ),
-    ]);
-    if let Some(place) = &placement.backup {
-        record.insert("backupBucket", place.bucket.clone());
-        record.extend(
-            place
-                .bucket_owner
-                .clone()
-                .map(|owner| ("backupBucketOwner", owner)),
-        );
-        record.extend(place.prefix.clone().map(|prefix| ("backupPrefix", prefix)));
-    }
-    record
 }

@@ -14,7 +14,7 @@ use tray_domain::{
 use super::observe::{Observed, PlacedPod, PlacedVolume};
 use crate::controllers::{
     conditions::{ConditionFact, Truth, listed},
-    region::location,
+    view::region::elsewhere,
 };
 
 /// Judges everything of the org that may lie elsewhere.
@@ -74,7 +74,7 @@ pub(super) fn condition(
     home: &PinnedRegion,
     region: Option<&Region>,
 ) -> ConditionFact {
-    let backup = region.and_then(|region| Some((region.name_any(), location::elsewhere(region)?)));
+    let backup = region.and_then(|region| Some((region.name_any(), elsewhere(region)?)));
     let Some(reason) = violation(residency, backup.is_some()) else {
         return unviolated(residency, home);
     };
@@ -130,7 +130,7 @@ fn unviolated(residency: &Residency, home: &PinnedRegion) -> ConditionFact {
 /// Whether what lies elsewhere is put right without a person: pods alone, where the Region says so.
 pub(super) fn is_mended(residency: &Residency, region: &Region) -> bool {
     let only_pods = residency.outside.iter().all(|(kind, _)| *kind == Kind::Pod);
-    region.spec.on_violation == OnViolation::Evict && only_pods && location::elsewhere(region).is_none()
+    region.spec.on_violation == OnViolation::Evict && only_pods && elsewhere(region).is_none()
 }
 
 #[cfg(test)]

@@ -23,9 +23,9 @@ use super::{
 };
 use crate::{
     controllers::{
-        backup::facts::{before_any_run, deadline, turn},
         backup_facts::BackupView,
         conditions::{ConditionFact, Conditions, Truth, find, is_true},
+        view::backups::{before_any_run, deadline, turn},
     },
     resources::{
         child::ChildKind,

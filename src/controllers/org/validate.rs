@@ -10,7 +10,6 @@ use tray_api::{
 };
 use tray_domain::{
     backup_place::{Settled, settle},
-    cloud_regions::Jurisdiction,
     ids::OrgId,
     names,
     placement::{self, Candidate, Place, Refusal},
@@ -22,8 +21,12 @@ use super::{observe::Observed, quota};
 use crate::{
     adapters::kube::child::ChildFact,
     controllers::{
-        backup_place, conditions,
-        regional::{self, Regional},
+        conditions,
+        view::{
+            backup_place,
+            org::pinned_by,
+            regional::{self, Regional},
+        },
     },
     resources::{
         child::ChildKind,
@@ -188,19 +191,6 @@ pub(super) fn namespace<'a>(observed: &'a Observed, id: &OrgId) -> Option<&'a Ar
     let name = names::org_namespace(&observed.org.name_any(), id);
     let mut children = observed.children.iter();
     children.find(|child| child.id.kind == ChildKind::Namespace && child.id.name == name)
-}
-
-/// Where the labels of an org's namespace say that it is pinned to.
-pub(super) fn pinned_by(namespace: &ChildFact) -> Option<Place> {
-    let label = |name: &str| namespace.labels.get(name);
-    let jurisdiction = label(names::LABEL_JURISDICTION)?;
-    Some(Place {
-        region: label(names::LABEL_REGION_NAME)?.clone(),
-        jurisdiction: Jurisdiction::ALL
-            .into_iter()
-            .find(|j| j.as_str() == jurisdiction)?,
-        cloud_region: label(names::LABEL_REGION)?.clone(),
-    })
 }
 
 fn is_placed(observed: &Observed) -> bool {

@@ -33,8 +33,8 @@ use crate::{
         Failure,
         conditions::{ConditionFact, Truth},
         context::Context,
-        region::place::webhook_fault,
         until,
+        view::region::webhook_fault,
     },
     resources::{
         child::{ChildId, ChildKind, DesiredChild},

@@ -1,36 +1,20 @@
 //! Whether a Region's backup location is what its spec says: judged from what S3 and KMS say of themselves.
 
 use tray_api::{
-    conditions::{reasons, types},
-    region::{BackupLocation, ObjectLock, Region, RegionSpec},
+    conditions::reasons,
+    region::{ObjectLock, RegionSpec},
 };
-use tray_domain::{
-    cloud_regions::Jurisdiction,
-    ids::KmsKeyArn,
-    mover_task::{BucketLocation, Endpoints},
-};
+use tray_domain::{cloud_regions::Jurisdiction, ids::KmsKeyArn};
 use tray_ledger::RemoteError;
 use tray_ports::{BucketFacts, DefaultLock, RegionPorts};
 
-use crate::controllers::conditions::{ConditionFact, Truth, find};
+use crate::controllers::{
+    conditions::{ConditionFact, Truth},
+    view::region::bucket_location,
+};
 
 /// Longest default lock: the shortest time from an org's deletion until it has to be gone.
 const LONGEST_LOCK_DAYS: i32 = 10;
-
-/// The bucket of a Region's backups.
-pub fn bucket_location(backup: &BackupLocation) -> BucketLocation {
-    BucketLocation {
-        bucket: backup.bucket.clone(),
-        bucket_owner: backup.bucket_owner.clone(),
-        cloud_region: backup.cloud_region.clone(),
-        prefix: backup.prefix.clone(),
-        endpoints: Endpoints {
-            s3: backup.endpoints.s3.clone(),
-            kms: backup.endpoints.kms.clone(),
-            sts: backup.endpoints.sts.clone(),
-        },
-    }
-}
 
 /// What came of asking.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,25 +209,6 @@ fn lock_fault(wanted: ObjectLock, lock: Option<&DefaultLock>) -> Option<String> 
                 .to_owned(),
         ),
     }
-}
-
-/// What is recorded of a backup location that lies elsewhere than the Region says, so that its orgs' data does; none
-/// where it does not. One in the Region itself is bad for backups, but takes no data away.
-pub fn elsewhere(region: &Region) -> Option<&str> {
-    let recorded = find(
-        &region.status.as_ref()?.conditions,
-        types::BACKUP_LOCATION_VERIFIED,
-    )?;
-    is_elsewhere(&ConditionFact::of(recorded)).then_some(recorded.message.as_str())
-}
-
-/// Whether a verdict on a backup location says so.
-pub fn is_elsewhere(verdict: &ConditionFact) -> bool {
-    let moved = [
-        reasons::BUCKET_REGION_DIFFERS,
-        reasons::BUCKET_OUTSIDE_JURISDICTION,
-    ];
-    verdict.status == Truth::False && moved.contains(&verdict.reason.as_str())
 }
 
 /// What is recorded while a service does not answer: the verdict that stands, or that there is none.

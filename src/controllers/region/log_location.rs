@@ -7,22 +7,11 @@ use tray_ledger::RemoteError;
 use tray_ports::{BucketFacts, RegionPorts};
 
 use super::location::Verdict;
-use crate::controllers::conditions::ConditionFact;
-
-/// The bucket of a Region's access records; none where the spec names none.
-pub fn bucket_location(spec: &RegionSpec) -> Option<BucketLocation> {
-    let logs = spec.log_location.as_ref()?;
-    Some(BucketLocation {
-        bucket: logs.bucket.clone(),
-        cloud_region: spec.cloud_region.clone(),
-        prefix: logs.prefix.clone(),
-        ..super::location::bucket_location(&spec.backup)
-    })
-}
+use crate::controllers::{conditions::ConditionFact, view::region::log_location};
 
 /// Asks S3, and judges; none where the spec names no log location.
 pub async fn verify(spec: &RegionSpec, regions: &dyn RegionPorts) -> Option<Verdict> {
-    let location = bucket_location(spec)?;
+    let location = log_location(spec)?;
     let asked = match regions.services(&location) {
         Ok(services) => services.store.facts(&location.prefix).await,
         Err(error) => Err(error),
@@ -102,7 +91,7 @@ mod tests {
     }
     fn judged(facts: &BucketFacts) -> ConditionFact {
         let spec = spec();
-        judge(&spec, &bucket_location(&spec).unwrap(), facts)
+        judge(&spec, &log_location(&spec).unwrap(), facts)
     }
     fn facts() -> BucketFacts {
         BucketFacts {
@@ -137,12 +126,12 @@ mod tests {
 
     #[test]
     fn it_belongs_to_the_account_of_the_backups_and_lies_at_home() {
-        let location = bucket_location(&spec()).unwrap();
+        let location = log_location(&spec()).unwrap();
         assert_eq!(location.bucket_owner, fixtures::spec().backup.bucket_owner);
         assert_eq!(
             (location.cloud_region.as_str(), location.prefix.as_str()),
             ("eu-west-1", "platform/")
         );
-        assert!(bucket_location(&fixtures::spec()).is_none());
+        assert!(log_location(&fixtures::spec()).is_none());
     }
 }

@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     adapters::kube::{events::Severity, index::Index},
+    controllers::view::region::is_elsewhere,
     telemetry::metrics::InRegion,
 };
 use location::Verdict;
@@ -225,7 +226,7 @@ fn status(
         .map(|org| &**org)
         .filter(|org| placed_in(org) == Some(&name))
         .collect();
-    let violations = Violations::count(&placed, location::is_elsewhere(&located));
+    let violations = Violations::count(&placed, is_elsewhere(&located));
     let status = RegionStatus {
         observed_generation: generation,
         orgs: Some(i32::try_from(placed.len()).unwrap_or(i32::MAX)),

@@ -6,7 +6,7 @@ use tray_api::{conditions::reasons, region::RegionSpec};
 
 use crate::{
     adapters::kube::facts::{NodeFact, StorageClassFact},
-    controllers::conditions::ConditionFact,
+    controllers::{conditions::ConditionFact, view::region::webhook_fault},
 };
 
 /// The ready nodes of a Region.
@@ -95,25 +95,6 @@ pub fn ingress(spec: &RegionSpec, webhooks: bool, has_gateway_api: bool) -> Opti
         let message = format!("orgs have webhook hosts under {}", ingress.domain);
         ConditionFact::new(true, reasons::AS_SPECIFIED, message)
     }))
-}
-
-/// Why no org can have a webhook host in this cluster; none where they can.
-pub fn webhook_fault(webhooks: bool, has_gateway_api: bool) -> Option<ConditionFact> {
-    let (reason, message) = if !webhooks {
-        (
-            reasons::WEBHOOKS_DISABLED,
-            "the operator was installed without webhooks: set webhooks.enabled in the values of its chart",
-        )
-    } else if !has_gateway_api {
-        (
-            reasons::GATEWAY_API_MISSING,
-            "the cluster does not serve httproutes and referencegrants of gateway.networking.k8s.io: install the CRDs \
-             of the Gateway API, which are taken up without a restart",
-        )
-    } else {
-        return None;
-    };
-    Some(ConditionFact::new(false, reason, message))
 }
 
 /// Why the storage class cannot be used; none where it can.

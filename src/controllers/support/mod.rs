@@ -24,7 +24,6 @@ use tray_domain::{
 };
 
 use self::{
-    observe::{Home, grant, home, key_of_binding, keys_of_namespace, standing},
     record::{Place, Recorder, place},
     status::{Effect, Pass},
 };
@@ -35,13 +34,16 @@ use crate::{
         events::Severity,
         index::{Index, key_of},
     },
+    controllers::view::{
+        self,
+        support::{Home, grant, home, key_of_binding, keys_of_namespace, standing},
+    },
     resources::{
         child::{ChildId, ChildKind},
         support::{self, binding_id, binding_ids},
     },
 };
 
-pub mod observe;
 mod record;
 mod status;
 
@@ -90,7 +92,7 @@ impl Driver for SupportDriver {
     }
 
     fn keys(&self, index: &Index) -> Vec<String> {
-        observe::keys(index)
+        view::support::keys(index)
     }
 
     fn org(&self, index: &Index, key: &str) -> Option<String> {
@@ -100,7 +102,7 @@ impl Driver for SupportDriver {
     /// Nothing that ended while nobody looked stays open while other things are put in order.
     async fn begin(&self, ctx: &Arc<Context>) {
         let now = ctx.now();
-        let surplus = observe::keys(&ctx.index).into_iter().flat_map(|key| {
+        let surplus = view::support::keys(&ctx.index).into_iter().flat_map(|key| {
             let access = ctx.index.support.get(&key);
             let stands = access.map(|access| stands(ctx, &access, now));
             match stands {

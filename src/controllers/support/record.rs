@@ -16,10 +16,17 @@ use tray_api::{
 };
 use tray_domain::{access_record::Line, mover_task::BucketLocation};
 
-use super::observe::{Home, grant};
 use crate::{
     adapters::kube::index::{Index, key_of},
-    controllers::{changes::Change, conditions::is_true, context::Context, region::log_location},
+    controllers::{
+        changes::Change,
+        conditions::is_true,
+        context::Context,
+        view::{
+            region::log_location,
+            support::{Home, grant},
+        },
+    },
 };
 
 /// How long one attempt to write a line may take.
@@ -49,7 +56,7 @@ pub(super) fn place(index: &Index, home: &Home) -> Place {
     let Some(region) = region else {
         return Place::NotVerified(name.clone());
     };
-    let Some(location) = log_location::bucket_location(&region.spec) else {
+    let Some(location) = log_location(&region.spec) else {
         return Place::Nowhere;
     };
     let verified = region.status.as_ref().is_some_and(|status| {

@@ -9,11 +9,11 @@ use tray_api::{
 };
 use tray_domain::support::{Action, Door, Standing};
 
-use super::{
-    observe::{Home, grant},
-    record::Place,
+use super::record::Place;
+use crate::controllers::{
+    conditions::{ConditionFact, Conditions, Truth, whole_seconds},
+    view::support::{Home, grant},
 };
-use crate::controllers::conditions::{ConditionFact, Conditions, Truth, whole_seconds};
 
 /// Longest history that is kept.
 const HISTORY: usize = 20;

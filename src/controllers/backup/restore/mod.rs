@@ -29,7 +29,6 @@ use tray_domain::{
 use super::{
     pass::{Pass, Work},
     run::mounted,
-    subject::holder,
     trouble::Trouble,
 };
 use crate::{
@@ -37,6 +36,7 @@ use crate::{
         events::Severity,
         mover_jobs::{MoverState, Phase},
     },
+    controllers::backup::pass::holder,
     resources::{
         mover_job::{Access, proof_job_name, restore_job_name, restore_jobs},
         org::access::restore_binding,

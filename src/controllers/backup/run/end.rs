@@ -15,7 +15,13 @@ use tray_ledger::RemoteError;
 use super::hooks::{post_hooks, run_post};
 use crate::{
     adapters::kube::{events::Severity, mover_jobs::MoverState},
-    controllers::backup::{facts::does_not_count, pass::Pass, subject::holder, trouble::Trouble},
+    controllers::{
+        backup::{
+            pass::{Pass, holder},
+            trouble::Trouble,
+        },
+        view::backups::does_not_count,
+    },
     resources::mover_job::snapshot_job_name,
     telemetry::metrics,
 };

@@ -19,7 +19,7 @@ use tray_ports::Clock;
 
 use crate::{
     adapters::kube::exec::{HookError, HookTarget, run_hook},
-    controllers::{backup::subject::Subject, changes::Change, context::Context},
+    controllers::{changes::Change, context::Context, view::subject::Subject},
 };
 
 /// One command to run in a workload's pod.

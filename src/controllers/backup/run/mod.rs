@@ -25,12 +25,11 @@ use tray_domain::{
 
 use super::{
     pass::{Beginning, Pass, Work},
-    subject::holder,
     trouble::Trouble,
 };
 use crate::{
     adapters::kube::mover_jobs::{MoverState, Phase},
-    controllers::changes::Change,
+    controllers::{backup::pass::holder, changes::Change},
     resources::{
         mover_job::{Access, MoverVolume, snapshot_job_name},
         org::claim,

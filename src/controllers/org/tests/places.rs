@@ -10,10 +10,10 @@ use tray_domain::{backup_place::BackupPlace, names};
 use super::world::{ID, World, condition, fact, is_obstacle, now, object, reason_of, said};
 use crate::{
     controllers::{
-        backup::subject::hindrance,
         backup_facts::BackupView,
         conditions::{find, is_true},
         org::{deletion, tombstone},
+        view::subject::hindrance,
     },
     resources::{
         child::ChildKind,

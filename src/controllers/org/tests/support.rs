@@ -7,7 +7,7 @@ use tray_domain::support::Role;
 use super::world::{World, fact};
 use crate::controllers::{
     conditions::{find, is_true},
-    support::observe::OpenGrant,
+    view::support::OpenGrant,
 };
 
 #[test]

@@ -9,7 +9,6 @@ use tray_api::trayorg::{TrayOrg, TrayOrgStatus};
 use crate::{
     adapters::kube::{child::ChildFact, index::Index},
     controllers::{
-        backup::subject::hindrance,
         backup_facts::BackupFacts,
         changes::Changes,
         conditions::{ConditionFact, find},
@@ -20,7 +19,7 @@ use crate::{
             validate::{Obstacle, Valid, validate},
             webhook::Found,
         },
-        support::observe::Support,
+        view::{subject::hindrance, support::Support},
     },
     resources::{child::ChildKind, org::fixtures},
 };

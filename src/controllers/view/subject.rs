@@ -26,9 +26,9 @@ use crate::{
         facts::{PodFact, Trouble},
         index::Index,
     },
-    controllers::{
+    controllers::view::{
         backup_place::{self, committed_at},
-        region::location::bucket_location,
+        region::bucket_location,
         regional,
     },
     resources::{
@@ -379,19 +379,6 @@ pub fn placed_at(org: &TrayOrg) -> Timestamp {
     let created = org.creation_timestamp();
     created.map_or(Timestamp::UNIX_EPOCH, |created| created.0)
 }
-
-/// The holder of an org's repositories in the words of the lock: `<kind>/<name>`.
-pub fn holder(kind: &str, name: &str) -> String {
-    format!("{kind}/{name}")
-}
-
-/// Label value of the movers that prune for an org.
-pub fn prune_owner(org: &str) -> String {
-    format!("{org}.prune")
-}
-
-/// Name of the namespace that pruning runs in.
-pub const PRUNE_NAMESPACE: &str = names::SYSTEM_NAMESPACE;
 
 #[cfg(test)]
 mod tests {

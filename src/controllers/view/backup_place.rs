@@ -19,9 +19,9 @@ use tray_domain::{
     names,
 };
 
-use super::conditions::find;
 use crate::{
     adapters::kube::{child::ChildFact, index::Index},
+    controllers::conditions::find,
     resources::child::{ChildId, ChildKind},
 };
 

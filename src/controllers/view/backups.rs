@@ -20,9 +20,8 @@ use tray_domain::{
 };
 
 use super::{
-    scheduling::{objective, without_slots},
+    schedule::{objective, without_slots},
     subject::{Subject, placed_at},
-    trouble::Trouble,
 };
 use crate::controllers::{
     backup_facts::BackupView,
@@ -43,7 +42,7 @@ pub struct Read<'a> {
 pub fn view(
     subject: &Subject,
     read: &Read<'_>,
-    trouble: Option<&Trouble>,
+    trouble: Option<&ConditionFact>,
     now: Timestamp,
 ) -> (BackupView, Option<Timestamp>) {
     judge(&subject.org, subject.schedule.as_deref(), read, trouble, now)
@@ -70,7 +69,7 @@ fn judge(
     org: &TrayOrg,
     schedule: Option<&BackupSchedule>,
     read: &Read<'_>,
-    trouble: Option<&Trouble>,
+    trouble: Option<&ConditionFact>,
     now: Timestamp,
 ) -> (BackupView, Option<Timestamp>) {
     let objectives = schedule
@@ -165,12 +164,12 @@ pub fn turn(status: &mut BackupStatus, rpo: &mut ConditionFact, now: Timestamp) 
 
 fn healthy(
     read: &Read<'_>,
-    trouble: Option<&Trouble>,
+    trouble: Option<&ConditionFact>,
     without_slots: impl FnOnce() -> Option<ConditionFact>,
     pruning: Option<&str>,
 ) -> ConditionFact {
     if let Some(trouble) = trouble {
-        return ConditionFact::new(false, trouble.reason, trouble.message.clone());
+        return trouble.clone();
     }
     if let Some(loss) = read.losses.first() {
         let message = format!(

@@ -8,6 +8,7 @@ use tray_domain::{
     reattachment::{Asking, Held, Refusal, take_up},
 };
 
+use super::org::is_abandoned;
 use crate::{
     adapters::kube::{child::ChildFact, index::Index},
     resources::child::ChildKind,
@@ -15,7 +16,7 @@ use crate::{
 
 /// The orgId under which `org` takes up what is held of it; none = it is new, or placed already. One that is placed has what
 /// it has: it was asked before.
-pub(super) fn taken_up(index: &Index, org: &TrayOrg) -> Result<Option<OrgId>, Refusal> {
+pub(crate) fn taken_up(index: &Index, org: &TrayOrg) -> Result<Option<OrgId>, Refusal> {
     let status = org.status.as_ref();
     if status.is_some_and(|status| status.region.is_some()) {
         return Ok(None);
@@ -96,13 +97,6 @@ fn has_made(org: &TrayOrg, namespace: &ChildFact) -> bool {
     since.is_some_and(|(created_at, made_at)| made_at >= created_at)
         && namespace.org == org.metadata.name
         && !is_abandoned(namespace)
-}
-
-/// Whether a namespace says that its org went.
-pub fn is_abandoned(namespace: &ChildFact) -> bool {
-    [names::LABEL_RETAINED, names::LABEL_ORPHANED]
-        .iter()
-        .any(|label| namespace.labels.contains_key(*label))
 }
 
 /// Whether it is the namespace of an org that is placed under that very id: who holds an orgId among the living is decided

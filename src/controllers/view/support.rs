@@ -16,7 +16,7 @@ use tray_domain::{
 
 use crate::{
     adapters::kube::{child::ChildFact, index::Index},
-    controllers::org::observe::{is_abandoned, is_refused, org_id},
+    controllers::view::org::{is_abandoned, is_refused, org_id},
     resources::{
         child::{ChildId, ChildKind},
         org::log_policy,

@@ -1,0 +1,14 @@
+//! What is seen of orgs and Regions: pure functions over the index, the board and the API's objects.
+//!
+//! Every controller reads it, and none imports another: what two of them have to know stands here, or on the board of
+//! [`backup_facts`](super::backup_facts), where one writes it.
+
+pub mod backup_place;
+pub mod backups;
+pub mod held;
+pub mod org;
+pub mod region;
+pub mod regional;
+pub mod schedule;
+pub mod subject;
+pub mod support;
