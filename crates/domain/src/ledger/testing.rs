@@ -1,5 +1,12 @@
 //! Ledgers for the tests of what is decided on them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "it is for tests alone: what cannot be told is a mistake in the test"
+)]
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Entry, Event, FORMAT_VERSION, LedgerState};
