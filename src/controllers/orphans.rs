@@ -20,7 +20,8 @@ use crate::{
     },
 };
 
-/// The same of a TrayOrg that cannot be read: what it was is read off the namespace that it left.
+/// Records the deletion of a TrayOrg that could not be read, and says so on the namespace that it left, off which is read what
+/// it was.
 pub(crate) async fn leave_unread(ctx: &Context, org: &str, deleted_at: Timestamp) -> Result<(), Failure> {
     for namespace in ctx.index.children.of(org) {
         if namespace.labels.contains_key(names::LABEL_RETAINED) {
@@ -35,6 +36,7 @@ pub(crate) async fn leave_unread(ctx: &Context, org: &str, deleted_at: Timestamp
     Ok(())
 }
 
+/// Says on the namespace that its org went.
 pub(crate) async fn label(ctx: &Context, placement: &Placement) -> Result<(), Failure> {
     let ensured = ctx.cluster.ensure(&namespace::orphaned(placement)).await;
     ensured.map_err(|error| Failure::retry(error.to_string()))?;
@@ -57,6 +59,7 @@ fn placement_of(org: &str, namespace: &ChildFact) -> Option<Placement> {
     (placement.namespace == namespace.id.name).then_some(placement)
 }
 
+/// Name of the record, beside the operator.
 pub(crate) fn record_name(placement: &Placement) -> String {
     format!(
         "tray-orphaned-{}",

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use tray_domain::{bucket_layout, ids::PartId};
 use tray_engine::BlobStore;
-use tray_mover::session::blocking;
+use tray_mover::{Session, session::blocking};
 use tray_operator::adapters::{aws_client::AwsClients, clock::SystemClock, s3_bucket::S3Bucket};
 
 use crate::{
@@ -73,7 +73,9 @@ pub(crate) async fn enable_key(org: &Org, admin: &Admin) -> Result<(), Failed> {
 /// Deletes the largest pack of a volume's repository.
 pub(crate) async fn delete_pack(org: &Org, admin: &Admin, volume: &PartId) -> Result<Deleted, Failed> {
     let prefix = bucket_layout::volume_repository(&org.location.prefix, &org.id, volume);
-    let key = format!("{prefix}{}", largest_pack(org, volume).await?);
+    let folders = Folders::make()?;
+    let reader = org.reader(&folders, volume).await?;
+    let key = format!("{prefix}{}", largest_pack(&reader, volume).await?);
     let bucket = S3Bucket::connect(&admin.clients(org)?, &org.location)?;
     let request = bucket
         .client()
@@ -101,10 +103,9 @@ pub(crate) async fn undelete(org: &Org, admin: &Admin, deleted: &Deleted) -> Res
     Ok(())
 }
 
-/// The name of the largest pack in a volume's repository.
-pub(crate) async fn largest_pack(org: &Org, volume: &PartId) -> Result<String, Failed> {
-    let folders = Folders::make()?;
-    let store: Arc<dyn BlobStore> = org.reader(&folders, volume).await?.repository(volume);
+/// The name of the largest pack in a volume's repository, which `reader` may read.
+pub(crate) async fn largest_pack(reader: &Session, volume: &PartId) -> Result<String, Failed> {
+    let store: Arc<dyn BlobStore> = reader.repository(volume);
     let packs = blocking(move || Ok(store.list(PACKS)?)).await?;
     let largest = packs.into_iter().max_by_key(|pack| pack.size);
     Ok(largest.ok_or("the repository holds no pack")?.name)

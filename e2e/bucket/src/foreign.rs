@@ -64,7 +64,7 @@ pub(crate) async fn attempt(org: &Org, other: &Org) -> Result<Attempt, Failed> {
         own.master_key().await?.repository(volume),
         foreign.master_key().await?.repository(volume),
     );
-    let pack = largest_pack(org, volume).await?;
+    let pack = largest_pack(&own, volume).await?;
     let (mut objects, mut keys_in_use) = (0, BTreeSet::new());
     for volume in repositories {
         let keys = keys_under(org, volume).await?;

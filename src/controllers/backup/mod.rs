@@ -251,7 +251,7 @@ async fn advance(pass: &Pass<'_>, found: &mut Found, phases: &mut Phases) -> Res
     }
     remove_leftovers(pass, None).await?;
     restore::revoke(pass).await?;
-    let run_waits = !pending(pass).is_empty() || matches!(scheduling::next(pass), Due::Now { .. });
+    let run_waits = || !pending(pass).is_empty() || matches!(scheduling::next(pass), Due::Now { .. });
     if let Some(after) = prune::drive(pass, run_waits).await? {
         found.after.push(after);
         wait_all(pass, phases, "waits for pruning to end");

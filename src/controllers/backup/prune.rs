@@ -112,8 +112,12 @@ pub(super) async fn begin(pass: &Pass<'_>) -> Result<Pruning, Trouble> {
     })
 }
 
-/// Brings the open sweep nearer to its end. Returns when to look again; none = no sweep is open.
-pub(super) async fn drive(pass: &Pass<'_>, run_waits: bool) -> Result<Option<Duration>, Trouble> {
+/// Brings the open sweep nearer to its end; whether a run waits for it is asked only where one is open. Returns when to
+/// look again; none = no sweep is.
+pub(super) async fn drive(
+    pass: &Pass<'_>,
+    run_waits: impl FnOnce() -> bool,
+) -> Result<Option<Duration>, Trouble> {
     let state = pass.state();
     let Some(open) = &state.sweep else {
         return Ok(None);
@@ -123,10 +127,10 @@ pub(super) async fn drive(pass: &Pass<'_>, run_waits: bool) -> Result<Option<Dur
     let job = jobs.iter().find(|job| job.name == name);
     let phase = job.map_or(Phase::Suspended, |job| job.phase);
     if matches!(phase, Phase::Suspended | Phase::Running)
-        && let Some(why) = sweep::must_end(open, phase == Phase::Running, run_waits, pass.now)
+        && let Some(why) = sweep::must_end(open, phase == Phase::Running, run_waits(), pass.now)
     {
         warn!(job = name, why, "pruning is given up; tried again in an hour");
-        let mover = give_way(pass, why).await?;
+        let mover = stop(pass, open, &jobs, why).await?;
         return Ok(Some(mover.map_or(Duration::ZERO, |_| SOON)));
     }
     pass.lock(&lock_holder(pass)).await?;
@@ -175,8 +179,17 @@ pub(super) async fn give_way(pass: &Pass<'_>, why: &str) -> Result<Option<String
     let Some(open) = &state.sweep else {
         return Ok(None);
     };
-    let jobs = jobs(pass).await?;
-    remove(pass, &jobs).await?;
+    stop(pass, open, &jobs(pass).await?, why).await
+}
+
+/// Removes the movers of a sweep, and ends it once none may be at work any more. Returns the one that may.
+async fn stop(
+    pass: &Pass<'_>,
+    open: &Sweep,
+    jobs: &[MoverState],
+    why: &str,
+) -> Result<Option<String>, Trouble> {
+    remove(pass, jobs).await?;
     if let Some(job) = jobs.iter().find(|job| job.may_be_at_work()) {
         return Ok(Some(job.name.clone()));
     }

@@ -43,7 +43,7 @@ pub(super) fn free(pass: &Pass<'_>, slot: Timestamp) -> Timestamp {
 }
 
 /// When the next run is due. A BackupSchedule that is not there or cannot be read has no slots; the RPO goes on counting,
-/// by the objectives that [`facts`](crate::controllers::view::backups) judges by.
+/// by the objectives that [`backups`](crate::controllers::view::backups) judges by.
 pub(super) fn next(pass: &Pass<'_>) -> Due {
     let subject = pass.subject;
     let spec = subject.schedule.as_ref().map(|schedule| &schedule.spec);

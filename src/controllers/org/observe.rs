@@ -14,7 +14,6 @@ use tray_api::{
 };
 use tray_domain::{backup_place::BackupPlace, identity, ids::OrgId, names, reattachment};
 
-pub use crate::controllers::view::org::is_abandoned;
 use crate::{
     adapters::kube::{
         child::ChildFact,

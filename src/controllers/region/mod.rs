@@ -18,6 +18,11 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use tray_api::{
+    conditions::{reasons, types},
+    region::{Region, RegionStatus},
+    trayorg::TrayOrg,
+};
 
 use super::{
     Driver, Failure, Next,
@@ -33,11 +38,6 @@ use crate::{
 };
 use location::Verdict;
 use place::Nodes;
-use tray_api::{
-    conditions::{reasons, types},
-    region::{Region, RegionStatus},
-    trayorg::TrayOrg,
-};
 use verification::{PAUSES, Verification, Verifications};
 use violations::Violations;
 

@@ -28,6 +28,7 @@ use crate::{
     },
     controllers::view::{
         backup_place::{self, committed_at},
+        org::is_abandoned,
         region::bucket_location,
         regional,
     },
@@ -360,12 +361,7 @@ fn is_back(index: &Index, org: &TrayOrg, placement: &Placement) -> bool {
         let of = namespace.labels.get(names::LABEL_ORG_ID);
         of.is_some_and(|of| of == id)
     });
-    its_own.is_some_and(|namespace| was_left(&namespace) || is_older(&namespace, org))
-}
-
-fn was_left(namespace: &ChildFact) -> bool {
-    let labels = [names::LABEL_RETAINED, names::LABEL_ORPHANED];
-    labels.iter().any(|label| namespace.labels.contains_key(*label))
+    its_own.is_some_and(|namespace| is_abandoned(&namespace) || is_older(&namespace, org))
 }
 
 fn is_older(namespace: &ChildFact, org: &TrayOrg) -> bool {
