@@ -15,6 +15,7 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 use tray_api::{
     conditions::{reasons, types},
     region::Region,
@@ -23,6 +24,9 @@ use tray_ledger::RemoteError;
 use tray_operator::controllers::{conditions::find, malformed::MalformedObjects, region::RegionDriver};
 use tray_ports::RegionBucket;
 use tray_testkit::memory::{Fault, Operation};
+
+/// One test at a time: an operator looks at every Region of the API server, and each has a bucket of its own.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 /// A Region of that name in a cloud region of its own, so that tests do not see each other's nodes.
 fn region(name: &str, cloud_region: &str) -> Value {
@@ -109,6 +113,7 @@ async fn apply(region: &Value) {
 
 #[tokio::test]
 async fn a_region_becomes_ready_and_costs_nothing_from_then_on() {
+    let _turn = TURN.lock().await;
     let (operator, running) = at_work().await;
     class("good", "Retain").await;
     node("good-1", "eu-west-3").await;
@@ -140,6 +145,7 @@ async fn a_region_becomes_ready_and_costs_nothing_from_then_on() {
 
 #[tokio::test]
 async fn nodes_that_fail_and_a_status_edited_by_hand_show_and_are_corrected() {
+    let _turn = TURN.lock().await;
     let (_operator, running) = at_work().await;
     class("nodes", "Retain").await;
     apply(&region("nodes", "eu-north-1")).await;
@@ -166,6 +172,7 @@ async fn nodes_that_fail_and_a_status_edited_by_hand_show_and_are_corrected() {
 
 #[tokio::test]
 async fn a_storage_class_that_is_missing_or_deletes_volumes_stalls_a_region() {
+    let _turn = TURN.lock().await;
     let (_operator, running) = at_work().await;
     node("storage-1", "eu-south-1").await;
     apply(&region("storage", "eu-south-1")).await;
@@ -184,6 +191,7 @@ async fn a_storage_class_that_is_missing_or_deletes_volumes_stalls_a_region() {
 
 #[tokio::test]
 async fn a_bucket_in_the_region_itself_is_refused_and_a_changed_spec_is_asked_about_at_once() {
+    let _turn = TURN.lock().await;
     let (operator, running) = at_work().await;
     class("same", "Retain").await;
     node("same-1", "eu-south-2").await;
@@ -215,6 +223,7 @@ async fn a_bucket_in_the_region_itself_is_refused_and_a_changed_spec_is_asked_ab
 
 #[tokio::test]
 async fn a_store_that_refuses_is_said_and_one_that_is_silent_decides_nothing() {
+    let _turn = TURN.lock().await;
     let (operator, running) = at_work().await;
     class("denied", "Retain").await;
     node("denied-1", "eu-west-1").await;
@@ -248,6 +257,7 @@ async fn a_store_that_refuses_is_said_and_one_that_is_silent_decides_nothing() {
 
 #[tokio::test]
 async fn a_ledger_key_that_cannot_be_used_is_named() {
+    let _turn = TURN.lock().await;
     let (operator, running) = at_work().await;
     let disabled = RemoteError::Unusable("the KMS key is disabled: enable it".to_owned());
     operator.regions.keys.set_failure(Some(disabled));
@@ -262,6 +272,7 @@ async fn a_ledger_key_that_cannot_be_used_is_named() {
 
 #[tokio::test]
 async fn p17_a_log_location_is_judged_apart_and_keeps_no_org_from_running() {
+    let _turn = TURN.lock().await;
     let (operator, running) = at_work().await;
     class("logs", "Retain").await;
     node("logs-1", "eu-west-1").await;

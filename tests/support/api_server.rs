@@ -210,12 +210,16 @@ fn keep_running(name: &str, folder: &Path, args: &[&str]) {
     std::mem::forget(keeper.stdin.take());
 }
 
+/// A port that nobody listens on, below the range that outgoing connections take theirs from: one of these could take it before
+/// the server does.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    loop {
+        let random = uuid::Uuid::new_v4().as_u128() % 20_000;
+        let port = 10_000 + u16::try_from(random).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn log_end(folder: &Path) -> String {
