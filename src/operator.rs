@@ -18,16 +18,15 @@ use crate::{
         aws_regions::AwsRegions,
         clock::SystemClock,
         kube::{
-            apply::Cluster,
             client::{self, Connections},
-            events::Events,
-            index::Index,
             leader::Election,
         },
     },
     config::{RunArgs, Settings},
     controllers::{
-        Driver, backup::BackupDriver, backup_facts::BackupFacts, changes::Changes, context::Context,
+        Driver,
+        backup::BackupDriver,
+        context::{Context, Parts},
         malformed::MalformedObjects, org::OrgDriver, region::RegionDriver, run, support::SupportDriver,
         usage::UsageDriver, watches,
     },
@@ -69,15 +68,12 @@ async fn operate(args: RunArgs, settings: Settings) -> Result<(), Box<dyn Error>
     let listener = server::bind(args.listen).await?;
     let answering = tokio::spawn(server::serve(listener, metrics.clone(), readiness.clone()));
 
-    let Connections {
-        calls: client,
-        watches,
-    } = Connections::infer(&metrics).await?;
-    let cluster_uid = client::cluster_uid(&client).await?;
+    let connections = Connections::infer(&metrics).await?;
+    let cluster_uid = client::cluster_uid(&connections.calls).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let regions: Arc<dyn RegionPorts> = Arc::new(connect_aws(&args, &settings, clock.clone()).await?);
 
-    let mut election = Election::stand(watches.clone(), &args.identity).await?;
+    let mut election = Election::stand(connections.watches.clone(), &args.identity).await?;
     info!(identity = args.identity, "waiting to lead");
     tokio::select! {
         () = election.won() => {}
@@ -89,22 +85,15 @@ async fn operate(args: RunArgs, settings: Settings) -> Result<(), Box<dyn Error>
     info!(identity = args.identity, "leading");
     metrics.leading.set(1);
 
-    let index = Arc::new(Index::default());
-    let changes = Arc::new(Changes::new(index.clone()));
-    let ctx = Arc::new(Context {
-        cluster: Cluster::new(client.clone(), index.clone()).counting(metrics.clone()),
-        events: Events::new(client.clone(), &args.identity),
-        backup_facts: BackupFacts::new(changes.clone()),
-        index,
-        client,
-        watches,
-        clock,
+    let ctx = Arc::new(Context::new(Parts {
+        connections,
+        identity: args.identity,
         regions,
+        clock,
         settings,
         cluster_uid,
-        changes,
         metrics,
-    });
+    }));
     let (end, ends) = watch::channel(false);
     let controllers = tokio::spawn(control(drivers(), ctx, readiness, ends));
 

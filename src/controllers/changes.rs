@@ -54,8 +54,8 @@ pub enum Change {
     GatewayApi,
     /// An object of one of our kinds cannot be read, or can be read again.
     Malformed { kind: String, name: String },
-    /// What the backup controllers know of an org.
-    BackupFacts(OrgId),
+    /// What the [board](super::board) says of an org.
+    Board(OrgId),
 }
 
 impl Change {

@@ -23,7 +23,7 @@ use tray_api::{
 use tray_domain::names;
 
 use super::{
-    Driver, Failure, Next,
+    Blocked, Driver, Next,
     changes::Change,
     conditions::{ConditionFact, Conditions, Truth, find},
     context::Context,
@@ -66,7 +66,7 @@ impl Driver for MalformedObjects {
         all.map(|(kind, name)| key(&kind, &name)).collect()
     }
 
-    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Failure> {
+    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Blocked> {
         let Some((kind, name)) = key.split_once('/') else {
             return Ok(Next::OnChange);
         };
@@ -155,7 +155,7 @@ async fn tell_org(
     malformed: &Malformed,
     message: &str,
     now: Timestamp,
-) -> Result<Next, Failure> {
+) -> Result<Next, Blocked> {
     let recorded = ctx.cluster.status_of_malformed::<TrayOrg>(malformed).await?;
     let generation = malformed.metadata.generation.unwrap_or_default();
     let (status, turns_at) = of_org(&recorded, generation, message, now);
@@ -205,7 +205,7 @@ async fn write_status(
     malformed: &Malformed,
     generation: i64,
     message: &str,
-) -> Result<(), Failure> {
+) -> Result<(), Blocked> {
     let mut conditions = Conditions::new(&[], Some(generation), ctx.now());
     conditions.stalled(reasons::MALFORMED, message);
     let status = json!({"observedGeneration": generation, "conditions": conditions.build()});

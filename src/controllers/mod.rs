@@ -2,14 +2,14 @@
 //!
 //! A driver looks at the index (no request), decides, makes the cluster agree and writes the status once, at the end,
 //! only if it differs. [`run::run`] hands it one key at a time, never the same key twice at once, and looks again
-//! when [`Driver::concerns`] says that a change concerns a key, when [`Next`] says so, or after a [`Failure`].
+//! when [`Driver::concerns`] says that a change concerns a key, when [`Next`] says so, or after a [`Blocked`].
 
 pub mod backup;
-pub mod backup_facts;
+pub mod blocked;
+pub mod board;
 pub mod changes;
 pub mod conditions;
 pub mod context;
-pub mod failure;
 pub mod malformed;
 pub mod org;
 mod orphans;
@@ -26,7 +26,7 @@ use std::{sync::Arc, time::Duration};
 
 use changes::Change;
 use context::Context;
-pub use failure::Failure;
+pub use blocked::Blocked;
 use jiff::Timestamp;
 
 use crate::adapters::kube::index::Index;
@@ -89,7 +89,7 @@ pub trait Driver: Send + Sync + 'static {
     }
 
     /// Brings the object of that key nearer to what it should be.
-    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Failure>;
+    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Blocked>;
 }
 
 #[cfg(test)]

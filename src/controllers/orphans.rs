@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use tray_api::trayorg::PinnedRegion;
 use tray_domain::{names, tombstone};
 
 use super::{
-    Failure,
+    Blocked,
     context::Context,
-    view::{backup_place, org::pinned_by},
+    view::{backup_place, namespace::pinned_by, org::pinned_region},
 };
 use crate::{
     adapters::kube::child::ChildFact,
@@ -22,7 +21,7 @@ use crate::{
 
 /// Records the deletion of a TrayOrg that could not be read, and says so on the namespace that it left, off which is read what
 /// it was.
-pub(crate) async fn leave_unread(ctx: &Context, org: &str, deleted_at: Timestamp) -> Result<(), Failure> {
+pub(crate) async fn leave_unread(ctx: &Context, org: &str, deleted_at: Timestamp) -> Result<(), Blocked> {
     for namespace in ctx.index.children.of(org) {
         if namespace.labels.contains_key(names::LABEL_RETAINED) {
             continue;
@@ -37,9 +36,8 @@ pub(crate) async fn leave_unread(ctx: &Context, org: &str, deleted_at: Timestamp
 }
 
 /// Says on the namespace that its org went.
-pub(crate) async fn label(ctx: &Context, placement: &Placement) -> Result<(), Failure> {
-    let ensured = ctx.cluster.ensure(&namespace::orphaned(placement)).await;
-    ensured.map_err(|error| Failure::retry(error.to_string()))?;
+pub(crate) async fn label(ctx: &Context, placement: &Placement) -> Result<(), Blocked> {
+    ctx.cluster.ensure(&namespace::orphaned(placement)).await?;
     Ok(())
 }
 
@@ -49,12 +47,7 @@ fn placement_of(org: &str, namespace: &ChildFact) -> Option<Placement> {
         return None;
     }
     let id = namespace.labels.get(names::LABEL_ORG_ID)?.parse().ok()?;
-    let place = pinned_by(namespace)?;
-    let region = PinnedRegion {
-        name: place.region,
-        jurisdiction: place.jurisdiction,
-        cloud_region: place.cloud_region,
-    };
+    let region = pinned_region(pinned_by(namespace)?);
     let placement = Placement::new(org, id, region).with_backup(backup_place::of_namespace(namespace));
     (placement.namespace == namespace.id.name).then_some(placement)
 }

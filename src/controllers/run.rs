@@ -8,9 +8,15 @@ use tokio::{
     task::JoinSet,
     time::Instant,
 };
+use tray_api::conditions::reasons;
 use tracing::{Instrument, debug, error, info_span, warn};
 
-use super::{Driver, Failure, Next, context::Context, queue::Queue};
+use super::{
+    Blocked, Driver, Next,
+    blocked::Until,
+    context::Context,
+    queue::Queue,
+};
 use crate::telemetry::metrics::{Controller, ControllerError};
 
 /// Subscribes a driver to changes; from now on nothing that happens is lost to it.
@@ -68,7 +74,7 @@ async fn one(driver: &dyn Driver, ctx: &Arc<Context>, queue: &Queue, key: &str) 
     let result = AssertUnwindSafe(driver.reconcile(ctx, key))
         .catch_unwind()
         .await
-        .unwrap_or_else(|_| Err(Failure::retry("the reconcile panicked; the log has the place")));
+        .unwrap_or_else(|_| Err(Blocked::service(reasons::RETRYING, "the reconcile panicked; the log has the place")));
 
     let labels = Controller { controller };
     ctx.metrics.reconciles.get_or_create(&labels).inc();
@@ -83,32 +89,26 @@ async fn one(driver: &dyn Driver, ctx: &Arc<Context>, queue: &Queue, key: &str) 
             debug!(seconds, next = delay.as_secs(), "done");
             queue.done(key, Some(delay));
         }
-        Err(failure) => {
-            let class = failure.class();
+        Err(blocked) => {
+            let class = blocked.class();
             ctx.metrics
                 .errors
                 .get_or_create(&ControllerError { controller, class })
                 .inc();
-            match failure {
-                Failure::Stall {
-                    reason,
-                    message,
-                    again,
-                } => {
+            let Blocked { reason, message, .. } = &blocked;
+            match blocked.until {
+                Until::Person => {
                     warn!(reason, message, "stalled: a person must act");
-                    queue.done(key, again);
+                    queue.done(key, blocked.again);
                 }
-                Failure::Wait {
-                    reason,
-                    message,
-                    after,
-                } => {
+                Until::Time => {
                     debug!(reason, message, "waits");
-                    queue.done(key, Some(after));
+                    queue.done(key, blocked.again);
                 }
-                Failure::Retry { message } => {
+                Until::Service => {
                     let pause = queue.failed(key);
-                    error!(message, pause = pause.as_secs(), "failed; tried again");
+                    let cause = blocked.cause();
+                    error!(message, cause, pause = pause.as_secs(), "failed; tried again");
                 }
             }
         }

@@ -22,7 +22,7 @@ use tray_api::{
 use tray_domain::slots::Slots;
 
 use super::{
-    Driver, Failure, Next,
+    Blocked, Driver, Next,
     changes::Change,
     conditions::{ConditionFact, Conditions},
     context::Context,
@@ -176,7 +176,7 @@ impl<K: Named> Driver for UsageDriver<K> {
         K::objects(index).names()
     }
 
-    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Failure> {
+    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Blocked> {
         let Some(object) = K::objects(&ctx.index).get(key) else {
             locked(&self.behind).remove(key);
             return Ok(Next::OnChange);

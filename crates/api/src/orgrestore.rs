@@ -148,14 +148,28 @@ pub enum RestorePhase {
     Failed,
 }
 
+impl RestorePhase {
+    /// Whether a restore that is so far has come to its end: nothing more is done.
+    pub const fn is_end(self) -> bool {
+        matches!(self, Self::Succeeded | Self::SucceededWithRefusals | Self::Failed)
+    }
+
+    /// Whether the org's workloads stand still meanwhile: from the moment when it is proven that every part can come back,
+    /// until the fresh claims are filled.
+    pub const fn stops_workloads(self) -> bool {
+        matches!(self, Self::Draining | Self::Filling)
+    }
+}
+
 impl OrgRestore {
+    /// How far it is; none = nobody has looked at it.
+    pub fn phase(&self) -> Option<RestorePhase> {
+        self.status.as_ref()?.phase
+    }
+
     /// Whether it has come to its end: nothing more is done.
     pub fn has_ended(&self) -> bool {
-        let phase = self.status.as_ref().and_then(|status| status.phase);
-        matches!(
-            phase,
-            Some(RestorePhase::Succeeded | RestorePhase::SucceededWithRefusals | RestorePhase::Failed)
-        )
+        self.phase().is_some_and(RestorePhase::is_end)
     }
 }
 

@@ -159,6 +159,14 @@ pub enum SnapshotPhase {
     Failed,
 }
 
+impl OrgSnapshot {
+    /// Whether its status says that its run has ended: it asks for none any more, whatever a ledger says.
+    pub fn has_ended(&self) -> bool {
+        let phase = self.status.as_ref().and_then(|status| status.phase);
+        matches!(phase, Some(SnapshotPhase::Committed | SnapshotPhase::Failed))
+    }
+}
+
 /// One part of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

@@ -23,6 +23,7 @@ pub mod reattachment;
 pub mod reduction;
 pub mod replicas;
 pub mod residency;
+pub mod restore_choice;
 pub mod restore_run;
 pub mod retention;
 pub mod rollout;

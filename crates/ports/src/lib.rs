@@ -1,5 +1,7 @@
-//! What the operator and its movers need of AWS and of the machine, as traits: the operator's adapters implement them for AWS,
-//! `tray-testkit` in memory.
+//! What the operator and its movers need of AWS, of pods and of the machine, as traits: the operator's adapters implement them
+//! for AWS and Kubernetes, `tray-testkit` in memory.
+
+mod hooks;
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,6 +13,8 @@ use tray_domain::{
 };
 use tray_ledger::{ObjectStore, PutOutcome, RemoteError};
 use zeroize::Zeroizing;
+
+pub use hooks::{HookError, HookRunner, HookTarget};
 
 /// Where "now" comes from. One pass takes it once.
 pub trait Clock: Send + Sync {

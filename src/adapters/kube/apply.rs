@@ -65,6 +65,8 @@ pub enum ApplyError {
         id: ChildId,
         /// What it says.
         message: String,
+        /// A field was changed that never changes on a living object.
+        immutable: bool,
     },
     /// Somebody else changes the child again and again.
     #[error(
@@ -377,12 +379,28 @@ fn is_ours(goal: Goal<'_>, live: &Live) -> bool {
     org_id.is_some_and(|org_id| goal.body["metadata"]["labels"][names::LABEL_ORG_ID] == org_id.as_str())
 }
 
+/// Whether nothing but the change is refused: its value would be good in a new object. Kubernetes forbids the whole spec of a
+/// StatefulSet for that, and the data of a ConfigMap; whatever else is wrong has a field of its own.
+fn is_immutable(id: &ChildId, status: &kube::core::Status) -> bool {
+    let fields: &[&str] = match id.kind {
+        ChildKind::StatefulSet => &["spec"],
+        ChildKind::ConfigMap => &["data", "binaryData", "immutable"],
+        _ => &[],
+    };
+    let causes = || status.details.iter().flat_map(|details| &details.causes);
+    causes().next().is_some()
+        && causes().all(|cause| {
+            cause.reason == "FieldValueForbidden" && fields.contains(&cause.field.as_str())
+        })
+}
+
 fn failed(id: &ChildId, error: kube::Error) -> ApplyError {
     match error {
         // 403 may be a namespace that is going, a quota, or rights not yet granted; 422 and 400 are the object's fault.
         kube::Error::Api(status) if matches!(status.code, 400 | 422) => ApplyError::Refused {
             id: id.clone(),
             message: status.message.clone(),
+            immutable: is_immutable(id, &status),
         },
         error => ApplyError::Failed {
             id: id.clone(),

@@ -4,97 +4,64 @@
 use std::time::Duration;
 
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Status};
-use kube::api::{Api, AttachParams};
+use kube::{
+    Client,
+    api::{Api, AttachParams},
+};
 use tokio::io::{self, AsyncRead};
+use tray_ports::{HookError, HookRunner, HookTarget};
 
-/// Where a hook runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HookTarget {
-    /// The org's namespace.
-    pub namespace: String,
-    /// The pod.
-    pub pod: String,
-    /// The container.
-    pub container: String,
+/// Runs hooks by exec.
+#[derive(Clone)]
+pub struct PodExec {
+    client: Client,
 }
 
-/// Why a hook did not succeed. Each names the pod.
-#[derive(Debug, thiserror::Error)]
-pub enum HookError {
-    /// The API server or kubelet refused, or the connection broke.
-    #[error("failed to exec in pod {pod}: {source}")]
-    Exec {
-        /// The pod.
-        pod: String,
-        /// What went wrong.
-        source: Box<kube::Error>,
-    },
-    /// The command ended with a code other than 0, or was killed.
-    #[error(
-        "hook {program} in container {container} of pod {pod} failed: {end}; what it printed is kept nowhere: run it by hand \
-         in that container, let in by a SupportAccess of role Debug"
-    )]
-    Failed {
-        /// The pod.
-        pod: String,
-        /// The container.
-        container: String,
-        /// The command's first word: what follows may hold secrets.
-        program: String,
-        /// How it ended.
-        end: String,
-    },
-    /// The command did not end in time.
-    #[error("hook in pod {pod} did not end within {seconds} s")]
-    TimedOut {
-        /// The pod.
-        pod: String,
-        /// The limit.
-        seconds: u64,
-    },
-}
+impl PodExec {
+    /// By that client.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
 
-/// Runs `command` and waits for its end, at most `timeout`.
-pub async fn run_hook(
-    client: kube::Client,
-    target: &HookTarget,
-    command: &[String],
-    timeout: Duration,
-) -> Result<(), HookError> {
-    match tokio::time::timeout(timeout, run(client, target, command)).await {
-        Ok(result) => result,
-        Err(_) => Err(HookError::TimedOut {
+    async fn exec(&self, target: &HookTarget, command: &[String]) -> Result<(), HookError> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &target.namespace);
+        let params = AttachParams::default()
+            .container(&target.container)
+            .stdout(true)
+            .stderr(true);
+        let exec_error = |source| HookError::Exec {
             pod: target.pod.clone(),
-            seconds: timeout.as_secs(),
-        }),
+            source: Box::new(source),
+        };
+        let mut process = pods
+            .exec(&target.pod, command, &params)
+            .await
+            .map_err(exec_error)?;
+        let status = process.take_status();
+        let (stdout, stderr) = (process.stdout(), process.stderr());
+        // Both are drained while the command runs: a full pipe would stop it.
+        tokio::join!(drain(stdout), drain(stderr));
+        let status = match status {
+            Some(status) => status.await,
+            None => None,
+        };
+        match status {
+            Some(status) if status.status.as_deref() == Some("Success") => Ok(()),
+            status => Err(failure(target, command, status.as_ref())),
+        }
     }
 }
 
-async fn run(client: kube::Client, target: &HookTarget, command: &[String]) -> Result<(), HookError> {
-    let pods: Api<Pod> = Api::namespaced(client, &target.namespace);
-    let params = AttachParams::default()
-        .container(&target.container)
-        .stdout(true)
-        .stderr(true);
-    let exec_error = |source| HookError::Exec {
-        pod: target.pod.clone(),
-        source: Box::new(source),
-    };
-    let mut process = pods
-        .exec(&target.pod, command, &params)
-        .await
-        .map_err(exec_error)?;
-    let status = process.take_status();
-    let (stdout, stderr) = (process.stdout(), process.stderr());
-    // Both are drained while the command runs: a full pipe would stop it.
-    tokio::join!(drain(stdout), drain(stderr));
-    let status = match status {
-        Some(status) => status.await,
-        None => None,
-    };
-    match status {
-        Some(status) if status.status.as_deref() == Some("Success") => Ok(()),
-        status => Err(failure(target, command, status.as_ref())),
+#[async_trait::async_trait]
+impl HookRunner for PodExec {
+    async fn run(&self, target: &HookTarget, command: &[String], timeout: Duration) -> Result<(), HookError> {
+        match tokio::time::timeout(timeout, self.exec(target, command)).await {
+            Ok(result) => result,
+            Err(_) => Err(HookError::TimedOut {
+                pod: target.pod.clone(),
+                seconds: timeout.as_secs(),
+            }),
+        }
     }
 }
 

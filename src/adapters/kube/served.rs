@@ -2,7 +2,7 @@
 
 use futures::StreamExt;
 use kube::{
-    Api, Client,
+    Api,
     api::{ApiResource, Object},
     core::GroupVersionKind,
     runtime::{
@@ -13,7 +13,7 @@ use kube::{
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::watch::lasting;
+use super::watch::{Watches, lasting};
 
 /// What matters of a CRD: its schema is large, and nobody here asks for it.
 type Crd = Object<Spec, Status>;
@@ -42,24 +42,26 @@ struct Condition {
     status: String,
 }
 
-/// Follows the CRD of that name, for ever: tells at first, and whenever it may have changed, whether `version` of it is
-/// served.
-pub async fn follow_crd(client: Client, name: &str, version: &str, mut tell: impl FnMut(bool) + Send) {
-    let kind = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
-    let resource = ApiResource::from_gvk(&kind);
-    let api: Api<Crd> = Api::all_with(client, &resource);
-    let config = lasting(watcher::Config::default()).fields(&format!("metadata.name={name}"));
-    let mut events = watcher(api, config).default_backoff().boxed();
-    let mut listed = false;
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(Event::Init) => listed = false,
-            Ok(Event::InitApply(crd)) => listed = is_served(&crd, version),
-            Ok(Event::InitDone) => tell(listed),
-            Ok(Event::Apply(crd)) => tell(is_served(&crd, version)),
-            Ok(Event::Delete(_)) => tell(false),
-            // Tried again after a pause that grows.
-            Err(error) => warn!(%error, crd = name, "a watch broke off"),
+impl Watches {
+    /// Follows the CRD of that name, for ever: tells at first, and whenever it may have changed, whether `version` of it is
+    /// served.
+    pub async fn follow_crd(&self, name: &str, version: &str, mut tell: impl FnMut(bool) + Send) {
+        let kind = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+        let resource = ApiResource::from_gvk(&kind);
+        let api: Api<Crd> = Api::all_with(self.client.clone(), &resource);
+        let config = lasting(watcher::Config::default()).fields(&format!("metadata.name={name}"));
+        let mut events = watcher(api, config).default_backoff().boxed();
+        let mut listed = false;
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::Init) => listed = false,
+                Ok(Event::InitApply(crd)) => listed = is_served(&crd, version),
+                Ok(Event::InitDone) => tell(listed),
+                Ok(Event::Apply(crd)) => tell(is_served(&crd, version)),
+                Ok(Event::Delete(_)) => tell(false),
+                // Tried again after a pause that grows.
+                Err(error) => warn!(%error, crd = name, "a watch broke off"),
+            }
         }
     }
 }

@@ -46,29 +46,40 @@ pub trait Watched: Send + Sync + 'static {
     fn synced(&self);
 }
 
-/// Follows all objects of a kind that `labels` selects (empty = all), for ever.
-pub async fn follow<W: Watched>(
-    client: Client,
-    kind: <W::Object as Resource>::DynamicType,
-    labels: &str,
-    watched: W,
-) {
-    follow_all_of(Api::all_with(client, &kind), labels, watched).await;
+/// The watches, over a connection of their own.
+#[derive(Clone)]
+pub struct Watches {
+    pub(super) client: Client,
 }
 
-/// The same for those of one kind of children, which may all be in one namespace.
-pub async fn follow_children<W: Watched<Object = Live>>(
-    client: Client,
-    kind: ChildKind,
-    labels: &str,
-    watched: W,
-) {
-    let resource = api_resource(kind);
-    let api = match kind.home() {
-        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-        None => Api::all_with(client, &resource),
-    };
-    follow_all_of(api, labels, watched).await;
+impl Watches {
+    /// Over that client.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Follows all objects of a kind that `labels` selects (empty = all), for ever.
+    pub async fn follow<W: Watched>(&self, labels: &str, watched: W)
+    where
+        W::Object: Resource<DynamicType = ()>,
+    {
+        follow_all_of(Api::all(self.client.clone()), labels, watched).await;
+    }
+
+    /// The same for those of one kind of children, which may all be in one namespace.
+    pub async fn follow_children<W: Watched<Object = Live>>(
+        &self,
+        kind: ChildKind,
+        labels: &str,
+        watched: W,
+    ) {
+        let resource = api_resource(kind);
+        let api = match kind.home() {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        };
+        follow_all_of(api, labels, watched).await;
+    }
 }
 
 async fn follow_all_of<W: Watched>(api: Api<W::Object>, labels: &str, watched: W) {

@@ -34,22 +34,25 @@ pub enum Written {
     Conflict,
 }
 
-/// The Secret of one namespace.
-pub struct WebhookSecret {
-    api: Api<Secret>,
+/// The Secrets of webhook tokens, one an org.
+#[derive(Clone)]
+pub struct WebhookSecrets {
+    client: Client,
 }
 
-impl WebhookSecret {
-    /// Of that namespace.
-    pub fn new(client: Client, namespace: &str) -> Self {
-        Self {
-            api: Api::namespaced(client, namespace),
-        }
+impl WebhookSecrets {
+    /// By that client.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    fn api(&self, placement: &Placement) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &placement.namespace)
     }
 
     /// What is recorded; none where there is no Secret.
-    pub async fn read(&self) -> Result<Option<Recorded>, kube::Error> {
-        let found = self.api.get_opt(names::WEBHOOK_TOKEN_SECRET).await?;
+    pub async fn read(&self, placement: &Placement) -> Result<Option<Recorded>, kube::Error> {
+        let found = self.api(placement).get_opt(names::WEBHOOK_TOKEN_SECRET).await?;
         Ok(found.as_ref().map(recorded))
     }
 
@@ -67,11 +70,11 @@ impl WebhookSecret {
         let mut secret = webhook_secret::secret(placement, tokens);
         let written = if let Some(before) = before {
             secret.metadata.resource_version = Some(before.version.clone());
-            self.api
+            self.api(placement)
                 .replace(names::WEBHOOK_TOKEN_SECRET, &params, &secret)
                 .await
         } else {
-            self.api.create(&params, &secret).await
+            self.api(placement).create(&params, &secret).await
         };
         match written {
             Ok(secret) => Ok(Written::Done(recorded(&secret))),

@@ -20,8 +20,7 @@ use tray_domain::{
 use tray_ledger::{Ledger, LedgerStore, PutOutcome, RemoteError};
 use tray_ports::{RegionBucket, RegionServices};
 
-use super::trouble::Trouble;
-use crate::controllers::view::subject::Subject;
+use crate::controllers::{Blocked, view::subject::Subject};
 
 /// Version of the form of the wrapped key's object.
 const FORMAT_VERSION: u32 = 1;
@@ -42,11 +41,11 @@ impl Keys {
     /// The org's ledger, held by this cluster. One with runs of production is not even claimed for a Region that is none.
     pub(super) async fn ledger(
         &self,
-        subject: &Subject,
+        subject: &Subject<'_>,
         store: &Arc<dyn RegionBucket>,
         cluster_uid: &str,
         now: Timestamp,
-    ) -> Result<Ledger, Trouble> {
+    ) -> Result<Ledger, Blocked> {
         let prefix = &subject.location.prefix;
         let (key, org) = (subject.ledger_key.clone(), subject.org_id().clone());
         let ledger = self
@@ -65,7 +64,7 @@ impl Keys {
                 subject.org_id(),
                 subject.placement.region.name
             );
-            return Err(Trouble::new(reasons::PRODUCTION_DATA, message));
+            return Err(Blocked::person(reasons::PRODUCTION_DATA, message));
         }
         if state.claim.is_none() && subject.has_copies() {
             return Err(missing(subject));
@@ -78,11 +77,11 @@ impl Keys {
     /// that is missing or another one is never replaced.
     pub(super) async fn key(
         &self,
-        subject: &Subject,
+        subject: &Subject<'_>,
         services: &RegionServices,
         ledger: &Ledger,
         now: Timestamp,
-    ) -> Result<KmsKeyArn, Trouble> {
+    ) -> Result<KmsKeyArn, Blocked> {
         let known = ledger.state().kms_key_arn.clone();
         let key = match known {
             Some(key) => key,
@@ -95,12 +94,12 @@ impl Keys {
     /// Makes the wrapped master key once; from then on it is looked at again and again, and never replaced.
     async fn wrapped_key(
         &self,
-        subject: &Subject,
+        subject: &Subject<'_>,
         services: &RegionServices,
         ledger: &Ledger,
         key: &KmsKeyArn,
         now: Timestamp,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), Blocked> {
         let bucket = Arc::as_ptr(&services.store).cast::<()>() as usize;
         let place = (bucket, subject.org_id().clone());
         if self.is_fresh(&place, now) {
@@ -145,7 +144,7 @@ impl Keys {
 
 /// The object that holds the wrapped master key of an org.
 struct WrappedKey<'a> {
-    subject: &'a Subject,
+    subject: &'a Subject<'a>,
     services: &'a RegionServices,
 }
 
@@ -154,14 +153,14 @@ impl WrappedKey<'_> {
         bucket_layout::wrapped_key(&self.subject.location.prefix, self.subject.org_id())
     }
 
-    async fn read(&self) -> Result<Option<Bytes>, Trouble> {
+    async fn read(&self) -> Result<Option<Bytes>, Blocked> {
         let found = self.services.store.get(&self.name()).await;
-        found.map_err(|error| self.bucket_trouble("read", &error))
+        found.map_err(|error| self.bucket_failed("read", &error))
     }
 
     /// Makes one, unless somebody is faster: whoever is first has made the key. A second one would be lost, with what it
     /// encrypted.
-    async fn make(&self, key: &KmsKeyArn) -> Result<Bytes, Trouble> {
+    async fn make(&self, key: &KmsKeyArn) -> Result<Bytes, Blocked> {
         let org = self.subject.org_id();
         let wrapped = self
             .services
@@ -169,7 +168,7 @@ impl WrappedKey<'_> {
             .generate_wrapped_key(key, org, MASTER_KEY_PURPOSE);
         let wrapped = wrapped.await.map_err(|error| {
             let action = format!("make the master key of org {org} under {key}");
-            Trouble::remote(reasons::KEY_UNUSABLE, &action, &error)
+            Blocked::remote(reasons::KEY_UNUSABLE, &action, &error)
         })?;
         let body = json!({
             "formatVersion": FORMAT_VERSION,
@@ -183,17 +182,17 @@ impl WrappedKey<'_> {
             .store
             .put_if_absent(&self.name(), body.clone(), key)
             .await;
-        match put.map_err(|error| self.bucket_trouble("write", &error))? {
+        match put.map_err(|error| self.bucket_failed("write", &error))? {
             PutOutcome::Created => Ok(body),
             PutOutcome::Exists => self.read().await?.ok_or_else(|| {
                 let gone = RemoteError::Unavailable("it was there just now".to_owned());
-                self.bucket_trouble("read", &gone)
+                self.bucket_failed("read", &gone)
             }),
         }
     }
 
     /// The KMS key that a wrapped key names.
-    fn key_of(&self, found: &[u8]) -> Result<KmsKeyArn, Trouble> {
+    fn key_of(&self, found: &[u8]) -> Result<KmsKeyArn, Blocked> {
         let named: Option<KmsKeyArn> = serde_json::from_slice(found)
             .ok()
             .and_then(|body: serde_json::Value| body["kmsKeyArn"].as_str()?.parse().ok());
@@ -203,11 +202,11 @@ impl WrappedKey<'_> {
                 "the wrapped master key {name} in bucket {bucket} names no KMS key, so nothing opens with it: put its version that \
                  does back"
             );
-            Trouble::new(reasons::KEY_MISSING, message)
+            Blocked::person(reasons::KEY_MISSING, message)
         })
     }
 
-    fn bucket_trouble(&self, action: &str, error: &RemoteError) -> Trouble {
+    fn bucket_failed(&self, action: &str, error: &RemoteError) -> Blocked {
         let bucket = &self.subject.location.bucket;
         let action = format!("{action} {} in bucket {bucket}", self.name());
         let reason = match error {
@@ -215,10 +214,10 @@ impl WrappedKey<'_> {
             RemoteError::Unusable(_) => reasons::KEY_UNUSABLE,
             _ => reasons::BUCKET_UNAVAILABLE,
         };
-        Trouble::remote(reason, &action, error)
+        Blocked::remote(reason, &action, error)
     }
 
-    fn missing(&self, state: &LedgerState) -> Trouble {
+    fn missing(&self, state: &LedgerState) -> Blocked {
         let (name, bucket) = (self.name(), &self.subject.location.bucket);
         let which = state.wrapped_key_digest.as_ref().map_or_else(
             || "its newest version".to_owned(),
@@ -228,22 +227,22 @@ impl WrappedKey<'_> {
             "the wrapped master key {name} is missing in bucket {bucket}, and the ledger has runs that nothing else opens: put \
              {which} back (the bucket keeps versions: remove the delete marker); until then no run is made and nothing is pruned"
         );
-        Trouble::new(reasons::KEY_MISSING, message)
+        Blocked::person(reasons::KEY_MISSING, message)
     }
 
-    fn replaced(&self, recorded: &str, found: &str) -> Trouble {
+    fn replaced(&self, recorded: &str, found: &str) -> Blocked {
         let (name, bucket) = (self.name(), &self.subject.location.bucket);
         let message = format!(
             "the wrapped master key {name} in bucket {bucket} is another one than the ledger names: its SHA-256 is {found}, \
              recorded is {recorded}; put the version with the recorded one back, since nothing else opens the org's copies; until \
              then no run is made and nothing is pruned"
         );
-        Trouble::new(reasons::KEY_MISSING, message)
+        Blocked::person(reasons::KEY_MISSING, message)
     }
 }
 
 /// A ledger begun anew would know nothing of the copies, of what was lost, or of the runs that have ended.
-fn missing(subject: &Subject) -> Trouble {
+fn missing(subject: &Subject<'_>) -> Blocked {
     let (location, org) = (&subject.location, subject.org_id());
     let folder = bucket_layout::ledger_prefix(&location.prefix, org);
     let endpoint = match location.endpoints.s3.as_str() {
@@ -260,17 +259,17 @@ fn missing(subject: &Subject) -> Trouble {
         names::ANNOTATION_ACCEPT_LEDGER_LOSS,
         location.bucket,
     );
-    Trouble::new(reasons::LEDGER_MISSING, message)
+    Blocked::person(reasons::LEDGER_MISSING, message)
 }
 
 /// The key of an org whose ledger names none. Where its wrapped key lies in the bucket, its ledger was given up and begun anew:
 /// the key that opens what is there stays its key. One of its own that was begun is finished, whatever the Region says by now.
 async fn first_key(
-    subject: &Subject,
+    subject: &Subject<'_>,
     services: &RegionServices,
     ledger: &Ledger,
     now: Timestamp,
-) -> Result<KmsKeyArn, Trouble> {
+) -> Result<KmsKeyArn, Blocked> {
     let object = WrappedKey { subject, services };
     if let Some(found) = object.read().await? {
         return object.key_of(&found);
@@ -289,7 +288,7 @@ async fn make_key(
     services: &RegionServices,
     ledger: &Ledger,
     now: Timestamp,
-) -> Result<KmsKeyArn, Trouble> {
+) -> Result<KmsKeyArn, Blocked> {
     let intent = uuid::Uuid::new_v4().to_string();
     let plan = ledger.append_decided(now, |state| {
         state.key_intent.is_none().then(|| Event::KeyPlanned {
@@ -301,12 +300,12 @@ async fn make_key(
     let made = services.keys.ensure_key(org, &planned).await;
     made.map_err(|error| {
         let action = format!("make the KMS key of org {org}");
-        Trouble::remote(reasons::KEY_UNUSABLE, &action, &error)
+        Blocked::remote(reasons::KEY_UNUSABLE, &action, &error)
     })
 }
 
 /// Writes down which key the org has, unless that is known. Returns what is known.
-async fn pin(ledger: &Ledger, key: KmsKeyArn, now: Timestamp) -> Result<KmsKeyArn, Trouble> {
+async fn pin(ledger: &Ledger, key: KmsKeyArn, now: Timestamp) -> Result<KmsKeyArn, Blocked> {
     let created = Event::KeyCreated {
         kms_key_arn: key.clone(),
     };

@@ -4,16 +4,15 @@
 //! its ledger is decided on what the entry before left. A pass drives the run that is open (a restore or lost data end it), else
 //! the restore under way, else the sweep that is open; else it begins the run that waits or is due, else it prunes.
 
-mod issued;
+mod annotations;
+mod credential_times;
 mod keys;
 mod pass;
 mod prune;
 mod restore;
 mod run;
 mod scheduling;
-mod trouble;
-mod view;
-mod wishes;
+mod snapshots;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -26,29 +25,28 @@ use tray_api::{
     trayorg::TrayOrg,
 };
 use tray_domain::{
-    ids::OrgId,
     schedule::Due,
     volume_facts::{Loss, losses},
 };
 
 use self::{
-    issued::Issued,
+    credential_times::CredentialTimes,
     keys::Keys,
     pass::{PRUNE_NAMESPACE, Pass},
     prune::Pruning,
     restore::status::waiting,
     run::{Drive, hooks::HookTasks},
-    trouble::Trouble,
-    view::Phases,
+    snapshots::Phases,
 };
-use super::{Driver, Failure, Next, changes::Change, context::Context, specs::Specs, until};
+use super::{
+    Blocked, Driver, Next, blocked::Until, changes::Change, context::Context, specs::Specs, until,
+};
 use crate::{
-    adapters::kube::{facts::JobFact, index::Index, mover_jobs::Phase},
-    controllers::view::{
-        backups,
-        region::elsewhere,
-        subject::{Hindrance, Subject},
+    adapters::kube::{
+        facts::{JobFact, Phase},
+        index::Index,
     },
+    controllers::view::{backups, org::OrgView, region::elsewhere, subject::Subject},
     resources::child::ChildKind,
 };
 
@@ -57,7 +55,7 @@ use crate::{
 pub struct BackupDriver {
     keys: Keys,
     hooks: HookTasks,
-    issued: Issued,
+    issued: CredentialTimes,
     specs: Specs,
 }
 
@@ -114,7 +112,7 @@ impl Driver for BackupDriver {
             | Change::Volume { .. }
             | Change::Tombstone { .. }
             | Change::StorageClass(_)
-            | Change::BackupFacts(_)
+            | Change::Board(_)
             | Change::Support(_)
             | Change::GatewayApi
             | Change::Malformed { .. } => Vec::new(),
@@ -125,42 +123,44 @@ impl Driver for BackupDriver {
         index.orgs.names()
     }
 
-    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Failure> {
+    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Blocked> {
         let now = ctx.now();
-        let subject = match Subject::find(&ctx.index, key) {
+        let Some(org) = ctx.index.orgs.get(key) else {
+            return told(ctx, key, None, &missing(&ctx.index, key), now).await;
+        };
+        let view = ctx.view(org, now);
+        let subject = match Subject::of(&view) {
             Ok(subject) => subject,
-            Err(hindrance) => return without_org(ctx, key, &hindrance, now).await,
+            Err(blocked) => return told(ctx, key, Some(&view), &blocked, now).await,
         };
         let services = ctx.regions.services(&subject.location).map_err(|error| {
-            Trouble::remote(reasons::BUCKET_UNAVAILABLE, "reach the backup location", &error)
+            Blocked::remote(reasons::BUCKET_UNAVAILABLE, "reach the backup location", &error)
         });
         let opened = match services {
             Ok(services) => self.open(ctx, &subject, services, now).await,
-            Err(trouble) => Err(trouble),
+            Err(blocked) => Err(blocked),
         };
         let pass = match opened {
             Ok(pass) => pass,
-            Err(trouble) => {
-                let Trouble { reason, message, .. } = &trouble;
-                tell_unread(ctx, &subject.org, subject.org_id(), reason, message, now);
-                if !trouble.transient {
-                    snapshots_wait(ctx, key, reason, message, now).await?;
-                    restores_wait(ctx, key, reason, message, now).await?;
+            Err(blocked) => {
+                tell_unread(ctx, &view, &blocked, now);
+                if blocked.until != Until::Service {
+                    wait_for_person(ctx, key, &blocked, now).await?;
                 }
-                return Err(trouble.into_failure());
+                return Err(blocked.unwatched());
             }
         };
         let mut found = Found::default();
         let result = work(&pass, &mut found).await;
-        let trouble = result.as_ref().err().map(Trouble::fact);
+        let blocked = result.as_ref().err().map(Blocked::fact);
         let read = backups::Read {
             state: &pass.state(),
             next_due: found.next_due,
             losses: &found.losses,
         };
-        let (view, changes_at) = backups::view(&subject, &read, trouble.as_ref(), now);
-        ctx.backup_facts.set_view(subject.org_id(), view);
-        result.map_err(Trouble::into_failure)?;
+        let (view, changes_at) = backups::view(&subject, &read, blocked.as_ref(), now);
+        ctx.board.backups.set(subject.org_id(), view);
+        result.map_err(Blocked::unwatched)?;
         found.at.extend(changes_at);
         Ok(found.next(now))
     }
@@ -170,10 +170,10 @@ impl BackupDriver {
     async fn open<'a>(
         &'a self,
         ctx: &'a Arc<Context>,
-        subject: &'a Subject,
+        subject: &'a Subject<'a>,
         services: tray_ports::RegionServices,
         now: Timestamp,
-    ) -> Result<Pass<'a>, Trouble> {
+    ) -> Result<Pass<'a>, Blocked> {
         let ledger = self
             .keys
             .ledger(subject, &services.store, &ctx.cluster_uid, now)
@@ -191,45 +191,37 @@ impl BackupDriver {
         };
         match (found, known) {
             (Ok(key), _) => {
-                ctx.backup_facts.set_key(subject.org_id(), key.clone());
+                ctx.board.key.set(subject.org_id(), key.clone());
                 Ok(pass(key))
             }
             // Nothing that it encrypted opens: a restore says so at its end, rather than wait for who knows how long.
-            (Err(trouble), Some(key)) if !trouble.transient => {
-                restore::give_up(&pass(key), &trouble).await?;
-                Err(trouble)
+            (Err(blocked), Some(key)) if blocked.until != Until::Service => {
+                restore::give_up(&pass(key), &blocked).await?;
+                Err(blocked)
             }
-            (Err(trouble), _) => Err(trouble),
+            (Err(blocked), _) => Err(blocked),
         }
     }
 }
 
 /// One look at an org whose ledger is open.
-async fn work(pass: &Pass<'_>, found: &mut Found) -> Result<(), Trouble> {
-    found.losses = losses(&pass.state(), &pass.subject.claims(&pass.ctx.index));
-    wishes::carry_out(pass, &found.losses).await?;
-    found.losses = losses(&pass.state(), &pass.subject.claims(&pass.ctx.index));
-    pass.ctx
-        .backup_facts
-        .set_lost(pass.subject.org_id(), wishes::messages(&found.losses));
+async fn work(pass: &Pass<'_>, found: &mut Found) -> Result<(), Blocked> {
+    found.losses = losses(&pass.state(), &pass.subject.claims());
+    annotations::carry_out(pass, &found.losses).await?;
+    found.losses = losses(&pass.state(), &pass.subject.claims());
+    let lost = annotations::messages(&found.losses);
+    pass.ctx.board.lost.set(pass.subject.org_id(), lost);
 
     let mut phases = Phases::new();
     let result = advance(pass, found, &mut phases).await;
     // What is known is shown, whatever went wrong.
-    let shown = view::sync(pass, &phases).await;
+    let shown = snapshots::sync(pass, &phases).await;
     result.and(shown)
 }
 
 /// Does the one thing that is next for the org.
-async fn advance(pass: &Pass<'_>, found: &mut Found, phases: &mut Phases) -> Result<(), Trouble> {
-    let restores = pass.ctx.index.restores.of_org(pass.subject.name());
-    let restore = restore::under_way(&restores);
-    if !restore
-        .as_ref()
-        .is_some_and(|restore| restore::has_begun(restore))
-    {
-        pass.ctx.backup_facts.set_restoring(pass.subject.org_id(), None);
-    }
+async fn advance(pass: &Pass<'_>, found: &mut Found, phases: &mut Phases) -> Result<(), Blocked> {
+    let restore = pass.subject.view.restore.clone();
     if let Some(restore) = &restore
         && restore::refuse(pass, restore).await?
     {
@@ -269,7 +261,7 @@ async fn advance(pass: &Pass<'_>, found: &mut Found, phases: &mut Phases) -> Res
     // A restore may still bring the data home; none is taken out.
     if let Some(why) = elsewhere(&pass.subject.region) {
         let message = format!("no snapshot is taken while the backup location lies elsewhere: {why}");
-        return Err(Trouble::new(reasons::BACKUP_OUTSIDE_REGION, message));
+        return Err(Blocked::person(reasons::BACKUP_OUTSIDE_REGION, message));
     }
     if let Some(after) = next_run(pass, found, phases).await? {
         found.after.push(after);
@@ -296,7 +288,7 @@ async fn open_run(
     found: &Found,
     restore: Option<&OrgRestore>,
     phases: &mut Phases,
-) -> Result<Drive, Trouble> {
+) -> Result<Drive, Blocked> {
     let state = pass.state();
     let Some((run_id, run)) = state.open_runs().next() else {
         return Ok(Drive::Ended);
@@ -304,18 +296,15 @@ async fn open_run(
     let restore = restore.map(ResourceExt::name_any);
     let drive = run::drive(pass, run_id, run, &found.losses, restore.as_deref()).await;
     // Also where a service did not answer: the run is where it was.
-    let jobs = pass.ctx.index.jobs.of(pass.subject.name());
-    let movers = jobs
-        .iter()
-        .filter(|job| job.owner.as_deref() == Some(run.plan.snapshot_name.as_str()));
-    let copied = movers.clone().filter(|job| job.phase == Phase::Succeeded).count();
-    let (phase, message) = if movers.count() == 0 {
+    let movers = pass.movers_of(&run.plan.snapshot_name);
+    let copied = movers.iter().filter(|job| job.phase == Phase::Succeeded).count();
+    let (phase, message) = if movers.is_empty() {
         (
             SnapshotPhase::Hooks,
             "hooks of the org's workloads run".to_owned(),
         )
     } else {
-        let trouble = pass.subject.mover_trouble(&pass.ctx.index);
+        let trouble = pass.subject.mover_trouble();
         let trouble = trouble.map_or_else(String::new, |trouble| format!("; {trouble}"));
         let planned = run.plan.parts.len();
         (
@@ -332,18 +321,19 @@ async fn next_run(
     pass: &Pass<'_>,
     found: &mut Found,
     phases: &mut Phases,
-) -> Result<Option<Duration>, Trouble> {
+) -> Result<Option<Duration>, Blocked> {
     let due = scheduling::next(pass);
     if let Due::At(at) = due {
         found.next_due = Some(at);
         found.at.push(at);
     }
-    let mut waiting = pending(pass);
+    let waiting = pending(pass);
     if let Due::Now { slot } = due
         && waiting.is_empty()
     {
         scheduling::schedule(pass, scheduling::free(pass, slot)).await?;
-        waiting = pending(pass);
+        // The answer is in the index: the next look begins its run.
+        return Ok(Some(Duration::ZERO));
     }
     let Some(snapshot) = waiting.first() else {
         return Ok(None);
@@ -361,10 +351,10 @@ async fn next_run(
 /// OrgSnapshots that ask for a run, the oldest first.
 fn pending(pass: &Pass<'_>) -> Vec<Arc<OrgSnapshot>> {
     let state = pass.state();
-    let mut pending = pass.ctx.index.snapshots.of_org(pass.subject.name());
+    let mut pending = pass.subject.view.snapshots.clone();
     pending.retain(|snapshot| {
         run::is_wanted(snapshot)
-            && !view::has_ended(snapshot)
+            && !snapshot.has_ended()
             && run::run_id_of(snapshot).is_some_and(|id| !state.runs.contains_key(&id))
     });
     pending.sort_by_key(|snapshot| (snapshot.creation_timestamp(), snapshot.name_any()));
@@ -373,91 +363,77 @@ fn pending(pass: &Pass<'_>) -> Vec<Arc<OrgSnapshot>> {
 
 /// Movers of runs, restores and sweeps that have ended: the operator died before it removed them, or one that was behind made
 /// them. Those of `restore` are not.
-async fn remove_leftovers(pass: &Pass<'_>, restore: Option<&OrgRestore>) -> Result<(), Trouble> {
+async fn remove_leftovers(pass: &Pass<'_>, restore: Option<&OrgRestore>) -> Result<(), Blocked> {
     let open = pass
         .state()
         .sweep
         .as_ref()
         .map(|open| prune::job_name(pass, open));
-    let places = [pass.subject.namespace(), PRUNE_NAMESPACE];
     let is_wanted = |job: &JobFact| {
         open.as_ref() == Some(&job.name)
             || restore.is_some_and(|restore| restore::is_mover_of(restore, &job.name))
     };
-    for job in pass.ctx.index.jobs.of(pass.subject.name()) {
-        if places.contains(&job.namespace.as_str()) && !is_wanted(&job) {
-            pass.jobs(&job.namespace).remove(&job.name, job.phase).await?;
+    for namespace in [pass.subject.namespace(), PRUNE_NAMESPACE] {
+        for job in pass.ctx.movers.of_org(namespace, pass.subject.name()) {
+            if !is_wanted(&job) {
+                pass.remove(&job).await?;
+            }
         }
     }
     Ok(())
 }
 
+/// Why nothing can be done for an org that is not there.
+fn missing(index: &Index, org: &str) -> Blocked {
+    match index.malformed("TrayOrg", org) {
+        Some(_) => Blocked::person(
+            reasons::MALFORMED,
+            format!("TrayOrg {org} cannot be read: see its conditions"),
+        ),
+        None => Blocked::person(
+            reasons::ORG_MISSING,
+            format!("spec.orgRef.name: there is no TrayOrg {org}"),
+        ),
+    }
+}
+
 /// Snapshots and restores of an org for which nothing can be done say why, and so do its conditions.
-async fn without_org(
-    ctx: &Arc<Context>,
+async fn told(
+    ctx: &Context,
     org: &str,
-    hindrance: &Hindrance,
+    view: Option<&OrgView>,
+    blocked: &Blocked,
     now: Timestamp,
-) -> Result<Next, Failure> {
-    let Hindrance {
-        reason,
-        message,
-        placed,
-    } = hindrance;
-    let turns_at = placed
-        .as_ref()
-        .and_then(|(org, id)| tell_unread(ctx, org, id, reason, message, now));
-    snapshots_wait(ctx, org, reason, message, now).await?;
-    restores_wait(ctx, org, reason, message, now).await?;
+) -> Result<Next, Blocked> {
+    // One that is going tells of itself.
+    let placed = view.filter(|view| view.is_placed() && !view.is_terminating());
+    let turns_at = placed.and_then(|view| tell_unread(ctx, view, blocked, now));
+    wait_for_person(ctx, org, blocked, now).await?;
     Ok(Next::OnChange.or_sooner(turns_at.map(|at| until(at, now))))
 }
 
 /// Puts on the board why an org's ledger is not read. Returns when RpoMet turns by time alone.
-fn tell_unread(
-    ctx: &Context,
-    org: &TrayOrg,
-    id: &OrgId,
-    reason: &str,
-    message: &str,
-    now: Timestamp,
-) -> Option<Timestamp> {
-    let known = ctx.backup_facts.get(id).view;
-    let view = backups::unread(org, known, reason, message, now);
-    let turns_at = backups::deadline(&view.status).filter(|at| *at > now);
-    ctx.backup_facts.set_view(id, view);
+fn tell_unread(ctx: &Context, view: &OrgView, blocked: &Blocked, now: Timestamp) -> Option<Timestamp> {
+    let id = view.org_id.as_ref()?;
+    let backups = backups::unread(&view.org, view.known.backups.as_deref(), blocked, now);
+    let turns_at = backups::deadline(&backups.status).filter(|at| *at > now);
+    ctx.board.backups.set(id, backups);
     turns_at
 }
 
-/// Snapshots that a person has to clear the way for say so. What has ended stays as it is.
-async fn snapshots_wait(
-    ctx: &Arc<Context>,
-    org: &str,
-    reason: &str,
-    message: &str,
-    now: Timestamp,
-) -> Result<(), Failure> {
+/// Snapshots and restores that a person has to clear the way for say so. What has ended stays as it is.
+async fn wait_for_person(ctx: &Context, org: &str, blocked: &Blocked, now: Timestamp) -> Result<(), Blocked> {
     for snapshot in ctx.index.snapshots.of_org(org) {
-        if !view::has_ended(&snapshot) {
-            let status = view::status_without_org(&snapshot, reason, message, now);
+        if !snapshot.has_ended() {
+            let status = snapshots::status_without_org(&snapshot, blocked, now);
             ctx.cluster
                 .write_status(&*snapshot, snapshot.status.as_ref(), &status)
                 .await?;
         }
     }
-    Ok(())
-}
-
-/// Restores that a person has to clear the way for say so.
-async fn restores_wait(
-    ctx: &Arc<Context>,
-    org: &str,
-    reason: &str,
-    message: &str,
-    now: Timestamp,
-) -> Result<(), Failure> {
     for restore in ctx.index.restores.of_org(org) {
         if !restore.has_ended() {
-            let status = waiting(&restore, reason, message, true, now);
+            let status = waiting(&restore, blocked.reason, &blocked.message, true, now);
             ctx.cluster
                 .write_status(&*restore, restore.status.as_ref(), &status)
                 .await?;

@@ -16,13 +16,13 @@ use tray_domain::{
 use tray_ledger::Ledger;
 use tray_ports::RegionServices;
 
-use super::{BackupDriver, trouble::Trouble};
+use super::BackupDriver;
 use crate::{
     adapters::kube::{
-        mover_jobs::{MoverJobs, MoverState, Phase},
-        repository_lock::{Lock, RepositoryLocks},
+        facts::{JobFact, Phase},
+        repository_lock::Lock,
     },
-    controllers::{context::Context, until, view::subject::Subject},
+    controllers::{Blocked, context::Context, until, view::subject::Subject},
     resources::mover_job::{Mover, MoverVolume},
 };
 
@@ -36,7 +36,7 @@ pub(super) struct Pass<'a> {
     /// What outlives the pass.
     pub backup: &'a BackupDriver,
     /// The org.
-    pub subject: &'a Subject,
+    pub subject: &'a Subject<'a>,
     /// Bucket, KMS and STS.
     pub services: RegionServices,
     /// Its ledger, claimed.
@@ -90,18 +90,33 @@ impl Pass<'_> {
         self.ledger.state()
     }
 
-    /// The movers in a namespace.
-    pub(super) fn jobs(&self, namespace: &str) -> MoverJobs {
-        MoverJobs::new(self.ctx.client.clone(), namespace)
+    /// The movers of a run or a restore of the org, by the name of its OrgSnapshot or OrgRestore.
+    pub(super) fn movers_of(&self, owner: &str) -> Vec<Arc<JobFact>> {
+        let (namespace, org) = (self.subject.namespace(), self.subject.name());
+        self.ctx.movers.of_owner(namespace, org, owner)
+    }
+
+    /// The movers that prune for the org, whatever sweep they are of.
+    pub(super) fn pruners(&self) -> Vec<Arc<JobFact>> {
+        let mut jobs = self.ctx.movers.of_org(PRUNE_NAMESPACE, self.subject.name());
+        jobs.retain(|job| job.org_id.as_deref() == Some(self.subject.org_id().as_str()));
+        jobs
+    }
+
+    /// Removes a mover.
+    pub(super) async fn remove(&self, job: &JobFact) -> Result<(), Blocked> {
+        self.ctx.movers.remove(job).await?;
+        self.backup.issued.forget(&job.namespace, &job.name);
+        Ok(())
     }
 
     /// Credentials for one piece of work.
-    async fn credentials(&self, scope: &SessionScope, name: &str) -> Result<SessionCredentials, Trouble> {
+    async fn credentials(&self, scope: &SessionScope, name: &str) -> Result<SessionCredentials, Blocked> {
         let Some(role) = &self.subject.region.spec.backup.mover_role_arn else {
             let region = &self.subject.placement.region.name;
             let message =
                 format!("Region {region} has no spec.backup.moverRoleArn: set the role that movers assume");
-            return Err(Trouble::new(reasons::MOVER_ROLE_MISSING, message));
+            return Err(Blocked::person(reasons::MOVER_ROLE_MISSING, message));
         };
         let subject = self.subject;
         let (location, org) = (&subject.location, subject.org_id());
@@ -113,7 +128,7 @@ impl Pass<'_> {
             .assume(role, &session, &policy, CREDENTIALS_LIFETIME)
             .await;
         issued.map_err(|error| {
-            Trouble::remote(
+            Blocked::remote(
                 reasons::BUCKET_UNAVAILABLE,
                 &format!("assume {role} for {name}"),
                 &error,
@@ -122,7 +137,7 @@ impl Pass<'_> {
     }
 
     /// Starts a mover; one that was started already goes on.
-    pub(super) async fn start(&self, work: Work) -> Result<(), Trouble> {
+    pub(super) async fn start(&self, work: Work) -> Result<(), Blocked> {
         let credentials = self.credentials(&work.scope, &work.name).await?;
         let settings = &self.ctx.settings;
         let mover = Mover {
@@ -147,21 +162,17 @@ impl Pass<'_> {
             kms_key_arn: self.key.clone(),
             action: work.action,
         };
-        let jobs = self.jobs(&mover.namespace);
-        jobs.start(&mover, &task, &credentials, settings.ca_bundle.as_deref())
+        let movers = &self.ctx.movers;
+        movers
+            .start(&mover, &task, &credentials, settings.ca_bundle.as_deref())
             .await?;
         self.backup.issued.set(&mover.namespace, &mover.name, self.now);
         Ok(())
     }
 
     /// Gives a running mover new credentials when half of the old ones' life is over. Returns when that is next.
-    pub(super) async fn renew(
-        &self,
-        namespace: &str,
-        job: &MoverState,
-        scope: &SessionScope,
-    ) -> Result<Duration, Trouble> {
-        let name = job.name.as_str();
+    pub(super) async fn renew(&self, job: &JobFact, scope: &SessionScope) -> Result<Duration, Blocked> {
+        let (namespace, name) = (job.namespace.as_str(), job.name.as_str());
         // Unknown after a start of the operator: then at once.
         let due = self
             .backup
@@ -173,7 +184,7 @@ impl Pass<'_> {
             due
         } else {
             let credentials = self.credentials(scope, name).await?;
-            self.jobs(namespace).renew(&job.secret, &credentials).await?;
+            self.ctx.movers.renew(job, &credentials).await?;
             self.backup.issued.set(namespace, name, self.now);
             renew_at(self.now)
         };
@@ -181,11 +192,7 @@ impl Pass<'_> {
     }
 
     /// How far a mover is, from its Job; none = there is no Job.
-    pub(super) async fn progress(
-        &self,
-        namespace: &str,
-        job: Option<&MoverState>,
-    ) -> Result<MoverProgress, Trouble> {
+    pub(super) async fn progress(&self, job: Option<&JobFact>) -> Result<MoverProgress, Blocked> {
         let Some(job) = job else {
             return Ok(MoverProgress::Absent);
         };
@@ -193,13 +200,13 @@ impl Pass<'_> {
             Phase::Suspended => MoverProgress::Suspended,
             Phase::Running => MoverProgress::Running,
             Phase::Succeeded => MoverProgress::Succeeded,
-            Phase::Failed => MoverProgress::Failed(self.why(namespace, job).await?),
+            Phase::Failed => MoverProgress::Failed(self.why(job).await?),
         })
     }
 
     /// Why a mover failed: its own last words, else Kubernetes'.
-    async fn why(&self, namespace: &str, job: &MoverState) -> Result<String, Trouble> {
-        Ok(match self.jobs(namespace).outcome(&job.name).await? {
+    async fn why(&self, job: &JobFact) -> Result<String, Blocked> {
+        Ok(match self.ctx.movers.outcome(job).await? {
             Some(MoverOutcome::Failed { reason, message }) => format!("{reason:?}: {message}"),
             _ => job
                 .failure
@@ -208,25 +215,24 @@ impl Pass<'_> {
         })
     }
 
-    /// The movers of the org that may be at work on its repositories, asked of the API server: neither a pod nor an index
-    /// tells of one that was made a moment ago, or whose node does not answer.
-    pub(super) async fn movers_at_work(&self) -> Result<Vec<MoverState>, Trouble> {
-        let mut at_work = Vec::new();
+    /// Name of a mover of the org that may be at work on its repositories, asked of the API server.
+    pub(super) async fn mover_at_work(&self) -> Result<Option<String>, Blocked> {
         for namespace in [self.subject.namespace(), PRUNE_NAMESPACE] {
-            let movers = self.jobs(namespace).of_org(self.subject.org_id()).await?;
-            at_work.extend(movers.into_iter().filter(MoverState::may_be_at_work));
+            let at_work = self.ctx.movers.at_work(namespace, self.subject.org_id()).await?;
+            if at_work.is_some() {
+                return Ok(at_work);
+            }
         }
-        Ok(at_work)
+        Ok(None)
     }
 
     /// Writes the entry that begins what excludes a run and a sweep from each other, unless one of them is open or a mover
     /// may be at work. The movers are asked for before the entry is decided, and the entry follows on what the ledger said
     /// then: whoever begins anything in between writes one.
-    pub(super) async fn begin(&self, event: &Event) -> Result<Beginning, Trouble> {
+    pub(super) async fn begin(&self, event: &Event) -> Result<Beginning, Blocked> {
         let next_seq = self.state().next_seq;
-        let at_work = self.movers_at_work().await?;
-        if let Some(mover) = at_work.first() {
-            return Ok(Beginning::Waits(mover.name.clone()));
+        if let Some(mover) = self.mover_at_work().await? {
+            return Ok(Beginning::Waits(mover));
         }
         let written = self.ledger.append_decided(self.now, |state| {
             let begins = state.next_seq == next_seq && state.is_idle();
@@ -240,12 +246,11 @@ impl Pass<'_> {
 
     /// Locks the org's repositories for `holder`. A holder none of whose movers may be at work has ended: one process works on
     /// an org at a time, and it gives the lock back before it begins something else.
-    pub(super) async fn lock(&self, holder: &str) -> Result<(), Trouble> {
-        let locks = RepositoryLocks::new(self.ctx.client.clone());
-        let org = self.subject.org_id();
+    pub(super) async fn lock(&self, holder: &str) -> Result<(), Blocked> {
+        let (locks, org) = (&self.ctx.locks, self.subject.org_id());
         let mut lock = locks.lock(org, holder, None).await?;
         if let Lock::HeldBy(other) = &lock
-            && self.movers_at_work().await?.is_empty()
+            && self.mover_at_work().await?.is_none()
         {
             let other = other.clone();
             lock = locks.lock(org, holder, Some(&other)).await?;
@@ -254,19 +259,14 @@ impl Pass<'_> {
             Lock::Held => Ok(()),
             Lock::HeldBy(other) => {
                 let message = format!("the org's repositories are in use by {other}");
-                Err(Trouble {
-                    reason: reasons::ORG_BUSY,
-                    message,
-                    transient: true,
-                })
+                Err(Blocked::service(reasons::ORG_BUSY, message))
             }
         }
     }
 
     /// Gives the lock back.
-    pub(super) async fn unlock(&self, holder: &str) -> Result<(), Trouble> {
-        let locks = RepositoryLocks::new(self.ctx.client.clone());
-        Ok(locks.release(self.subject.org_id(), holder).await?)
+    pub(super) async fn unlock(&self, holder: &str) -> Result<(), Blocked> {
+        Ok(self.ctx.locks.release(self.subject.org_id(), holder).await?)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Pruning: what retention says may go is written into the ledger, then a sweep removes it from the bucket. A sweep is an
 //! entry of the ledger before its mover is made, and ends with one: while it is open no run begins.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
@@ -18,11 +18,13 @@ use tray_domain::{
 
 use super::{
     pass::{Beginning, Pass, Work},
-    trouble::Trouble,
 };
 use crate::{
-    adapters::kube::mover_jobs::{MoverState, Phase},
-    controllers::backup::pass::{PRUNE_NAMESPACE, holder, prune_owner},
+    adapters::kube::facts::{JobFact, Phase},
+    controllers::{
+        backup::pass::{PRUNE_NAMESPACE, holder, prune_owner},
+        blocked::{Blocked, Until},
+    },
     resources::mover_job::sweep_job_name,
     telemetry::metrics,
 };
@@ -39,7 +41,7 @@ const LOOK: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(5);
 
 /// Writes down which runs go. Returns whether any did.
-pub(super) async fn retain(pass: &Pass<'_>) -> Result<bool, Trouble> {
+pub(super) async fn retain(pass: &Pass<'_>) -> Result<bool, Blocked> {
     let Some(snapshots) = pass.subject.snapshot_retention() else {
         return Ok(false);
     };
@@ -53,7 +55,7 @@ pub(super) async fn retain(pass: &Pass<'_>) -> Result<bool, Trouble> {
         pass.services.store.clock_skew(),
         pass.now,
     )
-    .map_err(|unsafe_| Trouble::new(reasons::PRUNING_STOPPED, unsafe_.to_string()))?;
+    .map_err(|unsafe_| Blocked::person(reasons::PRUNING_STOPPED, unsafe_.to_string()))?;
     for removal in &removals {
         info!(run = %removal.run_id, why = removal.why, "run pruned");
         let event = Event::Pruned {
@@ -99,7 +101,7 @@ pub(super) enum Pruning {
 }
 
 /// Begins the sweep that is due.
-pub(super) async fn begin(pass: &Pass<'_>) -> Result<Pruning, Trouble> {
+pub(super) async fn begin(pass: &Pass<'_>) -> Result<Pruning, Blocked> {
     let due = sweep::due_at(&pass.state());
     if due.is_none_or(|at| at > pass.now) {
         return Ok(Pruning::Idle(due));
@@ -117,13 +119,13 @@ pub(super) async fn begin(pass: &Pass<'_>) -> Result<Pruning, Trouble> {
 pub(super) async fn drive(
     pass: &Pass<'_>,
     run_waits: impl FnOnce() -> bool,
-) -> Result<Option<Duration>, Trouble> {
+) -> Result<Option<Duration>, Blocked> {
     let state = pass.state();
     let Some(open) = &state.sweep else {
         return Ok(None);
     };
     let name = job_name(pass, open);
-    let jobs = jobs(pass).await?;
+    let jobs = pass.pruners();
     let job = jobs.iter().find(|job| job.name == name);
     let phase = job.map_or(Phase::Suspended, |job| job.phase);
     if matches!(phase, Phase::Suspended | Phase::Running)
@@ -136,7 +138,7 @@ pub(super) async fn drive(
     pass.lock(&lock_holder(pass)).await?;
     match (phase, job) {
         (Phase::Running, Some(job)) => {
-            let next = pass.renew(PRUNE_NAMESPACE, job, &SessionScope::Prune).await?;
+            let next = pass.renew(job, &SessionScope::Prune).await?;
             Ok(next.min(LOOK))
         }
         (Phase::Succeeded, Some(job)) => {
@@ -157,16 +159,16 @@ async fn start_or_end(
     pass: &Pass<'_>,
     state: &LedgerState,
     open: &Sweep,
-    jobs: &[MoverState],
-) -> Result<Duration, Trouble> {
+    jobs: &[Arc<JobFact>],
+) -> Result<Duration, Blocked> {
     match start(pass, state, open).await {
-        Err(trouble) if !trouble.transient => {
+        Err(blocked) if blocked.until != Until::Service => {
             warn!(
-                code = trouble.reason,
-                why = trouble.message,
+                code = blocked.reason,
+                why = blocked.message,
                 "no pruner can be started; tried again in an hour"
             );
-            end(pass, open, Some(trouble.reason.to_owned()), jobs).await
+            end(pass, open, Some(blocked.reason.to_owned()), jobs).await
         }
         done => done,
     }
@@ -174,32 +176,27 @@ async fn start_or_end(
 
 /// Ends an open sweep for what does not wait for hours: what a sweep has not done the next one does. `why` is the ledger's code
 /// for it. Returns the mover that is still on its way out; none = no sweep is open any more.
-pub(super) async fn give_way(pass: &Pass<'_>, why: &str) -> Result<Option<String>, Trouble> {
+pub(super) async fn give_way(pass: &Pass<'_>, why: &str) -> Result<Option<String>, Blocked> {
     let state = pass.state();
     let Some(open) = &state.sweep else {
         return Ok(None);
     };
-    stop(pass, open, &jobs(pass).await?, why).await
+    stop(pass, open, &pass.pruners(), why).await
 }
 
 /// Removes the movers of a sweep, and ends it once none may be at work any more. Returns the one that may.
 async fn stop(
     pass: &Pass<'_>,
     open: &Sweep,
-    jobs: &[MoverState],
+    jobs: &[Arc<JobFact>],
     why: &str,
-) -> Result<Option<String>, Trouble> {
+) -> Result<Option<String>, Blocked> {
     remove(pass, jobs).await?;
     if let Some(job) = jobs.iter().find(|job| job.may_be_at_work()) {
         return Ok(Some(job.name.clone()));
     }
     end(pass, open, Some(why.to_owned()), &[]).await?;
     Ok(None)
-}
-
-/// The movers that prune for the org, whatever sweep they are of.
-async fn jobs(pass: &Pass<'_>) -> Result<Vec<MoverState>, Trouble> {
-    Ok(pass.jobs(PRUNE_NAMESPACE).of_org(pass.subject.org_id()).await?)
 }
 
 /// Name of the Job of an open sweep.
@@ -211,7 +208,7 @@ fn lock_holder(pass: &Pass<'_>) -> String {
     holder("Prune", pass.subject.name())
 }
 
-async fn start(pass: &Pass<'_>, state: &LedgerState, open: &Sweep) -> Result<Duration, Trouble> {
+async fn start(pass: &Pass<'_>, state: &LedgerState, open: &Sweep) -> Result<Duration, Blocked> {
     let action = Action::Prune {
         sweep_id: open.sweep_id.clone(),
         planned_at: open.planned_at,
@@ -238,8 +235,8 @@ async fn start(pass: &Pass<'_>, state: &LedgerState, open: &Sweep) -> Result<Dur
 }
 
 /// Writes down what was removed.
-async fn swept(pass: &Pass<'_>, state: &LedgerState, job: &MoverState) -> Result<(), Trouble> {
-    let outcome = pass.jobs(PRUNE_NAMESPACE).outcome(&job.name).await?;
+async fn swept(pass: &Pass<'_>, state: &LedgerState, job: &JobFact) -> Result<(), Blocked> {
+    let outcome = pass.ctx.movers.outcome(job).await?;
     let said = match outcome {
         Some(MoverOutcome::Pruned { volumes }) => volumes,
         // Its last words are lost: how much it was is not known.
@@ -258,8 +255,8 @@ async fn swept(pass: &Pass<'_>, state: &LedgerState, job: &MoverState) -> Result
 }
 
 /// Why a pruner failed, as a code; its words are in the log.
-async fn failure(pass: &Pass<'_>, job: &MoverState) -> Result<String, Trouble> {
-    let (code, said) = match pass.jobs(PRUNE_NAMESPACE).outcome(&job.name).await? {
+async fn failure(pass: &Pass<'_>, job: &JobFact) -> Result<String, Blocked> {
+    let (code, said) = match pass.ctx.movers.outcome(job).await? {
         Some(MoverOutcome::Failed { reason, message }) => (format!("{reason:?}"), message),
         _ => ("JobFailed".to_owned(), job.failure.clone().unwrap_or_default()),
     };
@@ -275,8 +272,8 @@ async fn end(
     pass: &Pass<'_>,
     open: &Sweep,
     failed: Option<String>,
-    jobs: &[MoverState],
-) -> Result<Duration, Trouble> {
+    jobs: &[Arc<JobFact>],
+) -> Result<Duration, Blocked> {
     let result = if failed.is_none() { "good" } else { "failed" };
     let event = Event::SweepEnded {
         sweep_id: open.sweep_id.clone(),
@@ -300,10 +297,9 @@ async fn end(
     Ok(Duration::ZERO)
 }
 
-async fn remove(pass: &Pass<'_>, jobs: &[MoverState]) -> Result<(), Trouble> {
+async fn remove(pass: &Pass<'_>, jobs: &[Arc<JobFact>]) -> Result<(), Blocked> {
     for job in jobs {
-        pass.jobs(PRUNE_NAMESPACE).remove(&job.name, job.phase).await?;
-        pass.backup.issued.forget(PRUNE_NAMESPACE, &job.name);
+        pass.remove(job).await?;
     }
     Ok(())
 }

@@ -11,11 +11,11 @@ use tray_domain::{
     slots::Slots,
 };
 
-use super::{pass::Pass, trouble::Trouble, view};
-use crate::controllers::view::schedule::objective;
+use super::pass::Pass;
+use crate::controllers::{Blocked, view::schedule::objective};
 
 /// Makes the OrgSnapshot of the run that is due at `slot`.
-pub(super) async fn schedule(pass: &Pass<'_>, slot: Timestamp) -> Result<(), Trouble> {
+pub(super) async fn schedule(pass: &Pass<'_>, slot: Timestamp) -> Result<(), Blocked> {
     let spec = OrgSnapshotSpec {
         org_ref: NameRef::new(pass.subject.name()),
         origin: Origin::Schedule,
@@ -35,7 +35,7 @@ pub(super) async fn schedule(pass: &Pass<'_>, slot: Timestamp) -> Result<(), Tro
 pub(super) fn free(pass: &Pass<'_>, slot: Timestamp) -> Timestamp {
     let name = snapshot_name(pass.subject.name(), slot);
     let taken = pass.ctx.index.snapshots.get(&name);
-    if taken.is_some_and(|taken| view::has_ended(&taken)) {
+    if taken.is_some_and(|taken| taken.has_ended()) {
         Timestamp::from_second(pass.now.as_second()).unwrap_or(slot)
     } else {
         slot
@@ -46,7 +46,7 @@ pub(super) fn free(pass: &Pass<'_>, slot: Timestamp) -> Timestamp {
 /// by the objectives that [`backups`](crate::controllers::view::backups) judges by.
 pub(super) fn next(pass: &Pass<'_>) -> Due {
     let subject = pass.subject;
-    let spec = subject.schedule.as_ref().map(|schedule| &schedule.spec);
+    let spec = subject.schedule().map(|schedule| &schedule.spec);
     let slots = spec.and_then(|spec| Slots::parse(&spec.schedule, &spec.time_zone).ok());
     let schedule = spec.zip(slots).map(|(spec, slots)| {
         let window = u32::try_from(spec.window_minutes).unwrap_or_default();
@@ -55,7 +55,7 @@ pub(super) fn next(pass: &Pass<'_>) -> Due {
     let objectives = spec.map(|spec| spec.objectives.clone()).unwrap_or_default();
     let circumstances = Circumstances {
         placed_at: subject.placed_at(),
-        workloads_available: subject.is_available(&pass.ctx.index),
+        workloads_available: subject.is_available(),
         rpo: objective(objectives.rpo_hours),
         suspended: spec.is_some_and(|spec| spec.suspend),
     };

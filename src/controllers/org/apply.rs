@@ -8,25 +8,25 @@ use tray_api::{
     region::RegionSpec,
     trayorg::{ExecutionLogsStatus, LogMode},
 };
-use tray_domain::{ids::OrgId, names};
+use tray_domain::names;
 
-use super::{
-    deletion,
-    isolation::Isolation,
-    observe::Observed,
-    retention::Kept,
-    situation,
-    validate::{self, Obstacle, Valid},
-};
+use super::{isolation::Isolation, quota::uses, retention::Kept, situation, validate::Valid};
 use crate::{
     adapters::kube::{
         apply::{Applied, ApplyError},
         child::ChildFact,
     },
-    controllers::{Failure, context::Context, view::org::is_abandoned},
+    controllers::{
+        blocked::{Blocked, LATER, Until},
+        context::Context,
+        view::org::OrgView,
+    },
     resources::{
         child::{ChildId, ChildKind, DesiredChild},
-        org::{Inputs, Placement, Surroundings, access, children, log_policy, namespace},
+        org::{
+            Inputs, Placement, Surroundings, access, children, log_policy, namespace,
+            quota::{QuotaUse, is_full, taken_by},
+        },
     },
 };
 
@@ -38,7 +38,7 @@ const FOUNDATION: usize = 3;
 /// What came of applying an org's children.
 pub(super) struct Outcome {
     /// What the API server refuses.
-    pub refused: Option<Obstacle>,
+    pub refused: Option<Blocked>,
     /// What it has of what isolates the org.
     pub isolation: Isolation,
 }
@@ -47,12 +47,12 @@ pub(super) struct Outcome {
 /// the API server refuses for good is returned; what may work later is a failure.
 pub(super) async fn apply(
     ctx: &Context,
-    observed: &Observed,
+    observed: &OrgView,
     valid: &Valid,
     region: &RegionSpec,
     kept: &Kept,
     others: Vec<ChildId>,
-) -> Result<Outcome, Failure> {
+) -> Result<Outcome, Blocked> {
     hide_logs(ctx, observed, &valid.placement, kept.logs.as_ref()).await?;
     let situation = situation::of(observed, valid);
     let surroundings = Surroundings {
@@ -75,26 +75,24 @@ pub(super) async fn apply(
         refused: None,
         isolation: Isolation::of(&stages),
     };
+    let uses = uses(observed, &valid.placement.namespace);
     for (number, stage) in stages.into_iter().enumerate() {
-        let obstacle = apply_stage(ctx, stage, &mut outcome.isolation).await?;
-        let unfounded = obstacle.is_some() && number < FOUNDATION;
-        outcome.refused = outcome.refused.or(obstacle);
+        let refused = apply_stage(ctx, stage, &uses, &mut outcome.isolation).await?;
+        let unfounded = refused.is_some() && number < FOUNDATION;
+        outcome.refused = outcome.refused.or(refused);
         if unfounded {
             return Ok(outcome);
         }
     }
     for id in surplus(observed, valid, &wanted) {
-        ctx.cluster
-            .remove(&id)
-            .await
-            .map_err(|error| Failure::retry(error.to_string()))?;
+        ctx.cluster.remove(&id).await?;
     }
     Ok(outcome)
 }
 
 /// Keeps the namespace's word on who of support may debug, and who may let support in, true where nothing else can be
 /// worked on: who is out must not stay in because of it.
-pub(super) async fn gate(ctx: &Context, observed: &Observed) -> Result<(), Failure> {
+pub(super) async fn gate(ctx: &Context, observed: &OrgView) -> Result<(), Blocked> {
     let debug = observed.support.debug_groups.as_deref();
     let own_admins = namespace::admins(&observed.org.spec.owners);
     let namespaces = observed
@@ -102,26 +100,25 @@ pub(super) async fn gate(ctx: &Context, observed: &Observed) -> Result<(), Failu
         .iter()
         .filter(|child| child.id.kind == ChildKind::Namespace);
     for namespace in namespaces {
-        let admins = own_admins.as_deref().filter(|_| is_its_own(observed, namespace));
+        let admins = own_admins.as_deref().filter(|_| observed.is_its_own(namespace));
         let told = |annotation: &str| namespace.annotations.get(annotation).map(String::as_str);
         if told(names::ANNOTATION_SUPPORT_ACCESS) == debug && told(names::ANNOTATION_ADMINS) == admins {
             continue;
         }
         let gate = namespace::gate(&namespace.id.name, debug, admins);
-        let ensured = ctx.cluster.ensure(&gate).await;
-        ensured.map_err(|error| Failure::retry(error.to_string()))?;
+        ctx.cluster.ensure(&gate).await?;
     }
     Ok(())
 }
 
 /// Keeps who may read the org's execution logs, and what its workloads are told of them, true where nothing else can be
 /// worked on: who hides them means now.
-pub(super) async fn keep_logs(ctx: &Context, observed: &Observed, kept: &Kept) -> Result<(), Failure> {
-    let Some(placement) = deletion::placement(observed) else {
+pub(super) async fn keep_logs(ctx: &Context, observed: &OrgView, kept: &Kept) -> Result<(), Blocked> {
+    let Some(placement) = observed.placement() else {
         return Ok(());
     };
-    let namespace = validate::namespace(observed, &placement.org_id);
-    if !namespace.is_some_and(|namespace| !namespace.deleting && is_its_own(observed, namespace)) {
+    let namespace = observed.namespace.as_deref();
+    if !namespace.is_some_and(|namespace| !namespace.deleting && observed.is_its_own(namespace)) {
         return Ok(());
     }
     let (org, logs) = (&observed.org.spec, kept.logs.as_ref());
@@ -131,8 +128,7 @@ pub(super) async fn keep_logs(ctx: &Context, observed: &Observed, kept: &Kept) -
     let instead = access::admins(&placement, &org.owners, LogMode::Hidden).filter(|_| hidden);
     let told = logs.map(|hours| log_policy::config_map(&placement, hours));
     for child in instead.into_iter().chain(told) {
-        let ensured = ctx.cluster.ensure(&child).await;
-        ensured.map_err(|error| Failure::retry(error.to_string()))?;
+        ctx.cluster.ensure(&child).await?;
     }
     Ok(())
 }
@@ -140,93 +136,60 @@ pub(super) async fn keep_logs(ctx: &Context, observed: &Observed, kept: &Kept) -
 /// Takes the logs from the org's Admins where it hides them. First of all: whatever goes wrong later, nobody reads them.
 async fn hide_logs(
     ctx: &Context,
-    observed: &Observed,
+    observed: &OrgView,
     placement: &Placement,
     logs: Option<&ExecutionLogsStatus>,
-) -> Result<(), Failure> {
+) -> Result<(), Blocked> {
     if log_policy::mode(&observed.org.spec, logs) == LogMode::Visible {
         return Ok(());
     }
-    let removed = ctx.cluster.remove(&access::admins_with_logs(placement)).await;
-    removed.map_err(|error| Failure::retry(error.to_string()))
-}
-
-/// Whether a namespace is the org's, and not what an org that is gone has left under its name.
-fn is_its_own(observed: &Observed, namespace: &ChildFact) -> bool {
-    let id = observed.org_id.as_ref().map(OrgId::as_str);
-    let of = namespace.labels.get(names::LABEL_ORG_ID).map(String::as_str);
-    observed.refusal.is_none() && of == id && !is_abandoned(namespace)
+    Ok(ctx.cluster.remove(&access::admins_with_logs(placement)).await?)
 }
 
 async fn apply_stage(
     ctx: &Context,
     stage: Vec<DesiredChild>,
+    uses: &[QuotaUse],
     isolation: &mut Isolation,
-) -> Result<Option<Obstacle>, Failure> {
+) -> Result<Option<Blocked>, Blocked> {
     let results: Vec<_> = stream::iter(stage)
-        .map(|child| async move { (ctx.cluster.ensure(&child).await, child.id) })
+        .map(|child| async move { (ctx.cluster.ensure(&child).await, child) })
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
     let mut refused = None;
-    for (result, id) in results {
-        isolation.note(&id, &result);
+    for (result, child) in results {
+        let id = &child.id;
+        isolation.note(id, &result);
         match result {
             Ok(Applied::Going) if id.kind == ChildKind::Namespace => {
-                refused = Some(Obstacle {
-                    reason: reasons::NAMESPACE_TAKEN,
-                    message: format!("{id} is being deleted: it is made anew when it is gone"),
-                    passing: true,
-                });
+                let message = format!("{id} is being deleted: it is made anew when it is gone");
+                refused = Some(Blocked::time(reasons::NAMESPACE_TAKEN, message, LATER));
             }
             Ok(_) => {}
             // What cannot be changed is made anew: a StatefulSet around the pods that run, for its volumes' size or their
             // StorageClass; a ConfigMap that somebody made immutable.
-            Err(ApplyError::Refused { id, message }) if is_immutable(&id, &message) => {
-                let removed = match id.kind {
-                    ChildKind::StatefulSet => ctx.cluster.release(&id).await,
-                    _ => ctx.cluster.remove(&id).await,
-                };
-                removed.map_err(|error| Failure::retry(error.to_string()))?;
-            }
-            Err(error) => refused = Some(obstacle(&error)?),
+            Err(ApplyError::Refused { immutable: true, .. }) => match id.kind {
+                ChildKind::StatefulSet => ctx.cluster.release(id).await?,
+                _ => ctx.cluster.remove(id).await?,
+            },
+            Err(error) => refused = Some(refusal(error, is_full(uses, &taken_by(&child)))?),
         }
     }
     Ok(refused)
 }
 
-fn is_immutable(id: &ChildId, message: &str) -> bool {
-    match id.kind {
-        ChildKind::StatefulSet => message.contains("updates to statefulset spec for fields other than"),
-        ChildKind::ConfigMap => message.contains("field is immutable when `immutable` is set"),
-        _ => false,
+/// What the status says of an error; one of the way to the API server ends the pass. `no_room` = see [`Blocked::of_child`].
+pub(super) fn refusal(error: ApplyError, no_room: bool) -> Result<Blocked, Blocked> {
+    let blocked = Blocked::of_child(error, no_room);
+    match blocked.until {
+        Until::Service => Err(blocked),
+        Until::Person | Until::Time => Ok(blocked),
     }
 }
 
-/// What the status says of an error; one of the way to the API server is nobody's obstacle but tried again.
-pub(super) fn obstacle(error: &ApplyError) -> Result<Obstacle, Failure> {
-    let (reason, passing) = match error {
-        ApplyError::Foreign(_) => (reasons::NAMESPACE_TAKEN, false),
-        ApplyError::Refused { .. } => (reasons::APPLY_REFUSED, false),
-        ApplyError::Contested { .. } => (reasons::CHILD_CONTESTED, true),
-        // A quota, a policy, or a right that was not granted yet: the object is good, and may be let in later.
-        ApplyError::Failed { source, .. } => match &**source {
-            kube::Error::Api(status) if status.code == 403 && status.message.contains("exceeded quota") => {
-                (reasons::QUOTA_EXCEEDED, true)
-            }
-            kube::Error::Api(status) if status.code == 403 => (reasons::APPLY_REFUSED, true),
-            _ => return Err(Failure::retry(error.to_string())),
-        },
-    };
-    Ok(Obstacle {
-        reason,
-        message: error.to_string(),
-        passing,
-    })
-}
-
 /// Children of earlier specs. Claims and the namespace are never among them, nor bindings that others make.
-fn surplus(observed: &Observed, valid: &Valid, wanted: &BTreeSet<ChildId>) -> Vec<ChildId> {
+fn surplus(observed: &OrgView, valid: &Valid, wanted: &BTreeSet<ChildId>) -> Vec<ChildId> {
     let ours = observed.children.iter().filter(|child| {
         let id = &child.id;
         let is_here = id.kind.home().unwrap_or(&valid.placement.namespace) == id.namespace;
@@ -289,10 +252,10 @@ mod tests {
             name: "data-db-0".into(),
         }
     }
-    fn failed(code: u16, message: &str) -> ApplyError {
+    fn failed(code: u16, reason: &str) -> ApplyError {
         let status = kube::core::Status {
             code,
-            message: message.into(),
+            reason: reason.into(),
             ..kube::core::Status::default()
         };
         ApplyError::Failed {
@@ -303,31 +266,34 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_and_an_api_server_that_is_away_is_asked_again() {
-        for (error, reason, passing) in [
-            (
-                failed(403, "exceeded quota: tray-objects"),
-                reasons::QUOTA_EXCEEDED,
-                true,
-            ),
-            (failed(403, "no"), reasons::APPLY_REFUSED, true),
+        let forbidden = || failed(403, "Forbidden");
+        for (error, no_room, reason, until) in [
+            (forbidden(), true, reasons::QUOTA_EXCEEDED, Until::Time),
+            (forbidden(), false, reasons::APPLY_REFUSED, Until::Time),
             (
                 ApplyError::Refused {
                     id: claim(),
                     message: "no".into(),
+                    immutable: false,
                 },
-                reasons::APPLY_REFUSED,
                 false,
+                reasons::APPLY_REFUSED,
+                Until::Person,
             ),
-            (ApplyError::Foreign(claim()), reasons::NAMESPACE_TAKEN, false),
+            (
+                ApplyError::Foreign(claim()),
+                false,
+                reasons::NAMESPACE_TAKEN,
+                Until::Person,
+            ),
         ] {
-            let told = obstacle(&error).unwrap();
-            assert_eq!((told.reason, told.passing), (reason, passing), "{error}");
+            let told = refusal(error, no_room).unwrap();
+            assert_eq!((told.reason, told.until), (reason, until), "{told}");
+            assert_eq!(told.again.is_some(), until == Until::Time, "{told}");
             assert!(told.message.contains("data-db-0"), "{}", told.message);
         }
-        assert!(matches!(
-            obstacle(&failed(500, "away")),
-            Err(Failure::Retry { .. })
-        ));
+        let away = refusal(failed(500, "InternalError"), false).unwrap_err();
+        assert_eq!(away.until, Until::Service);
     }
 
     #[test]

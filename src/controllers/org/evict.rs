@@ -13,10 +13,10 @@ use tracing::warn;
 use tray_api::region::OnViolation;
 use tray_domain::eviction::{AT_ONCE, Rounds};
 
-use super::{observe::Observed, residency, validate::Valid};
+use super::{residency, validate::Valid};
 use crate::{
     adapters::kube::{events::Severity, facts::PodFact},
-    controllers::context::Context,
+    controllers::{context::Context, view::org::OrgView},
 };
 
 /// The rounds of each org, by name. In memory: a start forgets them, which costs one round at most.
@@ -37,7 +37,7 @@ impl Evictions {
     pub(super) async fn evict(
         &self,
         ctx: &Context,
-        observed: &Observed,
+        observed: &OrgView,
         valid: &Valid,
         now: Timestamp,
     ) -> Option<Duration> {
@@ -60,7 +60,7 @@ impl Evictions {
 }
 
 /// The pods that may be deleted: of the org's own namespace, and no movers.
-fn candidates<'a>(observed: &'a Observed, valid: &Valid) -> Vec<&'a PodFact> {
+fn candidates<'a>(observed: &'a OrgView, valid: &Valid) -> Vec<&'a PodFact> {
     if valid.region.spec.on_violation != OnViolation::Evict {
         return Vec::new();
     }
@@ -76,7 +76,7 @@ fn candidates<'a>(observed: &'a Observed, valid: &Valid) -> Vec<&'a PodFact> {
 }
 
 /// A pod that cannot be deleted stays in the condition, and the next round tries again.
-async fn delete(ctx: &Context, observed: &Observed, pod: &PodFact) {
+async fn delete(ctx: &Context, observed: &OrgView, pod: &PodFact) {
     let deleted = ctx
         .cluster
         .delete_pod(&pod.namespace, &pod.name, &pod.identity.uid)

@@ -7,14 +7,19 @@ use tray_api::{
     workload::{Workload, WorkloadKind},
 };
 
-use super::observe::PlacedPod;
 use crate::{
     adapters::kube::{
         child::{ChildFact, Observed as Seen, WorkloadFact},
         facts::{PodFact, Trouble},
     },
-    controllers::conditions::{ConditionFact, listed},
-    resources::child::ChildKind,
+    controllers::{
+        conditions::{ConditionFact, listed},
+        view::org::PlacedPod,
+    },
+    resources::{
+        child::ChildKind,
+        org::quota::{QuotaUse, is_full, taken_by_pod},
+    },
 };
 
 /// WorkloadsAvailable of workloads that are meant to run. The first trouble that a person can mend is told; else what is
@@ -23,6 +28,7 @@ pub(super) fn workloads(
     workloads: &[Workload],
     children: &[std::sync::Arc<ChildFact>],
     pods: &[PlacedPod],
+    uses: &[QuotaUse],
 ) -> ConditionFact {
     let facts: BTreeMap<&str, &WorkloadFact> =
         children.iter().filter_map(|child| workload_fact(child)).collect();
@@ -41,7 +47,7 @@ pub(super) fn workloads(
         let pods = newest_revision(workload, pods);
         pods.iter()
             .find_map(|pod| trouble(workload, pod))
-            .or_else(|| refused(workload, &facts))
+            .or_else(|| refused(workload, &facts, uses))
     };
     waiting
         .iter()
@@ -95,10 +101,15 @@ fn trouble(workload: &Workload, pod: &PodFact) -> Option<ConditionFact> {
     Some(ConditionFact::new(false, reason, message))
 }
 
-/// Why Kubernetes makes no pods of the workload.
-fn refused(workload: &Workload, facts: &BTreeMap<&str, &WorkloadFact>) -> Option<ConditionFact> {
+/// Why Kubernetes makes no pods of the workload. Its words are for people: by its numbers a quota has room for one pod more, or
+/// it is something else.
+fn refused(
+    workload: &Workload,
+    facts: &BTreeMap<&str, &WorkloadFact>,
+    uses: &[QuotaUse],
+) -> Option<ConditionFact> {
     let said = facts.get(workload.name.as_str())?.failure.as_deref()?;
-    let reason = if said.contains("exceeded quota") {
+    let reason = if is_full(uses, &taken_by_pod(workload)) {
         reasons::QUOTA_EXCEEDED
     } else {
         reasons::APPLY_REFUSED
@@ -174,7 +185,7 @@ mod tests {
     fn workloads_are_available_when_all_are_rolled_out() {
         let running = [fixtures::database()];
         let fact =
-            |available, pods: &[PlacedPod]| workloads(&running, &[stateful_set("db", 1, available)], pods);
+            |available, pods: &[PlacedPod]| workloads(&running, &[stateful_set("db", 1, available)], pods, &[]);
         assert_eq!(fact(1, &[]).status, Truth::True);
         let rolling = fact(0, &[]);
         assert_eq!(
@@ -183,7 +194,7 @@ mod tests {
         );
         assert_eq!(rolling.message, "StatefulSet db has 0 of 1 replicas");
         assert_eq!(
-            workloads(&running, &[], &[]).reason,
+            workloads(&running, &[], &[], &[]).reason,
             "RollingOut",
             "one that is not there is not available"
         );
@@ -202,12 +213,12 @@ mod tests {
             (("CrashLoopBackOff", "back-off"), "Crashing", "pod db-0"),
         ] {
             let pods = [pod("db-0", "db", waiting)];
-            let fact = workloads(&running, &[stateful_set("db", 1, 0)], &pods);
+            let fact = workloads(&running, &[stateful_set("db", 1, 0)], &pods, &[]);
             assert_eq!(fact.reason, reason);
             assert!(fact.message.contains(named), "{}", fact.message);
             let other = [pod("web-0", "web", waiting)];
             assert_eq!(
-                workloads(&running, &[stateful_set("db", 1, 0)], &other).reason,
+                workloads(&running, &[stateful_set("db", 1, 0)], &other, &[]).reason,
                 "RollingOut"
             );
         }
@@ -216,7 +227,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_pods_of_an_earlier_revision_is_no_news() {
         let running = [fixtures::database()];
-        let told = |pods: &[PlacedPod]| workloads(&running, &[stateful_set("db", 1, 0)], pods).reason;
+        let told = |pods: &[PlacedPod]| workloads(&running, &[stateful_set("db", 1, 0)], pods, &[]).reason;
         let earlier = |name| {
             let of = ("1", "2026-01-01T00:00:00Z");
             pod_of(of, name, "db", ("ImagePullBackOff", "no"))

@@ -124,6 +124,7 @@ mod tests {
                 Err(ApplyError::Refused {
                     id: quota.clone(),
                     message: "no".into(),
+                    immutable: false,
                 }),
                 "refuses",
             ),

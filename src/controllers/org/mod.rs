@@ -1,7 +1,7 @@
 //! The TrayOrg controller: observe → validate → decide → build → apply → status.
 //!
 //! An org whose spec cannot be carried out keeps what it has; its status says what a person has to do. Replicas are
-//! decided here alone, from what the backup controllers say on the board of backup facts.
+//! decided here alone: by what the backup controller says on the board, and by how far an OrgRestore is.
 
 use std::{
     collections::HashMap,
@@ -18,50 +18,47 @@ use tray_api::{
 use tray_domain::names;
 
 use self::{
-    observe::{Observed, observe},
     status::Findings,
-    validate::{Obstacle, Valid, validate},
+    validate::{Valid, validate},
 };
-use super::{Driver, Failure, Next, changes::Change, context::Context, specs::Specs, until};
+use super::{
+    Blocked, Driver, Next,
+    blocked::Until,
+    changes::Change,
+    context::Context,
+    specs::Specs,
+    until,
+    view::{org::OrgView, subject::Subject},
+};
 use crate::{
     adapters::kube::{events::Severity, index::Index},
-    controllers::{
-        conditions::{ConditionFact, find, is_true},
-        view::{
-            subject::hindrance,
-            support::{Support, support_in},
-        },
-    },
+    controllers::conditions::{find, is_true},
 };
 
 mod apply;
-mod concerns;
 mod deletion;
 mod encryption;
 mod evict;
 mod health;
 mod isolation;
+mod mapper;
 mod namespace_loss;
-pub mod observe;
 pub(super) mod orphan;
 mod quota;
 mod residency;
 mod retention;
+mod routes;
 mod situation;
 mod spread;
 mod status;
 mod tombstone;
 mod validate;
-mod webhook;
 
 #[cfg(test)]
 mod tests;
 
 /// How long a status waits for what is merely on its way, so that it is written once.
 const PATIENCE: Duration = Duration::from_secs(15);
-
-/// When an obstacle that goes away by itself is looked at again, even if nothing changes.
-const LATER: Duration = Duration::from_secs(15);
 
 /// Reconciles TrayOrgs; keys are their names.
 #[derive(Default)]
@@ -70,13 +67,13 @@ pub struct OrgDriver {
     on_their_way: Mutex<HashMap<String, Timestamp>>,
     /// What orgs go by of each Region, as last seen. A Region's status counts its orgs: without this, every new org would
     /// have all others of its Region looked at.
-    regions: Mutex<HashMap<String, concerns::RegionMark>>,
+    regions: Mutex<HashMap<String, mapper::RegionMark>>,
     /// The same of what else orgs name.
     specs: Specs,
     /// Pods that were deleted since they ran elsewhere.
     evictions: evict::Evictions,
     /// Webhook tokens, which no watch shows.
-    tokens: webhook::KnownTokens,
+    tokens: routes::KnownTokens,
 }
 
 #[async_trait::async_trait]
@@ -87,9 +84,9 @@ impl Driver for OrgDriver {
 
     fn concerns(&self, change: &Change, index: &Index) -> Vec<String> {
         match change {
-            Change::Region(name) if !self.is_news(name, index) => concerns::reached(index, name),
+            Change::Region(name) if !self.is_news(name, index) => mapper::reached(index, name),
             change if !self.specs.are_news(change, index) => Vec::new(),
-            change => concerns::concerns(change, index),
+            change => mapper::concerned(change, index),
         }
     }
 
@@ -101,7 +98,7 @@ impl Driver for OrgDriver {
         Some(key.to_owned())
     }
 
-    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Failure> {
+    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Blocked> {
         let now = ctx.now();
         let Some(org) = ctx.index.orgs.get(key) else {
             self.forget(key);
@@ -109,16 +106,16 @@ impl Driver for OrgDriver {
             self.tokens.forget(key);
             return Ok(Next::OnChange);
         };
-        let mut observed = observe(&ctx.index, &ctx.backup_facts, org);
-        observed.support = support_of(ctx, &observed, now);
-        let looked = if observed.org.metadata.deletion_timestamp.is_some() {
+        let observed = ctx.view(org, now);
+        let looked = if observed.is_terminating() {
             deletion::finish(ctx, &observed, now).await
         } else {
             self.look(ctx, &observed, now).await
         };
-        if let Err(Failure::Retry { .. }) = &looked
+        if let Err(failed) = &looked
+            && failed.until == Until::Service
             && let Some(org) = ctx.index.orgs.get(key)
-            && let Some(turned) = status::by_the_clock(&org, observed.facts.view.as_ref(), now)
+            && let Some(turned) = status::by_the_clock(&org, observed.known.backups.as_deref(), now)
         {
             ctx.cluster
                 .write_status(&*org, org.status.as_ref(), &turned)
@@ -130,7 +127,7 @@ impl Driver for OrgDriver {
 
 impl OrgDriver {
     /// One look at an org that is meant to be there.
-    async fn look(&self, ctx: &Context, observed: &Observed, now: Timestamp) -> Result<Next, Failure> {
+    async fn look(&self, ctx: &Context, observed: &OrgView, now: Timestamp) -> Result<Next, Blocked> {
         match check(ctx, observed).await? {
             Ok(valid) => {
                 orphan::take_up(ctx, observed, &valid.placement, now).await?;
@@ -138,7 +135,7 @@ impl OrgDriver {
                 let status = status::of_valid(observed, &valid, &findings, now);
                 let reported = self.report(ctx, observed, &status, now).await?;
                 if is_true(&status.conditions, types::READY) {
-                    tombstone::remove(ctx, observed, &valid.placement).await?;
+                    tombstone::remove(ctx, observed).await?;
                 }
                 let evicted = self.evictions.evict(ctx, observed, &valid, now).await;
                 let reduced = findings.kept.changes_at(now).map(|at| until(at, now));
@@ -148,43 +145,33 @@ impl OrgDriver {
                 let next = reported.or_sooner(again.into_iter().flatten().min());
                 match findings.refused.or(valid.flaw) {
                     None => Ok(next),
-                    Some(obstacle) => Err(obstacle.looked_at(next)),
+                    Some(blocked) => Err(blocked.looked_at(next)),
                 }
             }
-            Err(obstacle) => {
+            Err(blocked) => {
                 let kept = retention::kept(observed, now);
                 apply::gate(ctx, observed).await?;
                 apply::keep_logs(ctx, observed, &kept).await?;
-                let hindrance = hindrance(&ctx.index, &observed.org.name_any())
-                    .filter(|hindrance| hindrance.placed.is_some())
-                    .map(|hindrance| ConditionFact::new(false, hindrance.reason, hindrance.message));
-                let status = status::of_obstacle(observed, &obstacle, hindrance.as_ref(), &kept, now);
+                let placed = observed.is_placed().then(|| Subject::of(observed));
+                let hindrance = placed.and_then(Result::err).map(|hindrance| hindrance.fact());
+                let status = status::of_blocked(observed, &blocked, hindrance.as_ref(), &kept, now);
                 let reported = self.report(ctx, observed, &status, now).await?;
                 let reduced = kept.changes_at(now).map(|at| until(at, now));
                 let turned = status::turns_at(&status, now).map(|at| until(at, now));
-                Err(obstacle.looked_at(reported.or_sooner(reduced.into_iter().chain(turned).min())))
+                Err(blocked.looked_at(reported.or_sooner(reduced.into_iter().chain(turned).min())))
             }
         }
     }
 }
 
-/// Who of support is in the org, and who is meant to be.
-fn support_of(ctx: &Context, observed: &Observed, now: Timestamp) -> Support {
-    let Some(id) = &observed.org_id else {
-        return Support::default();
-    };
-    let namespace = names::org_namespace(&observed.org.name_any(), id);
-    support_in(&ctx.index, &namespace, &ctx.settings.support_groups, now)
-}
-
 /// Whether the org can be worked on.
-async fn check(ctx: &Context, observed: &Observed) -> Result<Result<Valid, Obstacle>, Failure> {
+async fn check(ctx: &Context, observed: &OrgView) -> Result<Result<Valid, Blocked>, Blocked> {
     let valid = match validate(observed) {
         Ok(valid) => valid,
-        Err(obstacle) => return Ok(Err(obstacle)),
+        Err(blocked) => return Ok(Err(blocked)),
     };
-    Ok(match namespace_loss::obstacle(ctx, observed, &valid).await? {
-        Some(obstacle) => Err(obstacle),
+    Ok(match namespace_loss::blocked(ctx, observed, &valid).await? {
+        Some(blocked) => Err(blocked),
         None => Ok(valid),
     })
 }
@@ -192,23 +179,25 @@ async fn check(ctx: &Context, observed: &Observed) -> Result<Result<Valid, Obsta
 /// Makes the cluster agree, and says how the org fares.
 async fn carry_out(
     ctx: &Context,
-    tokens: &webhook::KnownTokens,
-    observed: &Observed,
+    tokens: &routes::KnownTokens,
+    observed: &OrgView,
     valid: &Valid,
     now: Timestamp,
-) -> Result<Findings, Failure> {
+) -> Result<Findings, Blocked> {
     let org = &*observed.org;
     ctx.cluster.set_finalizer(org, names::FINALIZER_ORG, true).await?;
-    let exposure = webhook::exposure(valid, ctx.settings.webhooks, ctx.index.has_gateway_api());
+    let exposure = routes::exposure(valid, ctx.settings.webhooks, ctx.index.has_gateway_api());
     let exposed = exposure.children(&valid.placement);
     let kept = retention::kept(observed, now);
     let applied = apply::apply(ctx, observed, valid, &valid.regional.spec, &kept, exposed).await?;
     namespace_loss::done(ctx, observed, &valid.placement).await?;
-    let webhook = webhook::expose(ctx, tokens, observed, valid, &exposure, now).await;
+    let webhook = routes::expose(ctx, tokens, observed, valid, &exposure, now).await;
     let children = ctx.index.children.of(&org.name_any());
     let situation = situation::of(observed, valid);
-    let workloads = situation::why_stopped(&situation)
-        .unwrap_or_else(|| health::workloads(&valid.effective.workloads, &children, &observed.pods));
+    let workloads = situation::why_stopped(&situation).unwrap_or_else(|| {
+        let uses = quota::uses(observed, &valid.placement.namespace);
+        health::workloads(&valid.effective.workloads, &children, &observed.pods, &uses)
+    });
     let found = residency::look(observed, &valid.placement.region);
     // Where another backup location lies than its copies are in, says nothing of them.
     let backups = (!valid.is_backed_up_elsewhere()).then_some(&*valid.region);
@@ -231,10 +220,10 @@ impl OrgDriver {
     async fn report(
         &self,
         ctx: &Context,
-        observed: &Observed,
+        observed: &OrgView,
         status: &TrayOrgStatus,
         now: Timestamp,
-    ) -> Result<Next, Failure> {
+    ) -> Result<Next, Blocked> {
         let org = &*observed.org;
         let name = org.name_any();
         if let Some(rest) = self.patience_left(&name, observed, status, now) {
@@ -256,7 +245,7 @@ impl OrgDriver {
     fn patience_left(
         &self,
         name: &str,
-        observed: &Observed,
+        observed: &OrgView,
         status: &TrayOrgStatus,
         now: Timestamp,
     ) -> Option<Duration> {
@@ -275,7 +264,7 @@ impl OrgDriver {
         let mark = index
             .regions
             .get(name)
-            .map(|region| concerns::region_mark(&region));
+            .map(|region| mapper::region_mark(&region));
         let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(mark) = mark {
             regions.insert(name.to_owned(), mark.clone()) != Some(mark)
@@ -294,7 +283,7 @@ impl OrgDriver {
 }
 
 /// An event where Ready says something else than before. That all goes well is no news, but after trouble.
-async fn tell(ctx: &Context, observed: &Observed, status: &TrayOrgStatus) {
+async fn tell(ctx: &Context, observed: &OrgView, status: &TrayOrgStatus) {
     let recorded = observed
         .org
         .status
@@ -324,52 +313,4 @@ async fn tell(ctx: &Context, observed: &Observed, status: &TrayOrgStatus) {
             ready.message.clone(),
         )
         .await;
-}
-
-impl Obstacle {
-    /// As a failure: looked at again when `next` says so, and soon where it goes away by itself.
-    fn looked_at(self, next: Next) -> Failure {
-        let (reason, message) = (self.reason, self.message);
-        if self.passing {
-            let after = match next {
-                Next::OnChange => LATER,
-                Next::After(delay) => delay.min(LATER),
-            };
-            return Failure::wait(reason, message, after);
-        }
-        let again = match next {
-            Next::OnChange => None,
-            Next::After(delay) => Some(delay),
-        };
-        Failure::Stall {
-            reason,
-            message,
-            again,
-        }
-    }
-}
-
-#[cfg(test)]
-mod looked_at {
-    use super::*;
-
-    #[test]
-    fn an_obstacle_is_looked_at_when_something_is_due_and_soon_where_it_passes() {
-        let day = Duration::from_hours(24);
-        let obstacle = |passing| Obstacle {
-            passing,
-            ..Obstacle::new("Reason", "said")
-        };
-        let after = |passing, next| match obstacle(passing).looked_at(next) {
-            Failure::Stall { again, .. } => again,
-            Failure::Wait { after, .. } => Some(after),
-            Failure::Retry { .. } => None,
-        };
-        assert_eq!(after(false, Next::OnChange), None);
-        assert_eq!(after(false, Next::After(day)), Some(day));
-        assert_eq!(after(true, Next::OnChange), Some(LATER));
-        assert_eq!(after(true, Next::After(day)), Some(LATER));
-        let second = Duration::from_secs(1);
-        assert_eq!(after(true, Next::After(second)), Some(second));
-    }
 }

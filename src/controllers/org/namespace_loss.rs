@@ -5,12 +5,9 @@ use kube::ResourceExt;
 use tray_api::conditions::reasons;
 use tray_domain::names;
 
-use super::{
-    observe::Observed,
-    validate::{self, Obstacle, Valid},
-};
+use super::validate::Valid;
 use crate::{
-    controllers::{Failure, context::Context},
+    controllers::{Blocked, context::Context, view::org::OrgView},
     resources::{
         child::{ChildId, ChildKind},
         org::Placement,
@@ -27,15 +24,11 @@ pub(super) enum Loss {
 }
 
 /// Whether the namespace of an org that had one is there. Pure.
-pub(super) fn of(observed: &Observed, placement: &Placement) -> Option<Loss> {
-    let id = &placement.org_id;
+pub(super) fn of(observed: &OrgView) -> Option<Loss> {
     let status = observed.org.status.as_ref();
-    let had_one = status.is_some_and(|status| status.namespace.is_some())
-        || observed
-            .tombstones
-            .iter()
-            .any(|tombstone| tombstone.spec.org_id == id.as_str());
-    match validate::namespace(observed, id) {
+    let had_one =
+        status.is_some_and(|status| status.namespace.is_some()) || observed.own_tombstone().is_some();
+    match &observed.namespace {
         Some(namespace) if namespace.deleting && had_one => Some(Loss::Going),
         None if had_one => Some(Loss::Missing),
         _ => None,
@@ -43,20 +36,20 @@ pub(super) fn of(observed: &Observed, placement: &Placement) -> Option<Loss> {
 }
 
 /// Why an org whose namespace is lost cannot be worked on; none where it is there, or is to be made anew.
-pub(super) async fn obstacle(
+pub(super) async fn blocked(
     ctx: &Context,
-    observed: &Observed,
+    observed: &OrgView,
     valid: &Valid,
-) -> Result<Option<Obstacle>, Failure> {
+) -> Result<Option<Blocked>, Blocked> {
     let namespace = &valid.placement.namespace;
-    match of(observed, &valid.placement) {
+    match of(observed) {
         None => return Ok(None),
         Some(Loss::Going) => {
             let message = format!(
                 "namespace {namespace} of the org is being deleted with everything in it; its PersistentVolumes and \
                  snapshots stay. Find out who deleted it; once it is gone, this message says how to go on"
             );
-            return Ok(Some(Obstacle::new(reasons::NAMESPACE_LOST, message)));
+            return Ok(Some(Blocked::person(reasons::NAMESPACE_LOST, message)));
         }
         Some(Loss::Missing) => {}
     }
@@ -65,8 +58,7 @@ pub(super) async fn obstacle(
         namespace: String::new(),
         name: namespace.clone(),
     };
-    let exists = ctx.cluster.exists(&id).await;
-    if exists.map_err(|error| Failure::retry(error.to_string()))? || is_wanted_anew(observed, namespace) {
+    if ctx.cluster.exists(&id).await? || is_wanted_anew(observed, namespace) {
         return Ok(None);
     }
     let org = observed.org.name_any();
@@ -76,22 +68,22 @@ pub(super) async fn obstacle(
          where there is no snapshot, annotate it with {}={namespace}",
         names::ANNOTATION_ACCEPT_NAMESPACE_LOSS
     );
-    Ok(Some(Obstacle::new(reasons::NAMESPACE_LOST, message)))
+    Ok(Some(Blocked::person(reasons::NAMESPACE_LOST, message)))
 }
 
 /// A person wants it made anew, and it is known which volumes held data: their workloads stay stopped until a restore
 /// has filled them.
-fn is_wanted_anew(observed: &Observed, namespace: &str) -> bool {
+fn is_wanted_anew(observed: &OrgView, namespace: &str) -> bool {
     let accepted = observed
         .org
         .annotations()
         .get(names::ANNOTATION_ACCEPT_NAMESPACE_LOSS);
     let accepted = accepted.is_some_and(|accepted| accepted == namespace);
-    (accepted || observed.restore_asked) && observed.facts.lost.is_some()
+    (accepted || observed.restore.is_some()) && observed.known.lost.is_some()
 }
 
 /// Takes the annotation away that was carried out.
-pub(super) async fn done(ctx: &Context, observed: &Observed, placement: &Placement) -> Result<(), Failure> {
+pub(super) async fn done(ctx: &Context, observed: &OrgView, placement: &Placement) -> Result<(), Blocked> {
     let annotation = names::ANNOTATION_ACCEPT_NAMESPACE_LOSS;
     let accepted = observed.org.annotations().get(annotation);
     if accepted.is_some_and(|accepted| *accepted == placement.namespace) {

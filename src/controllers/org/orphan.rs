@@ -8,20 +8,19 @@ use jiff::Timestamp;
 use tray_api::conditions::reasons;
 use tray_domain::names;
 
-use super::{observe::Observed, validate};
 use crate::{
     adapters::kube::events::Severity,
-    controllers::{Failure, conditions::whole_seconds, context::Context, orphans},
+    controllers::{Blocked, conditions::whole_seconds, context::Context, orphans, view::org::OrgView},
     resources::org::Placement,
 };
 
 /// Records the deletion and says so on the namespace. Everything else stays as it is.
 pub(crate) async fn leave(
     ctx: &Context,
-    observed: &Observed,
+    observed: &OrgView,
     placement: &Placement,
     deleted_at: Timestamp,
-) -> Result<(), Failure> {
+) -> Result<(), Blocked> {
     let note = "deleted although spec.lifecycle.deletionProtection is Enabled: everything stays as it is; \
                 apply the TrayOrg again to take it up";
     ctx.events
@@ -41,7 +40,7 @@ pub(crate) async fn leave(
     ctx.cluster
         .write_record(&orphans::record_name(placement), &data)
         .await?;
-    if validate::namespace(observed, &placement.org_id).is_some() {
+    if observed.namespace.is_some() {
         orphans::label(ctx, placement).await?;
     }
     Ok(())
@@ -50,11 +49,11 @@ pub(crate) async fn leave(
 /// The TrayOrg is back: the record says when. Before the namespace's label goes, so that it is not forgotten.
 pub(crate) async fn take_up(
     ctx: &Context,
-    observed: &Observed,
+    observed: &OrgView,
     placement: &Placement,
     now: Timestamp,
-) -> Result<(), Failure> {
-    let namespace = validate::namespace(observed, &placement.org_id);
+) -> Result<(), Blocked> {
+    let namespace = observed.namespace.as_ref();
     if namespace.is_some_and(|namespace| namespace.labels.contains_key(names::LABEL_ORPHANED)) {
         let data = BTreeMap::from([("returnedAt", whole_seconds(now).to_string())]);
         ctx.cluster

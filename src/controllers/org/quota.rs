@@ -2,15 +2,17 @@
 
 use tray_api::{conditions::reasons, trayorg::Plan};
 
-use super::observe::Observed;
 use crate::{
     adapters::kube::child::Observed as Seen,
-    controllers::conditions::{ConditionFact, Truth},
+    controllers::{
+        conditions::{ConditionFact, Truth},
+        view::org::OrgView,
+    },
     resources::org::quota::{Excess, Fitted, LIMITED, QuotaUse},
 };
 
 /// What Kubernetes counts in the org's namespace.
-pub(super) fn uses(observed: &Observed, namespace: &str) -> Vec<QuotaUse> {
+pub(super) fn uses(observed: &OrgView, namespace: &str) -> Vec<QuotaUse> {
     let own = observed
         .children
         .iter()

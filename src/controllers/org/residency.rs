@@ -11,14 +11,16 @@ use tray_domain::{
     residency::{Finding, Kind, Places, Residency, Sighting, judge},
 };
 
-use super::observe::{Observed, PlacedPod, PlacedVolume};
 use crate::controllers::{
     conditions::{ConditionFact, Truth, listed},
-    view::region::elsewhere,
+    view::{
+        org::{OrgView, PlacedPod, PlacedVolume},
+        region::elsewhere,
+    },
 };
 
 /// Judges everything of the org that may lie elsewhere.
-pub(super) fn look(observed: &Observed, home: &PinnedRegion) -> Residency {
+pub(super) fn look(observed: &OrgView, home: &PinnedRegion) -> Residency {
     let pods = observed.pods.iter().filter_map(pod);
     let seen: Vec<Sighting> = pods.chain(observed.volumes.iter().map(volume)).collect();
     judge(&home.cloud_region, &seen)

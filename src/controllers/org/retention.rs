@@ -11,8 +11,8 @@ use tray_domain::{
     stage::Stage,
 };
 
-use super::{observe::Observed, validate::LEAST_KEEP_DAYS};
-use crate::resources::org::log_policy;
+use super::validate::LEAST_KEEP_DAYS;
+use crate::{controllers::view::org::OrgView, resources::org::log_policy};
 
 /// How long things are kept, and what waits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Kept {
 }
 
 /// How long things are kept now. While the org's RetentionPolicy is not there, what is recorded stays.
-pub(super) fn kept(observed: &Observed, now: Timestamp) -> Kept {
+pub(super) fn kept(observed: &OrgView, now: Timestamp) -> Kept {
     let recorded = Kept::recorded(observed.org.status.as_ref());
     let Some(policy) = &observed.policy else {
         return recorded;
@@ -97,7 +97,7 @@ pub(super) fn kept(observed: &Observed, now: Timestamp) -> Kept {
 }
 
 /// A policy that keeps snapshots for less is refused to orgs of a Production region: it is not in force later, either.
-fn least_keep_days(observed: &Observed) -> i32 {
+fn least_keep_days(observed: &OrgView) -> i32 {
     let region = observed.region.as_ref();
     region.map_or(0, |region| match region.spec.stage {
         Stage::Production => LEAST_KEEP_DAYS,

@@ -5,23 +5,26 @@ use std::collections::BTreeSet;
 use tray_api::conditions::{reasons, types};
 use tray_domain::replicas::Situation;
 
-use super::{observe::Observed, validate::Valid};
+use super::validate::Valid;
 use crate::{
     adapters::kube::child::Observed as Seen,
-    controllers::conditions::{ConditionFact, is_true},
+    controllers::{
+        conditions::{ConditionFact, is_true},
+        view::org::OrgView,
+    },
     resources::{child::ChildKind, org::claim},
 };
 
 /// From what was observed.
-pub(super) fn of(observed: &Observed, valid: &Valid) -> Situation {
-    let lost_claims = match &observed.facts.lost {
+pub(super) fn of(observed: &OrgView, valid: &Valid) -> Situation {
+    let lost_claims = match &observed.known.lost {
         Some(lost) => lost.keys().cloned().collect(),
         None if lost_is_recorded(observed) => claims_of_stopped(observed, valid),
         None => BTreeSet::new(),
     };
     Situation {
-        suspended: valid.suspended,
-        restoring: observed.facts.restoring.is_some(),
+        suspended: observed.is_suspended(),
+        restoring: observed.stopped_by().is_some(),
         lost_claims,
     }
 }
@@ -47,13 +50,13 @@ pub(super) fn why_stopped(situation: &Situation) -> Option<ConditionFact> {
     Some(ConditionFact::new(false, reason, message))
 }
 
-fn lost_is_recorded(observed: &Observed) -> bool {
+fn lost_is_recorded(observed: &OrgView) -> bool {
     let status = observed.org.status.as_ref();
     status.is_some_and(|status| is_true(&status.conditions, types::DATA_LOST))
 }
 
 /// After a start it is not known yet which claims are lost, only that some are. What was stopped for them stays so.
-fn claims_of_stopped(observed: &Observed, valid: &Valid) -> BTreeSet<String> {
+fn claims_of_stopped(observed: &OrgView, valid: &Valid) -> BTreeSet<String> {
     let stopped = observed.children.iter().filter(|child| {
         child.id.kind == ChildKind::StatefulSet
             && matches!(&child.observed, Seen::Workload(fact) if fact.replicas == 0)

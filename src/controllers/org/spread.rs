@@ -13,12 +13,12 @@ use tray_domain::{
     spread::{RunningPods, Verdict, judge},
 };
 
-use super::{
-    observe::{Observed, PlacedPod},
-    validate::Valid,
-};
+use super::validate::Valid;
 use crate::{
-    controllers::conditions::{ConditionFact, Truth, listed},
+    controllers::{
+        conditions::{ConditionFact, Truth, listed},
+        view::org::{OrgView, PlacedPod},
+    },
     resources::org::workload::replicas_now,
 };
 
@@ -37,7 +37,7 @@ pub(super) fn usable_zones(region: &Region) -> BTreeSet<String> {
 }
 
 /// The pods of the org's workloads that run. Movers come and go and are no part of where an org runs.
-fn running(observed: &Observed) -> impl Iterator<Item = &PlacedPod> {
+fn running(observed: &OrgView) -> impl Iterator<Item = &PlacedPod> {
     let pods = observed.pods.iter();
     pods.filter(|placed| !placed.pod.mover && !placed.pod.deleting && placed.pod.phase == "Running")
 }
@@ -48,7 +48,7 @@ fn zone_of(placed: &PlacedPod) -> String {
 }
 
 /// `status.placement`; none where nothing runs and nothing lies elsewhere.
-pub(super) fn placement(observed: &Observed, residency: &Residency) -> Option<PlacementStatus> {
+pub(super) fn placement(observed: &OrgView, residency: &Residency) -> Option<PlacementStatus> {
     let mut zones: BTreeMap<String, BTreeMap<String, i32>> = BTreeMap::new();
     for placed in running(observed) {
         let node = placed.pod.node.clone().unwrap_or_default();
@@ -76,7 +76,7 @@ pub(super) fn placement(observed: &Observed, residency: &Residency) -> Option<Pl
 }
 
 /// Condition ZonesSpread.
-pub(super) fn condition(observed: &Observed, valid: &Valid, situation: &Situation) -> ConditionFact {
+pub(super) fn condition(observed: &OrgView, valid: &Valid, situation: &Situation) -> ConditionFact {
     let of_workload = |name: &str| {
         let mut by_zone: BTreeMap<String, usize> = BTreeMap::new();
         for placed in running(observed).filter(|placed| placed.pod.workload.as_deref() == Some(name)) {

@@ -13,19 +13,17 @@ use tray_api::{
 };
 
 use super::{
-    encryption,
-    observe::Observed,
-    residency,
-    retention::Kept,
-    spread,
-    validate::{Obstacle, Valid, settled},
-    webhook,
+    encryption, residency, retention::Kept, routes, spread, validate::Valid,
 };
 use crate::{
     controllers::{
-        backup_facts::BackupView,
+        blocked::{Blocked, Until},
+        board::BackupView,
         conditions::{ConditionFact, Conditions, Truth, find, is_true},
-        view::backups::{before_any_run, deadline, turn},
+        view::{
+            backups::{before_any_run, deadline, turn},
+            org::OrgView,
+        },
     },
     resources::{
         child::ChildKind,
@@ -34,7 +32,7 @@ use crate::{
 };
 
 /// What a pass over an org that can be worked on has found.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct Findings {
     /// Condition ResidencyCompliant.
     pub residency: ConditionFact,
@@ -51,16 +49,16 @@ pub(super) struct Findings {
     /// Condition WorkloadsAvailable.
     pub workloads: ConditionFact,
     /// What was found out about the webhook host.
-    pub webhook: webhook::Found,
+    pub webhook: routes::Found,
     /// How long its execution logs and snapshots are kept.
     pub kept: Kept,
     /// Why a child could not be made as it should be.
-    pub refused: Option<Obstacle>,
+    pub refused: Option<Blocked>,
 }
 
 /// The status of an org that can be worked on.
 pub(super) fn of_valid(
-    observed: &Observed,
+    observed: &OrgView,
     valid: &Valid,
     findings: &Findings,
     now: Timestamp,
@@ -87,7 +85,7 @@ pub(super) fn of_valid(
         conditions.set(types::WEBHOOK_READY, fact);
     }
     let lost = lost_data(observed);
-    match (&lost, &observed.facts.lost) {
+    match (&lost, &observed.known.lost) {
         (Some(fact), _) => {
             conditions.set(types::DATA_LOST, fact);
         }
@@ -98,11 +96,11 @@ pub(super) fn of_valid(
     }
     let view = view(observed, &findings.workloads, now);
     let moved = valid.flaw.as_ref().filter(|_| valid.is_backed_up_elsewhere());
-    let moved = moved.map(|flaw| ConditionFact::new(false, flaw.reason, flaw.message.clone()));
+    let moved = moved.map(Blocked::fact);
     let backup = backups(&mut conditions, observed, view.as_deref(), moved.as_ref(), now);
     conditions.set(types::SUPPORT_ACCESS_ACTIVE, &support_access(observed));
     let refused = findings.refused.as_ref();
-    if let Some(contest) = refused.filter(|obstacle| obstacle.reason == reasons::CHILD_CONTESTED) {
+    if let Some(contest) = refused.filter(|blocked| blocked.reason == reasons::CHILD_CONTESTED) {
         let fact = ConditionFact::new(true, contest.reason, contest.message.clone());
         conditions.set(types::CHILD_CONTESTED, &fact);
     }
@@ -128,12 +126,12 @@ pub(super) fn of_valid(
     }
 }
 
-/// The status of an org that cannot be worked on: what is recorded stays, and the obstacle is told. Whatever became of
+/// The status of an org that cannot be worked on: what is recorded stays, and the blocked is told. Whatever became of
 /// its Region, where its pods and volumes are is looked at, and where its copies are stays pinned. `hindrance` = why no
 /// snapshot can be taken either, if that is so.
-pub(super) fn of_obstacle(
-    observed: &Observed,
-    obstacle: &Obstacle,
+pub(super) fn of_blocked(
+    observed: &OrgView,
+    blocked: &Blocked,
     hindrance: Option<&ConditionFact>,
     kept: &Kept,
     now: Timestamp,
@@ -146,7 +144,7 @@ pub(super) fn of_obstacle(
     }
     let mut conditions = begin(observed, now);
     if let Some(home) = &recorded.region {
-        recorded.backup_place = settled(observed, home).place;
+        recorded.backup_place = observed.settled(home).place;
         let found = residency::look(observed, home);
         recorded.placement = spread::placement(observed, &found);
         conditions.set(
@@ -165,32 +163,32 @@ pub(super) fn of_obstacle(
         ] {
             conditions.keep(kept);
         }
-        if obstacle.reason == reasons::NAMESPACE_LOST {
-            let fact = ConditionFact::new(false, obstacle.reason, obstacle.message.clone());
+        if blocked.reason == reasons::NAMESPACE_LOST {
+            let fact = blocked.fact();
             conditions.set(types::WORKLOADS_AVAILABLE, &fact);
         }
     } else {
-        let fact = ConditionFact::new(false, obstacle.reason, obstacle.message.clone());
+        let fact = blocked.fact();
         conditions.set(types::PLACED, &fact);
     }
-    let view = observed.facts.view.as_ref();
+    let view = observed.known.backups.as_deref();
     // Nothing can be copied out of a namespace that is not there.
-    let lost = (obstacle.reason == reasons::NAMESPACE_LOST)
-        .then(|| ConditionFact::new(false, obstacle.reason, obstacle.message.clone()));
+    let lost = (blocked.reason == reasons::NAMESPACE_LOST)
+        .then(|| blocked.fact());
     // Nor is there anything to copy of an org that is nowhere yet.
     let unplaced = recorded.region.is_none().then(|| {
         let message = format!(
             "no snapshot is taken before the org is placed: {}",
-            obstacle.message
+            blocked.message
         );
-        ConditionFact::new(Truth::Unknown, obstacle.reason, message)
+        ConditionFact::new(Truth::Unknown, blocked.reason, message)
     });
     let hindrance = hindrance.or(lost.as_ref()).or(unplaced.as_ref());
     let backup = backups(&mut conditions, observed, view, hindrance, now);
     if recorded.region.is_some() {
         conditions.set(types::SUPPORT_ACCESS_ACTIVE, &support_access(observed));
     }
-    tell(&mut conditions, obstacle);
+    tell(&mut conditions, blocked);
     TrayOrgStatus {
         observed_generation: observed.org.metadata.generation,
         backup,
@@ -229,7 +227,7 @@ pub(super) fn by_the_clock(
 }
 
 /// The status of an org whose TrayOrg is being deleted and held by somebody else: nobody works on it any more.
-pub(super) fn of_deleted(observed: &Observed, now: Timestamp) -> Option<TrayOrgStatus> {
+pub(super) fn of_deleted(observed: &OrgView, now: Timestamp) -> Option<TrayOrgStatus> {
     let recorded = observed.org.status.clone()?;
     recorded.region.as_ref()?;
     let holders = observed.org.finalizers().join(", ");
@@ -255,7 +253,7 @@ pub(super) fn turns_at(status: &TrayOrgStatus, now: Timestamp) -> Option<Timesta
     deadline(backup).filter(|deadline| *deadline > now)
 }
 
-fn begin(observed: &Observed, now: Timestamp) -> Conditions<'_> {
+fn begin(observed: &OrgView, now: Timestamp) -> Conditions<'_> {
     let status = observed.org.status.as_ref();
     let recorded = status
         .map(|status| status.conditions.as_slice())
@@ -263,20 +261,22 @@ fn begin(observed: &Observed, now: Timestamp) -> Conditions<'_> {
     Conditions::new(recorded, observed.org.metadata.generation, now)
 }
 
-fn tell(conditions: &mut Conditions<'_>, obstacle: &Obstacle) {
-    if obstacle.passing {
-        let fact = ConditionFact::new(false, obstacle.reason, obstacle.message.clone());
-        conditions
-            .set(types::READY, &fact)
-            .reconciling(obstacle.reason, &obstacle.message);
-    } else {
-        conditions.stalled(obstacle.reason, &obstacle.message);
+fn tell(conditions: &mut Conditions<'_>, blocked: &Blocked) {
+    match blocked.until {
+        Until::Person => {
+            conditions.stalled(blocked.reason, &blocked.message);
+        }
+        Until::Time | Until::Service => {
+            conditions
+                .set(types::READY, &blocked.fact())
+                .reconciling(blocked.reason, &blocked.message);
+        }
     }
 }
 
 /// Ready, and Stalled or Reconciling where it is not. The gravest comes first: a residency violation is told before
 /// anything else, and a failed backup never makes an org unready.
-fn ready(conditions: &mut Conditions<'_>, observed: &Observed, valid: &Valid, findings: &Findings) {
+fn ready(conditions: &mut Conditions<'_>, observed: &OrgView, valid: &Valid, findings: &Findings) {
     if findings.residency.status == Truth::False {
         let (reason, message) = (&findings.residency.reason, &findings.residency.message);
         if findings.mended {
@@ -288,10 +288,10 @@ fn ready(conditions: &mut Conditions<'_>, observed: &Observed, valid: &Valid, fi
         }
         return;
     }
-    if let Some(obstacle) = findings.refused.as_ref().or(valid.flaw.as_ref()) {
-        return tell(conditions, obstacle);
+    if let Some(blocked) = findings.refused.as_ref().or(valid.flaw.as_ref()) {
+        return tell(conditions, blocked);
     }
-    if let Some(restore) = &observed.facts.restoring {
+    if let Some(restore) = observed.stopped_by() {
         let message =
             format!("OrgRestore {restore} is under way: workloads start when its volumes are filled");
         conditions.set(
@@ -305,7 +305,7 @@ fn ready(conditions: &mut Conditions<'_>, observed: &Observed, valid: &Valid, fi
         conditions.stalled(&lost.reason, &lost.message);
         return;
     }
-    if valid.suspended {
+    if observed.is_suspended() {
         let message = "suspended by spec.lifecycle.state: nothing runs, data and snapshots stay";
         conditions.set(
             types::READY,
@@ -321,8 +321,8 @@ fn ready(conditions: &mut Conditions<'_>, observed: &Observed, valid: &Valid, fi
 }
 
 /// Condition DataLost; none where nothing is known to be lost.
-fn lost_data(observed: &Observed) -> Option<ConditionFact> {
-    let lost = observed.facts.lost.as_ref()?;
+fn lost_data(observed: &OrgView) -> Option<ConditionFact> {
+    let lost = observed.known.lost.as_ref()?;
     let (first, _) = lost.first_key_value()?;
     let named: Vec<String> = lost
         .iter()
@@ -342,7 +342,7 @@ fn lost_data(observed: &Observed) -> Option<ConditionFact> {
 /// deadline whatever else was found. While something keeps snapshots from being taken, BackupHealthy says what.
 fn backups(
     conditions: &mut Conditions<'_>,
-    observed: &Observed,
+    observed: &OrgView,
     view: Option<&BackupView>,
     hindrance: Option<&ConditionFact>,
     now: Timestamp,
@@ -377,11 +377,11 @@ fn backups(
 
 /// What is known of the org's backups; of a new org, of which nothing is recorded or held, what will be found in its ledger.
 fn view<'a>(
-    observed: &'a Observed,
+    observed: &'a OrgView,
     workloads: &ConditionFact,
     now: Timestamp,
 ) -> Option<Cow<'a, BackupView>> {
-    if let Some(view) = &observed.facts.view {
+    if let Some(view) = &observed.known.backups {
         return Some(Cow::Borrowed(view));
     }
     let status = observed.org.status.as_ref();
@@ -397,7 +397,7 @@ fn view<'a>(
 }
 
 /// Condition SupportAccessActive: who, until when.
-fn support_access(observed: &Observed) -> ConditionFact {
+fn support_access(observed: &OrgView) -> ConditionFact {
     let who: Vec<String> = observed
         .support
         .bound
@@ -414,7 +414,7 @@ fn support_access(observed: &Observed) -> ConditionFact {
 }
 
 /// Those that end first, where there are too many to list.
-fn support_status(observed: &Observed) -> Vec<SupportAccessEntry> {
+fn support_status(observed: &OrgView) -> Vec<SupportAccessEntry> {
     let bound = observed.support.bound.iter().take(MOST_SUPPORT_ENTRIES);
     bound
         .map(|grant| SupportAccessEntry {
@@ -433,7 +433,7 @@ fn webhook_host(valid: &Valid) -> Option<String> {
 }
 
 /// Claims of workloads that were removed or have fewer pods now.
-fn unused_volumes(observed: &Observed, valid: &Valid) -> Vec<String> {
+fn unused_volumes(observed: &OrgView, valid: &Valid) -> Vec<String> {
     let used: BTreeSet<String> = valid
         .effective
         .workloads
@@ -466,7 +466,7 @@ pub(super) fn is_settled(status: &TrayOrgStatus) -> bool {
 }
 
 /// Whether the recorded status calls the org ready in its newest generation.
-pub(super) fn was_ready(observed: &Observed) -> bool {
+pub(super) fn was_ready(observed: &OrgView) -> bool {
     observed.org.status.as_ref().is_some_and(|status| {
         status.observed_generation == observed.org.metadata.generation
             && is_true(&status.conditions, types::READY)

@@ -9,9 +9,8 @@ use tray_api::{
 };
 use tray_domain::{names::OPERATOR, tombstone};
 
-use super::observe::Observed;
 use crate::{
-    controllers::{Failure, conditions::whole_seconds, context::Context},
+    controllers::{Blocked, conditions::whole_seconds, context::Context, view::org::OrgView},
     resources::org::Placement,
 };
 
@@ -19,11 +18,11 @@ use crate::{
 /// which the org was back but never Ready, makes place for it: its dates are past.
 pub(super) async fn write(
     ctx: &Context,
-    observed: &Observed,
+    observed: &OrgView,
     placement: &Placement,
     deleted_at: Timestamp,
     now: Timestamp,
-) -> Result<(), Failure> {
+) -> Result<(), Blocked> {
     let wanted = of(observed, placement, deleted_at, now);
     let name = wanted.name_any();
     let present = observed
@@ -40,18 +39,16 @@ pub(super) async fn write(
 }
 
 /// The org is back: what its tombstones held is its own again.
-pub(super) async fn remove(ctx: &Context, observed: &Observed, placement: &Placement) -> Result<(), Failure> {
-    for tombstone in &observed.tombstones {
-        if tombstone.spec.org_id == placement.org_id.as_str() {
-            ctx.cluster.delete_own(&**tombstone).await?;
-        }
+pub(super) async fn remove(ctx: &Context, observed: &OrgView) -> Result<(), Blocked> {
+    if let Some(tombstone) = observed.own_tombstone() {
+        ctx.cluster.delete_own(tombstone).await?;
     }
     Ok(())
 }
 
 /// Pure.
 pub(super) fn of(
-    observed: &Observed,
+    observed: &OrgView,
     placement: &Placement,
     deleted_at: Timestamp,
     first_seen: Timestamp,
@@ -67,7 +64,7 @@ pub(super) fn of(
         org_id: placement.org_id.to_string(),
         region: placement.region.clone(),
         namespace: placement.namespace.clone(),
-        kms_key_arn: observed.facts.key.as_ref().map(ToString::to_string),
+        kms_key_arn: observed.known.key.as_ref().map(ToString::to_string),
         backup: placement.backup.clone(),
         webhook_host: observed
             .org

@@ -6,33 +6,29 @@ use kube::ResourceExt;
 use tray_api::{
     conditions::{reasons, types},
     region::{Region, Scheduling},
-    trayorg::{LifecycleState, PinnedRegion},
 };
 use tray_domain::{
-    backup_place::{Settled, settle},
+    backup_place::Settled,
     ids::OrgId,
-    names,
     placement::{self, Candidate, Place, Refusal},
-    reattachment,
     stage::Stage,
 };
 
-use super::{observe::Observed, quota};
+use super::quota;
 use crate::{
-    adapters::kube::child::ChildFact,
     controllers::{
-        conditions,
+        Blocked, conditions,
         view::{
             backup_place,
-            org::pinned_by,
-            regional::{self, Regional},
+            org::{OrgView, pinned_region},
+            regional::Regional,
         },
     },
     resources::{
         child::ChildKind,
         org::{
             Placement,
-            effective::{self, Effective},
+            effective::Effective,
             quota::{Fitted, fit, limits},
         },
     },
@@ -40,27 +36,6 @@ use crate::{
 
 /// Least days for which a Production region's orgs keep their snapshots.
 pub(super) const LEAST_KEEP_DAYS: i32 = 14;
-
-/// What stands in an org's way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Obstacle {
-    /// A constant of `api::conditions::reasons`.
-    pub reason: &'static str,
-    /// Names the object, the field and the remedy.
-    pub message: String,
-    /// It goes away by itself: no person has to act.
-    pub passing: bool,
-}
-
-impl Obstacle {
-    pub(super) fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            message: message.into(),
-            passing: false,
-        }
-    }
-}
 
 /// An org that can be worked on.
 #[derive(Clone, Debug)]
@@ -75,10 +50,8 @@ pub(super) struct Valid {
     pub effective: Effective,
     /// What it may use, as far as that fits what it uses.
     pub fitted: Fitted,
-    /// It is suspended.
-    pub suspended: bool,
     /// What a person has to put in order, though what the org has goes on and is kept up.
-    pub flaw: Option<Obstacle>,
+    pub flaw: Option<Blocked>,
 }
 
 impl Valid {
@@ -89,44 +62,40 @@ impl Valid {
     }
 }
 
-/// Checks an org. An obstacle leaves whatever it has as it is: nothing is ever torn down for one.
-pub(super) fn validate(observed: &Observed) -> Result<Valid, Obstacle> {
-    let org = &*observed.org;
+/// Checks an org. What is in its way leaves whatever it has as it is: nothing is ever torn down for it.
+pub(super) fn validate(observed: &OrgView) -> Result<Valid, Blocked> {
     let id = identity(observed)?;
     let placement = place(observed, id)?;
-    let Some(region) = observed.region.clone() else {
-        return Err(Obstacle::new(
-            reasons::REGION_NOT_SERVED,
-            Refusal::NotServed(placement.region.name).to_string(),
-        ));
+    let (Some(region), Some(regional)) = (observed.region.clone(), observed.regional.clone()) else {
+        return Err(Refusal::NotServed(placement.region.name).into());
     };
-    let regional = regional::of(&region, org);
-    let effective = effective::workloads(&org.spec, &regional.spec)
-        .map_err(|conflict| Obstacle::new(conflict.reason(), conflict.to_string()))?;
+    let effective = match &observed.effective {
+        Some(effective) => effective.clone()?,
+        None => Effective::default(),
+    };
     let uses = quota::uses(observed, &placement.namespace);
-    let fitted = fit(limits(&org.spec, &region.spec), &uses);
-    let Settled { place, changed } = settled(observed, &placement.region);
+    let fitted = fit(limits(&observed.org.spec, &region.spec), &uses);
+    let Settled { place, changed } = observed.settled(&placement.region);
     let placement = placement.with_backup(place);
-    let moved = changed.map(|changed| Obstacle::new(reasons::BACKUP_PLACE_CHANGED, changed.to_string()));
-    let flaw = moved
+    let flaw = changed
+        .map(Blocked::from)
         .or_else(|| references(observed, &region))
         .or_else(|| idle_overrides(&effective));
     match flaw {
         // A namespace is not made for an org whose snapshots nobody can take.
-        Some(flaw) if !is_placed(observed) => Err(flaw),
+        Some(flaw) if !has_a_namespace(observed) => Err(flaw),
         flaw => Ok(Valid {
             placement,
             region,
             regional,
             effective,
             fitted,
-            suspended: org.spec.lifecycle.state == LifecycleState::Suspended,
             flaw,
         }),
     }
 }
 
-fn identity(observed: &Observed) -> Result<OrgId, Obstacle> {
+fn identity(observed: &OrgView) -> Result<OrgId, Blocked> {
     let org = &*observed.org;
     let name = org.name_any();
     let recorded = org.status.as_ref().and_then(|status| status.org_id.as_deref());
@@ -134,10 +103,10 @@ fn identity(observed: &Observed) -> Result<OrgId, Obstacle> {
         && recorded != wanted
     {
         let message = format!("spec.orgId of TrayOrg {name} was {recorded} and never changes: put it back");
-        return Err(Obstacle::new(reasons::ORG_ID_CHANGED, message));
+        return Err(Blocked::person(reasons::ORG_ID_CHANGED, message));
     }
     let id = observed.org_id.clone().ok_or_else(|| {
-        Obstacle::new(
+        Blocked::person(
             reasons::MALFORMED,
             format!("spec.orgId of TrayOrg {name} must be a lower-case UUID"),
         )
@@ -145,96 +114,25 @@ fn identity(observed: &Observed) -> Result<OrgId, Obstacle> {
     if let Some(holder) = observed.holder.as_deref().filter(|holder| *holder != name) {
         let message =
             format!("spec.orgId: {id} is the orgId of TrayOrg {holder}: give {name} one of its own");
-        return Err(Obstacle::new(reasons::ORG_ID_IN_USE, message));
+        return Err(Blocked::person(reasons::ORG_ID_IN_USE, message));
     }
     match &observed.refusal {
-        Some(refusal) => Err(Obstacle::new(held_reason(refusal), refusal.to_string())),
+        Some(refusal) => Err(refusal.clone().into()),
         None => Ok(id),
     }
 }
 
-fn held_reason(refusal: &reattachment::Refusal) -> &'static str {
-    match refusal {
-        reattachment::Refusal::RetainedData { .. } => reasons::RETAINED_DATA_EXISTS,
-        reattachment::Refusal::RegionMismatch { .. } => reasons::REGION_MISMATCH,
-        reattachment::Refusal::OtherName { .. } => reasons::ORG_ID_IN_USE,
-        reattachment::Refusal::NotAllowed { .. } => reasons::REATTACH_NOT_ALLOWED,
-    }
-}
-
-/// Where the org is pinned to: in its status; on its namespace where the status was not written yet or is a new
-/// TrayOrg's; in its tombstone where the namespace is gone, too.
-pub(super) fn pinned(observed: &Observed, id: &OrgId) -> Option<Place> {
-    let recorded = observed
-        .org
-        .status
-        .as_ref()
-        .and_then(|status| status.region.as_ref());
-    let of_region = |region: &PinnedRegion| Place {
-        region: region.name.clone(),
-        jurisdiction: region.jurisdiction,
-        cloud_region: region.cloud_region.clone(),
-    };
-    if let Some(region) = recorded {
-        return Some(of_region(region));
-    }
-    if let Some(namespace) = namespace(observed, id) {
-        return pinned_by(namespace);
-    }
-    let mut tombstones = observed.tombstones.iter();
-    let tombstone = tombstones.find(|tombstone| tombstone.spec.org_id == id.as_str())?;
-    Some(of_region(&tombstone.spec.region))
-}
-
-/// The org's namespace, if it is there.
-pub(super) fn namespace<'a>(observed: &'a Observed, id: &OrgId) -> Option<&'a Arc<ChildFact>> {
-    let name = names::org_namespace(&observed.org.name_any(), id);
+/// Whether it was placed, or an org of its name has a namespace.
+fn has_a_namespace(observed: &OrgView) -> bool {
     let mut children = observed.children.iter();
-    children.find(|child| child.id.kind == ChildKind::Namespace && child.id.name == name)
+    observed.is_placed() || children.any(|child| child.id.kind == ChildKind::Namespace)
 }
 
-fn is_placed(observed: &Observed) -> bool {
-    let status = observed.org.status.as_ref();
-    status.is_some_and(|status| status.region.is_some())
-        || observed
-            .children
-            .iter()
-            .any(|child| child.id.kind == ChildKind::Namespace)
-}
-
-fn place(observed: &Observed, id: OrgId) -> Result<Placement, Obstacle> {
+fn place(observed: &OrgView, id: OrgId) -> Result<Placement, Blocked> {
     let candidate = observed.region.as_deref().map(candidate);
-    let pinned = pinned(observed, &id);
     let wanted = &observed.org.spec.region_ref.name;
-    let place = placement::place(wanted, candidate.as_ref(), pinned.as_ref()).map_err(|refusal| {
-        let (reason, passing) = match &refusal {
-            Refusal::NotServed(_) => (reasons::REGION_NOT_SERVED, false),
-            Refusal::Moved { .. } | Refusal::Relocated { .. } => (reasons::REGION_CHANGED, false),
-            Refusal::Cordoned(_) => (reasons::REGION_CORDONED, false),
-            Refusal::NotReady { .. } => (reasons::REGION_NOT_READY, true),
-        };
-        Obstacle {
-            reason,
-            message: refusal.to_string(),
-            passing,
-        }
-    })?;
-    let region = PinnedRegion {
-        name: place.region,
-        jurisdiction: place.jurisdiction,
-        cloud_region: place.cloud_region,
-    };
-    Ok(Placement::new(observed.org.name_any(), id, region))
-}
-
-/// Where the copies of an org are that lives in `home`. A Region that is another place by now says nothing of it.
-pub(super) fn settled(observed: &Observed, home: &PinnedRegion) -> Settled {
-    let region = observed.region.as_deref().filter(|region| {
-        region.name_any() == home.name
-            && region.spec.cloud_region == home.cloud_region
-            && region.spec.jurisdiction == home.jurisdiction
-    });
-    settle(observed.copies.clone(), region.map(backup_place::said).as_ref())
+    let place = placement::place(wanted, candidate.as_ref(), observed.pinned.as_ref())?;
+    Ok(Placement::new(observed.name(), id, pinned_region(place)))
 }
 
 fn candidate(region: &Region) -> Candidate {
@@ -263,14 +161,14 @@ fn candidate(region: &Region) -> Candidate {
 }
 
 /// The objects that the org's snapshots are kept and taken by.
-fn references(observed: &Observed, region: &Region) -> Option<Obstacle> {
+fn references(observed: &OrgView, region: &Region) -> Option<Blocked> {
     let spec = &observed.org.spec;
     let Some(policy) = &observed.policy else {
         let name = &spec.retention_policy_ref.name;
         let message = format!(
             "spec.retentionPolicyRef: there is no RetentionPolicy {name}: create it, or name another"
         );
-        return Some(Obstacle::new(reasons::RETENTION_POLICY_MISSING, message));
+        return Some(Blocked::person(reasons::RETENTION_POLICY_MISSING, message));
     };
     let keep_days = policy.spec.snapshots.keep_days;
     if region.spec.stage == Stage::Production && keep_days < LEAST_KEEP_DAYS {
@@ -280,18 +178,18 @@ fn references(observed: &Observed, region: &Region) -> Option<Obstacle> {
             policy.name_any(),
             region.name_any(),
         );
-        return Some(Obstacle::new(reasons::RETENTION_TOO_SHORT, message));
+        return Some(Blocked::person(reasons::RETENTION_TOO_SHORT, message));
     }
     if observed.schedule.is_none() {
         let name = &spec.backup_schedule_ref.name;
         let message =
             format!("spec.backupScheduleRef: there is no BackupSchedule {name}: create it, or name another");
-        return Some(Obstacle::new(reasons::BACKUP_SCHEDULE_MISSING, message));
+        return Some(Blocked::person(reasons::BACKUP_SCHEDULE_MISSING, message));
     }
     None
 }
 
-fn idle_overrides(effective: &Effective) -> Option<Obstacle> {
+fn idle_overrides(effective: &Effective) -> Option<Blocked> {
     let idle = &effective.idle_overrides;
     let message = || {
         format!(
@@ -299,5 +197,5 @@ fn idle_overrides(effective: &Effective) -> Option<Obstacle> {
             idle.join(", ")
         )
     };
-    (!idle.is_empty()).then(|| Obstacle::new(reasons::OVERRIDE_UNKNOWN, message()))
+    (!idle.is_empty()).then(|| Blocked::person(reasons::OVERRIDE_UNKNOWN, message()))
 }

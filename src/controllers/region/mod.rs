@@ -25,7 +25,7 @@ use tray_api::{
 };
 
 use super::{
-    Driver, Failure, Next,
+    Blocked, Driver, Next,
     changes::Change,
     conditions::{ConditionFact, Conditions, Truth, find},
     context::Context,
@@ -99,7 +99,7 @@ impl Driver for RegionDriver {
         Some(key.to_owned())
     }
 
-    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Failure> {
+    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Blocked> {
         let Some(region) = ctx.index.regions.get(key) else {
             self.verified.forget(key);
             return Ok(Next::OnChange);
@@ -125,12 +125,11 @@ impl Driver for RegionDriver {
         let verdicts = [Some(&verification.verdict), verification.logs.as_ref()];
         let worst = verdicts.into_iter().flatten().find(amiss);
         match worst.unwrap_or(&verification.verdict) {
-            Verdict::Unanswered(why) => Err(Failure::wait(reasons::RETRYING, why.clone(), pause)),
-            Verdict::Found(fact) if fact.status != Truth::True => Err(Failure::wait(
-                reasons::BUCKET_NOT_SAFE,
-                fact.message.clone(),
-                pause,
-            )),
+            Verdict::Unanswered(why) => Err(Blocked::time(reasons::RETRYING, why.clone(), pause)),
+            Verdict::Found(fact) if fact.status != Truth::True => {
+                let blocked = Blocked::person(reasons::BUCKET_NOT_SAFE, fact.message.clone());
+                Err(blocked.looked_at(Next::After(pause)))
+            }
             Verdict::Found(_) => Ok(Next::After(pause)),
         }
     }

@@ -27,7 +27,7 @@ use self::{
     record::{Place, Recorder, place},
     status::{Effect, Pass},
 };
-use super::{Driver, Failure, Next, changes::Change, context::Context};
+use super::{Blocked, Driver, Next, changes::Change, context::Context};
 use crate::{
     adapters::kube::{
         apply::{Applied, ApplyError},
@@ -119,7 +119,7 @@ impl Driver for SupportDriver {
             .await;
     }
 
-    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Failure> {
+    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Blocked> {
         let Some(access) = ctx.index.support.get(key) else {
             close(ctx, key).await?;
             return Ok(Next::OnChange);
@@ -157,7 +157,7 @@ impl Driver for SupportDriver {
             tell(ctx, &access, &status.history).await;
         }
         if let Effect::Refused(message) = effect {
-            return Err(Failure::stall(reasons::APPLY_REFUSED, message));
+            return Err(Blocked::person(reasons::APPLY_REFUSED, message));
         }
         Ok(next(&access, &standing, pending && place != Place::Nowhere, now))
     }
@@ -186,7 +186,7 @@ fn others(key: &str, logs: LogMode) -> Vec<ChildId> {
 }
 
 /// Puts support out; no request where it is not in.
-async fn close(ctx: &Context, key: &str) -> Result<(), Failure> {
+async fn close(ctx: &Context, key: &str) -> Result<(), Blocked> {
     for id in all(key) {
         if ctx.index.children.get(&id).is_some() {
             info!(key, "support access is closed");
@@ -196,13 +196,13 @@ async fn close(ctx: &Context, key: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn remove(ctx: &Context, binding: &ChildId) -> Result<(), Failure> {
+async fn remove(ctx: &Context, binding: &ChildId) -> Result<(), Blocked> {
     let removed = ctx.cluster.remove(binding).await;
-    removed.map_err(|error| Failure::retry(error.to_string()))
+    Ok(removed?)
 }
 
 /// Lets support in, and says whether it is.
-async fn open(ctx: &Context, access: &SupportAccess, home: &Home) -> Result<Effect, Failure> {
+async fn open(ctx: &Context, access: &SupportAccess, home: &Home) -> Result<Effect, Blocked> {
     let (namespace, name) = (access.namespace().unwrap_or_default(), access.name_any());
     let uid = access.uid().unwrap_or_default();
     let key = key_of(access.meta());
@@ -240,7 +240,7 @@ async fn open(ctx: &Context, access: &SupportAccess, home: &Home) -> Result<Effe
         ))),
         Ok(_) => Ok(Effect::InForce),
         Err(ApplyError::Refused { message, .. }) => Ok(Effect::Refused(message)),
-        Err(error) => Err(Failure::retry(error.to_string())),
+        Err(error) => Err(error.into()),
     }
 }
 

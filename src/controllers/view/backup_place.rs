@@ -10,6 +10,7 @@ use kube::ResourceExt;
 use tray_api::{
     conditions::types,
     orgsnapshot::{OrgSnapshot, SnapshotPhase},
+    orgtombstone::OrgTombstone,
     region::Region,
     trayorg::TrayOrg,
 };
@@ -19,23 +20,26 @@ use tray_domain::{
     names,
 };
 
+use super::namespace::{is_of, namespace};
 use crate::{
     adapters::kube::{child::ChildFact, index::Index},
     controllers::conditions::find,
-    resources::child::{ChildId, ChildKind},
 };
 
-/// What is recorded of where an org's copies are.
-pub fn known(index: &Index, org: &TrayOrg, id: &OrgId) -> Option<BackupPlace> {
+/// What is recorded of where an org's copies are; `tombstone` is the org's own, of a deletion after which it is back.
+pub(super) fn recorded(
+    index: &Index,
+    org: &TrayOrg,
+    id: &OrgId,
+    tombstone: Option<&OrgTombstone>,
+) -> Option<BackupPlace> {
     let pinned = org.status.as_ref().and_then(|status| status.backup_place.clone());
     pinned
         .or_else(|| {
-            let namespace = index.children.get(&namespace_of(org, id))?;
-            let is_its_own =
-                namespace.labels.get(names::LABEL_ORG_ID).map(String::as_str) == Some(id.as_str());
-            of_namespace(&namespace).filter(|_| is_its_own)
+            let namespace = namespace(index, &names::org_namespace(&org.name_any(), id))?;
+            of_namespace(&namespace).filter(|_| is_of(&namespace, id.as_str()))
         })
-        .or_else(|| of_tombstone(index, org, id))
+        .or_else(|| tombstone?.spec.backup.clone())
         .or_else(|| of_snapshots(index, org))
 }
 
@@ -77,22 +81,6 @@ fn is_confirmed(region: &Region) -> bool {
         })
     };
     says_so(types::BACKUP_LOCATION_VERIFIED) || says_so(types::READY)
-}
-
-fn namespace_of(org: &TrayOrg, id: &OrgId) -> ChildId {
-    ChildId {
-        kind: ChildKind::Namespace,
-        namespace: String::new(),
-        name: names::org_namespace(&org.name_any(), id),
-    }
-}
-
-fn of_tombstone(index: &Index, org: &TrayOrg, id: &OrgId) -> Option<BackupPlace> {
-    let tombstones = index.tombstones.of_org(&org.name_any());
-    let its_own = tombstones
-        .iter()
-        .find(|tombstone| tombstone.spec.org_id == id.as_str());
-    its_own?.spec.backup.clone()
 }
 
 /// The bucket of the newest committed run that is this org's: one from before it was created is an earlier org's of its

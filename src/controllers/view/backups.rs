@@ -24,7 +24,8 @@ use super::{
     subject::{Subject, placed_at},
 };
 use crate::controllers::{
-    backup_facts::BackupView,
+    blocked::Blocked,
+    board::BackupView,
     conditions::{ConditionFact, Truth, find, whole_seconds},
 };
 
@@ -40,12 +41,12 @@ pub struct Read<'a> {
 
 /// What the status says after a look at the ledger; and when that changes by time alone.
 pub fn view(
-    subject: &Subject,
+    subject: &Subject<'_>,
     read: &Read<'_>,
     trouble: Option<&ConditionFact>,
     now: Timestamp,
 ) -> (BackupView, Option<Timestamp>) {
-    judge(&subject.org, subject.schedule.as_deref(), read, trouble, now)
+    judge(subject.org(), subject.schedule(), read, trouble, now)
 }
 
 /// What a look at the ledger of an org will say that was only just placed, and whose workloads are `available` or not:
@@ -112,14 +113,13 @@ fn judge(
 /// the status has recorded), until its own deadline.
 pub fn unread(
     org: &TrayOrg,
-    known: Option<BackupView>,
-    reason: &str,
-    message: &str,
+    known: Option<&BackupView>,
+    blocked: &Blocked,
     now: Timestamp,
 ) -> BackupView {
     let recorded = org.status.as_ref();
     let (mut status, said) = match known {
-        Some(view) => (view.status, Some(view.rpo)),
+        Some(view) => (view.status.clone(), Some(view.rpo.clone())),
         None => (
             recorded
                 .and_then(|status| status.backup.clone())
@@ -127,7 +127,7 @@ pub fn unread(
             recorded.and_then(|status| find(&status.conditions, types::RPO_MET).map(ConditionFact::of)),
         ),
     };
-    let unknown = || ConditionFact::new(Truth::Unknown, reason, message);
+    let unknown = || ConditionFact::new(Truth::Unknown, blocked.reason, blocked.message.clone());
     let mut rpo = if deadline(&status).is_some() {
         said.unwrap_or_else(unknown)
     } else {
@@ -140,7 +140,7 @@ pub fn unread(
     turn(&mut status, &mut rpo, now);
     BackupView {
         status,
-        healthy: ConditionFact::new(false, reason, message),
+        healthy: blocked.fact(),
         rpo,
     }
 }
@@ -358,8 +358,9 @@ mod tests {
     fn backup() -> Value {
         json!({"count": 3, "rpo": {"verdict": "Met", "deadline": DEADLINE}})
     }
-    fn looked(org: &TrayOrg, known: Option<BackupView>, now: &str) -> BackupView {
-        unread(org, known, "RegionNotServed", "there is no Region", at(now))
+    fn looked(org: &TrayOrg, known: Option<&BackupView>, now: &str) -> BackupView {
+        let blocked = Blocked::person(reasons::REGION_NOT_SERVED, "there is no Region");
+        unread(org, known, &blocked, at(now))
     }
 
     #[test]
@@ -414,7 +415,7 @@ mod tests {
         let mut newer = looked(&recorded, None, "2026-01-01T00:00:00Z");
         newer.status.count = Some(4);
         newer.status.rpo.as_mut().unwrap().deadline = Some(Time(at("2026-01-03T00:00:00Z")));
-        let view = looked(&recorded, Some(newer), DEADLINE);
+        let view = looked(&recorded, Some(&newer), DEADLINE);
         assert_eq!((view.status.count, view.rpo.status), (Some(4), Truth::True));
     }
 

@@ -8,7 +8,7 @@ use tray_domain::{
     reattachment::{Asking, Held, Refusal, take_up},
 };
 
-use super::org::is_abandoned;
+use super::namespace::is_abandoned;
 use crate::{
     adapters::kube::{child::ChildFact, index::Index},
     resources::child::ChildKind,

@@ -1,11 +1,13 @@
 //! What is seen of orgs and Regions: pure functions over the index, the board and the API's objects.
 //!
 //! Every controller reads it, and none imports another: what two of them have to know stands here, or on the board of
-//! [`backup_facts`](super::backup_facts), where one writes it.
+//! [`board`](super::board), where one writes it.
 
 pub mod backup_place;
 pub mod backups;
 pub mod held;
+pub mod identity;
+pub mod namespace;
 pub mod org;
 pub mod region;
 pub mod regional;

@@ -1,4 +1,5 @@
-//! The org that a pass is about: what is known of it without asking anybody.
+//! An org whose backups can be worked on: it is placed, its Region is there and the place that it was, and its bucket, keys
+//! and workloads are known. All of it is read off the [`OrgView`] of the pass.
 
 use std::sync::Arc;
 
@@ -8,8 +9,7 @@ use tray_api::{
     backup_schedule::BackupSchedule,
     conditions::reasons,
     region::Region,
-    retention_policy::RetentionPolicy,
-    trayorg::{LifecycleState, SnapshotRetentionStatus, TrayOrg},
+    trayorg::{SnapshotRetentionStatus, TrayOrg},
     workload::Workload,
 };
 use tray_domain::{
@@ -24,35 +24,33 @@ use crate::{
     adapters::kube::{
         child::{ChildFact, Observed},
         facts::{PodFact, Trouble},
-        index::Index,
     },
-    controllers::view::{
-        backup_place::{self, committed_at},
-        org::is_abandoned,
-        region::bucket_location,
-        regional,
+    controllers::{
+        blocked::Blocked,
+        view::{
+            backup_place::{self, committed_at},
+            namespace::{is_abandoned, is_of},
+            org::OrgView,
+            region::bucket_location,
+        },
     },
     resources::{
         child::{ChildId, ChildKind},
-        org::{Placement, claim, effective},
+        org::{Placement, claim},
     },
 };
 
 /// How far the clocks of two API servers may differ: an org's namespace is made after its TrayOrg, by that much less perhaps.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(1);
 
-/// An org that is placed, in a Region that is there.
-pub struct Subject {
-    /// The TrayOrg.
-    pub org: Arc<TrayOrg>,
+/// An org whose backups can be worked on.
+pub struct Subject<'a> {
+    /// What is known of it.
+    pub view: &'a OrgView,
     /// Where it is.
     pub placement: Placement,
     /// Its Region.
     pub region: Arc<Region>,
-    /// Its RetentionPolicy, if it is there.
-    pub policy: Option<Arc<RetentionPolicy>>,
-    /// Its BackupSchedule, if it is there.
-    pub schedule: Option<Arc<BackupSchedule>>,
     /// Its bucket.
     pub location: BucketLocation,
     /// The Region's key for ledgers.
@@ -60,71 +58,27 @@ pub struct Subject {
     /// The Region's key for orgs that have none yet; none = each gets one of its own.
     pub shared_key: Option<KmsKeyArn>,
     /// What it runs.
-    pub workloads: Vec<Workload>,
-    /// Copies of it are on record outside of its ledger, or it is back after its deletion: there must be one.
-    has_copies: bool,
+    pub workloads: &'a [Workload],
 }
 
-/// Why nothing can be done for an org's backups.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Hindrance {
-    /// A constant of [`reasons`].
-    pub reason: &'static str,
-    /// Names the object and the remedy.
-    pub message: String,
-    /// The org, where it has been placed: it has backups that something can be said of.
-    pub placed: Option<(Arc<TrayOrg>, OrgId)>,
-}
-
-/// Why nothing can be done for the backups of the org of that name at present; none where something can.
-pub fn hindrance(index: &Index, name: &str) -> Option<Hindrance> {
-    Subject::find(index, name).err()
-}
-
-impl Subject {
-    /// The org of that name; not while it is not placed, its Region is not there or is another one by now, or has its orgs'
+impl<'a> Subject<'a> {
+    /// The org of that view; not while it is not placed, its Region is not there or is another one by now, or has its orgs'
     /// backups elsewhere by now, its workloads cannot be told, or it is going.
-    pub fn find(index: &Index, name: &str) -> Result<Self, Hindrance> {
-        let unplaced = |reason, message| Hindrance {
-            reason,
-            message,
-            placed: None,
-        };
-        let Some(org) = index.orgs.get(name) else {
-            return Err(match index.malformed("TrayOrg", name) {
-                Some(_) => unplaced(
-                    reasons::MALFORMED,
-                    format!("TrayOrg {name} cannot be read: see its conditions"),
-                ),
-                None => unplaced(
-                    reasons::ORG_MISSING,
-                    format!("spec.orgRef.name: there is no TrayOrg {name}"),
-                ),
-            });
-        };
-        if org.metadata.deletion_timestamp.is_some() {
-            return Err(unplaced(
-                reasons::DELETING,
-                format!("TrayOrg {name} is being deleted"),
-            ));
+    pub fn of(view: &'a OrgView) -> Result<Self, Blocked> {
+        let name = view.name();
+        if view.is_terminating() {
+            let message = format!("TrayOrg {name} is being deleted");
+            return Err(Blocked::person(reasons::DELETING, message));
         }
-        let Some(placement) = placed(&org) else {
+        let Some(placement) = recorded(&view.org) else {
             let message =
                 format!("TrayOrg {name} is not placed in a Region that is ready: see its conditions");
-            return Err(unplaced(reasons::ORG_NOT_PLACED, message));
+            return Err(Blocked::person(reasons::ORG_NOT_PLACED, message));
         };
-        Self::of(index, org.clone(), placement.clone()).map_err(|(reason, message)| Hindrance {
-            reason,
-            message,
-            placed: Some((org, placement.org_id)),
-        })
-    }
-
-    fn of(index: &Index, org: Arc<TrayOrg>, placement: Placement) -> Result<Self, (&'static str, String)> {
         let pinned = &placement.region;
-        let Some(region) = index.regions.get(&pinned.name) else {
+        let Some(region) = view.home.clone() else {
             let message = format!("there is no Region {}: create it as it was", pinned.name);
-            return Err((reasons::REGION_NOT_SERVED, message));
+            return Err(Blocked::person(reasons::REGION_NOT_SERVED, message));
         };
         let spec = &region.spec;
         if spec.cloud_region != pinned.cloud_region || spec.jurisdiction != pinned.jurisdiction {
@@ -132,19 +86,16 @@ impl Subject {
                 "Region {} was {} ({}) when the org was placed and is {} ({}) now: restore the Region as it was",
                 pinned.name, pinned.cloud_region, pinned.jurisdiction, spec.cloud_region, spec.jurisdiction
             );
-            return Err((reasons::REGION_CHANGED, message));
+            return Err(Blocked::person(reasons::REGION_CHANGED, message));
         }
-        let known = backup_place::known(index, &org, &placement.org_id);
-        if let Some(changed) = settle(known, Some(&backup_place::said(&region))).changed {
-            return Err((reasons::BACKUP_PLACE_CHANGED, changed.to_string()));
+        if let Some(changed) = settle(view.copies.clone(), Some(&backup_place::said(&region))).changed {
+            return Err(changed.into());
         }
         let backup = &spec.backup;
         let key = |arn: &str, field: &str, reason| {
             arn.parse::<KmsKeyArn>().map_err(|error| {
-                (
-                    reason,
-                    format!("spec.backup.kms.{field} of Region {}: {error}", pinned.name),
-                )
+                let message = format!("spec.backup.kms.{field} of Region {}: {error}", pinned.name);
+                Blocked::person(reason, message)
             })
         };
         let ledger_key = key(
@@ -156,34 +107,67 @@ impl Subject {
         let shared_key = shared_key
             .map(|arn| key(arn, "keyArn", reasons::KEY_UNUSABLE))
             .transpose()?;
-        let effective = effective::workloads(&org.spec, &regional::of(&region, &org).spec)
-            .map_err(|conflict| (conflict.reason(), conflict.to_string()))?;
+        let workloads = match &view.effective {
+            Some(Ok(effective)) => effective.workloads.as_slice(),
+            Some(Err(conflict)) => return Err(conflict.clone().into()),
+            None => &[],
+        };
         Ok(Self {
             location: bucket_location(backup),
             ledger_key,
             shared_key,
-            workloads: effective.workloads,
-            policy: index.policies.get(&org.spec.retention_policy_ref.name),
-            schedule: index.schedules.get(&org.spec.backup_schedule_ref.name),
-            has_copies: has_copies(index, &org) || is_back(index, &org, &placement),
+            workloads,
             placement,
             region,
-            org,
+            view,
         })
+    }
+
+    /// The TrayOrg.
+    pub fn org(&self) -> &TrayOrg {
+        &self.view.org
+    }
+
+    /// Its BackupSchedule, if it is there.
+    pub fn schedule(&self) -> Option<&BackupSchedule> {
+        self.view.schedule.as_deref()
     }
 
     /// Whether copies of it are on record outside of its ledger, or may be there since it is back after its deletion, so that an
     /// empty ledger is not its own. A person may have given them up.
     pub fn has_copies(&self) -> bool {
-        let given_up = self.org.annotations().get(names::ANNOTATION_ACCEPT_LEDGER_LOSS);
-        self.has_copies && given_up != Some(&self.location.bucket)
+        let given_up = self.org().annotations().get(names::ANNOTATION_ACCEPT_LEDGER_LOSS);
+        given_up != Some(&self.location.bucket) && (self.has_recorded_copies() || self.is_back())
+    }
+
+    /// Whether its status or an OrgSnapshot tells of a good copy.
+    fn has_recorded_copies(&self) -> bool {
+        let status = self.org().status.as_ref();
+        let backup = status.and_then(|status| status.backup.as_ref());
+        backup.is_some_and(|backup| {
+            backup.last_committed.is_some() || backup.count.is_some_and(|count| count > 0)
+        }) || self
+            .view
+            .snapshots
+            .iter()
+            .any(|snapshot| committed_at(snapshot, self.org()).is_some())
+    }
+
+    /// Whether it was there before its TrayOrg was: its tombstone has not gone yet, its namespace says that it was left, or is
+    /// older than the TrayOrg. Nothing of these says whether there was a copy, but as a rule there was a ledger: one that is not
+    /// found is told of rather than begun anew.
+    fn is_back(&self) -> bool {
+        let namespace = self.view.namespace.as_deref();
+        let own = namespace.filter(|namespace| is_of(namespace, self.org_id().as_str()));
+        self.view.own_tombstone().is_some()
+            || own.is_some_and(|namespace| is_abandoned(namespace) || is_older(namespace, self.org()))
     }
 
     /// How long its snapshots are kept at present. What became shorter waits, by what the TrayOrg controller has recorded;
     /// what became longer does not wait for it. None while nothing is recorded, or its RetentionPolicy is not there.
     pub fn snapshot_retention(&self) -> Option<SnapshotRetentionStatus> {
-        let wanted = &self.policy.as_ref()?.spec.snapshots;
-        let in_force = self.org.status.as_ref()?.snapshot_retention?;
+        let wanted = &self.view.policy.as_ref()?.spec.snapshots;
+        let in_force = self.org().status.as_ref()?.snapshot_retention?;
         Some(SnapshotRetentionStatus {
             keep_days: in_force.keep_days.max(wanted.keep_days),
             keep_at_least: in_force.keep_at_least.max(wanted.keep_at_least),
@@ -207,12 +191,7 @@ impl Subject {
 
     /// When it was placed, as near as the cluster remembers: from here its RPO counts.
     pub fn placed_at(&self) -> Timestamp {
-        placed_at(&self.org)
-    }
-
-    /// Whether nothing of it runs, as its spec wants.
-    pub fn is_suspended(&self) -> bool {
-        self.org.spec.lifecycle.state == LifecycleState::Suspended
+        placed_at(self.org())
     }
 
     /// What a fresh claim of that name holds; none where no workload has such a volume.
@@ -245,14 +224,14 @@ impl Subject {
     }
 
     /// The claim of that name, if it is there.
-    pub fn claim(&self, index: &Index, claim: &PartId) -> Option<Arc<ChildFact>> {
-        index.children.get(&self.claim_id(claim))
+    pub fn claim(&self, claim: &PartId) -> Option<Arc<ChildFact>> {
+        let (id, children) = (self.claim_id(claim), &self.view.children);
+        children.iter().find(|child| child.id == id).cloned()
     }
 
     /// Every claim that is there.
-    pub fn claims(&self, index: &Index) -> Vec<PresentClaim> {
-        let children = index.children.of(self.name());
-        let claims = children.iter().filter(|child| {
+    pub fn claims(&self) -> Vec<PresentClaim> {
+        let claims = self.view.children.iter().filter(|child| {
             child.id.kind == ChildKind::PersistentVolumeClaim && child.id.namespace == self.namespace()
         });
         claims
@@ -266,25 +245,21 @@ impl Subject {
     }
 
     /// The pods of its workloads that still exist.
-    pub fn workload_pods(&self, index: &Index) -> Vec<Arc<PodFact>> {
-        let mut pods = index.pods.of(self.namespace());
-        pods.retain(|pod| !pod.mover && self.is_of(pod) && !pod.has_ended());
-        pods
+    pub fn workload_pods(&self) -> Vec<Arc<PodFact>> {
+        let own = self.own_pods();
+        own.filter(|pod| !pod.mover && !pod.has_ended()).cloned().collect()
     }
 
     /// A pod that has the claim mounted, or is about to.
-    pub fn pod_with(&self, index: &Index, claim: &PartId) -> Option<Arc<PodFact>> {
-        let pods = self.workload_pods(index);
+    pub fn pod_with(&self, claim: &PartId) -> Option<Arc<PodFact>> {
+        let pods = self.workload_pods();
         pods.into_iter()
             .find(|pod| pod.claims.iter().any(|name| name == claim.as_str()))
     }
 
     /// Why a mover in the org's namespace does not run, for people: it is not given up before its deadline.
-    pub fn mover_trouble(&self, index: &Index) -> Option<String> {
-        let pods = index.pods.of(self.namespace());
-        let mut movers = pods
-            .iter()
-            .filter(|pod| pod.mover && self.is_of(pod) && !pod.deleting);
+    pub fn mover_trouble(&self) -> Option<String> {
+        let mut movers = self.own_pods().filter(|pod| pod.mover && !pod.deleting);
         movers.find_map(|pod| {
             let said = match pod.trouble.as_ref()? {
                 // What the scheduler says counts nodes: it would be written again with each that comes or goes.
@@ -295,24 +270,21 @@ impl Subject {
         })
     }
 
-    fn is_of(&self, pod: &PodFact) -> bool {
-        pod.org.as_deref() == Some(self.name())
+    /// The pods in its namespace that say they are its own.
+    fn own_pods(&self) -> impl Iterator<Item = &Arc<PodFact>> {
+        let pods = self.view.pods.iter().map(|placed| &placed.pod);
+        pods.filter(|pod| pod.namespace == self.namespace() && pod.org.as_deref() == Some(self.name()))
     }
 
     /// Whether all workloads that should run have all their replicas available.
-    pub fn is_available(&self, index: &Index) -> bool {
+    pub fn is_available(&self) -> bool {
         let available = |workload: &Workload| {
             let wanted = i64::from(claim::declared_replicas(workload));
-            let fact = [ChildKind::Deployment, ChildKind::StatefulSet]
-                .into_iter()
-                .find_map(|kind| {
-                    let namespace = self.namespace().to_owned();
-                    index.children.get(&ChildId {
-                        kind,
-                        namespace,
-                        name: workload.name.clone(),
-                    })
-                });
+            let fact = self.view.children.iter().find(|child| {
+                matches!(child.id.kind, ChildKind::Deployment | ChildKind::StatefulSet)
+                    && child.id.namespace == self.namespace()
+                    && child.id.name == workload.name
+            });
             fact.is_some_and(|child| match &child.observed {
                 Observed::Workload(fact) => fact.rolled_out() && fact.available >= wanted,
                 _ => false,
@@ -323,45 +295,12 @@ impl Subject {
 }
 
 /// Where an org was placed, as its status has it.
-fn placed(org: &TrayOrg) -> Option<Placement> {
+fn recorded(org: &TrayOrg) -> Option<Placement> {
     let status = org.status.as_ref()?;
     let id: OrgId = status.org_id.as_deref()?.parse().ok()?;
     let mut placement = Placement::new(org.name_any(), id, status.region.clone()?);
     placement.namespace = status.namespace.clone()?;
     Some(placement)
-}
-
-/// Whether its status or an OrgSnapshot tells of a good copy.
-fn has_copies(index: &Index, org: &TrayOrg) -> bool {
-    let backup = org.status.as_ref().and_then(|status| status.backup.as_ref());
-    backup
-        .is_some_and(|backup| backup.last_committed.is_some() || backup.count.is_some_and(|count| count > 0))
-        || index
-            .snapshots
-            .of_org(&org.name_any())
-            .iter()
-            .any(|snapshot| committed_at(snapshot, org).is_some())
-}
-
-/// Whether it was there before its TrayOrg was: its tombstone has not gone yet, its namespace says that it was left, or is
-/// older than the TrayOrg. Nothing of these says whether there was a copy, but as a rule there was a ledger: one that is not
-/// found is told of rather than begun anew.
-fn is_back(index: &Index, org: &TrayOrg, placement: &Placement) -> bool {
-    let id = placement.org_id.as_str();
-    let tombstones = index.tombstones.of_org(&placement.org);
-    if tombstones.iter().any(|tombstone| tombstone.spec.org_id == id) {
-        return true;
-    }
-    let namespace = index.children.get(&ChildId {
-        kind: ChildKind::Namespace,
-        namespace: String::new(),
-        name: placement.namespace.clone(),
-    });
-    let its_own = namespace.filter(|namespace| {
-        let of = namespace.labels.get(names::LABEL_ORG_ID);
-        of.is_some_and(|of| of == id)
-    });
-    its_own.is_some_and(|namespace| is_abandoned(&namespace) || is_older(&namespace, org))
 }
 
 fn is_older(namespace: &ChildFact, org: &TrayOrg) -> bool {
@@ -381,7 +320,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::resources::org::fixtures;
+    use crate::{
+        adapters::kube::index::Index,
+        controllers::{board::Board, changes::Changes, view::org::Surroundings},
+        resources::org::fixtures,
+    };
 
     const ID: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
 
@@ -403,6 +346,20 @@ mod tests {
         index
     }
 
+    fn view(index: Index) -> OrgView {
+        let index = Arc::new(index);
+        let surroundings = Surroundings {
+            index: &index,
+            board: &Board::new(Arc::new(Changes::new(index.clone()))),
+            support_groups: &[],
+            now: Timestamp::UNIX_EPOCH,
+        };
+        OrgView::of(index.orgs.get("acme").unwrap(), &surroundings)
+    }
+    fn has_copies(index: Index) -> bool {
+        Subject::of(&view(index)).unwrap().has_copies()
+    }
+
     #[test]
     fn what_keeps_an_orgs_backups_is_named() {
         let change = |pointer: &str, value: Value| {
@@ -411,7 +368,6 @@ mod tests {
             index(&org)
         };
         for (index, reason, names) in [
-            (Index::default(), reasons::ORG_MISSING, "TrayOrg acme"),
             (
                 change("/status", Value::Null),
                 reasons::ORG_NOT_PLACED,
@@ -438,21 +394,20 @@ mod tests {
                 "db",
             ),
         ] {
-            let found = hindrance(&index, "acme");
+            let view = view(index);
+            let found = Subject::of(&view).err();
             let said = found
                 .as_ref()
                 .map_or(("", ""), |found| (found.reason, found.message.as_str()));
             assert_eq!(said.0, reason);
             assert!(said.1.contains(names), "{said:?}");
-            let is_placed = found.is_some_and(|found| found.placed.is_some());
-            let unplaced = ["", reasons::ORG_MISSING, reasons::ORG_NOT_PLACED];
-            assert_eq!(is_placed, !unplaced.contains(&reason), "{reason}");
+            assert_eq!(view.is_placed(), reason != reasons::ORG_NOT_PLACED, "{reason}");
         }
     }
 
     #[test]
     fn copies_on_record_need_a_ledger_until_a_person_gives_them_up() {
-        let has = |org: &Value| Subject::find(&index(org), "acme").unwrap().has_copies();
+        let has = |org: &Value| has_copies(index(org));
         for (backup, wanted) in [
             (json!({}), false),
             (json!({"count": 0}), false),
@@ -472,11 +427,7 @@ mod tests {
             snapshot["status"] =
                 json!({"phase": "Committed", "committedAt": at, "bucket": "tray-backups-eu"});
             index.snapshots.put(serde_json::from_value(snapshot).unwrap());
-            assert_eq!(
-                Subject::find(&index, "acme").unwrap().has_copies(),
-                wanted,
-                "{at}"
-            );
+            assert_eq!(has_copies(index), wanted, "{at}");
         }
     }
 
@@ -503,13 +454,12 @@ mod tests {
     #[test]
     fn an_org_that_is_back_after_its_deletion_needs_its_ledger_until_a_person_gives_it_up() {
         let another = "0b1b7a3e-2f0c-4a3b-9f0e-3a1c2d4e5f60";
-        let has = |index: &Index| Subject::find(index, "acme").unwrap().has_copies();
         for (id, wanted) in [(ID, true), (another, false)] {
             let index = index(&org(&json!({})));
             index
                 .tombstones
                 .put(serde_json::from_value(tombstone(id)).unwrap());
-            assert_eq!(has(&index), wanted, "tombstone of {id}");
+            assert_eq!(has_copies(index), wanted, "tombstone of {id}");
         }
         let (before, since) = ("2025-12-31T00:00:00Z", "2026-01-01T00:00:01Z");
         for (made_at, id, label, wanted) in [
@@ -522,13 +472,13 @@ mod tests {
         ] {
             let index = index(&org(&json!({})));
             with_namespace(&index, made_at, id, label);
-            assert_eq!(has(&index), wanted, "{label} of {id}, made at {made_at}");
+            assert_eq!(has_copies(index), wanted, "{label} of {id}, made at {made_at}");
         }
         let mut given_up = org(&json!({}));
         given_up["metadata"]["annotations"] =
             json!({names::ANNOTATION_ACCEPT_LEDGER_LOSS: "tray-backups-eu"});
         let index = index(&given_up);
         with_namespace(&index, before, ID, names::LABEL_RETAINED);
-        assert!(!has(&index));
+        assert!(!has_copies(index));
     }
 }

@@ -1,7 +1,5 @@
 //! What is known of a grant and its org, and how it stands: read from the index, without a request.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use kube::ResourceExt;
 use tray_api::{
@@ -15,8 +13,11 @@ use tray_domain::{
 };
 
 use crate::{
-    adapters::kube::{child::ChildFact, index::Index},
-    controllers::view::org::{is_abandoned, is_refused, org_id},
+    adapters::kube::index::Index,
+    controllers::view::{
+        identity::{is_refused, org_id},
+        namespace::{is_abandoned, namespace as namespace_fact},
+    },
     resources::{
         child::{ChildId, ChildKind},
         org::log_policy,
@@ -61,14 +62,6 @@ pub fn home(index: &Index, namespace: &str) -> Option<Home> {
             .get(names::ANNOTATION_SUPPORT_ACCESS)
             .cloned()
             .unwrap_or_default(),
-    })
-}
-
-fn namespace_fact(index: &Index, namespace: &str) -> Option<Arc<ChildFact>> {
-    index.children.get(&ChildId {
-        kind: ChildKind::Namespace,
-        namespace: String::new(),
-        name: namespace.to_owned(),
     })
 }
 

@@ -12,8 +12,7 @@ use crate::{
         child::ChildFact,
         children::Seen,
         live::Live,
-        served::follow_crd,
-        watch::{Watched, follow_children},
+        watch::Watched,
     },
     controllers::{changes::Change, context::Context},
     resources::child::{ChildId, ChildKind},
@@ -38,8 +37,10 @@ impl Children {
 /// Follows the children of one kind, for ever.
 pub(super) async fn children(ctx: Arc<Context>, kind: ChildKind, sync: Sync) {
     let ours = format!("{}={}", names::LABEL_MANAGED_BY, names::OPERATOR);
-    let client = ctx.watches.clone();
-    follow_children(client, kind, &ours, Children { kind, ctx, sync }).await;
+    let watches = ctx.watches.clone();
+    watches
+        .follow_children(kind, &ours, Children { kind, ctx, sync })
+        .await;
 }
 
 /// Follows the children of a kind while the cluster serves it. At a start everything is known only when it is known
@@ -49,7 +50,6 @@ pub(super) async fn optional(ctx: Arc<Context>, kind: ChildKind, readiness: Arc<
     let first = Sync::new(&readiness, &crd);
     // Dropping it ends what runs in it.
     let mut running: Option<JoinSet<()>> = None;
-    let client = ctx.watches.clone();
     let tell = |is_served: bool| {
         if is_served && running.is_none() {
             let sync = if readiness.missing().contains(&crd) {
@@ -71,7 +71,9 @@ pub(super) async fn optional(ctx: Arc<Context>, kind: ChildKind, readiness: Arc<
         }
         first.done();
     };
-    follow_crd(client, &crd, kind.group_version().1, tell).await;
+    ctx.watches
+        .follow_crd(&crd, kind.group_version().1, tell)
+        .await;
 }
 
 /// Takes down whether an optional kind is served.

@@ -15,7 +15,7 @@ use crate::{
     adapters::kube::{
         facts::{JobFact, Key, NodeFact, PodFact, StorageClassFact, VolumeFact},
         table::{Put, Row, Table},
-        watch::{Watched, follow},
+        watch::Watched,
     },
     controllers::{changes::Change, context::Context},
     telemetry::readiness::Readiness,
@@ -125,8 +125,8 @@ pub(super) fn facts<F: Fact>(
         sync: Sync::new(readiness, F::Object::plural(&())),
         of: std::marker::PhantomData,
     };
-    let (client, labels) = (ctx.watches.clone(), labels.to_owned());
-    watches.spawn(async move { follow(client, (), &labels, watched).await });
+    let (follower, labels) = (ctx.watches.clone(), labels.to_owned());
+    watches.spawn(async move { follower.follow(&labels, watched).await });
 }
 
 impl<F: Fact> Watched for Facts<F> {

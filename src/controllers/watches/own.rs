@@ -12,7 +12,7 @@ use super::Sync;
 use crate::{
     adapters::kube::{
         index::{Malformed, OwnKind, key_of},
-        watch::{Watched, follow},
+        watch::Watched,
     },
     controllers::{changes::Change, context::Context},
     telemetry::readiness::Readiness,
@@ -36,8 +36,8 @@ pub(super) fn own<K: OwnKind>(
         change,
         sync: Sync::new(readiness, K::plural(&())),
     };
-    let client = ctx.watches.clone();
-    watches.spawn(async move { follow(client, (), "", watched).await });
+    let follower = ctx.watches.clone();
+    watches.spawn(async move { follower.follow("", watched).await });
 }
 
 impl<K: OwnKind> Own<K> {

@@ -1,7 +1,6 @@
 //! What an org really runs: the region's workloads with the org's overrides, and the org's own.
 
 use tray_api::{
-    conditions::reasons,
     region::RegionSpec,
     trayorg::{Override, Plan, TrayOrgSpec},
     workload::{Resources, Workload, WorkloadKind},
@@ -61,18 +60,6 @@ pub enum Conflict {
         /// What it may use.
         limit: String,
     },
-}
-
-impl Conflict {
-    /// What a condition says of it.
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::ByRegion(_) | Self::ByMovers(_) => reasons::WORKLOAD_NAME_TAKEN,
-            Self::TwoWebhooks(..) => reasons::WEBHOOK_NOT_UNIQUE,
-            Self::SecretOfOperator { .. } => reasons::SECRET_RESERVED,
-            Self::MemoryAboveLimit { .. } => reasons::OVERRIDE_INVALID,
-        }
-    }
 }
 
 /// What the org runs in the region.

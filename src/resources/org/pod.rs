@@ -178,24 +178,29 @@ fn env_var(name: &str, value: &str) -> Value {
 
 /// Every container says what it requests: the quota demands it. Memory has a limit, CPU has none.
 fn resources(resources: Option<&Resources>) -> Value {
-    let of = |field: fn(&Resources) -> &Option<Quantity>| {
-        resources
-            .and_then(|r| field(r).as_ref())
-            .map(|quantity| quantity.0.clone())
-    };
-    let memory = of(|r| &r.memory);
-    let limit = of(|r| &r.memory_limit);
-    // A request above the limit would be refused: what says only its limit requests that.
-    let memory = memory
-        .or_else(|| limit.clone())
-        .unwrap_or_else(|| DEFAULT_MEMORY.to_owned());
+    let (cpu, memory) = requests(resources);
+    let limit = quantity(resources, |r| &r.memory_limit);
     json!({
-        "requests": {
-            "cpu": of(|r| &r.cpu).unwrap_or_else(|| DEFAULT_CPU.to_owned()),
-            "memory": memory,
-        },
+        "requests": {"cpu": cpu, "memory": memory},
         "limits": {"memory": limit.unwrap_or(memory)},
     })
+}
+
+/// CPU and memory that a container requests.
+pub(super) fn requests(resources: Option<&Resources>) -> (String, String) {
+    // A request above the limit would be refused: what says only its limit requests that.
+    let memory = quantity(resources, |r| &r.memory).or_else(|| quantity(resources, |r| &r.memory_limit));
+    (
+        quantity(resources, |r| &r.cpu).unwrap_or_else(|| DEFAULT_CPU.to_owned()),
+        memory.unwrap_or_else(|| DEFAULT_MEMORY.to_owned()),
+    )
+}
+
+fn quantity(
+    resources: Option<&Resources>,
+    field: fn(&Resources) -> &Option<Quantity>,
+) -> Option<String> {
+    Some(field(resources?).as_ref()?.0.clone())
 }
 
 /// A start is watched each second, so that an org is available as soon as it can be; what runs, much more rarely.

@@ -7,13 +7,14 @@ use tray_api::{
     region::{PlanValues, RegionSpec},
     shared::Quota,
     trayorg::{Plan, TrayOrgSpec},
+    workload::Workload,
 };
 use tray_domain::{
     names,
     quantity::{self, milli},
 };
 
-use super::Placement;
+use super::{Placement, pod};
 use crate::resources::child::{ChildKind, DesiredChild};
 
 /// Name of the quota on objects and storage.
@@ -172,6 +173,30 @@ pub fn fit(given: Limits, uses: &[QuotaUse]) -> Fitted {
         });
     }
     fitted
+}
+
+/// What a child takes of the limits of [`LIMITED`].
+pub fn taken_by(child: &DesiredChild) -> Vec<(&'static str, String)> {
+    let storage = child.body["spec"]["resources"]["requests"]["storage"].as_str();
+    let is_claim = child.id.kind == ChildKind::PersistentVolumeClaim;
+    let taken = storage.filter(|_| is_claim).map(|size| (STORAGE, size.to_owned()));
+    taken.into_iter().collect()
+}
+
+/// What one pod more of a workload takes of them.
+pub fn taken_by_pod(workload: &Workload) -> Vec<(&'static str, String)> {
+    let (cpu, memory) = pod::requests(workload.resources.as_ref());
+    vec![(PODS, "1".to_owned()), (CPU, cpu), (MEMORY, memory)]
+}
+
+/// Whether a quota has no room for that, by what Kubernetes counts.
+pub fn is_full(uses: &[QuotaUse], taken: &[(&'static str, String)]) -> bool {
+    let exceeds = |(resource, amount): &(&'static str, String)| {
+        let of_it = uses.iter().find(|present| present.resource == *resource);
+        let numbers = of_it.and_then(|of| Some((milli(&of.used)?, milli(&of.hard)?, milli(amount)?)));
+        numbers.is_some_and(|(used, hard, amount)| used.saturating_add(amount) > hard)
+    };
+    taken.iter().any(exceeds)
 }
 
 /// Both quotas.

@@ -3,16 +3,13 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    api::{batch::v1::Job, core::v1::Node, storage::v1::StorageClass},
+    api::{core::v1::Node, storage::v1::StorageClass},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::ResourceExt;
 use tray_domain::{encryption, names};
 
-use super::{
-    mover_jobs::{self, Phase},
-    table::Row,
-};
+use super::table::Row;
 
 /// Namespace (empty for cluster-scoped kinds) and name.
 pub type Key = (String, String);
@@ -75,9 +72,11 @@ macro_rules! row {
 }
 
 // After the macro that they use.
+mod job;
 mod pod;
 mod volume;
 
+pub use job::{JobFact, Phase};
 pub use pod::{PodFact, Trouble};
 pub use volume::VolumeFact;
 
@@ -147,43 +146,6 @@ impl StorageClassFact {
                 class.parameters.as_ref().unwrap_or(&BTreeMap::new()),
             ),
             provisioner: class.provisioner.clone(),
-        }
-    }
-}
-
-/// What is known of a mover's Job.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JobFact {
-    pub identity: Identity,
-    pub namespace: String,
-    pub name: String,
-    /// Label [`names::LABEL_ORG`].
-    pub org: Option<String>,
-    /// Label [`names::LABEL_OWNER`]: OrgSnapshot, OrgRestore or TrayOrg it works for.
-    pub owner: Option<String>,
-    /// Label [`names::LABEL_RUN`], lower case.
-    pub run: Option<String>,
-    /// Label [`names::LABEL_PART`].
-    pub part: Option<String>,
-    /// How far it is.
-    pub phase: Phase,
-}
-row!(JobFact, |job| job.org.as_deref());
-
-impl JobFact {
-    /// From a Job.
-    pub fn of(job: &Job) -> Self {
-        let labels: &BTreeMap<String, String> = job.labels();
-        let label = |name: &str| labels.get(name).cloned();
-        Self {
-            identity: Identity::of(&job.metadata),
-            namespace: job.namespace().unwrap_or_default(),
-            name: job.name_any(),
-            org: label(names::LABEL_ORG),
-            owner: label(names::LABEL_OWNER),
-            run: label(names::LABEL_RUN),
-            part: label(names::LABEL_PART),
-            phase: mover_jobs::state_of(job).phase,
         }
     }
 }

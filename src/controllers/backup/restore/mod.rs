@@ -1,10 +1,8 @@
 //! Restores in place: it is proven that every part of a run can come back; then the org's workloads stop, fresh claims are
 //! filled, objects are put back, and the workloads start.
 //!
-//! Nothing here writes a workload or makes a claim: the TrayOrg controller does, since the board of backup facts tells
-//! it that a restore is under way.
+//! Nothing here writes a workload or makes a claim: the TrayOrg controller does, by the phase of the OrgRestore.
 
-mod choice;
 pub(super) mod status;
 
 use std::{sync::Arc, time::Duration};
@@ -21,7 +19,8 @@ use tray_domain::{
     ledger::{Event, FilledClaim, LedgerState, RunEnd},
     manifest::{Manifest, ManifestPart, PartSource},
     mover_lifetime::RESTORE_DEADLINE,
-    mover_task::{Action, MoverOutcome},
+    mover_task::Action,
+    restore_choice::{RunChoice, resolve as choose},
     restore_run::{ClaimProgress, MoverProgress, Observed, PartProgress, Step, next_step},
     session_policy::SessionScope,
 };
@@ -29,14 +28,16 @@ use tray_domain::{
 use super::{
     pass::{Pass, Work},
     run::mounted,
-    trouble::Trouble,
 };
 use crate::{
     adapters::kube::{
         events::Severity,
-        mover_jobs::{MoverState, Phase},
+        facts::{JobFact, Phase},
     },
-    controllers::backup::pass::holder,
+    controllers::{
+        backup::pass::holder,
+        blocked::{Blocked, Until},
+    },
     resources::{
         mover_job::{Access, proof_job_name, restore_job_name, restore_jobs},
         org::access::restore_binding,
@@ -49,13 +50,35 @@ const LOOK: Duration = Duration::from_secs(30);
 /// Look again where a mover of earlier work is on its way out.
 const SOON: Duration = Duration::from_secs(5);
 
-/// The restore of the org that has not ended: the oldest one.
-pub(super) fn under_way(restores: &[Arc<OrgRestore>]) -> Option<Arc<OrgRestore>> {
-    let open = restores
-        .iter()
-        .filter(|restore| !restore.has_ended() && restore.metadata.deletion_timestamp.is_none());
-    open.min_by_key(|restore| (restore.creation_timestamp(), restore.name_any()))
-        .cloned()
+/// Why a restore failed.
+pub(super) struct Failure {
+    /// A constant of [`reasons`].
+    pub reason: &'static str,
+    /// For people.
+    pub why: String,
+}
+
+impl Failure {
+    fn new(reason: &'static str, why: impl Into<String>) -> Self {
+        let why = why.into();
+        Self { reason, why }
+    }
+}
+
+impl From<Blocked> for Failure {
+    fn from(blocked: Blocked) -> Self {
+        Self::new(blocked.reason, blocked.message)
+    }
+}
+
+/// How a restore names its run.
+fn choice(restore: &OrgRestore) -> RunChoice<'_> {
+    let named = &restore.spec.snapshot;
+    match (&named.run_id, &named.as_of) {
+        (Some(run_id), _) => RunChoice::Id(run_id),
+        (None, Some(time)) => RunChoice::AsOf(time.0),
+        (None, None) => RunChoice::LatestGood,
+    }
 }
 
 /// Whether a mover of that name is the restore's: by its UID, since another one may have had its name.
@@ -64,25 +87,22 @@ pub(super) fn is_mover_of(restore: &OrgRestore, job: &str) -> bool {
 }
 
 /// Ends a restore that means no run, before anything gives way to it. Returns whether it did.
-pub(super) async fn refuse(pass: &Pass<'_>, restore: &OrgRestore) -> Result<bool, Trouble> {
+pub(super) async fn refuse(pass: &Pass<'_>, restore: &OrgRestore) -> Result<bool, Blocked> {
     if has_begun(restore) {
         return Ok(false);
     }
-    let (choice, stage) = (&restore.spec.snapshot, pass.subject.region.spec.stage);
-    let refused = choice::resolve(&pass.state(), choice, stage)
-        .err()
-        .map(|refusal| (refusal.reason(), refusal.to_string()));
-    let Some(refused) = refused else {
+    let stage = pass.subject.region.spec.stage;
+    let Err(refusal) = choose(&pass.state(), choice(restore), stage) else {
         return Ok(false);
     };
     let recorded = restore.status.clone().unwrap_or_default();
-    end(pass, restore, &recorded, Err(refused)).await?;
+    end(pass, restore, &recorded, Err(Blocked::from(refusal).into())).await?;
     Ok(true)
 }
 
-/// Ends the restore that has touched nothing yet, since `trouble` keeps all copies from being opened.
-pub(super) async fn give_up(pass: &Pass<'_>, trouble: &Trouble) -> Result<(), Trouble> {
-    let Some(restore) = under_way(&pass.ctx.index.restores.of_org(pass.subject.name())) else {
+/// Ends the restore that has touched nothing yet, since what is `blocked` keeps all copies from being opened.
+pub(super) async fn give_up(pass: &Pass<'_>, blocked: &Blocked) -> Result<(), Blocked> {
+    let Some(restore) = &pass.subject.view.restore else {
         return Ok(());
     };
     let recorded = restore.status.clone().unwrap_or_default();
@@ -90,14 +110,14 @@ pub(super) async fn give_up(pass: &Pass<'_>, trouble: &Trouble) -> Result<(), Tr
         recorded.phase,
         None | Some(RestorePhase::Pending | RestorePhase::Proving)
     ) {
-        let why = format!("it cannot be proven that the copy opens: {}", trouble.message);
-        end(pass, &restore, &recorded, Err((trouble.reason, why))).await?;
+        let why = format!("it cannot be proven that the copy opens: {}", blocked.message);
+        end(pass, restore, &recorded, Err(Failure::new(blocked.reason, why))).await?;
     }
     Ok(())
 }
 
 /// Takes back what movers of a restore may do in the org's namespace, where no restore is under way any more.
-pub(super) async fn revoke(pass: &Pass<'_>) -> Result<(), Trouble> {
+pub(super) async fn revoke(pass: &Pass<'_>) -> Result<(), Blocked> {
     let binding = restore_binding(&pass.subject.placement);
     Ok(pass.ctx.cluster.remove(&binding.id).await?)
 }
@@ -114,7 +134,7 @@ fn ledger_name(restore: &OrgRestore) -> String {
 }
 
 /// Brings a restore nearer to its end. Returns when to look again.
-pub(super) async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Trouble> {
+pub(super) async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Blocked> {
     let begun = restore.status.as_ref().filter(|status| status.run_id.is_some());
     let Some(recorded) = begun else {
         return resolve(pass, restore).await;
@@ -127,32 +147,24 @@ pub(super) async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Durat
         .and_then(|run| run.manifest());
     let Some(manifest) = manifest else {
         let why = "the run in its status is not in the org's ledger: the status was edited by hand";
-        return end(
-            pass,
-            restore,
-            recorded,
-            Err((reasons::RUN_NOT_FOUND, why.to_owned())),
-        )
-        .await;
+        let failed = Failure::new(reasons::RUN_NOT_FOUND, why);
+        return end(pass, restore, recorded, Err(failed)).await;
     };
     if let Some(busy) = lock(pass, restore).await? {
         return wait(pass, restore, &busy).await;
     }
-    let jobs = pass
-        .jobs(pass.subject.namespace())
-        .of(&restore.name_any())
-        .await?;
+    let jobs = pass.movers_of(&restore.name_any());
     let observed = observe(pass, restore, recorded, manifest, &jobs).await?;
-    // Nothing stops before it is proven that all of it can come back. Once the claims are filled the workloads may start:
-    // that is what is waited for from then on.
-    let stops = observed.is_proven() && !observed.filled;
-    pass.ctx
-        .backup_facts
-        .set_restoring(pass.subject.org_id(), stops.then(|| restore.name_any()));
     let step = next_step(&observed);
-    let mut status = status::progress(pass, restore, recorded, &observed, &step, &jobs).await?;
+    let status = status::progress(pass, restore, recorded, &observed, &step, &jobs).await?;
     if let Some(result) = recorded_end(&state, restore) {
         return end(pass, restore, &status, result).await;
+    }
+    // The workloads stop by the status: nothing is taken from under them before it says so.
+    let stops = |phase: Option<RestorePhase>| phase.is_some_and(RestorePhase::stops_workloads);
+    if stops(status.phase) && !stops(restore.phase()) {
+        write(pass, restore, status).await?;
+        return Ok(Duration::ZERO);
     }
     let next = match step {
         Step::Resolve | Step::WaitUntilDrained | Step::WaitForClaims(_) | Step::WaitForWorkloads => LOOK,
@@ -174,11 +186,11 @@ pub(super) async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Durat
                 } else {
                     start(pass, restore, manifest, part).await
                 };
-                if let Err(trouble) = started {
-                    if trouble.transient {
-                        return Err(trouble);
+                if let Err(blocked) = started {
+                    if blocked.until == Until::Service {
+                        return Err(blocked);
                     }
-                    return end(pass, restore, &status, Err((trouble.reason, trouble.message))).await;
+                    return end(pass, restore, &status, Err(blocked.into())).await;
                 }
             }
             LOOK
@@ -190,18 +202,26 @@ pub(super) async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Durat
             Duration::ZERO
         }
         Step::Succeed => return end(pass, restore, &status, Ok(())).await,
-        Step::Fail(why) => return end(pass, restore, &status, Err((reasons::MOVER_FAILED, why))).await,
+        Step::Fail(why) => {
+            let failed = Failure::new(reasons::MOVER_FAILED, why);
+            return end(pass, restore, &status, Err(failed)).await;
+        }
     };
-    status.observed_generation = restore.metadata.generation;
-    pass.ctx
-        .cluster
-        .write_status(restore, restore.status.as_ref(), &status)
-        .await?;
+    write(pass, restore, status).await?;
     Ok(next)
 }
 
+async fn write(pass: &Pass<'_>, restore: &OrgRestore, mut status: OrgRestoreStatus) -> Result<(), Blocked> {
+    status.observed_generation = restore.metadata.generation;
+    let cluster = &pass.ctx.cluster;
+    cluster
+        .write_status(restore, restore.status.as_ref(), &status)
+        .await?;
+    Ok(())
+}
+
 /// Locks the org's repositories. Returns who else has them, in words; none = the restore has.
-async fn lock(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Option<String>, Trouble> {
+async fn lock(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Option<String>, Blocked> {
     match pass.lock(&holder("OrgRestore", &restore.name_any())).await {
         Err(busy) if busy.reason == reasons::ORG_BUSY => Ok(Some(busy.message)),
         locked => locked.map(|()| None),
@@ -213,12 +233,12 @@ pub(super) async fn wait_for_mover(
     pass: &Pass<'_>,
     restore: &OrgRestore,
     mover: &str,
-) -> Result<Duration, Trouble> {
+) -> Result<Duration, Blocked> {
     let message = format!("waits for mover {mover} of earlier work to end");
     wait(pass, restore, &message).await
 }
 
-async fn wait(pass: &Pass<'_>, restore: &OrgRestore, message: &str) -> Result<Duration, Trouble> {
+async fn wait(pass: &Pass<'_>, restore: &OrgRestore, message: &str) -> Result<Duration, Blocked> {
     let status = status::waiting(restore, reasons::WAITING, message, false, pass.now);
     pass.ctx
         .cluster
@@ -228,9 +248,9 @@ async fn wait(pass: &Pass<'_>, restore: &OrgRestore, message: &str) -> Result<Du
 }
 
 /// Pins the run, and the claims that are there now.
-async fn resolve(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Trouble> {
+async fn resolve(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Blocked> {
     let state = pass.state();
-    let resolved = choice::resolve(&state, &restore.spec.snapshot, pass.subject.region.spec.stage);
+    let resolved = choose(&state, choice(restore), pass.subject.region.spec.stage);
     // One that means no run was refused before anything gave way to it.
     let Some((run_id, run)) = resolved.ok() else {
         return Ok(Duration::ZERO);
@@ -242,15 +262,15 @@ async fn resolve(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Trou
         return wait(pass, restore, &busy).await;
     }
     // One of the same name that was deleted had the same lock.
-    if let Some(mover) = pass.movers_at_work().await?.first() {
-        return wait_for_mover(pass, restore, &mover.name).await;
+    if let Some(mover) = pass.mover_at_work().await? {
+        return wait_for_mover(pass, restore, &mover).await;
     }
     let digest = match &run.end {
         Some(RunEnd::Committed { manifest_digest, .. }) => Some(manifest_digest.clone()),
         _ => None,
     };
     let part = |part: &ManifestPart| {
-        let claim = pass.subject.claim(&pass.ctx.index, &part.planned.part);
+        let claim = pass.subject.claim(&part.planned.part);
         RestorePart {
             part: part.planned.part.to_string(),
             state: RestorePartState::Pending,
@@ -276,21 +296,20 @@ async fn observe(
     restore: &OrgRestore,
     recorded: &OrgRestoreStatus,
     manifest: &Manifest,
-    jobs: &[MoverState],
-) -> Result<Observed, Trouble> {
+    jobs: &[Arc<JobFact>],
+) -> Result<Observed, Blocked> {
     let mut parts = Vec::new();
     for part in &manifest.parts {
         let id = &part.planned.part;
-        let job_of = |name: String| jobs.iter().find(|job| job.name == name);
+        let job_of = |name: String| jobs.iter().find(|job| job.name == name).map(|job| &**job);
         let known = recorded.parts.iter().find(|known| known.part == id.as_str());
         let claim = matches!(part.planned.source, PartSource::Volume { .. }).then(|| ClaimProgress {
             replaced_uid: known.and_then(|known| known.replaced_claim_uid.clone()),
             present_uid: pass
                 .subject
-                .claim(&pass.ctx.index, id)
+                .claim(id)
                 .map(|claim| claim.identity.uid.clone()),
         });
-        let namespace = pass.subject.namespace();
         let unrestorable = unrestorable(pass, part).map(MoverProgress::Failed);
         let proof = match &unrestorable {
             Some(failed) => failed.clone(),
@@ -300,7 +319,7 @@ async fn observe(
             }
             None => {
                 let job = job_of(proof_name_of(restore, id));
-                pass.progress(namespace, job).await?
+                pass.progress(job).await?
             }
         };
         parts.push(PartProgress {
@@ -309,16 +328,16 @@ async fn observe(
             proof,
             mover: match unrestorable {
                 Some(failed) => failed,
-                None => pass.progress(namespace, job_of(job_name_of(restore, id))).await?,
+                None => pass.progress(job_of(job_name_of(restore, id))).await?,
             },
         });
     }
     Ok(Observed {
         resolved: true,
-        workload_pods: pass.subject.workload_pods(&pass.ctx.index).len(),
+        workload_pods: pass.subject.workload_pods().len(),
         parts,
         filled: pass.state().filled.contains_key(&ledger_name(restore)),
-        workloads_available: pass.subject.is_suspended() || pass.subject.is_available(&pass.ctx.index),
+        workloads_available: pass.subject.view.is_suspended() || pass.subject.is_available(),
     })
 }
 
@@ -352,7 +371,7 @@ async fn prove(
     restore: &OrgRestore,
     manifest: &Manifest,
     part: &ManifestPart,
-) -> Result<(), Trouble> {
+) -> Result<(), Blocked> {
     let (id, run_id) = (&part.planned.part, manifest.run_id.clone());
     let content_digest = part.record.content_digest.clone();
     let name = ledger_name(restore);
@@ -382,7 +401,7 @@ async fn start(
     restore: &OrgRestore,
     manifest: &Manifest,
     part: &ManifestPart,
-) -> Result<(), Trouble> {
+) -> Result<(), Blocked> {
     let (id, run_id) = (&part.planned.part, manifest.run_id.clone());
     let content_digest = part.record.content_digest.clone();
     let name = ledger_name(restore);
@@ -458,17 +477,15 @@ async fn renew(
     pass: &Pass<'_>,
     restore: &OrgRestore,
     manifest: &Manifest,
-    jobs: &[MoverState],
-) -> Result<Duration, Trouble> {
+    jobs: &[Arc<JobFact>],
+) -> Result<Duration, Blocked> {
     let mut next = LOOK;
     for part in &manifest.parts {
         let id = &part.planned.part;
         let names = [job_name_of(restore, id), proof_name_of(restore, id)];
-        let running = |job: &&MoverState| names.contains(&job.name) && job.phase == Phase::Running;
+        let running = |job: &&Arc<JobFact>| names.contains(&job.name) && job.phase == Phase::Running;
         for job in jobs.iter().filter(running) {
-            let due = pass
-                .renew(pass.subject.namespace(), job, &scope(&manifest.run_id, part))
-                .await?;
+            let due = pass.renew(job, &scope(&manifest.run_id, part)).await?;
             next = next.min(due);
         }
     }
@@ -476,7 +493,7 @@ async fn renew(
 }
 
 /// The end that the ledger has of the restore: its status was not written, whatever cut that short.
-fn recorded_end(state: &LedgerState, restore: &OrgRestore) -> Option<Result<(), (&'static str, String)>> {
+fn recorded_end(state: &LedgerState, restore: &OrgRestore) -> Option<Result<(), Failure>> {
     let name = ledger_name(restore);
     let known = state.restores.iter().find(|known| known.restore == name)?;
     Some(if known.succeeded {
@@ -486,19 +503,19 @@ fn recorded_end(state: &LedgerState, restore: &OrgRestore) -> Option<Result<(), 
             .why
             .clone()
             .unwrap_or_else(|| "its reason is lost".to_owned());
-        Err((reasons::MOVER_FAILED, why))
+        Err(Failure::new(reasons::MOVER_FAILED, why))
     })
 }
 
 /// From here the fresh claims hold the data of their volumes.
-async fn record_filled(pass: &Pass<'_>, restore: &OrgRestore, manifest: &Manifest) -> Result<(), Trouble> {
+async fn record_filled(pass: &Pass<'_>, restore: &OrgRestore, manifest: &Manifest) -> Result<(), Blocked> {
     let volumes = manifest
         .parts
         .iter()
         .filter(|part| matches!(part.planned.source, PartSource::Volume { .. }));
     let claims: Vec<FilledClaim> = volumes
         .filter_map(|part| {
-            let claim = pass.subject.claim(&pass.ctx.index, &part.planned.part)?;
+            let claim = pass.subject.claim(&part.planned.part)?;
             Some(FilledClaim {
                 volume: part.planned.part.clone(),
                 claim_uid: claim.identity.uid.clone(),
@@ -522,9 +539,9 @@ async fn end(
     pass: &Pass<'_>,
     restore: &OrgRestore,
     recorded: &OrgRestoreStatus,
-    result: Result<(), (&'static str, String)>,
-) -> Result<Duration, Trouble> {
-    let suspended = pass.subject.is_suspended();
+    result: Result<(), Failure>,
+) -> Result<Duration, Blocked> {
+    let suspended = pass.subject.view.is_suspended();
     let status = status::ended(restore, recorded, &result, suspended, pass.now);
     let refused = status.refused_count.unwrap_or_default();
     let run_id: Option<RunId> = recorded.run_id.as_deref().and_then(|id| id.parse().ok());
@@ -537,7 +554,7 @@ async fn end(
             seconds: status.seconds.unwrap_or_default().unsigned_abs(),
             bytes: status.bytes.unwrap_or_default().unsigned_abs(),
             refused: refused.unsigned_abs(),
-            why: result.as_ref().err().map(|(_, why)| why.clone()),
+            why: result.as_ref().err().map(|failed| failed.why.clone()),
         };
         let decided = pass.ledger.append_decided(pass.now, |state| {
             let known = state.restores.iter().any(|known| known.restore == name);
@@ -547,7 +564,7 @@ async fn end(
     }
     let name = restore.name_any();
     let told = match &result {
-        Err((reason, why)) => Some((*reason, format!("OrgRestore {name} failed: {why}"))),
+        Err(Failure { reason, why }) => Some((*reason, format!("OrgRestore {name} failed: {why}"))),
         Ok(()) if refused > 0 => Some((reasons::OBJECTS_REFUSED, status::refusals(&name, &status))),
         Ok(()) => None,
     };
@@ -555,7 +572,7 @@ async fn end(
         warn!("{note}");
         pass.ctx
             .events
-            .publish(&*pass.subject.org, Severity::Warning, reason, "Restore", note)
+            .publish(pass.subject.org(), Severity::Warning, reason, "Restore", note)
             .await;
     }
     let outcome = match &result {
@@ -563,7 +580,6 @@ async fn end(
         Ok(()) if refused > 0 => "refused",
         Ok(()) => "good",
     };
-    pass.ctx.backup_facts.set_restoring(pass.subject.org_id(), None);
     pass.ctx
         .metrics
         .runs
@@ -587,22 +603,15 @@ fn run_of(event: &Event) -> Option<&RunId> {
     }
 }
 
-async fn clean_up(pass: &Pass<'_>, restore: &OrgRestore) -> Result<(), Trouble> {
-    let jobs = pass.jobs(pass.subject.namespace());
-    for job in jobs.of(&restore.name_any()).await? {
-        jobs.remove(&job.name, job.phase).await?;
-        pass.backup.issued.forget(pass.subject.namespace(), &job.name);
+async fn clean_up(pass: &Pass<'_>, restore: &OrgRestore) -> Result<(), Blocked> {
+    for job in pass.movers_of(&restore.name_any()) {
+        pass.remove(&job).await?;
     }
     pass.ctx
         .cluster
         .remove(&restore_binding(&pass.subject.placement).id)
         .await?;
     pass.unlock(&holder("OrgRestore", &restore.name_any())).await
-}
-
-/// What the mover of a part said at its end; none where its words are lost.
-async fn said(pass: &Pass<'_>, job: &MoverState) -> Result<Option<MoverOutcome>, Trouble> {
-    Ok(pass.jobs(pass.subject.namespace()).outcome(&job.name).await?)
 }
 
 /// From the first moment to now.

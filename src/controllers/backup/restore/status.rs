@@ -1,5 +1,7 @@
 //! What an OrgRestore shows.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -14,11 +16,12 @@ use tray_domain::{
     restore_run::{MoverProgress, Observed, Step},
 };
 
-use super::{elapsed, job_name_of, said};
+use super::{Failure, elapsed, job_name_of};
 use crate::{
-    adapters::kube::mover_jobs::MoverState,
+    adapters::kube::facts::JobFact,
     controllers::{
-        backup::{pass::Pass, trouble::Trouble},
+        Blocked,
+        backup::pass::Pass,
         conditions::{ConditionFact, Conditions, whole_seconds},
     },
 };
@@ -62,8 +65,8 @@ pub(crate) async fn progress(
     recorded: &OrgRestoreStatus,
     observed: &Observed,
     step: &Step,
-    jobs: &[MoverState],
-) -> Result<OrgRestoreStatus, Trouble> {
+    jobs: &[Arc<JobFact>],
+) -> Result<OrgRestoreStatus, Blocked> {
     let mut status = recorded.clone();
     for part in &mut status.parts {
         let Some(seen) = observed.parts.iter().find(|seen| seen.part.as_str() == part.part) else {
@@ -82,7 +85,7 @@ pub(crate) async fn progress(
         let (RestorePartState::Restored, None, Some(job)) = (part.state, part.items, job) else {
             continue;
         };
-        match said(pass, job).await? {
+        match pass.ctx.movers.outcome(job).await? {
             Some(MoverOutcome::RestoredVolume {
                 files,
                 bytes,
@@ -117,7 +120,7 @@ pub(crate) async fn progress(
     status.rate_bytes_per_second = (bytes > 0).then(|| bytes / seconds.max(1));
     let (phase, mut message) = told(step);
     if matches!(phase, RestorePhase::Proving | RestorePhase::Filling)
-        && let Some(trouble) = pass.subject.mover_trouble(&pass.ctx.index)
+        && let Some(trouble) = pass.subject.mover_trouble()
     {
         message = format!("{message}; {trouble}");
     }
@@ -136,7 +139,7 @@ pub(crate) async fn progress(
 pub(crate) fn ended(
     restore: &OrgRestore,
     recorded: &OrgRestoreStatus,
-    result: &Result<(), (&'static str, String)>,
+    result: &Result<(), Failure>,
     suspended: bool,
     now: Timestamp,
 ) -> OrgRestoreStatus {
@@ -167,7 +170,7 @@ pub(crate) fn ended(
             let fact = ConditionFact::new(true, reasons::AS_SPECIFIED, succeeded(&status, suspended));
             conditions.set(types::RESTORED, &fact);
         }
-        Err((reason, why)) => {
+        Err(Failure { reason, why }) => {
             status.phase = Some(RestorePhase::Failed);
             let fact = ConditionFact::new(false, reason, why.clone());
             conditions.set(types::RESTORED, &fact);

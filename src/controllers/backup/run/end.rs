@@ -1,5 +1,7 @@
 //! How a run ends: its manifest is committed, or the reason is.
 
+use std::sync::Arc;
+
 use tracing::{info, warn};
 use tray_api::conditions::reasons;
 use tray_domain::{
@@ -14,12 +16,10 @@ use tray_ledger::RemoteError;
 
 use super::hooks::{post_hooks, run_post};
 use crate::{
-    adapters::kube::{events::Severity, mover_jobs::MoverState},
+    adapters::kube::{events::Severity, facts::JobFact},
     controllers::{
-        backup::{
-            pass::{Pass, holder},
-            trouble::Trouble,
-        },
+        Blocked,
+        backup::pass::{Pass, holder},
         view::backups::does_not_count,
     },
     resources::mover_job::snapshot_job_name,
@@ -31,8 +31,8 @@ pub(super) async fn commit(
     pass: &Pass<'_>,
     run_id: &RunId,
     plan: &RunPlan,
-    jobs: &[MoverState],
-) -> Result<(), Trouble> {
+    jobs: &[Arc<JobFact>],
+) -> Result<(), Blocked> {
     release_workloads(pass, plan).await;
     let mut copied = Vec::new();
     for planned in &plan.parts {
@@ -90,9 +90,9 @@ pub(super) async fn abort(
     pass: &Pass<'_>,
     run_id: &RunId,
     plan: &RunPlan,
-    jobs: &[MoverState],
+    jobs: &[Arc<JobFact>],
     why: &str,
-) -> Result<(), Trouble> {
+) -> Result<(), Blocked> {
     release_workloads(pass, plan).await;
     remove_movers(pass, jobs).await?;
     let event = Event::RunAborted {
@@ -111,7 +111,7 @@ pub(super) async fn abort(
 }
 
 /// The first end of a run wins.
-async fn append_end(pass: &Pass<'_>, run_id: &RunId, event: Event) -> Result<(), Trouble> {
+async fn append_end(pass: &Pass<'_>, run_id: &RunId, event: Event) -> Result<(), Blocked> {
     let decided = pass.ledger.append_decided(pass.now, |state| {
         state
             .runs
@@ -131,8 +131,8 @@ async fn release_workloads(pass: &Pass<'_>, plan: &RunPlan) {
         .filter(|planned| matches!(planned.source, PartSource::Volume { .. }))
         .map(|planned| planned.part.clone())
         .collect();
-    let hooks = post_hooks(pass.subject, pass.ctx, &volumes);
-    for error in run_post(&pass.ctx.client, &hooks).await {
+    let hooks = post_hooks(pass.subject, &volumes);
+    for error in run_post(&*pass.ctx.hooks, &hooks).await {
         warn!(%error, "a post hook failed");
         tell(
             pass,
@@ -148,7 +148,7 @@ async fn record(
     pass: &Pass<'_>,
     run_id: &RunId,
     part: &PartId,
-) -> Result<Option<(String, PartRecord)>, Trouble> {
+) -> Result<Option<(String, PartRecord)>, Blocked> {
     let prefix =
         bucket_layout::part_records(&pass.subject.location.prefix, pass.subject.org_id(), run_id, part);
     let unreadable = |error: &RemoteError| {
@@ -156,7 +156,7 @@ async fn record(
             "read the records of part {part} under {prefix} in bucket {}",
             pass.subject.location.bucket
         );
-        Trouble::remote(reasons::BUCKET_UNAVAILABLE, &action, error)
+        Blocked::remote(reasons::BUCKET_UNAVAILABLE, &action, error)
     };
     let mut newest: Option<(String, PartRecord)> = None;
     for object in pass
@@ -188,7 +188,7 @@ async fn record(
     Ok(newest)
 }
 
-async fn facts(pass: &Pass<'_>) -> Result<RunFacts, Trouble> {
+async fn facts(pass: &Pass<'_>) -> Result<RunFacts, Blocked> {
     let location = &pass.subject.location;
     let bucket = pass
         .services
@@ -196,7 +196,7 @@ async fn facts(pass: &Pass<'_>) -> Result<RunFacts, Trouble> {
         .facts(&location.prefix)
         .await
         .map_err(|error| {
-            Trouble::remote(
+            Blocked::remote(
                 reasons::BUCKET_UNAVAILABLE,
                 &format!("ask S3 where bucket {} lies", location.bucket),
                 &error,
@@ -214,11 +214,9 @@ async fn facts(pass: &Pass<'_>) -> Result<RunFacts, Trouble> {
     })
 }
 
-async fn remove_movers(pass: &Pass<'_>, jobs: &[MoverState]) -> Result<(), Trouble> {
-    let movers = pass.jobs(pass.subject.namespace());
+async fn remove_movers(pass: &Pass<'_>, jobs: &[Arc<JobFact>]) -> Result<(), Blocked> {
     for job in jobs {
-        movers.remove(&job.name, job.phase).await?;
-        pass.backup.issued.forget(pass.subject.namespace(), &job.name);
+        pass.remove(job).await?;
     }
     Ok(())
 }
@@ -227,9 +225,9 @@ async fn clean_up(
     pass: &Pass<'_>,
     run_id: &RunId,
     plan: &RunPlan,
-    jobs: &[MoverState],
+    jobs: &[Arc<JobFact>],
     result: &'static str,
-) -> Result<(), Trouble> {
+) -> Result<(), Blocked> {
     pass.ctx
         .metrics
         .runs
@@ -246,6 +244,6 @@ async fn clean_up(
 async fn tell(pass: &Pass<'_>, reason: &str, note: String) {
     pass.ctx
         .events
-        .publish(&*pass.subject.org, Severity::Warning, reason, "Snapshot", note)
+        .publish(pass.subject.org(), Severity::Warning, reason, "Snapshot", note)
         .await;
 }

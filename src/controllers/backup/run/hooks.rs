@@ -15,12 +15,9 @@ use tray_domain::{
     names,
     snapshot_run::HookProgress,
 };
-use tray_ports::Clock;
+use tray_ports::{Clock, HookError, HookRunner, HookTarget};
 
-use crate::{
-    adapters::kube::exec::{HookError, HookTarget, run_hook},
-    controllers::{changes::Change, context::Context, view::subject::Subject},
-};
+use crate::controllers::{changes::Change, context::Context, view::subject::Subject};
 
 /// One command to run in a workload's pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +34,7 @@ pub(crate) struct Hook {
 
 impl Hook {
     /// The hook of the workload's declaration, in the pod that has the claim mounted.
-    fn of(subject: &Subject, claim: &PartId, pod: String, declared: &workload::Hook) -> Self {
+    fn of(subject: &Subject<'_>, claim: &PartId, pod: String, declared: &workload::Hook) -> Self {
         let seconds = declared
             .timeout_seconds
             .unwrap_or(workload::Hook::DEFAULT_TIMEOUT_SECONDS);
@@ -55,14 +52,14 @@ impl Hook {
 }
 
 /// The `pre` hooks of these claims; an error names the claim that no pod runs for.
-pub(crate) fn pre_hooks(subject: &Subject, ctx: &Context, claims: &[PartId]) -> Result<Vec<Hook>, String> {
+pub(crate) fn pre_hooks(subject: &Subject<'_>, claims: &[PartId]) -> Result<Vec<Hook>, String> {
     let declared = claims.iter().filter_map(|claim| {
         let backup = subject.workload_of(claim)?.backup.as_ref()?;
         Some((claim, backup.pre.as_ref()?))
     });
     declared
         .map(|(claim, hook)| {
-            let pod = running_pod(subject, ctx, claim).ok_or_else(|| {
+            let pod = running_pod(subject, claim).ok_or_else(|| {
                 format!("no running pod has volume {claim} mounted: its pre hook cannot run")
             })?;
             Ok(Hook::of(subject, claim, pod, hook))
@@ -71,21 +68,21 @@ pub(crate) fn pre_hooks(subject: &Subject, ctx: &Context, claims: &[PartId]) -> 
 }
 
 /// The `post` hooks of these claims, where a pod runs.
-pub(crate) fn post_hooks(subject: &Subject, ctx: &Context, claims: &[PartId]) -> Vec<Hook> {
+pub(crate) fn post_hooks(subject: &Subject<'_>, claims: &[PartId]) -> Vec<Hook> {
     let declared = claims.iter().filter_map(|claim| {
         let backup = subject.workload_of(claim)?.backup.as_ref()?;
         Some(Hook::of(
             subject,
             claim,
-            running_pod(subject, ctx, claim)?,
+            running_pod(subject, claim)?,
             backup.post.as_ref()?,
         ))
     });
     declared.collect()
 }
 
-fn running_pod(subject: &Subject, ctx: &Context, claim: &PartId) -> Option<String> {
-    let pod = subject.pod_with(&ctx.index, claim)?;
+fn running_pod(subject: &Subject<'_>, claim: &PartId) -> Option<String> {
+    let pod = subject.pod_with(claim)?;
     (pod.phase == "Running" && !pod.deleting).then(|| pod.name.clone())
 }
 
@@ -94,21 +91,21 @@ pub(crate) type HookPoints = BTreeMap<PartId, Timestamp>;
 
 /// Runs all `pre` hooks at once and returns when each began. The first failure is returned after all have ended, so that
 /// no hook is still running when the run is given up.
-async fn run_pre(client: &kube::Client, clock: &dyn Clock, hooks: &[Hook]) -> Result<HookPoints, HookError> {
+async fn run_pre(runner: &dyn HookRunner, clock: &dyn Clock, hooks: &[Hook]) -> Result<HookPoints, HookError> {
     let runs = hooks.iter().map(|hook| async {
         // Before the command, never after: what is committed while it runs may or may not be in the copy.
         let began = clock.now();
-        run_hook(client.clone(), &hook.target, &hook.command, hook.timeout).await?;
+        runner.run(&hook.target, &hook.command, hook.timeout).await?;
         Ok((hook.claim.clone(), began))
     });
     join_all(runs).await.into_iter().collect()
 }
 
 /// Runs all `post` hooks at once; returns what failed. A run is not lost by a failed `post`, but it is told.
-pub(crate) async fn run_post(client: &kube::Client, hooks: &[Hook]) -> Vec<HookError> {
+pub(crate) async fn run_post(runner: &dyn HookRunner, hooks: &[Hook]) -> Vec<HookError> {
     let runs = hooks
         .iter()
-        .map(|hook| run_hook(client.clone(), &hook.target, &hook.command, hook.timeout));
+        .map(|hook| runner.run(&hook.target, &hook.command, hook.timeout));
     join_all(runs).await.into_iter().filter_map(Result::err).collect()
 }
 
@@ -135,7 +132,7 @@ impl HookTasks {
         self.tasks().insert(run.clone(), State::Running);
         let (tasks, ctx, run) = (self.clone(), ctx.clone(), run.clone());
         tokio::spawn(async move {
-            let result = run_pre(&ctx.client, &*ctx.clock, &hooks).await;
+            let result = run_pre(&*ctx.hooks, &*ctx.clock, &hooks).await;
             tasks
                 .tasks()
                 .insert(run, State::Ended(result.map_err(|error| error.to_string())));

@@ -3,7 +3,7 @@
 mod end;
 pub(super) mod hooks;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 use kube::ResourceExt;
@@ -25,11 +25,10 @@ use tray_domain::{
 
 use super::{
     pass::{Beginning, Pass, Work},
-    trouble::Trouble,
 };
 use crate::{
-    adapters::kube::mover_jobs::{MoverState, Phase},
-    controllers::{backup::pass::holder, changes::Change},
+    adapters::kube::facts::{JobFact, Phase},
+    controllers::{Blocked, backup::pass::holder, changes::Change},
     resources::{
         mover_job::{Access, MoverVolume, snapshot_job_name},
         org::claim,
@@ -59,7 +58,7 @@ pub(super) async fn begin(
     pass: &Pass<'_>,
     snapshot: &OrgSnapshot,
     run_id: &RunId,
-) -> Result<Option<String>, Trouble> {
+) -> Result<Option<String>, Blocked> {
     let volumes = match volumes(pass) {
         Ok(volumes) => volumes,
         Err(claim) => return Ok(Some(format!("waits for claim {claim} of the org"))),
@@ -76,14 +75,13 @@ pub(super) async fn begin(
 
 /// Every volume of the org; an error is the claim that is not there yet.
 fn volumes(pass: &Pass<'_>) -> Result<Vec<VolumeFacts>, String> {
-    let index = &pass.ctx.index;
     let mut volumes = Vec::new();
-    for workload in &pass.subject.workloads {
+    for workload in pass.subject.workloads {
         for name in claim::claim_names(workload) {
             let Ok(claim) = name.parse::<PartId>() else {
                 return Err(name);
             };
-            let Some(present) = pass.subject.claim(index, &claim) else {
+            let Some(present) = pass.subject.claim(&claim) else {
                 return Err(name);
             };
             let backup = workload.backup.as_ref();
@@ -93,7 +91,7 @@ fn volumes(pass: &Pass<'_>) -> Result<Vec<VolumeFacts>, String> {
                 excluded: backup.is_some_and(|backup| backup.exclude),
                 paths: backup.map(|backup| backup.paths.clone()).unwrap_or_default(),
                 has_hooks: backup.is_some_and(|backup| backup.pre.is_some()),
-                mounted: pass.subject.pod_with(index, &claim).is_some(),
+                mounted: pass.subject.pod_with(&claim).is_some(),
                 claim,
             });
         }
@@ -117,24 +115,19 @@ pub(super) async fn drive(
     run: &Run,
     losses: &[Loss],
     restore: Option<&str>,
-) -> Result<Drive, Trouble> {
+) -> Result<Drive, Blocked> {
     let plan = &run.plan;
-    let jobs = pass
-        .jobs(pass.subject.namespace())
-        .of(&plan.snapshot_name)
-        .await?;
+    let jobs = pass.movers_of(&plan.snapshot_name);
     let job_of = |part: &PartId| {
         let name = snapshot_job_name(run_id, part);
-        jobs.iter().find(|job| job.name == name)
+        jobs.iter().find(|job| job.name == name).map(|job| &**job)
     };
     let mut parts = Vec::new();
     for planned in &plan.parts {
         parts.push(PartProgress {
             part: planned.part.clone(),
             needs_hook: planned.consistency == Consistency::Hooks,
-            mover: pass
-                .progress(pass.subject.namespace(), job_of(&planned.part))
-                .await?,
+            mover: pass.progress(job_of(&planned.part)).await?,
         });
     }
     let observed = Observed {
@@ -166,7 +159,7 @@ pub(super) async fn drive(
 
 /// Whether the run's OrgSnapshot still asks for it. Another operator may have planned the run of one that this one's watch
 /// has not shown yet: only the API server says that it is gone.
-async fn is_asked_for(pass: &Pass<'_>, run_id: &RunId, snapshot: &str) -> Result<bool, Trouble> {
+async fn is_asked_for(pass: &Pass<'_>, run_id: &RunId, snapshot: &str) -> Result<bool, Blocked> {
     let asks = |snapshot: &OrgSnapshot| run_id_of(snapshot).as_ref() == Some(run_id) && is_wanted(snapshot);
     let index = &pass.ctx.index;
     if index.snapshots.get(snapshot).is_some_and(|known| asks(&known)) {
@@ -186,7 +179,7 @@ async fn must_end(
     run: &Run,
     losses: &[Loss],
     restore: Option<&str>,
-) -> Result<Option<String>, Trouble> {
+) -> Result<Option<String>, Blocked> {
     if let Some(loss) = losses.first() {
         let why = format!("volume {} lost its data while the run was open", loss.volume);
         return Ok(Some(why));
@@ -215,15 +208,14 @@ fn replaced(pass: &Pass<'_>, planned: &PlannedPart) -> Option<String> {
     let PartSource::Volume { claim_uid, .. } = &planned.source else {
         return None;
     };
-    let index = &pass.ctx.index;
-    let present = pass.subject.claim(index, &planned.part);
+    let present = pass.subject.claim(&planned.part);
     if present.is_none_or(|claim| claim.identity.uid != *claim_uid) {
         return Some(format!(
             "claim {} was replaced while the run was open",
             planned.part
         ));
     }
-    let pod = pass.subject.pod_with(index, &planned.part)?;
+    let pod = pass.subject.pod_with(&planned.part)?;
     let at_rest = planned.consistency == Consistency::AtRest;
     at_rest.then(|| {
         format!(
@@ -238,7 +230,7 @@ fn begin_hooks(pass: &Pass<'_>, run_id: &RunId, plan: &RunPlan, claims: &[PartId
         name: plan.snapshot_name.clone(),
         org: pass.subject.name().to_owned(),
     };
-    match hooks::pre_hooks(pass.subject, pass.ctx, claims) {
+    match hooks::pre_hooks(pass.subject, claims) {
         Ok(hooks) => pass.backup.hooks.begin(pass.ctx, run_id, hooks, ended),
         Err(why) => {
             pass.backup.hooks.fail(run_id, why);
@@ -253,8 +245,8 @@ async fn start(
     run_id: &RunId,
     plan: &RunPlan,
     planned: &PlannedPart,
-    job: Option<&MoverState>,
-) -> Result<(), Trouble> {
+    job: Option<&JobFact>,
+) -> Result<(), Blocked> {
     // What stands on the Job was recorded when its hook had just run; this process may know nothing of it.
     let recorded = job.and_then(|job| job.consistency_point);
     let point = recorded.or_else(|| pass.backup.hooks.point(run_id, &planned.part));
@@ -303,7 +295,7 @@ async fn start(
 }
 
 /// Writes down that a volume has a repository, before a mover makes it: the pruner looks at what is written down.
-async fn repository(pass: &Pass<'_>, volume: &PartId) -> Result<(), Trouble> {
+async fn repository(pass: &Pass<'_>, volume: &PartId) -> Result<(), Blocked> {
     let decided = pass.ledger.append_decided(pass.now, |state| {
         (!state.repositories.contains(volume)).then(|| Event::RepoInit {
             volume: volume.clone(),
@@ -319,16 +311,16 @@ pub(super) fn mounted(
     claim: &PartId,
     workload: &str,
     access: Access,
-) -> Result<MoverVolume, Trouble> {
+) -> Result<MoverVolume, Blocked> {
     let known = pass
         .subject
         .workload(workload)
         .and_then(|workload| Some((workload, workload.run_as_user?)));
     let Some((workload, run_as_user)) = known else {
         let message = format!("volume {claim} belongs to workload {workload}, which the org no longer runs");
-        return Err(Trouble::new(reasons::MOVER_FAILED, message));
+        return Err(Blocked::person(reasons::MOVER_FAILED, message));
     };
-    let pod = pass.subject.pod_with(&pass.ctx.index, claim);
+    let pod = pass.subject.pod_with(claim);
     Ok(MoverVolume {
         claim: claim.clone(),
         access,
@@ -356,16 +348,14 @@ async fn renew(
     pass: &Pass<'_>,
     run_id: &RunId,
     plan: &RunPlan,
-    jobs: &[MoverState],
-) -> Result<Duration, Trouble> {
+    jobs: &[Arc<JobFact>],
+) -> Result<Duration, Blocked> {
     let mut next = LOOK;
     for planned in &plan.parts {
         let name = snapshot_job_name(run_id, &planned.part);
-        let running = |job: &&MoverState| job.name == name && job.phase == Phase::Running;
+        let running = |job: &&Arc<JobFact>| job.name == name && job.phase == Phase::Running;
         if let Some(job) = jobs.iter().find(running) {
-            let due = pass
-                .renew(pass.subject.namespace(), job, &scope(run_id, planned))
-                .await?;
+            let due = pass.renew(job, &scope(run_id, planned)).await?;
             next = next.min(due);
         }
     }

@@ -10,12 +10,12 @@ use tray_domain::{
     volume_facts::Loss,
 };
 
-use super::{pass::Pass, trouble::Trouble};
-use crate::adapters::kube::events::Severity;
+use super::pass::Pass;
+use crate::{adapters::kube::events::Severity, controllers::Blocked};
 
 /// Carries out annotations and takes them away, so that each is done once.
-pub(super) async fn carry_out(pass: &Pass<'_>, losses: &[Loss]) -> Result<(), Trouble> {
-    let annotation = |name: &str| pass.subject.org.annotations().get(name).cloned();
+pub(super) async fn carry_out(pass: &Pass<'_>, losses: &[Loss]) -> Result<(), Blocked> {
+    let annotation = |name: &str| pass.subject.org().annotations().get(name).cloned();
     if let Some(value) = annotation(names::ANNOTATION_ACCEPT_RUN) {
         let event = accepted_run(&pass.state(), &value);
         decide(pass, names::ANNOTATION_ACCEPT_RUN, event).await?;
@@ -25,7 +25,7 @@ pub(super) async fn carry_out(pass: &Pass<'_>, losses: &[Loss]) -> Result<(), Tr
         let accepted = names::ANNOTATION_ACCEPT_LEDGER_LOSS;
         pass.ctx
             .cluster
-            .set_annotation(&*pass.subject.org, accepted, None)
+            .set_annotation(pass.subject.org(), accepted, None)
             .await?;
     }
     if let Some(value) = annotation(names::ANNOTATION_ACCEPT_DATA_LOSS) {
@@ -86,7 +86,7 @@ fn listed(names: &[&str]) -> String {
     }
 }
 
-async fn decide(pass: &Pass<'_>, annotation: &str, event: Result<Event, String>) -> Result<(), Trouble> {
+async fn decide(pass: &Pass<'_>, annotation: &str, event: Result<Event, String>) -> Result<(), Blocked> {
     match event {
         Ok(event) => {
             pass.ledger.append(event, pass.now).await?;
@@ -96,7 +96,7 @@ async fn decide(pass: &Pass<'_>, annotation: &str, event: Result<Event, String>)
             pass.ctx
                 .events
                 .publish(
-                    &*pass.subject.org,
+                    pass.subject.org(),
                     Severity::Warning,
                     "AnnotationRefused",
                     "Accept",
@@ -107,7 +107,7 @@ async fn decide(pass: &Pass<'_>, annotation: &str, event: Result<Event, String>)
     }
     pass.ctx
         .cluster
-        .set_annotation(&*pass.subject.org, annotation, None)
+        .set_annotation(pass.subject.org(), annotation, None)
         .await?;
     Ok(())
 }

@@ -20,9 +20,9 @@ use tray_domain::{
 use super::{
     pass::Pass,
     run::{is_wanted, run_id_of},
-    trouble::Trouble,
 };
 use crate::controllers::{
+    Blocked,
     conditions::{ConditionFact, Conditions, whole_seconds},
     view::backups::does_not_count,
 };
@@ -30,16 +30,10 @@ use crate::controllers::{
 /// What a pass knows of runs that the ledger does not say: how far they are, or what they wait for.
 pub(super) type Phases = BTreeMap<String, (SnapshotPhase, String)>;
 
-/// Whether its status says that its run has ended: it asks for none any more, whatever a ledger says.
-pub(super) fn has_ended(snapshot: &OrgSnapshot) -> bool {
-    let phase = snapshot.status.as_ref().and_then(|status| status.phase);
-    matches!(phase, Some(SnapshotPhase::Committed | SnapshotPhase::Failed))
-}
-
 /// Makes the OrgSnapshots show what the ledger says.
-pub(super) async fn sync(pass: &Pass<'_>, phases: &Phases) -> Result<(), Trouble> {
+pub(super) async fn sync(pass: &Pass<'_>, phases: &Phases) -> Result<(), Blocked> {
     let state = pass.state();
-    let present = pass.ctx.index.snapshots.of_org(pass.subject.name());
+    let present = &pass.subject.view.snapshots;
     let shown = shown(&state);
     for snapshot in present
         .iter()
@@ -49,7 +43,7 @@ pub(super) async fn sync(pass: &Pass<'_>, phases: &Phases) -> Result<(), Trouble
         let run = run_id.as_ref().and_then(|id| state.runs.get(id));
         let ended = run.is_some_and(|run| run.end.is_some());
         // A ledger that does not know its run has forgotten it, or is not the one that it is in.
-        if run.is_none() && is_wanted(snapshot) && has_ended(snapshot) {
+        if run.is_none() && is_wanted(snapshot) && snapshot.has_ended() {
             continue;
         }
         let unknown = run.is_none() && !is_wanted(snapshot);
@@ -70,7 +64,7 @@ pub(super) async fn sync(pass: &Pass<'_>, phases: &Phases) -> Result<(), Trouble
             .write_status(&**snapshot, snapshot.status.as_ref(), &status)
             .await?;
     }
-    discover(pass, &state, &shown, &present).await
+    discover(pass, &state, &shown, present).await
 }
 
 /// Makes an OrgSnapshot for each run that should be shown and is not. An open run without one was given up by whoever
@@ -80,7 +74,7 @@ async fn discover(
     state: &LedgerState,
     shown: &[RunId],
     present: &[std::sync::Arc<OrgSnapshot>],
-) -> Result<(), Trouble> {
+) -> Result<(), Blocked> {
     for run_id in shown {
         let run = state.runs.get(run_id).filter(|run| run.end.is_some());
         let is_there = present
@@ -221,16 +215,18 @@ fn fill(status: &mut OrgSnapshotStatus, manifest: &Manifest) {
 /// The status of an OrgSnapshot whose org cannot be looked at.
 pub(super) fn status_without_org(
     snapshot: &OrgSnapshot,
-    reason: &str,
-    message: &str,
+    blocked: &Blocked,
     now: Timestamp,
 ) -> OrgSnapshotStatus {
     let recorded = snapshot.status.clone().unwrap_or_default();
     let generation = snapshot.metadata.generation;
     let mut conditions = Conditions::new(&recorded.conditions, generation, now);
     conditions
-        .set(types::COMMITTED, &ConditionFact::new(false, reason, message))
-        .set(types::STALLED, &ConditionFact::new(true, reason, message));
+        .set(types::COMMITTED, &blocked.fact())
+        .set(
+            types::STALLED,
+            &ConditionFact::new(true, blocked.reason, blocked.message.clone()),
+        );
     let conditions: Vec<Condition> = conditions.build();
     OrgSnapshotStatus {
         observed_generation: generation,

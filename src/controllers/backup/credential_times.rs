@@ -9,11 +9,11 @@ use jiff::Timestamp;
 
 /// Kept in memory: what is not known after a start is renewed at once.
 #[derive(Default)]
-pub(super) struct Issued {
+pub(super) struct CredentialTimes {
     movers: Mutex<HashMap<(String, String), Timestamp>>,
 }
 
-impl Issued {
+impl CredentialTimes {
     fn movers(&self) -> MutexGuard<'_, HashMap<(String, String), Timestamp>> {
         self.movers.lock().unwrap_or_else(PoisonError::into_inner)
     }

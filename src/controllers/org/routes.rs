@@ -18,23 +18,19 @@ use tray_domain::{
     webhook_tokens::{self, Tokens},
 };
 
-use super::{
-    LATER, apply,
-    observe::Observed,
-    validate::{Obstacle, Valid},
-};
+use super::{apply, validate::Valid};
 use crate::{
     adapters::kube::{
         child::RouteFact,
         events::Severity,
-        webhook_secret::{Recorded, WebhookSecret, Written, random_token},
+        webhook_secret::{Recorded, Written, random_token},
     },
     controllers::{
-        Failure,
+        blocked::{Blocked, LATER},
         conditions::{ConditionFact, Truth},
         context::Context,
         until,
-        view::region::webhook_fault,
+        view::{org::OrgView, region::webhook_fault},
     },
     resources::{
         child::{ChildId, ChildKind, DesiredChild},
@@ -124,15 +120,15 @@ impl KnownTokens {
 pub(super) async fn expose(
     ctx: &Context,
     known: &KnownTokens,
-    observed: &Observed,
+    observed: &OrgView,
     valid: &Valid,
     exposure: &Exposure<'_>,
     now: Timestamp,
 ) -> Found {
     let tried = try_expose(ctx, known, observed, valid, exposure, now).await;
-    tried.unwrap_or_else(|failure| {
-        warn!(%failure, "the webhook host is not as it should be");
-        let said = ConditionFact::new(Truth::Unknown, reasons::RETRYING, failure.to_string());
+    tried.unwrap_or_else(|blocked| {
+        warn!(failure = %blocked, "the webhook host is not as it should be");
+        let said = ConditionFact::new(Truth::Unknown, reasons::RETRYING, blocked.message);
         Found {
             condition: Some(said),
             again: Some(LATER),
@@ -143,11 +139,11 @@ pub(super) async fn expose(
 async fn try_expose(
     ctx: &Context,
     known: &KnownTokens,
-    observed: &Observed,
+    observed: &OrgView,
     valid: &Valid,
     exposure: &Exposure<'_>,
     now: Timestamp,
-) -> Result<Found, Failure> {
+) -> Result<Found, Blocked> {
     let webhook = match exposure {
         Exposure::Unwanted => return Ok(Found::default()),
         Exposure::Impossible(fact) => {
@@ -167,22 +163,21 @@ async fn try_expose(
         });
     }
     let tokens = tokens(ctx, known, observed, placement, now).await?;
-    let route = webhook::route(placement, webhook, &tokens, valid.suspended);
+    let route = webhook::route(placement, webhook, &tokens, observed.is_suspended());
     let mut refused = None;
     for child in [webhook::grant(placement), route] {
         refused = refused.or(ensure(ctx, &child, &tokens).await?);
     }
-    if let Some(obstacle) = refused {
-        let condition = ConditionFact::new(false, obstacle.reason, obstacle.message);
+    if let Some(refused) = refused {
         return Ok(Found {
-            condition: Some(condition),
-            again: obstacle.passing.then_some(LATER),
+            condition: Some(refused.fact()),
+            again: refused.again,
         });
     }
     let route = ctx.index.children.get(&webhook::route_id(placement));
     let fact = route.as_ref().and_then(|route| route.observed.route());
     Ok(Found {
-        condition: Some(condition(fact, valid.suspended, webhook, &tokens)),
+        condition: Some(condition(fact, observed.is_suspended(), webhook, &tokens)),
         again: tokens.changes_at().map(|at| until(at, now)),
     })
 }
@@ -198,17 +193,18 @@ fn may_enter(ctx: &Context, placement: &Placement) -> bool {
     binding.is_some_and(|binding| !binding.deleting)
 }
 
-async fn ensure(ctx: &Context, child: &DesiredChild, tokens: &Tokens) -> Result<Option<Obstacle>, Failure> {
+async fn ensure(ctx: &Context, child: &DesiredChild, tokens: &Tokens) -> Result<Option<Blocked>, Blocked> {
     let Err(error) = ctx.cluster.ensure(child).await else {
         return Ok(None);
     };
     // What the API server says of a route may quote it.
-    match apply::obstacle(&error) {
-        Ok(obstacle) => Ok(Some(Obstacle {
-            message: tokens.hide(&obstacle.message),
-            ..obstacle
-        })),
-        Err(failure) => Err(Failure::retry(tokens.hide(&failure.to_string()))),
+    let hidden = |blocked: Blocked| {
+        let message = tokens.hide(&blocked.message);
+        blocked.saying(message)
+    };
+    match apply::refusal(error, false) {
+        Ok(refused) => Ok(Some(hidden(refused))),
+        Err(failed) => Err(hidden(failed)),
     }
 }
 
@@ -216,11 +212,11 @@ async fn ensure(ctx: &Context, child: &DesiredChild, tokens: &Tokens) -> Result<
 async fn tokens(
     ctx: &Context,
     known: &KnownTokens,
-    observed: &Observed,
+    observed: &OrgView,
     placement: &Placement,
     now: Timestamp,
-) -> Result<Tokens, Failure> {
-    let secret = WebhookSecret::new(ctx.client.clone(), &placement.namespace);
+) -> Result<Tokens, Blocked> {
+    let secrets = &ctx.webhook_secrets;
     let annotations = observed.org.annotations();
     let asked = annotations
         .get(names::ANNOTATION_ROTATE_WEBHOOK_TOKEN)
@@ -229,11 +225,11 @@ async fn tokens(
         .children
         .iter()
         .any(|child| child.id == webhook::route_id(placement));
-    let fresh = random_token().ok_or_else(|| Failure::retry("the system gives no random numbers"))?;
+    let fresh = random_token().ok_or_else(|| Blocked::service(reasons::RETRYING, "the system gives no random numbers"))?;
     let mut recorded = match known.get(placement) {
         Some(recorded) => Some(recorded),
         // Where there is a route there was a token. A new org has none yet, and an org that is back says so below.
-        None if was_routed => secret.read().await?,
+        None if was_routed => secrets.read(placement).await?,
         None => None,
     };
     for _ in 0..2 {
@@ -246,7 +242,7 @@ async fn tokens(
             }
             (due, present, before) => {
                 let Some(tokens) = due else { break };
-                match secret.write(placement, &tokens, before.as_ref()).await? {
+                match secrets.write(placement, &tokens, before.as_ref()).await? {
                     Written::Done(written) => {
                         known.put(placement, written);
                         if was_routed && present.is_none() {
@@ -256,21 +252,21 @@ async fn tokens(
                     }
                     Written::Conflict => {
                         known.forget(&placement.org);
-                        recorded = secret.read().await?;
+                        recorded = secrets.read(placement).await?;
                     }
                 }
             }
         }
     }
     let name = names::WEBHOOK_TOKEN_SECRET;
-    Err(Failure::retry(format!(
+    Err(Blocked::service(reasons::RETRYING, format!(
         "Secret {}/{name} changes at this very moment",
         placement.namespace
     )))
 }
 
 /// Callers have to be given another token, and nobody asked for it.
-async fn tell_lost(ctx: &Context, observed: &Observed) {
+async fn tell_lost(ctx: &Context, observed: &OrgView) {
     let note = format!(
         "Secret {} was gone or held no token: a new token was made, which callers of the webhook host need",
         names::WEBHOOK_TOKEN_SECRET

@@ -1,4 +1,4 @@
-//! Which orgs have to be looked at again after a change.
+//! The mapper: which orgs have to be looked at again after a change.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::{
     controllers::{
         changes::Change,
         conditions::find,
-        view::{backup_place, org::org_id, region::elsewhere, support::home},
+        view::{backup_place, identity::org_id, region::elsewhere, support::home},
     },
     resources::child::ChildKind,
 };
@@ -80,7 +80,7 @@ pub(super) fn reached(index: &Index, region: &str) -> Vec<String> {
 }
 
 /// Names of the orgs that `change` concerns.
-pub(super) fn concerns(change: &Change, index: &Index) -> Vec<String> {
+pub(super) fn concerned(change: &Change, index: &Index) -> Vec<String> {
     match change {
         Change::Org(name) if index.orgs.get(name).is_none_or(|org| asks_anew(&org)) => {
             with_waiting(index, name)
@@ -108,7 +108,7 @@ pub(super) fn concerns(change: &Change, index: &Index) -> Vec<String> {
             let region = index.regions.get(&org.spec.region_ref.name);
             region.is_some_and(|region| region.spec.ingress.is_some())
         }),
-        Change::BackupFacts(id) => {
+        Change::Board(id) => {
             let orgs = index.orgs.claiming(id.as_str());
             let of_it = orgs.iter().filter(|org| org_id(org).as_ref() == Some(id));
             of_it.map(|org| org.name_any()).collect()

@@ -1,15 +1,27 @@
 //! Which run a restore means.
 
-use tray_api::{conditions::reasons, orgrestore::SnapshotChoice};
-use tray_domain::{
+use jiff::Timestamp;
+
+use super::{
     ids::RunId,
     ledger::{LedgerState, Run},
     stage::Stage,
 };
 
+/// How a restore names its run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunChoice<'a> {
+    /// By its id.
+    Id(&'a str),
+    /// The newest good run.
+    LatestGood,
+    /// The newest good run whose consistency point is not after that time.
+    AsOf(Timestamp),
+}
+
 /// Why there is no such run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+pub enum RestoreRefusal {
     /// Not in the org's ledger, or it never became a result.
     #[error(
         "spec.snapshot.runId: the ledger of this org holds no committed run {run_id}; runs that can be restored: {known}"
@@ -49,43 +61,36 @@ pub(super) enum Refusal {
     },
 }
 
-impl Refusal {
-    /// Reason of the condition.
-    pub(super) fn reason(&self) -> &'static str {
-        match self {
-            Self::Pruned { .. } => reasons::RUN_PRUNED,
-            Self::ProductionData { .. } => reasons::PRODUCTION_DATA,
-            Self::Unknown { .. } | Self::NoGood { .. } => reasons::RUN_NOT_FOUND,
-        }
-    }
-}
-
 /// The run that a choice means now, in a Region of stage `target`. A Suspicious run is restored only by its id.
-pub(super) fn resolve<'a>(
+pub fn resolve<'a>(
     ledger: &'a LedgerState,
-    choice: &SnapshotChoice,
+    choice: RunChoice<'_>,
     target: Stage,
-) -> Result<(&'a RunId, &'a Run), Refusal> {
+) -> Result<(&'a RunId, &'a Run), RestoreRefusal> {
     let (id, run) = find(ledger, choice)?;
     match run.manifest() {
         Some(manifest) if !manifest.stage.may_enter(target) => {
-            Err(Refusal::ProductionData { run_id: id.clone() })
+            Err(RestoreRefusal::ProductionData { run_id: id.clone() })
         }
         _ => Ok((id, run)),
     }
 }
 
-fn find<'a>(ledger: &'a LedgerState, choice: &SnapshotChoice) -> Result<(&'a RunId, &'a Run), Refusal> {
-    if let Some(wanted) = &choice.run_id {
-        return by_id(ledger, wanted);
-    }
-    let as_of = choice.as_of.as_ref().map(|time| time.0);
+fn find<'a>(
+    ledger: &'a LedgerState,
+    choice: RunChoice<'_>,
+) -> Result<(&'a RunId, &'a Run), RestoreRefusal> {
+    let as_of = match choice {
+        RunChoice::Id(wanted) => return by_id(ledger, wanted),
+        RunChoice::LatestGood => None,
+        RunChoice::AsOf(time) => Some(time),
+    };
     let in_time = |run: &Run| {
         let point = run.manifest().map(|manifest| manifest.consistency_point);
         as_of.is_none_or(|as_of| point.is_some_and(|point| point <= as_of))
     };
     let found = ledger.good_runs().into_iter().find(|(_, run)| in_time(run));
-    found.ok_or_else(|| Refusal::NoGood {
+    found.ok_or_else(|| RestoreRefusal::NoGood {
         when: as_of
             .map(|at| format!(" with a consistency point at or before {at}"))
             .unwrap_or_default(),
@@ -93,19 +98,19 @@ fn find<'a>(ledger: &'a LedgerState, choice: &SnapshotChoice) -> Result<(&'a Run
     })
 }
 
-fn by_id<'a>(ledger: &'a LedgerState, wanted: &str) -> Result<(&'a RunId, &'a Run), Refusal> {
+fn by_id<'a>(ledger: &'a LedgerState, wanted: &str) -> Result<(&'a RunId, &'a Run), RestoreRefusal> {
     let found = ledger
         .runs
         .iter()
         .find(|(id, run)| id.as_str() == wanted && run.manifest().is_some());
     let Some((id, run)) = found else {
-        return Err(Refusal::Unknown {
+        return Err(RestoreRefusal::Unknown {
             run_id: wanted.to_owned(),
             known: known(ledger),
         });
     };
     match &run.pruned {
-        Some((_, why)) => Err(Refusal::Pruned {
+        Some((_, why)) => Err(RestoreRefusal::Pruned {
             run_id: wanted.to_owned(),
             why: why.clone(),
             known: known(ledger),
@@ -132,28 +137,11 @@ fn known(ledger: &LedgerState) -> String {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
     use super::*;
-    use tray_domain::ledger::{Event, testing::Story};
+    use crate::ledger::{Event, testing::Story};
 
-    fn by_run(id: &str) -> SnapshotChoice {
-        SnapshotChoice {
-            run_id: Some(id.to_owned()),
-            ..SnapshotChoice::default()
-        }
-    }
-    fn as_of(time: &str) -> SnapshotChoice {
-        SnapshotChoice {
-            as_of: Some(Time(time.parse().unwrap())),
-            ..SnapshotChoice::default()
-        }
-    }
-    fn latest() -> SnapshotChoice {
-        SnapshotChoice {
-            latest_good: Some(true),
-            ..SnapshotChoice::default()
-        }
+    fn as_of(time: &str) -> RunChoice<'static> {
+        RunChoice::AsOf(time.parse().unwrap())
     }
 
     #[test]
@@ -162,23 +150,23 @@ mod tests {
         let first = story.good("2026-01-01T00:00:00Z", 60);
         let second = story.good("2026-01-02T00:00:00Z", 60);
         let suspicious = story.suspicious("2026-01-03T00:00:00Z", 60);
-        let chosen = |choice: &SnapshotChoice| {
+        let chosen = |choice: RunChoice<'_>| {
             resolve(&story.state, choice, Stage::Production).map(|(id, _)| id.clone())
         };
-        assert_eq!(chosen(&latest()), Ok(second.clone()));
-        assert_eq!(chosen(&as_of("2026-01-01T23:59:59Z")), Ok(first));
-        assert_eq!(chosen(&as_of("2026-01-02T00:00:00Z")), Ok(second));
-        assert_eq!(chosen(&by_run(suspicious.as_str())), Ok(suspicious));
+        assert_eq!(chosen(RunChoice::LatestGood), Ok(second.clone()));
+        assert_eq!(chosen(as_of("2026-01-01T23:59:59Z")), Ok(first));
+        assert_eq!(chosen(as_of("2026-01-02T00:00:00Z")), Ok(second));
+        assert_eq!(chosen(RunChoice::Id(suspicious.as_str())), Ok(suspicious));
     }
 
     #[test]
     fn p20_a_run_of_production_is_restored_in_production_alone() {
         let mut story = Story::new();
         let run = story.good("2026-01-01T00:00:00Z", 60);
-        for choice in [latest(), by_run(run.as_str()), as_of("2026-01-02T00:00:00Z")] {
-            assert!(resolve(&story.state, &choice, Stage::Production).is_ok());
-            let refusal = resolve(&story.state, &choice, Stage::NonProduction).unwrap_err();
-            assert_eq!(refusal.reason(), reasons::PRODUCTION_DATA);
+        for choice in [RunChoice::LatestGood, RunChoice::Id(run.as_str()), as_of("2026-01-02T00:00:00Z")] {
+            assert!(resolve(&story.state, choice, Stage::Production).is_ok());
+            let refusal = resolve(&story.state, choice, Stage::NonProduction).unwrap_err();
+            assert!(matches!(refusal, RestoreRefusal::ProductionData { .. }));
             assert!(refusal.to_string().contains(run.as_str()), "{refusal}");
         }
     }
@@ -196,14 +184,21 @@ mod tests {
             },
             "2026-02-01T00:00:00Z".parse().unwrap(),
         );
-        for (choice, reason) in [
-            (by_run(pruned.as_str()), reasons::RUN_PRUNED),
-            (by_run(aborted.as_str()), reasons::RUN_NOT_FOUND),
-            (by_run("01ARZ3NDEKTSV4RRFFQ69G5FAV"), reasons::RUN_NOT_FOUND),
-            (as_of("2020-01-01T00:00:00Z"), reasons::RUN_NOT_FOUND),
+        type Is = fn(&RestoreRefusal) -> bool;
+        let unknown: Is = |refusal| matches!(refusal, RestoreRefusal::Unknown { .. });
+        for (choice, is) in [
+            (
+                RunChoice::Id(pruned.as_str()),
+                (|refusal| matches!(refusal, RestoreRefusal::Pruned { .. })) as Is,
+            ),
+            (RunChoice::Id(aborted.as_str()), unknown),
+            (RunChoice::Id("01ARZ3NDEKTSV4RRFFQ69G5FAV"), unknown),
+            (as_of("2020-01-01T00:00:00Z"), |refusal| {
+                matches!(refusal, RestoreRefusal::NoGood { .. })
+            }),
         ] {
-            let refusal = resolve(&story.state, &choice, Stage::Production).unwrap_err();
-            assert_eq!(refusal.reason(), reason);
+            let refusal = resolve(&story.state, choice, Stage::Production).unwrap_err();
+            assert!(is(&refusal), "{refusal:?}");
             assert!(refusal.to_string().ends_with(kept.as_str()), "{refusal}");
         }
     }

@@ -1,0 +1,182 @@
+//! What is known of a mover's Job: all that anybody asks of one is read off it here.
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt;
+use tray_domain::names;
+
+use super::{Identity, Key};
+use crate::{adapters::kube::table::Row, resources::mover_job::secret_name};
+
+/// How far a mover is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Made, but its Secret may be missing: start it again, which is idempotent.
+    Suspended,
+    /// Started, not ended.
+    Running,
+    /// Ended well.
+    Succeeded,
+    /// Ended badly, and will not be tried again.
+    Failed,
+}
+
+/// What is known of a mover's Job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobFact {
+    pub identity: Identity,
+    pub namespace: String,
+    pub name: String,
+    /// Label [`names::LABEL_ORG`].
+    pub org: Option<String>,
+    /// Label [`names::LABEL_ORG_ID`].
+    pub org_id: Option<String>,
+    /// Label [`names::LABEL_OWNER`]: OrgSnapshot, OrgRestore or TrayOrg it works for.
+    pub owner: Option<String>,
+    /// How far it is.
+    pub phase: Phase,
+    /// Recorded on the Job: when the hook of its part began.
+    pub consistency_point: Option<Timestamp>,
+    /// Why it failed, in the Job controller's words.
+    pub failure: Option<String>,
+    /// It was deleted, and goes when its last pod has gone.
+    pub deleting: bool,
+    /// Name of its Secret.
+    pub secret: String,
+}
+row!(JobFact, |job| job.org.as_deref());
+
+impl JobFact {
+    /// From a Job.
+    pub fn of(job: &Job) -> Self {
+        let label = |name: &str| job.labels().get(name).cloned();
+        let conditions = job
+            .status
+            .as_ref()
+            .and_then(|s| s.conditions.as_deref())
+            .unwrap_or_default();
+        let condition = |type_: &str| conditions.iter().find(|c| c.type_ == type_ && c.status == "True");
+        let failed = condition("Failed");
+        let phase = if failed.is_some() {
+            Phase::Failed
+        } else if condition("Complete").is_some() {
+            Phase::Succeeded
+        } else if job.spec.as_ref().and_then(|s| s.suspend) == Some(true) {
+            Phase::Suspended
+        } else {
+            Phase::Running
+        };
+        Self {
+            identity: Identity::of(&job.metadata),
+            namespace: job.namespace().unwrap_or_default(),
+            name: job.name_any(),
+            org: label(names::LABEL_ORG),
+            org_id: label(names::LABEL_ORG_ID),
+            owner: label(names::LABEL_OWNER),
+            phase,
+            consistency_point: job
+                .annotations()
+                .get(names::ANNOTATION_CONSISTENCY_POINT)
+                .and_then(|text| text.parse().ok()),
+            failure: failed.map(|c| {
+                let (reason, message) = (c.reason.as_deref(), c.message.as_deref());
+                format!("{}: {}", reason.unwrap_or("Failed"), message.unwrap_or_default())
+            }),
+            deleting: job.metadata.deletion_timestamp.is_some(),
+            secret: secret_of(job).unwrap_or_else(|| secret_name(&job.name_any())),
+        }
+    }
+
+    /// Whether a pod of it may be at work, or may yet begin: it has not ended, or is on its way out. The Job controller says
+    /// that a Job has ended only when its pods have.
+    pub fn may_be_at_work(&self) -> bool {
+        self.deleting || matches!(self.phase, Phase::Suspended | Phase::Running)
+    }
+}
+
+/// The Secret that a Job mounts: one that an earlier version made may have another name. Only such a name counts as no other
+/// pod may refer to: the Job may be somebody else's, who mounts a Secret that he can read.
+fn secret_of(job: &Job) -> Option<String> {
+    let volumes = job.spec.as_ref()?.template.spec.as_ref()?.volumes.as_ref()?;
+    volumes
+        .iter()
+        .filter_map(|volume| volume.secret.as_ref()?.secret_name.as_ref())
+        .find(|name| names::is_operators_secret(name))
+        .cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use serde_json::json;
+
+    use super::*;
+
+    fn job(spec: serde_json::Value, conditions: serde_json::Value) -> Job {
+        serde_json::from_value(
+            json!({"metadata": {"name": "j"}, "spec": spec, "status": {"conditions": conditions}}),
+        )
+        .unwrap()
+    }
+    fn phase(suspend: bool, conditions: serde_json::Value) -> Phase {
+        JobFact::of(&job(json!({"suspend": suspend, "template": {}}), conditions)).phase
+    }
+
+    #[test]
+    fn a_job_holds_until_it_has_ended_and_while_it_goes() {
+        let ended = json!([{"type": "Complete", "status": "True"}]);
+        let holds = |suspend, conditions| {
+            let made = job(json!({"suspend": suspend, "template": {}}), conditions);
+            JobFact::of(&made).may_be_at_work()
+        };
+        assert!(holds(true, json!([])), "somebody may resume it");
+        assert!(holds(false, json!([])), "whether or not a pod of it is seen");
+        assert!(!holds(false, ended.clone()));
+        let mut going = job(json!({"template": {}}), ended);
+        going.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        assert!(JobFact::of(&going).may_be_at_work());
+    }
+
+    #[test]
+    fn credentials_go_where_the_job_reads_them_and_where_no_other_pod_can() {
+        let secret = |mounted: &[&str]| {
+            let volumes = mounted
+                .iter()
+                .map(|name| json!({"name": "v", "secret": {"secretName": name}}));
+            let volumes: Vec<serde_json::Value> = volumes.collect();
+            let spec = json!({"template": {"spec": {"containers": [], "volumes": volumes}}});
+            JobFact::of(&job(spec, json!([]))).secret
+        };
+        let earlier = "snap-01arz3ndektsv4rrffq69g5fav-data-db-0";
+        assert_eq!(secret(&[earlier]), earlier);
+        assert_eq!(secret(&["tray-mover-j"]), "tray-mover-j");
+        // Somebody made a Job of that name before, and reads what it mounts.
+        for foreign in ["own", "snap-x", "mover-j"] {
+            assert_eq!(secret(&[foreign]), "tray-mover-j", "{foreign}");
+        }
+        assert_eq!(secret(&["own", earlier]), earlier);
+        assert_eq!(
+            JobFact::of(&job(json!({"template": {}}), json!([]))).secret,
+            "tray-mover-j"
+        );
+    }
+
+    #[test]
+    fn the_phase_comes_from_the_conditions() {
+        assert_eq!(phase(true, json!([])), Phase::Suspended);
+        assert_eq!(phase(false, json!([])), Phase::Running);
+        assert_eq!(
+            phase(false, json!([{"type": "Complete", "status": "True"}])),
+            Phase::Succeeded
+        );
+        assert_eq!(
+            phase(false, json!([{"type": "Failed", "status": "True"}])),
+            Phase::Failed
+        );
+        // Announced, but its last pod has not ended: not yet.
+        assert_eq!(
+            phase(false, json!([{"type": "FailureTarget", "status": "True"}])),
+            Phase::Running
+        );
+    }
+}

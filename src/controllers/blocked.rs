@@ -1,0 +1,313 @@
+//! The one way to say "not now": why the work on an object does not go on, and what has to happen before it does.
+//!
+//! Every error becomes a [`Blocked`] here, by its type, its status code or its reason, never by its words.
+
+use std::{error::Error, sync::Arc, time::Duration};
+
+use tray_api::conditions::reasons;
+use tray_domain::{
+    backup_place::Changed, placement, reattachment, restore_choice::RestoreRefusal,
+    session_policy::SessionPolicyError,
+};
+use tray_ledger::{LedgerStoreError, RemoteError};
+
+use super::{Next, conditions::ConditionFact};
+use crate::{adapters::kube::apply::ApplyError, resources::org::effective::Conflict};
+
+/// When what goes away by itself is looked at again, even if nothing changes.
+pub const LATER: Duration = Duration::from_secs(15);
+
+/// How long a person's remedy may go unnoticed that no watch shows: rights and keys are put in order without the operator
+/// hearing of it.
+const UNWATCHED: Duration = Duration::from_mins(5);
+
+/// What has to happen before the work goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// A person acts. The condition Stalled says what is to be done.
+    Person,
+    /// Time passes, or something else happens first: no person has to act.
+    Time,
+    /// A service answers that did not, or refused for now: asked again after a pause that grows.
+    Service,
+}
+
+/// Why the work on an object does not go on at present. The driver has written the status already, where it says so.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Blocked {
+    /// A constant of [`reasons`].
+    pub reason: &'static str,
+    /// For people: names the object, the field and the remedy.
+    pub message: String,
+    /// What has to happen.
+    pub until: Until,
+    /// Look again after this at the latest, even if nothing changes; of [`Until::Service`] the pause that grows counts.
+    pub again: Option<Duration>,
+    /// What went wrong underneath.
+    #[source]
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl Blocked {
+    fn new(reason: &'static str, message: impl Into<String>, until: Until) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            until,
+            again: None,
+            source: None,
+        }
+    }
+
+    /// A person has to act. Looked at again when something changes.
+    pub fn person(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::new(reason, message, Until::Person)
+    }
+
+    /// It goes away by itself. Looked at again when something changes, and after `again` at the latest.
+    pub fn time(reason: &'static str, message: impl Into<String>, again: Duration) -> Self {
+        Self {
+            again: Some(again),
+            ..Self::new(reason, message, Until::Time)
+        }
+    }
+
+    /// A service did not answer, or refused for now.
+    pub fn service(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::new(reason, message, Until::Service)
+    }
+
+    /// The bucket, KMS or STS failed at what `action` says; `reason` where it is not just away.
+    pub fn remote(reason: &'static str, action: &str, error: &RemoteError) -> Self {
+        let until = match error {
+            RemoteError::Unavailable(_) => Until::Service,
+            _ => Until::Person,
+        };
+        Self::new(reason, format!("failed to {action}: {error}"), until).caused_by(error.clone())
+    }
+
+    /// What the status says of a child that could not be made as it should be, whoever has to act. One of the way to the API
+    /// server is nobody's fault and is asked again. `no_room` = the org's quotas have no room for it, by what Kubernetes
+    /// counts: nothing else in an answer tells a full quota from a right that is missing.
+    pub fn of_child(error: ApplyError, no_room: bool) -> Self {
+        let (reason, until) = match &error {
+            ApplyError::Foreign(_) => (reasons::NAMESPACE_TAKEN, Until::Person),
+            ApplyError::Refused { .. } => (reasons::APPLY_REFUSED, Until::Person),
+            ApplyError::Contested { .. } => (reasons::CHILD_CONTESTED, Until::Time),
+            // A quota, a policy, or a right that was not granted yet: the object is good, and may be let in later.
+            ApplyError::Failed { source, .. } => match &**source {
+                kube::Error::Api(status) if status.is_forbidden() && no_room => {
+                    (reasons::QUOTA_EXCEEDED, Until::Time)
+                }
+                kube::Error::Api(status) if status.is_forbidden() => (reasons::APPLY_REFUSED, Until::Time),
+                _ => return Self::from(error),
+            },
+        };
+        Self {
+            again: (until == Until::Time).then_some(LATER),
+            ..Self::new(reason, error.to_string(), until).caused_by(error)
+        }
+    }
+
+    /// What a person does about it may show in no watch: looked at now and then.
+    #[must_use]
+    pub fn unwatched(self) -> Self {
+        match self.until {
+            Until::Person => self.looked_at(Next::After(UNWATCHED)),
+            Until::Time | Until::Service => self,
+        }
+    }
+
+    fn caused_by(self, error: impl Error + Send + Sync + 'static) -> Self {
+        Self {
+            source: Some(Arc::new(error)),
+            ..self
+        }
+    }
+
+    /// The same, told otherwise.
+    #[must_use]
+    pub fn saying(self, message: String) -> Self {
+        Self { message, ..self }
+    }
+
+    /// The same, looked at again when `next` says so at the latest.
+    #[must_use]
+    pub fn looked_at(self, next: Next) -> Self {
+        let due = match next {
+            Next::OnChange => None,
+            Next::After(delay) => Some(delay),
+        };
+        Self {
+            again: self.again.into_iter().chain(due).min(),
+            ..self
+        }
+    }
+
+    /// As a condition that is False because of it.
+    pub fn fact(&self) -> ConditionFact {
+        ConditionFact::new(false, self.reason, self.message.clone())
+    }
+
+    /// What went wrong at the very bottom, where the message does not come from there.
+    pub fn cause(&self) -> Option<String> {
+        let mut innermost: &dyn Error = self.source.as_deref()?;
+        while let Some(deeper) = innermost.source() {
+            innermost = deeper;
+        }
+        Some(innermost.to_string())
+    }
+
+    /// Label of metrics.
+    pub const fn class(&self) -> &'static str {
+        match self.until {
+            Until::Person => "stall",
+            Until::Time => "wait",
+            Until::Service => "retry",
+        }
+    }
+}
+
+impl From<kube::Error> for Blocked {
+    /// Without a better word for it, what the API server says is tried again.
+    fn from(error: kube::Error) -> Self {
+        // The client's own text of an answer says some things twice.
+        let message = match &error {
+            kube::Error::Api(status) => status.message.clone(),
+            other => other.to_string(),
+        };
+        Self::service(reasons::RETRYING, message).caused_by(error)
+    }
+}
+
+impl From<ApplyError> for Blocked {
+    /// Where nothing is said of the child in a status, it is tried again whatever it is.
+    fn from(error: ApplyError) -> Self {
+        Self::service(reasons::APPLY_REFUSED, error.to_string()).caused_by(error)
+    }
+}
+
+impl From<RemoteError> for Blocked {
+    /// Tried again, too: rights and keys are put in order without the operator hearing of it.
+    fn from(error: RemoteError) -> Self {
+        Self::service(reasons::RETRYING, error.to_string()).caused_by(error)
+    }
+}
+
+impl From<LedgerStoreError> for Blocked {
+    fn from(error: LedgerStoreError) -> Self {
+        let reason = match &error {
+            LedgerStoreError::ClaimLost { .. } => reasons::CLAIM_LOST,
+            LedgerStoreError::Invalid { .. } | LedgerStoreError::Stray { .. } => reasons::LEDGER_INVALID,
+            LedgerStoreError::Newer { .. } => reasons::LEDGER_NEWER,
+            LedgerStoreError::Unclaimed { .. } | LedgerStoreError::Overtaken { .. } => reasons::RETRYING,
+            LedgerStoreError::Remote { .. } => reasons::BUCKET_UNAVAILABLE,
+        };
+        let until = if error.is_transient() {
+            Until::Service
+        } else {
+            Until::Person
+        };
+        Self::new(reason, error.to_string(), until).caused_by(error)
+    }
+}
+
+impl From<SessionPolicyError> for Blocked {
+    fn from(error: SessionPolicyError) -> Self {
+        Self::person(reasons::MOVER_FAILED, error.to_string()).caused_by(error)
+    }
+}
+
+impl From<placement::Refusal> for Blocked {
+    fn from(refusal: placement::Refusal) -> Self {
+        use placement::Refusal;
+        let message = refusal.to_string();
+        match refusal {
+            Refusal::NotServed(_) => Self::person(reasons::REGION_NOT_SERVED, message),
+            Refusal::Moved { .. } | Refusal::Relocated { .. } => {
+                Self::person(reasons::REGION_CHANGED, message)
+            }
+            Refusal::Cordoned(_) => Self::person(reasons::REGION_CORDONED, message),
+            Refusal::NotReady { .. } => Self::time(reasons::REGION_NOT_READY, message, LATER),
+        }
+    }
+}
+
+impl From<reattachment::Refusal> for Blocked {
+    fn from(refusal: reattachment::Refusal) -> Self {
+        use reattachment::Refusal;
+        let reason = match &refusal {
+            Refusal::RetainedData { .. } => reasons::RETAINED_DATA_EXISTS,
+            Refusal::RegionMismatch { .. } => reasons::REGION_MISMATCH,
+            Refusal::OtherName { .. } => reasons::ORG_ID_IN_USE,
+            Refusal::NotAllowed { .. } => reasons::REATTACH_NOT_ALLOWED,
+        };
+        Self::person(reason, refusal.to_string())
+    }
+}
+
+impl From<Changed> for Blocked {
+    fn from(changed: Changed) -> Self {
+        Self::person(reasons::BACKUP_PLACE_CHANGED, changed.to_string())
+    }
+}
+
+impl From<Conflict> for Blocked {
+    fn from(conflict: Conflict) -> Self {
+        let reason = match &conflict {
+            Conflict::ByRegion(_) | Conflict::ByMovers(_) => reasons::WORKLOAD_NAME_TAKEN,
+            Conflict::TwoWebhooks(..) => reasons::WEBHOOK_NOT_UNIQUE,
+            Conflict::SecretOfOperator { .. } => reasons::SECRET_RESERVED,
+            Conflict::MemoryAboveLimit { .. } => reasons::OVERRIDE_INVALID,
+        };
+        Self::person(reason, conflict.to_string())
+    }
+}
+
+impl From<RestoreRefusal> for Blocked {
+    fn from(refusal: RestoreRefusal) -> Self {
+        let reason = match &refusal {
+            RestoreRefusal::Pruned { .. } => reasons::RUN_PRUNED,
+            RestoreRefusal::ProductionData { .. } => reasons::PRODUCTION_DATA,
+            RestoreRefusal::Unknown { .. } | RestoreRefusal::NoGood { .. } => reasons::RUN_NOT_FOUND,
+        };
+        Self::person(reason, refusal.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_blocked_is_looked_at_when_something_is_due_and_soon_where_it_passes() {
+        let (second, day) = (Duration::from_secs(1), Duration::from_hours(24));
+        let person = || Blocked::person(reasons::MALFORMED, "said");
+        let time = || Blocked::time(reasons::MALFORMED, "said", LATER);
+        for (blocked, next, again) in [
+            (person(), Next::OnChange, None),
+            (person(), Next::After(day), Some(day)),
+            (person().unwatched(), Next::After(day), Some(UNWATCHED)),
+            (time(), Next::OnChange, Some(LATER)),
+            (time(), Next::After(day), Some(LATER)),
+            (time(), Next::After(second), Some(second)),
+        ] {
+            assert_eq!(blocked.looked_at(next).again, again, "{next:?}");
+        }
+    }
+
+    #[test]
+    fn who_has_to_act_is_decided_by_what_went_wrong_and_not_by_its_words() {
+        let away = || RemoteError::Unavailable("access denied".to_owned());
+        let denied = || RemoteError::Denied("unavailable".to_owned());
+        let remote = |error| Blocked::remote(reasons::KEY_UNUSABLE, "open the key", error);
+        assert_eq!(remote(away()).until, Until::Service);
+        assert_eq!(remote(denied()).until, Until::Person);
+        // Where nobody says what it means for the object it is tried again.
+        assert_eq!(Blocked::from(denied()).until, Until::Service);
+        let lost = remote(denied());
+        assert_eq!(lost.message, "failed to open the key: access denied: unavailable");
+        assert!(lost.source().is_some(), "what went wrong underneath is kept");
+    }
+}
