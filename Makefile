@@ -47,17 +47,21 @@ advisories: $(DENY)
 	fi
 
 generated:
-	cargo test --workspace --locked --test api_crds
+	cargo test --workspace --locked --test checkout api_crds
 
-# The names of a folder's tests: a file each, or a folder with a main.rs.
+# The names of a folder's programs of tests: a file each, or a folder with a main.rs.
 tests_in = $(notdir $(basename $(wildcard $(1)/*.rs)) $(patsubst %/main.rs,%,$(wildcard $(1)/*/main.rs)))
 CLUSTER_TESTS := $(call tests_in,e2e/tests)
 OTHER_TESTS := $(foreach folder,$(wildcard crates/*/tests) engine/tests tests,$(call tests_in,$(folder)))
 
-test: prepare ## All tests: unit, API server, AWS stand-in, end to end on the local cluster (Linux, root); ONLY=name for one
+# What ONLY names: a program, a file or folder of one in tests/, or any part of a test's name.
+PARTS := $(wildcard tests/*/$(ONLY).rs tests/*/$(ONLY)/mod.rs tests/*/bare/$(ONLY).rs)
+PROGRAMS := $(filter $(OTHER_TESTS),$(foreach part,$(PARTS),$(word 2,$(subst /, ,$(part)))))
+SELECTED = $(if $(filter $(ONLY),$(CLUSTER_TESTS) $(OTHER_TESTS)),--test $(ONLY),$(addprefix --test ,$(sort $(PROGRAMS))) $(ONLY))
+
+test: prepare ## All tests: unit, API server, AWS stand-in, end to end on the local cluster (Linux, root); ONLY=name for some
 ifdef ONLY
-	# A file of tests, or every test whose name has that in it.
-	cargo test --workspace --locked $(if $(filter $(ONLY),$(CLUSTER_TESTS) $(OTHER_TESTS)),--test )$(ONLY)
+	cargo test --workspace --locked $(SELECTED)
 else
 	cargo test --workspace --locked --no-run
 	# What runs on the local cluster mostly waits, and only one of it fits on a machine; the other tests run beside it.
@@ -67,7 +71,7 @@ endif
 test-unit: ## Unit tests alone: no cluster, no root
 	cargo test --workspace --locked --lib --bins
 
-# A test as a recipe line of its own: what it prints stays together, and is shown when it ends.
+# A program of tests as a recipe line of its own: what it prints stays together, and is shown when it ends.
 define test_line
 cargo test --workspace --locked --test $(1)
 
@@ -113,7 +117,7 @@ bench-orgs: cluster-up install
 	$(E2E) bench
 
 generate: ## Write crds/ and the chart's copies from the code
-	cargo test --workspace --locked --test api_crds -- --ignored regenerate
+	cargo test --workspace --locked --test checkout -- --ignored regenerate
 
 # A program of the cargo registry, in a folder of its own version. The temporary target directory keeps ours clean.
 $(CACHE)/cargo/%:

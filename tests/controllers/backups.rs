@@ -33,6 +33,7 @@ use crate::support::{
     api_server::{self, eventually},
     flux,
     operator::{Operator, passes},
+    orgs::gone,
     runs::{self, LEDGER_KEY, record},
 };
 
@@ -644,15 +645,6 @@ async fn no_run_begins_while_a_mover_of_earlier_work_is_there(operator: &Operato
     succeed(operator, org, 3).await;
     snapshot("fresh-after-earlier", "Committed").await;
     nothing_is_left(org).await;
-}
-
-/// Lets a Job go, as the garbage collector does when its last pod has gone.
-async fn gone(jobs: &Api<Job>, name: &str) {
-    let none: [&str; 0] = [];
-    let let_go = Patch::Merge(json!({"metadata": {"finalizers": none}}));
-    let _ = jobs.patch(name, &PatchParams::default(), &let_go).await;
-    let gone = eventually(async || jobs.get_opt(name).await.ok()?.is_none().then_some(()));
-    assert!(gone.await.is_some(), "Job {name} stays");
 }
 
 async fn restore_of(org: &str, name: &str) {

@@ -1,4 +1,8 @@
-//! The frame of the controllers, the Region and the backup controller, on a real API server.
+//! The controllers on a real API server, with an administrator's rights and without the chart's policies, under operators
+//! that each test starts, ends and counts the requests of.
+//!
+//! `backups`, `children`, `election`, `malformed`, `regions` and `usage` share an API server. The other parts include `support`
+//! for themselves and so have one each: their operators work on all that they find there.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,12 +10,18 @@
     clippy::panic,
     reason = "clippy knows test functions, not what they call"
 )]
+#![allow(clippy::duplicate_mod, reason = "some parts have an API server of their own")]
 
+mod backup_places;
 mod backups;
 mod children;
 mod election;
+mod gitops_kstatus;
 mod malformed;
+mod org_silence;
+mod org_webhook_requests;
 mod regions;
+mod staging;
 #[path = "../support/mod.rs"]
 mod support;
 mod usage;

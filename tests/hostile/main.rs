@@ -1,5 +1,6 @@
 //! Bad input: what a person or a tool may hand to the API server, with the chart's policies installed and every
-//! controller of the operator at work.
+//! controller of the operator at work. A program of its own: that the operator panics nowhere is read off all threads of the
+//! process.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

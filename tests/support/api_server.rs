@@ -33,7 +33,7 @@ pub(crate) struct ApiServer {
     audit_log: PathBuf,
 }
 
-/// The one API server of this test process; the first caller starts it.
+/// The one API server of whoever includes these modules; the first caller starts it.
 pub(crate) async fn shared() -> &'static ApiServer {
     static SERVER: OnceCell<ApiServer> = OnceCell::const_new();
     SERVER.get_or_init(ApiServer::start).await

@@ -1,4 +1,4 @@
-//! The AWS stand-in (`e2e/aws`): one per test process, over TLS, in memory. It ends with the process.
+//! The AWS stand-in (`e2e/aws`), over TLS, in memory. It ends with the test process.
 
 use std::{
     fs,
@@ -84,7 +84,7 @@ pub(crate) const IMPATIENT: Patience = Patience {
     slowest: 256 * 1024,
 };
 
-/// The one stand-in of this test process; the first caller starts it.
+/// The one stand-in of whoever includes these modules; the first caller starts it.
 ///
 /// # Panics
 /// When it cannot be started, with what it said.

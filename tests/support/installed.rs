@@ -61,7 +61,7 @@ pub(crate) struct Operator {
 
 /// What its threads are called.
 const THREAD: &str = "operator";
-/// Where its threads panicked.
+/// Where its threads panicked, and those of any other operator of the process.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Installs the chart but its Deployment.
@@ -113,7 +113,7 @@ pub(crate) async fn client() -> Client {
     server.client_as(Some(OPERATOR), &GROUPS).await
 }
 
-/// The one operator of this test process, with these drivers; the first caller starts it.
+/// The one operator of whoever includes these modules, with these drivers; the first caller starts it.
 pub(crate) async fn shared(drivers: fn() -> Vec<Arc<dyn Driver>>) -> &'static Operator {
     static OPERATOR: OnceCell<Operator> = OnceCell::const_new();
     OPERATOR.get_or_init(|| start(drivers)).await

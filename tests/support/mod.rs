@@ -1,5 +1,9 @@
 //! What tests against a real API server share.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+//!
+//! API server, operator and AWS stand-in are statics of these modules, started by whoever asks first. So a module that includes
+//! this one for itself has its own, and one program holds tests that must not meet: an operator works on every org and every
+//! Region of its API server.
+#![allow(dead_code, reason = "whoever includes it uses a part of it")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,7 +1,8 @@
 //! Regions, nodes, orgs and their pods on an API server where nothing runs: tests say what the cluster shows.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs, path::Path};
 
+use k8s_openapi::api::batch::v1::Job;
 use kube::{
     Api, Client,
     api::{DynamicObject, ListParams, Patch, PatchParams, PostParams},
@@ -10,12 +11,19 @@ use serde_json::{Value, json};
 
 use super::{
     api_server::{self, api_of, eventually},
+    chart,
     installed::{conditions, play_kubernetes},
 };
 
 /// An object of one of our kinds.
 pub(crate) fn object(kind: &str, name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "platform.tray.ai/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
+}
+
+/// The objects of a file in `examples/`.
+pub(crate) fn examples(file: &str) -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(file);
+    chart::documents(&fs::read_to_string(path).unwrap())
 }
 
 /// The APIs of a kind: of a namespace, or of the cluster where it is empty.
@@ -211,4 +219,13 @@ pub(crate) async fn is_deleted(client: &Client, namespace: &str, name: &str) -> 
         .await
         .unwrap();
     pod.is_none_or(|pod| pod.metadata.deletion_timestamp.is_some())
+}
+
+/// Lets a deleted Job go, as the garbage collector does when its last pod has gone. Returns when it is gone.
+pub(crate) async fn gone(jobs: &Api<Job>, name: &str) {
+    let none: [&str; 0] = [];
+    let let_go = Patch::Merge(json!({"metadata": {"finalizers": none}}));
+    let _ = jobs.patch(name, &PatchParams::default(), &let_go).await;
+    let gone = eventually(async || jobs.get_opt(name).await.ok()?.is_none().then_some(()));
+    assert!(gone.await.is_some(), "Job {name} stays");
 }

@@ -1,0 +1,17 @@
+//! What keeps an org to itself, on a real API server with the operator's own rights and under the chart's policies: whom it
+//! reaches and who reaches it, where it stays, and whom it lets in.
+//!
+//! Each part includes `support` for itself and so has an API server and an operator of its own: they differ in the
+//! controllers that run, and an operator works on every org that it finds.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "clippy knows test functions, not what they call"
+)]
+#![allow(clippy::duplicate_mod, reason = "each part has an API server of its own")]
+
+mod isolation;
+mod residency;
+mod support_access;
