@@ -3,12 +3,14 @@
 pub mod access_record;
 pub mod archived_kinds;
 pub mod archived_objects;
+pub mod backup_pass;
 pub mod backup_place;
 pub mod bucket_layout;
 pub mod cloud_regions;
 pub mod cron;
 pub mod encryption;
 pub mod eviction;
+pub mod exclusion;
 pub mod identity;
 pub mod ids;
 pub mod ledger;

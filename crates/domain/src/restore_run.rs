@@ -5,7 +5,11 @@
 //! Each step is found again after a crash: nothing is remembered that is not in the OrgRestore's status, the ledger or
 //! the cluster.
 
-use super::ids::PartId;
+use super::{
+    ids::{PartId, RunId},
+    ledger::LedgerState,
+    manifest::{Manifest, PartSource, PlannedPart},
+};
 
 /// How far the mover of a part is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +79,84 @@ impl Observed {
             .iter()
             .all(|part| part.proof == MoverProgress::Succeeded)
     }
+
+    /// Whether the org's workloads stop, and stay at 0: nothing stops before it is proven that all of it can come back, and once
+    /// the claims are filled the workloads may start.
+    pub fn stops_workloads(&self) -> bool {
+        self.is_proven() && !self.filled
+    }
+}
+
+/// The run in the status of a restore is not in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the run in its status is not in the org's ledger: the status was edited by hand")]
+pub struct UnknownRun;
+
+/// The record of the run that the status of a restore pins. One that was pruned since is still the restore's.
+pub fn pinned<'a>(ledger: &'a LedgerState, run_id: &str) -> Result<&'a Manifest, UnknownRun> {
+    let run_id: RunId = run_id.parse().map_err(|_| UnknownRun)?;
+    let run = ledger.runs.get(&run_id).ok_or(UnknownRun)?;
+    run.manifest().ok_or(UnknownRun)
+}
+
+/// Why a part has nowhere to go.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unrestorable {
+    /// No workload of the org has such a volume.
+    #[error(
+        "the org has no volume {volume} any more: give workload {workload} its volume and replicas back, then make a new \
+         OrgRestore"
+    )]
+    NoVolume {
+        /// The claim's name.
+        volume: PartId,
+        /// The workload that had it.
+        workload: String,
+    },
+    /// Its size cannot be read.
+    #[error(
+        "how large volume {volume} may be is not known: correct volume.size of workload {workload}, then make a new \
+         OrgRestore"
+    )]
+    UnknownSize {
+        /// The claim's name.
+        volume: PartId,
+        /// The workload that had it.
+        workload: String,
+    },
+}
+
+/// Why a part has nowhere to go; none = it has. `has_volume`: a workload of the org has it now. `capacity_bytes`: what its
+/// size allows it to hold.
+pub fn unrestorable(
+    planned: &PlannedPart,
+    has_volume: bool,
+    capacity_bytes: Option<u64>,
+) -> Option<Unrestorable> {
+    let PartSource::Volume { workload, .. } = &planned.source else {
+        return None;
+    };
+    let (volume, workload) = (planned.part.clone(), workload.clone());
+    if !has_volume {
+        return Some(Unrestorable::NoVolume { volume, workload });
+    }
+    capacity_bytes
+        .is_none()
+        .then_some(Unrestorable::UnknownSize { volume, workload })
+}
+
+/// The end that the ledger has of a restore, an error being why it failed: its status was not written, whatever cut that short.
+/// `restore` is its name in the ledger, `<name> (<UID>)`.
+pub fn recorded_end(ledger: &LedgerState, restore: &str) -> Option<Result<(), String>> {
+    let known = ledger.restores.iter().find(|known| known.restore == restore)?;
+    Some(if known.succeeded {
+        Ok(())
+    } else {
+        Err(known
+            .why
+            .clone()
+            .unwrap_or_else(|| "its reason is lost".to_owned()))
+    })
 }
 
 /// What to do next.
@@ -187,6 +269,14 @@ fn failure(parts: &[PartProgress], mover: fn(&PartProgress) -> &MoverProgress) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::{Event, testing::Story};
+
+    /// A ledger with a run of the objects and one volume.
+    fn committed() -> Story {
+        let mut story = Story::new();
+        story.good("2026-01-01T00:00:00Z", 60);
+        story
+    }
 
     /// A cluster that does what a step asks, one effect at a time; losing an effect is a crash before it.
     fn carry_out(observed: &mut Observed, step: &Step) {
@@ -318,6 +408,107 @@ mod tests {
             panic!()
         };
         assert!(why.starts_with("part data-0: pack x is missing"), "{why}");
+    }
+
+    #[test]
+    fn workloads_stop_from_the_proof_until_everything_is_filled() {
+        let mut observed = start(&[Some("a")]);
+        observed.resolved = true;
+        let mut stops = Vec::new();
+        for _ in 0..60 {
+            let step = next_step(&observed);
+            let told = matches!(
+                step,
+                Step::WaitUntilDrained
+                    | Step::RemoveClaims(_)
+                    | Step::WaitForClaims(_)
+                    | Step::StartMovers(_)
+                    | Step::WaitForMovers
+                    | Step::RecordFilled
+            );
+            assert_eq!(observed.stops_workloads(), told, "{step:?}");
+            stops.push(told);
+            carry_out(&mut observed, &step);
+        }
+        stops.dedup();
+        assert_eq!(stops, [false, true, false]);
+    }
+
+    #[test]
+    fn a_part_without_a_place_says_what_mends_it() {
+        let story = committed();
+        let (_, run) = story.state.newest_good().unwrap();
+        let [objects, volume] = &run.plan.parts[..] else {
+            panic!()
+        };
+        let told = |part, has_volume, capacity| {
+            unrestorable(part, has_volume, capacity).map(|found| found.to_string())
+        };
+        let gone = "the org has no volume data-db-0 any more: give workload db its volume and replicas back, then make a new OrgRestore";
+        let unknown = "how large volume data-db-0 may be is not known: correct volume.size of workload db, then make a new OrgRestore";
+        for (part, has_volume, capacity, want) in [
+            (objects, false, None, None),
+            (volume, true, Some(1), None),
+            (volume, true, None, Some(unknown)),
+            (volume, false, None, Some(gone)),
+            (volume, false, Some(1), Some(gone)),
+        ] {
+            assert_eq!(told(part, has_volume, capacity).as_deref(), want);
+        }
+    }
+
+    #[test]
+    fn a_restore_is_of_the_run_that_its_status_pins_whatever_became_of_it() {
+        let mut story = committed();
+        let good = story.state.newest_good().unwrap().0.clone();
+        let aborted = story.aborted("2026-01-02T00:00:00Z", 60);
+        story.tell(
+            Event::Pruned {
+                run_id: good.clone(),
+                why: "old".into(),
+            },
+            "2026-02-01T00:00:00Z".parse().unwrap(),
+        );
+        let found = |run_id: &str| pinned(&story.state, run_id).map(|manifest| manifest.run_id.clone());
+        assert_eq!(found(good.as_str()), Ok(good.clone()));
+        for unknown in [aborted.as_str(), "01ARZ3NDEKTSV4RRFFQ69G5FAV", "edited"] {
+            assert_eq!(found(unknown), Err(UnknownRun), "{unknown}");
+        }
+        assert_eq!(
+            UnknownRun.to_string(),
+            "the run in its status is not in the org's ledger: the status was edited by hand"
+        );
+    }
+
+    #[test]
+    fn the_end_that_the_ledger_has_is_the_end() {
+        let mut story = committed();
+        let run_id = story.state.newest_good().unwrap().0.clone();
+        let mut ended = |restore: &str, succeeded, why: Option<&str>| {
+            let event = Event::Restored {
+                restore: restore.to_owned(),
+                run_id: run_id.clone(),
+                succeeded,
+                seconds: 1,
+                bytes: 0,
+                refused: 0,
+                why: why.map(str::to_owned),
+            };
+            story.tell(event, "2026-01-03T00:00:00Z".parse().unwrap());
+        };
+        ended("home (1)", true, None);
+        ended("home (2)", false, Some("no space"));
+        ended("home (3)", false, None);
+        ended("home (2)", true, None);
+        for (restore, want) in [
+            ("home (1)", Some(Ok(()))),
+            ("home (2)", Some(Err("no space".to_owned()))),
+            ("home (3)", Some(Err("its reason is lost".to_owned()))),
+            ("home (4)", None),
+            ("home", None),
+        ] {
+            assert_eq!(recorded_end(&story.state, restore), want, "{restore}");
+        }
     }
 
     #[test]

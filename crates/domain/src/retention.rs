@@ -14,6 +14,9 @@ use super::{
 /// How far the operator's clock and another may differ before nothing is removed on its word.
 pub const LONGEST_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
+/// A copy that has to stay for its number is looked at again after that.
+const LOOK_DAILY: SignedDuration = SignedDuration::from_hours(24);
+
 /// How long runs are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
@@ -97,6 +100,20 @@ pub fn plan(
         .collect();
     simulate(ledger, &removals, retention)?;
     Ok(removals)
+}
+
+/// When it is worth planning again, without anything new: once the oldest copy is past its age, or a day from now where it
+/// stays although it is; none = there is no copy.
+pub fn plan_again_at(ledger: &LedgerState, retention: Retention, now: Timestamp) -> Option<Timestamp> {
+    let (_, oldest) = ledger.restorable_runs().into_iter().next_back()?;
+    let point = oldest.manifest()?.consistency_point;
+    let keep = SignedDuration::from_hours(24 * i64::from(retention.keep_days));
+    let goes = point.checked_add(keep).ok()?;
+    if goes > now {
+        Some(goes)
+    } else {
+        now.checked_add(LOOK_DAILY).ok()
+    }
 }
 
 fn why(manifest: &Manifest, retention: Retention) -> String {
@@ -289,6 +306,24 @@ mod tests {
         }
         assert_eq!(gone(&story, day(14)), []);
         assert_eq!(gone(&story, day(16)), [old]);
+    }
+
+    #[test]
+    fn the_plan_is_made_again_when_the_oldest_copy_is_past_its_age_or_daily() {
+        let mut story = Story::new();
+        let again = |story: &Story, now| plan_again_at(&story.state, STANDARD, now);
+        assert_eq!(again(&story, day(0)), None);
+        run(&mut story, 2, &[("data-db-0", 1)], Verdict::Good);
+        run(&mut story, 1, &[("data-db-0", 1)], Verdict::Suspicious);
+        let before = day(15) - SignedDuration::from_secs(1);
+        for (now, want) in [
+            (day(3), day(15)),
+            (before, day(15)),
+            (day(15), day(16)),
+            (day(20), day(21)),
+        ] {
+            assert_eq!(again(&story, now), Some(want), "{now}");
+        }
     }
 
     #[test]

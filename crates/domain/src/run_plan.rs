@@ -131,9 +131,29 @@ pub enum IncompleteRun {
     /// A record says that it was not verified.
     #[error("part {0} was copied but not verified")]
     Unverified(PartId),
+    /// Its mover said that it was copied, and no record says so.
+    #[error("part {0} ended well but left no verified record in the bucket")]
+    Unrecorded(PartId),
     /// The plan cannot be written down.
     #[error("the plan cannot be digested: {0}")]
     Plan(String),
+}
+
+/// The record of a part that counts, with the UID of the pod that wrote it: the newest verified one. Each pod of a mover leaves
+/// its own; of two that ended at the same moment the first counts.
+pub fn record_that_counts(
+    part: &PartId,
+    records: impl IntoIterator<Item = (String, PartRecord)>,
+) -> Result<(String, PartRecord), IncompleteRun> {
+    let verified = records.into_iter().filter(|(_, record)| record.verified);
+    let newest = verified.reduce(|newest, next| {
+        if newest.1.finished_at < next.1.finished_at {
+            next
+        } else {
+            newest
+        }
+    });
+    newest.ok_or_else(|| IncompleteRun::Unrecorded(part.clone()))
 }
 
 /// Puts the record of a complete run together; `suspicions` empty = good.
@@ -252,6 +272,39 @@ mod tests {
             prefix: String::new(),
             operator_version: "o".into(),
         }
+    }
+
+    #[test]
+    fn of_the_records_of_a_part_the_newest_verified_one_counts() {
+        let part: PartId = "data-db-0".parse().unwrap();
+        let record = |finished: i64, verified| PartRecord {
+            finished_at: at(finished),
+            verified,
+            ..copied("data-db-0", 0, None).record
+        };
+        let unrecorded = Err(IncompleteRun::Unrecorded(part.clone()));
+        for (records, counts) in [
+            (vec![], unrecorded.clone()),
+            (vec![("a", 1, false)], unrecorded),
+            (vec![("a", 1, true), ("b", 2, true)], Ok("b".to_owned())),
+            (vec![("a", 2, true), ("b", 1, true)], Ok("a".to_owned())),
+            (vec![("a", 1, true), ("b", 2, false)], Ok("a".to_owned())),
+            (vec![("a", 3, false), ("b", 1, true)], Ok("b".to_owned())),
+            (
+                vec![("a", 1, true), ("b", 2, true), ("c", 2, true)],
+                Ok("b".to_owned()),
+            ),
+        ] {
+            let pairs = records.iter();
+            let pairs =
+                pairs.map(|(pod, finished, verified)| ((*pod).to_owned(), record(*finished, *verified)));
+            let found = record_that_counts(&part, pairs).map(|(pod, _)| pod);
+            assert_eq!(found, counts, "{records:?}");
+        }
+        assert_eq!(
+            IncompleteRun::Unrecorded(part).to_string(),
+            "part data-db-0 ended well but left no verified record in the bucket"
+        );
     }
 
     #[test]

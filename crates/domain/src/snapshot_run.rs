@@ -4,9 +4,106 @@
 //! workloads go on → the manifest is committed. Each step is found again after a crash: nothing is remembered that is
 //! not in the ledger or the cluster.
 
-use super::ids::PartId;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    ids::PartId,
+    ledger::Run,
+    manifest::{Consistency, PartSource, PlannedPart, RunPlan},
+    mover_lifetime::RUN_DEADLINE,
+    volume_facts::{Loss, PresentClaim},
+};
 
 pub use super::restore_run::MoverProgress;
+
+/// A volume of the org as the cluster shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresentVolume {
+    /// Its claim.
+    pub claim: PresentClaim,
+    /// Name of the pod of a workload that mounts it; none = none does.
+    pub pod: Option<String>,
+}
+
+/// What is seen around an open run.
+#[derive(Clone, Copy, Debug)]
+pub struct RunSurroundings<'a> {
+    /// Volumes that lost their data.
+    pub losses: &'a [Loss],
+    /// Name of the OrgRestore that is under way; none = none is.
+    pub restore: Option<&'a str>,
+    /// The volumes that are there: at least those of the plan.
+    pub volumes: &'a [PresentVolume],
+}
+
+/// Why an open run must end, in the words of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunFault {
+    /// A copy of the empty volume would bury the last good one.
+    #[error("volume {0} lost its data while the run was open")]
+    VolumeLost(PartId),
+    /// A restore waits for nothing but movers that are on their way out.
+    #[error("OrgRestore {0} was asked for")]
+    RestoreAskedFor(String),
+    /// A pack that a pruner has marked may be freed soon, and a writer must not meet it.
+    #[error("it took longer than {} h", RUN_DEADLINE.as_secs() / 3600)]
+    TookTooLong,
+    /// The volume is not the one that was planned.
+    #[error("claim {0} was replaced while the run was open")]
+    ClaimReplaced(PartId),
+    /// The copy does not belong to one moment, as its plan says that it does.
+    #[error("pod {pod} mounted volume {volume} while it was copied as being at rest")]
+    MountedAtRest {
+        /// Name of the pod.
+        pod: String,
+        /// The volume.
+        volume: PartId,
+    },
+    /// Nobody wants the run any more.
+    #[error("OrgSnapshot {0} was deleted while the run was open, or cannot be read any more")]
+    NotAskedFor(String),
+}
+
+/// Why an open run must end, by what is seen without asking anybody. Where nothing is found, [`request_fault`] is still to be
+/// asked.
+pub fn fault(run: &Run, seen: &RunSurroundings<'_>, now: Timestamp) -> Option<RunFault> {
+    if let Some(loss) = seen.losses.first() {
+        return Some(RunFault::VolumeLost(loss.volume.clone()));
+    }
+    if let Some(restore) = seen.restore {
+        return Some(RunFault::RestoreAskedFor(restore.to_owned()));
+    }
+    let limit = SignedDuration::try_from(RUN_DEADLINE).unwrap_or(SignedDuration::MAX);
+    if now.duration_since(run.planned_at) > limit {
+        return Some(RunFault::TookTooLong);
+    }
+    let mut parts = run.plan.parts.iter();
+    parts.find_map(|planned| volume_fault(planned, seen.volumes))
+}
+
+/// Why an open run in which [`fault`] finds nothing must end all the same: its OrgSnapshot does not ask for it any more. That
+/// may take a request to the API server, so it is asked last.
+pub fn request_fault(plan: &RunPlan, is_asked_for: bool) -> Option<RunFault> {
+    (!is_asked_for).then(|| RunFault::NotAskedFor(plan.snapshot_name.clone()))
+}
+
+/// Why a part's volume is not what was planned.
+fn volume_fault(planned: &PlannedPart, volumes: &[PresentVolume]) -> Option<RunFault> {
+    let PartSource::Volume { claim_uid, .. } = &planned.source else {
+        return None;
+    };
+    let mut present = volumes.iter();
+    let present =
+        present.find(|volume| volume.claim.volume == planned.part && volume.claim.uid == *claim_uid);
+    let Some(present) = present else {
+        return Some(RunFault::ClaimReplaced(planned.part.clone()));
+    };
+    let pod = present.pod.as_ref()?;
+    (planned.consistency == Consistency::AtRest).then(|| RunFault::MountedAtRest {
+        pod: pod.clone(),
+        volume: planned.part.clone(),
+    })
+}
 
 /// One part of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +136,7 @@ pub struct Observed {
     pub parts: Vec<PartProgress>,
     /// The `pre` hooks of the parts that have no mover yet.
     pub pre: HookProgress,
-    /// Why the run must end now, if it must: its deadline, a lost volume, its OrgSnapshot was deleted.
+    /// Why the run must end now, if it must: its [`RunFault`] in words.
     pub must_end: Option<String>,
 }
 
@@ -115,6 +212,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ledger::testing::Story;
 
     fn part(name: &str, needs_hook: bool) -> PartProgress {
         PartProgress {
@@ -196,7 +294,128 @@ mod tests {
         assert_eq!(next_step(&late), Step::Abort("it took longer than 20 h".into()));
     }
 
+    const PLANNED: &str = "2026-01-01T00:00:00Z";
+
+    /// An open run of the objects and of two volumes, the first of them at rest.
+    fn open_run() -> Run {
+        let mut story = Story::new();
+        let volumes = [("data-db-0", 10), ("data-web-0", 10)];
+        let plan = story.planned(PLANNED.parse().unwrap(), &volumes);
+        let mut run = story.state.runs[&plan.run_id].clone();
+        run.plan.parts[1].consistency = Consistency::AtRest;
+        run
+    }
+    fn volume(name: &str, uid: &str, pod: Option<&str>) -> PresentVolume {
+        PresentVolume {
+            claim: PresentClaim {
+                volume: name.parse().unwrap(),
+                uid: uid.to_owned(),
+            },
+            pod: pod.map(str::to_owned),
+        }
+    }
+    fn as_planned() -> Vec<PresentVolume> {
+        vec![
+            volume("data-db-0", "uid-data-db-0", None),
+            volume("data-web-0", "uid-data-web-0", Some("web-0")),
+        ]
+    }
+    fn lost() -> Loss {
+        Loss {
+            volume: "data-db-0".parse().unwrap(),
+            lost_uid: "uid-data-db-0".into(),
+            present_uid: None,
+        }
+    }
+    fn found(losses: &[Loss], restore: Option<&str>, volumes: &[PresentVolume], now: &str) -> Option<String> {
+        let seen = RunSurroundings {
+            losses,
+            restore,
+            volumes,
+        };
+        let fault = fault(&open_run(), &seen, now.parse().unwrap());
+        fault.map(|fault| fault.to_string())
+    }
+
+    #[test]
+    fn a_run_goes_on_while_everything_is_as_it_was_planned() {
+        assert_eq!(found(&[], None, &as_planned(), "2026-01-01T20:00:00Z"), None);
+        let plan = open_run().plan;
+        assert_eq!(request_fault(&plan, true), None);
+    }
+
+    #[test]
+    fn what_ends_a_run_is_told_in_these_words() {
+        let (planned, late) = (as_planned(), "2026-01-01T20:00:01Z");
+        let another = [volume("data-db-0", "another", Some("db-0")), planned[1].clone()];
+        let at_work = [
+            volume("data-db-0", "uid-data-db-0", Some("db-0")),
+            planned[1].clone(),
+        ];
+        for (told, want) in [
+            (
+                found(&[lost()], None, &planned, PLANNED),
+                "volume data-db-0 lost its data while the run was open",
+            ),
+            (
+                found(&[], Some("home"), &planned, PLANNED),
+                "OrgRestore home was asked for",
+            ),
+            (found(&[], None, &planned, late), "it took longer than 20 h"),
+            (
+                found(&[], None, &another, PLANNED),
+                "claim data-db-0 was replaced while the run was open",
+            ),
+            (
+                found(&[], None, &planned[..1], PLANNED),
+                "claim data-web-0 was replaced while the run was open",
+            ),
+            (
+                found(&[], None, &at_work, PLANNED),
+                "pod db-0 mounted volume data-db-0 while it was copied as being at rest",
+            ),
+        ] {
+            assert_eq!(told.as_deref(), Some(want));
+        }
+        let plan = open_run().plan;
+        let told = format!(
+            "OrgSnapshot {} was deleted while the run was open, or cannot be read any more",
+            plan.snapshot_name
+        );
+        assert_eq!(request_fault(&plan, false).unwrap().to_string(), told);
+    }
+
     proptest! {
+        /// Whatever comes together, one thing is told: what is worst for the org's data, then what others wait for.
+        #[test]
+        fn of_all_that_ends_a_run_the_first_is_told(
+            loss: bool, restore: bool, late: bool, replaced: bool, mounted: bool,
+        ) {
+            let losses = if loss { vec![lost()] } else { vec![] };
+            let now = if late { "2026-01-02T00:00:00Z" } else { PLANNED };
+            let mut volumes = as_planned();
+            if mounted {
+                volumes[0].pod = Some("db-0".into());
+            }
+            if replaced {
+                volumes[1].claim.uid = "another".into();
+            }
+            let told = found(&losses, restore.then_some("home"), &volumes, now);
+            let order = [
+                (loss, "volume data-db-0 lost"),
+                (restore, "OrgRestore home"),
+                (late, "it took longer"),
+                // The parts in the order of their plan.
+                (mounted, "pod db-0 mounted"),
+                (replaced, "claim data-web-0"),
+            ];
+            let first = order.into_iter().find(|(is_so, _)| *is_so).map(|(_, told)| told);
+            prop_assert_eq!(told.is_some(), first.is_some());
+            if let (Some(told), Some(first)) = (told, first) {
+                prop_assert!(told.starts_with(first), "{}", told);
+            }
+        }
+
         /// However often the operator dies between steps (which forgets what hooks were doing), the run ends in a commit
         /// of which every part was copied after its hook.
         #[test]

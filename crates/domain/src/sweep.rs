@@ -1,4 +1,5 @@
-//! When the repositories of an org are swept, of which runs the data goes, and what people are told of sweeps. Pure.
+//! When the repositories of an org are swept, the steps of a sweep, of which runs the data goes, and what people are told of
+//! sweeps. Pure.
 //!
 //! A sweep marks what nothing refers to any more; a later one frees it. So an org is swept at once after something became
 //! garbage, and daily while marks may be waiting.
@@ -62,6 +63,98 @@ pub fn must_end(open: &Sweep, mover_works: bool, run_waits: bool, now: Timestamp
     }
 }
 
+/// Who waits for an open sweep to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// A run that was asked for, or is due: for a while.
+    Run,
+    /// A restore: not at all.
+    Restore,
+}
+
+/// How far the mover of a sweep is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SweepMover {
+    /// No Job.
+    Absent,
+    /// Made, perhaps without its Secret.
+    Suspended,
+    /// Runs.
+    Running,
+    /// Ended well.
+    Succeeded,
+    /// Ended badly.
+    Failed,
+}
+
+/// What is seen of an open sweep.
+#[derive(Clone, Copy, Debug)]
+pub struct SweepObserved<'a> {
+    /// The sweep.
+    pub sweep: &'a Sweep,
+    /// Its mover.
+    pub mover: SweepMover,
+    /// The first of the movers that prune for the org, whatever sweep they are of, that may be at work; none = none may.
+    pub at_work: Option<&'a str>,
+    /// Who waits for its end; where both do, the restore.
+    pub waits: Option<Waiting>,
+}
+
+/// What to do next. A sweep that is given up needs no lock; everything else is done under the org's lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SweepStep {
+    /// It is given up, and a mover may still be at work: remove all movers that prune for the org, and look again.
+    StopMovers {
+        /// The ledger's code for why.
+        why: &'static str,
+        /// The mover.
+        at_work: String,
+    },
+    /// It is given up, and no mover may be at work: remove what is left of them, and write the end with this code.
+    GiveUp(&'static str),
+    /// Start its mover. Where a person has to act before that can be, write the end with the code of the trouble: runs go on
+    /// meanwhile.
+    Start,
+    /// Its mover runs: give it new credentials in time.
+    Renew,
+    /// Its mover ended well: write what was swept, then the end.
+    RecordSwept,
+    /// Its mover ended badly: write the end with the mover's code.
+    Fail,
+}
+
+/// The next step of an open sweep.
+pub fn next_step(observed: &SweepObserved<'_>, now: Timestamp) -> SweepStep {
+    if let Some(why) = given_up(observed, now) {
+        return observed
+            .at_work
+            .map_or(SweepStep::GiveUp(why), |at_work| SweepStep::StopMovers {
+                why,
+                at_work: at_work.to_owned(),
+            });
+    }
+    match observed.mover {
+        SweepMover::Absent | SweepMover::Suspended => SweepStep::Start,
+        SweepMover::Running => SweepStep::Renew,
+        SweepMover::Succeeded => SweepStep::RecordSwept,
+        SweepMover::Failed => SweepStep::Fail,
+    }
+}
+
+/// Why an open sweep is given up. What its mover has done is written down, however late, unless a restore waits.
+fn given_up(observed: &SweepObserved<'_>, now: Timestamp) -> Option<&'static str> {
+    if observed.waits == Some(Waiting::Restore) {
+        return Some("RestoreAskedFor");
+    }
+    let mover_works = match observed.mover {
+        SweepMover::Absent | SweepMover::Suspended => false,
+        SweepMover::Running => true,
+        SweepMover::Succeeded | SweepMover::Failed => return None,
+    };
+    let run_waits = observed.waits == Some(Waiting::Run);
+    must_end(observed.sweep, mover_works, run_waits, now)
+}
+
 /// Sweeps that fail one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failing<'a> {
@@ -116,6 +209,8 @@ fn last_good(ledger: &LedgerState) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::{
         ids::SweepId,
@@ -252,6 +347,158 @@ mod tests {
             (true, false, "2026-01-02T01:00:00Z", Some("TookTooLong")),
         ] {
             assert_eq!(look(works, waits, now), ends, "{now}");
+        }
+    }
+
+    fn open_sweep() -> Sweep {
+        let planned_at = at("2026-01-01T00:00:00Z");
+        Sweep {
+            sweep_id: SweepId::of(planned_at, &org()),
+            planned_at,
+        }
+    }
+    /// What is done so many minutes after the sweep was planned.
+    fn step(
+        minutes: i64,
+        mover: SweepMover,
+        at_work: Option<&'static str>,
+        waits: Option<Waiting>,
+    ) -> SweepStep {
+        let sweep = open_sweep();
+        let observed = SweepObserved {
+            sweep: &sweep,
+            mover,
+            at_work,
+            waits,
+        };
+        next_step(&observed, sweep.planned_at + SignedDuration::from_mins(minutes))
+    }
+    fn stops(why: &'static str) -> SweepStep {
+        SweepStep::StopMovers {
+            why,
+            at_work: "sweep-1".to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_open_sweep_follows_its_mover() {
+        for (mover, want) in [
+            (SweepMover::Absent, SweepStep::Start),
+            (SweepMover::Suspended, SweepStep::Start),
+            (SweepMover::Running, SweepStep::Renew),
+            (SweepMover::Succeeded, SweepStep::RecordSwept),
+            (SweepMover::Failed, SweepStep::Fail),
+        ] {
+            // One of another sweep may be on its way out, too.
+            for at_work in [None, Some("sweep-1")] {
+                assert_eq!(step(15, mover, at_work, None), want);
+                assert_eq!(step(15, mover, at_work, Some(Waiting::Run)), want);
+            }
+        }
+    }
+
+    #[test]
+    fn a_sweep_that_is_given_up_ends_once_no_mover_may_be_at_work() {
+        for (minutes, mover, waits, why) in [
+            (16, SweepMover::Absent, None, "NotStarted"),
+            (16, SweepMover::Suspended, Some(Waiting::Run), "NotStarted"),
+            (16, SweepMover::Running, Some(Waiting::Run), "RunWaited"),
+            (1201, SweepMover::Running, None, "TookTooLong"),
+            (1201, SweepMover::Absent, Some(Waiting::Run), "TookTooLong"),
+        ] {
+            assert_eq!(step(minutes, mover, Some("sweep-1"), waits), stops(why));
+            assert_eq!(step(minutes, mover, None, waits), SweepStep::GiveUp(why));
+        }
+    }
+
+    #[test]
+    fn what_a_mover_has_done_is_written_down_however_late() {
+        for waits in [None, Some(Waiting::Run)] {
+            for minutes in [16, 1201] {
+                let look = |mover| step(minutes, mover, Some("sweep-1"), waits);
+                assert_eq!(look(SweepMover::Succeeded), SweepStep::RecordSwept);
+                assert_eq!(look(SweepMover::Failed), SweepStep::Fail);
+            }
+        }
+    }
+
+    #[test]
+    fn a_restore_waits_for_nothing_but_movers_on_their_way_out() {
+        for mover in MOVERS {
+            let waits = Some(Waiting::Restore);
+            assert_eq!(step(0, mover, Some("sweep-1"), waits), stops("RestoreAskedFor"));
+            assert_eq!(step(0, mover, None, waits), SweepStep::GiveUp("RestoreAskedFor"));
+        }
+    }
+
+    const MOVERS: [SweepMover; 5] = [
+        SweepMover::Absent,
+        SweepMover::Suspended,
+        SweepMover::Running,
+        SweepMover::Succeeded,
+        SweepMover::Failed,
+    ];
+
+    /// A cluster in which a mover may start or not, end or not, and go at once or later.
+    #[derive(Debug)]
+    struct Cluster {
+        mover: SweepMover,
+        leaving: bool,
+    }
+
+    impl Cluster {
+        fn at_work(&self) -> Option<&'static str> {
+            let works = self.leaving || matches!(self.mover, SweepMover::Suspended | SweepMover::Running);
+            works.then_some("sweep-1")
+        }
+
+        fn carry_out(&mut self, step: &SweepStep, luck: u8) {
+            match step {
+                // A name is free again once what had it has gone.
+                SweepStep::Start if !self.leaving => self.mover = MOVERS[usize::from(luck % 3)],
+                SweepStep::Renew => self.mover = MOVERS[usize::from(luck % 3) + 2],
+                SweepStep::StopMovers { .. } => {
+                    self.leaving = luck.is_multiple_of(3);
+                    self.mover = SweepMover::Absent;
+                }
+                _ => self.leaving &= luck.is_multiple_of(3),
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever its mover does, an open sweep ends: within its deadline, within a quarter of an hour of a run that waits or
+        /// a mover that does not start, and at once for a restore; and what is given up does not end under a mover.
+        #[test]
+        fn a_sweep_ends_in_time_whatever_its_mover_does(
+            luck in prop::collection::vec(any::<u8>(), 1..40),
+            waits in prop::sample::select(vec![None, Some(Waiting::Run), Some(Waiting::Restore)]),
+            from in 0..1300_i64,
+        ) {
+            let mut cluster = Cluster { mover: SweepMover::Absent, leaving: false };
+            let mut luck = luck.into_iter().cycle();
+            let limit = match waits {
+                None => 1201,
+                Some(Waiting::Run) => from.clamp(16, 1201),
+                Some(Waiting::Restore) => from.min(1201),
+            };
+            for minutes in 0.. {
+                let waits = waits.filter(|_| minutes >= from);
+                let step = step(minutes, cluster.mover, cluster.at_work(), waits);
+                match step {
+                    SweepStep::GiveUp(_) => {
+                        prop_assert_eq!(cluster.at_work(), None);
+                        break;
+                    }
+                    SweepStep::RecordSwept | SweepStep::Fail => break,
+                    SweepStep::StopMovers { .. } => {}
+                    SweepStep::Start | SweepStep::Renew => prop_assert!(minutes < limit, "{minutes}: {cluster:?}"),
+                }
+                // Whatever is on its way out has gone in the end.
+                let leaves = if minutes > limit { 1 } else { luck.next().unwrap() };
+                cluster.carry_out(&step, leaves);
+                prop_assert!(minutes < limit + 3, "no end: {cluster:?}");
+            }
         }
     }
 
