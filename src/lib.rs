@@ -1,6 +1,6 @@
 //! tray-operator: runs orgs in segregated regions, keeps each one there, snapshots, prunes and restores it.
 //!
-//! What it is made of (`tests/architecture.rs` and Cargo hold who may use whom):
+//! What it is made of (`tests/checkout/architecture.rs` and Cargo hold who may use whom):
 //! `tray-domain` the rules, pure · `tray-api` the kinds · `tray-ledger` the ledger's protocol · `tray-ports` what is needed of the
 //! outside · `tray-mover` the data plane · `tray-engine` repositories. Here: `resources` builds objects, `adapters` are the only users
 //! of the Kubernetes and AWS clients, `controllers` decide by the former and act

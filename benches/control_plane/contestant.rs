@@ -10,11 +10,13 @@ use tray_ledger::RemoteError;
 use tray_operator::{
     adapters::{
         clock::SystemClock,
-        kube::{apply::Cluster, client::Connections, events::Events, index::Index, leader::Election},
+        kube::{client::Connections, leader::Election},
     },
     config::Settings,
     controllers::{
-        Driver, backup_facts::BackupFacts, changes::Changes, conditions::is_true, context::Context,
+        Driver,
+        conditions::is_true,
+        context::{Context, Parts},
     },
     operator::control,
     telemetry::{
@@ -40,22 +42,14 @@ impl RegionPorts for InMemory {
 /// does not lose.
 pub(crate) async fn run(orgs: usize, drivers: Vec<Arc<dyn Driver>>) {
     let metrics = Arc::new(Metrics::default());
-    let Connections {
-        calls: client,
-        watches,
-    } = Connections::infer(&metrics).await.unwrap();
-    let mut election = Election::stand(watches.clone(), "bench").await.unwrap();
+    let connections = Connections::infer(&metrics).await.unwrap();
+    let mut election = Election::stand(connections.watches.clone(), "bench")
+        .await
+        .unwrap();
     election.won().await;
-    let index = Arc::new(Index::default());
-    let changes = Arc::new(Changes::new(index.clone()));
-    let known = index.clone();
-    let ctx = Arc::new(Context {
-        cluster: Cluster::new(client.clone(), index.clone()).counting(metrics.clone()),
-        events: Events::new(client.clone(), "bench"),
-        backup_facts: BackupFacts::new(changes.clone()),
-        index,
-        client,
-        watches,
+    let ctx = Arc::new(Context::new(Parts {
+        connections,
+        identity: "bench".to_owned(),
         clock: Arc::new(SystemClock),
         regions: Arc::new(InMemory(RegionServices {
             store: Arc::new(MemoryStore::default()),
@@ -72,9 +66,9 @@ pub(crate) async fn run(orgs: usize, drivers: Vec<Arc<dyn Driver>>) {
             ca_bundle: None,
         },
         cluster_uid: "bench".to_owned(),
-        changes,
         metrics: metrics.clone(),
-    });
+    }));
+    let known = ctx.index.clone();
     let (_end, ends) = watch::channel(false);
     let controllers = tokio::spawn(control(drivers, ctx, Arc::new(Readiness::default()), ends));
     let wanted = orgs as u64;

@@ -6,7 +6,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use tray_api::conditions::reasons;
 use tray_domain::{
-    backup_place::Changed, placement, reattachment, restore_choice::RestoreRefusal,
+    backup_place::Changed, exclusion::Busy, placement, reattachment, restore_choice::RestoreRefusal,
     session_policy::SessionPolicyError,
 };
 use tray_ledger::{LedgerStoreError, RemoteError};
@@ -265,6 +265,13 @@ impl From<Conflict> for Blocked {
     }
 }
 
+impl From<Busy> for Blocked {
+    /// It passes when the other has ended, which shows in no watch.
+    fn from(busy: Busy) -> Self {
+        Self::service(reasons::ORG_BUSY, busy.to_string())
+    }
+}
+
 impl From<RestoreRefusal> for Blocked {
     fn from(refusal: RestoreRefusal) -> Self {
         let reason = match &refusal {
@@ -301,7 +308,7 @@ mod tests {
     fn who_has_to_act_is_decided_by_what_went_wrong_and_not_by_its_words() {
         let away = || RemoteError::Unavailable("access denied".to_owned());
         let denied = || RemoteError::Denied("unavailable".to_owned());
-        let remote = |error| Blocked::remote(reasons::KEY_UNUSABLE, "open the key", error);
+        let remote = |error| Blocked::remote(reasons::KEY_UNUSABLE, "open the key", &error);
         assert_eq!(remote(away()).until, Until::Service);
         assert_eq!(remote(denied()).until, Until::Person);
         // Where nobody says what it means for the object it is tried again.

@@ -24,9 +24,9 @@ pub mod watches;
 
 use std::{sync::Arc, time::Duration};
 
+pub use blocked::Blocked;
 use changes::Change;
 use context::Context;
-pub use blocked::Blocked;
 use jiff::Timestamp;
 
 use crate::adapters::kube::index::Index;

@@ -8,15 +8,10 @@ use tokio::{
     task::JoinSet,
     time::Instant,
 };
-use tray_api::conditions::reasons;
 use tracing::{Instrument, debug, error, info_span, warn};
+use tray_api::conditions::reasons;
 
-use super::{
-    Blocked, Driver, Next,
-    blocked::Until,
-    context::Context,
-    queue::Queue,
-};
+use super::{Blocked, Driver, Next, blocked::Until, context::Context, queue::Queue};
 use crate::telemetry::metrics::{Controller, ControllerError};
 
 /// Subscribes a driver to changes; from now on nothing that happens is lost to it.
@@ -74,7 +69,12 @@ async fn one(driver: &dyn Driver, ctx: &Arc<Context>, queue: &Queue, key: &str) 
     let result = AssertUnwindSafe(driver.reconcile(ctx, key))
         .catch_unwind()
         .await
-        .unwrap_or_else(|_| Err(Blocked::service(reasons::RETRYING, "the reconcile panicked; the log has the place")));
+        .unwrap_or_else(|_| {
+            Err(Blocked::service(
+                reasons::RETRYING,
+                "the reconcile panicked; the log has the place",
+            ))
+        });
 
     let labels = Controller { controller };
     ctx.metrics.reconciles.get_or_create(&labels).inc();

@@ -299,7 +299,7 @@ async fn nothing_changes_by_a_start_but_what_the_clock_turns(world: &World) {
     assert_eq!(conditions(&told)["DataLost"].0, "True", "as it was");
     assert_eq!(told["status"]["backup"]["count"], 1);
     let id = KEPT.parse().unwrap();
-    let looked = eventually(async || world.operator.ctx.backup_facts.get(&id).view).await;
+    let looked = eventually(async || world.operator.ctx.board.backups.get(&id)).await;
     assert_eq!(looked.unwrap().healthy.reason, "BackupPlaceChanged");
     assert_eq!(world.operator.regions.other.calls(), []);
     running.stop().await;

@@ -15,7 +15,12 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use tray_api::{orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, region::Region, trayorg::TrayOrg};
+use tray_api::{
+    orgrestore::{OrgRestore, RestorePhase},
+    orgsnapshot::OrgSnapshot,
+    region::Region,
+    trayorg::TrayOrg,
+};
 use tray_domain::{
     bucket_layout,
     ids::{OrgId, PartId, RunId},
@@ -407,9 +412,9 @@ async fn an_org_without_slots_is_pruned_and_copied_all_the_same(operator: &Opera
 
         // The newest copy is of now: the next is due before it is a day old.
         let next = eventually(async || {
-            let view = operator.ctx.backup_facts.get(&org.id).view?;
+            let view = operator.ctx.board.backups.get(&org.id)?;
             (view.healthy.reason == reason)
-                .then_some(view.status.next_due)
+                .then_some(view.status.next_due.clone())
                 .flatten()
         });
         let next = next
@@ -691,6 +696,13 @@ async fn mover_that(namespace: &str, action: &str) -> (Job, Value) {
         .unwrap_or_else(|| panic!("no mover was started in {namespace} to {action}"))
 }
 
+/// Whether the org's workloads have to stand still for the restore, as the operator sees it.
+fn stops_its_org(operator: &Operator, restore: &str) -> bool {
+    let restore = operator.ctx.index.restores.get(restore);
+    let phase = restore.and_then(|restore| restore.phase());
+    phase.is_some_and(RestorePhase::stops_workloads)
+}
+
 async fn a_restore_touches_nothing_before_its_proof(operator: &Operator, org: &Org) {
     restore_of(org.name, "fresh-unproven").await;
     let (job, told) = mover_that(&org.namespace(), "ProveObjects").await;
@@ -701,11 +713,7 @@ async fn a_restore_touches_nothing_before_its_proof(operator: &Operator, org: &O
             .starts_with("fresh-unproven (")
     );
     restored("fresh-unproven", "Proving").await;
-    assert_eq!(
-        operator.ctx.backup_facts.get(&org.id).restoring,
-        None,
-        "the org runs on"
-    );
+    assert!(!stops_its_org(operator, "fresh-unproven"), "the org runs on");
     end(&job, Some("the key is disabled")).await;
     let failed = restored("fresh-unproven", "Failed").await;
     let said = failed["status"]["conditions"].to_string();
@@ -713,7 +721,7 @@ async fn a_restore_touches_nothing_before_its_proof(operator: &Operator, org: &O
         said.contains("the key is disabled") && said.contains("before anything of the org was touched"),
         "{said}"
     );
-    assert_eq!(operator.ctx.backup_facts.get(&org.id).restoring, None);
+    assert!(!stops_its_org(operator, "fresh-unproven"));
     let state = org.ledger(operator).await.state();
     let recorded = state
         .restores
@@ -787,10 +795,7 @@ async fn a_restore_names_what_was_refused(operator: &Operator, org: &Org) {
     let (job, _) = mover_that(&org.namespace(), "ProveObjects").await;
     end(&job, None).await;
     let (job, _) = mover_that(&org.namespace(), "RestoreObjects").await;
-    assert!(
-        operator.ctx.backup_facts.get(&org.id).restoring.is_some(),
-        "now the org stops"
-    );
+    assert!(stops_its_org(operator, "fresh-refused"), "now the org stops");
     let named = json!([{"kind": "configmaps", "reason": "Invalid", "message": "field is immutable",
         "names": ["pr-settings", "other"]}]);
     let words = json!({"outcome": "RestoredObjects", "created": 1, "updated": 2, "unchanged": 3, "refused": 2, "named": named});
@@ -898,10 +903,10 @@ async fn running_anew_says(operator: &Operator, org: &Org, reason: &str, words: 
     let other = operator.beside().await;
     let running = other.start(vec![Arc::new(BackupDriver::default())]).await;
     let said = eventually(async || {
-        let healthy = other.ctx.backup_facts.get(&org.id).view?.healthy;
+        let healthy = other.ctx.board.backups.get(&org.id)?.healthy.clone();
         (healthy.reason == reason && healthy.message.contains(words)).then_some(())
     });
-    let last = other.ctx.backup_facts.get(&org.id).view;
+    let last = other.ctx.board.backups.get(&org.id);
     assert!(said.await.is_some(), "not {reason} {words:?}: {last:?}");
     running.stop().await;
 }

@@ -17,7 +17,7 @@ use tray_operator::{
         apply::{Applied, ApplyError},
         index::Index,
     },
-    controllers::{Driver, Failure, Next, changes::Change, context::Context},
+    controllers::{Blocked, Driver, Next, changes::Change, context::Context},
     resources::child::{ChildKind, DesiredChild},
 };
 
@@ -115,12 +115,9 @@ impl Driver for Keeper {
     fn keys(&self, _: &Index) -> Vec<String> {
         vec![self.org.clone()]
     }
-    async fn reconcile(&self, ctx: &Arc<Context>, _: &str) -> Result<Next, Failure> {
+    async fn reconcile(&self, ctx: &Arc<Context>, _: &str) -> Result<Next, Blocked> {
         for child in &self.children {
-            ctx.cluster
-                .ensure(child)
-                .await
-                .map_err(|error| Failure::retry(error.to_string()))?;
+            ctx.cluster.ensure(child).await?;
         }
         Ok(Next::OnChange)
     }

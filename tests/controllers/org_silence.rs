@@ -210,13 +210,13 @@ async fn the_status_of_a_new_org_is_not_written_again_when_its_ledger_is_read() 
     world.create("begun").await;
     let ready = world.ready("begun").await;
     let id = org_id("begun").parse().unwrap();
-    let read = eventually(async || operator.ctx.backup_facts.get(&id).view);
+    let read = eventually(async || operator.ctx.board.backups.get(&id));
     let view = read.await.expect("its ledger is read");
     at_rest(&operator).await;
     let now = world.ready("begun").await;
     assert_eq!(
         now["status"]["backup"],
-        serde_json::to_value(view.status).unwrap()
+        serde_json::to_value(&view.status).unwrap()
     );
     assert_eq!(
         now["metadata"]["resourceVersion"],

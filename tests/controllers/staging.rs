@@ -113,8 +113,8 @@ async fn p8_no_snapshot_is_taken_into_a_bucket_that_lies_elsewhere(operator: &Op
     ))
     .await;
     let told = eventually(async || {
-        let view = operator.ctx.backup_facts.get(&id).view?;
-        (view.healthy.reason == "BackupOutsideRegion").then_some(view.healthy.message)
+        let view = operator.ctx.board.backups.get(&id)?;
+        (view.healthy.reason == "BackupOutsideRegion").then_some(view.healthy.message.clone())
     });
     let message = told.await.expect("nothing is said of it");
     assert!(message.contains("bucket b lies in us-east-1"), "{message}");

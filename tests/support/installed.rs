@@ -18,15 +18,13 @@ use tray_api::crds;
 use tray_operator::{
     adapters::{
         clock::SystemClock,
-        kube::{
-            apply::Cluster,
-            client::{Connections, cluster_uid},
-            events::Events,
-            index::Index,
-        },
+        kube::client::{Connections, cluster_uid},
     },
     config::Settings,
-    controllers::{Driver, backup_facts::BackupFacts, changes::Changes, context::Context},
+    controllers::{
+        Driver,
+        context::{Context, Parts},
+    },
     operator::control,
     telemetry::metrics::Metrics,
 };
@@ -172,20 +170,11 @@ pub(crate) async fn context(
 ) -> Arc<Context> {
     let metrics = Arc::new(Metrics::default());
     let config = server.config_as(Some(OPERATOR), &GROUPS).await;
-    let Connections {
-        calls: client,
-        watches,
-    } = Connections::with(config, &metrics).unwrap();
-    let index = Arc::<Index>::default();
-    let changes = Arc::new(Changes::new(index.clone()));
-    Arc::new(Context {
-        cluster: Cluster::new(client.clone(), index.clone()).counting(metrics.clone()),
-        events: Events::new(client.clone(), "test"),
-        backup_facts: BackupFacts::new(changes.clone()),
-        index,
-        cluster_uid: cluster_uid(&client).await.unwrap(),
-        client,
-        watches,
+    let connections = Connections::with(config, &metrics).unwrap();
+    Arc::new(Context::new(Parts {
+        cluster_uid: cluster_uid(&connections.calls).await.unwrap(),
+        connections,
+        identity: "test".to_owned(),
         clock,
         regions,
         settings: Settings {
@@ -197,9 +186,8 @@ pub(crate) async fn context(
             ca_bundle: None,
             webhooks: true,
         },
-        changes,
         metrics,
-    })
+    }))
 }
 
 /// Where the operator panicked so far: nowhere, one would hope.

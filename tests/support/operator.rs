@@ -6,12 +6,12 @@ use tokio::{sync::watch, task::JoinHandle};
 use tray_domain::mover_task::BucketLocation;
 use tray_ledger::RemoteError;
 use tray_operator::{
-    adapters::{
-        clock::SystemClock,
-        kube::{apply::Cluster, client::Connections, events::Events, index::Index},
-    },
+    adapters::{clock::SystemClock, kube::client::Connections},
     config::Settings,
-    controllers::{Driver, backup_facts::BackupFacts, changes::Changes, context::Context},
+    controllers::{
+        Driver,
+        context::{Context, Parts},
+    },
     operator,
     resources::child::ChildKind,
     telemetry::{
@@ -88,24 +88,15 @@ impl Operator {
     async fn with(regions: Arc<MemoryRegions>) -> Self {
         let server = api_server::shared().await;
         let metrics = Arc::new(Metrics::default());
-        let Connections {
-            calls: client,
-            watches,
-        } = Connections::with(server.config().await, &metrics).unwrap();
+        let connections = Connections::with(server.config().await, &metrics).unwrap();
         for crd in tray_api::crds::all_crds() {
             api_server::apply(&server.client().await, &serde_json::to_value(crd).unwrap()).await;
         }
-        let index = Arc::new(Index::default());
-        let changes = Arc::new(Changes::new(index.clone()));
-        let ctx = Arc::new(Context {
-            cluster: Cluster::new(client.clone(), index.clone()).counting(metrics.clone()),
-            events: Events::new(client.clone(), "test"),
-            backup_facts: BackupFacts::new(changes.clone()),
-            index,
-            client,
-            watches,
-            clock: Arc::new(SystemClock),
+        let ctx = Arc::new(Context::new(Parts {
+            connections,
+            identity: "test".to_owned(),
             regions: regions.clone(),
+            clock: Arc::new(SystemClock),
             settings: Settings {
                 concurrency: 4,
                 api_server_ports: vec![443],
@@ -116,9 +107,8 @@ impl Operator {
                 webhooks: true,
             },
             cluster_uid: "cluster".to_owned(),
-            changes,
             metrics,
-        });
+        }));
         Self {
             ctx,
             regions,

@@ -1,5 +1,5 @@
 //! Which kinds of an org's namespace the objects part of a run archives: one table, from which the rights of the movers
-//! are checked (`tests/chart_rights.rs`) and which a restore follows in order.
+//! are checked (`tests/checkout/chart_rights.rs`) and which a restore follows in order.
 
 use std::{borrow::Cow, fmt};
 

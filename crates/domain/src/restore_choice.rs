@@ -76,10 +76,7 @@ pub fn resolve<'a>(
     }
 }
 
-fn find<'a>(
-    ledger: &'a LedgerState,
-    choice: RunChoice<'_>,
-) -> Result<(&'a RunId, &'a Run), RestoreRefusal> {
+fn find<'a>(ledger: &'a LedgerState, choice: RunChoice<'_>) -> Result<(&'a RunId, &'a Run), RestoreRefusal> {
     let as_of = match choice {
         RunChoice::Id(wanted) => return by_id(ledger, wanted),
         RunChoice::LatestGood => None,
@@ -140,6 +137,8 @@ mod tests {
     use super::*;
     use crate::ledger::{Event, testing::Story};
 
+    type Is = fn(&RestoreRefusal) -> bool;
+
     fn as_of(time: &str) -> RunChoice<'static> {
         RunChoice::AsOf(time.parse().unwrap())
     }
@@ -163,7 +162,11 @@ mod tests {
     fn p20_a_run_of_production_is_restored_in_production_alone() {
         let mut story = Story::new();
         let run = story.good("2026-01-01T00:00:00Z", 60);
-        for choice in [RunChoice::LatestGood, RunChoice::Id(run.as_str()), as_of("2026-01-02T00:00:00Z")] {
+        for choice in [
+            RunChoice::LatestGood,
+            RunChoice::Id(run.as_str()),
+            as_of("2026-01-02T00:00:00Z"),
+        ] {
             assert!(resolve(&story.state, choice, Stage::Production).is_ok());
             let refusal = resolve(&story.state, choice, Stage::NonProduction).unwrap_err();
             assert!(matches!(refusal, RestoreRefusal::ProductionData { .. }));
@@ -184,7 +187,6 @@ mod tests {
             },
             "2026-02-01T00:00:00Z".parse().unwrap(),
         );
-        type Is = fn(&RestoreRefusal) -> bool;
         let unknown: Is = |refusal| matches!(refusal, RestoreRefusal::Unknown { .. });
         for (choice, is) in [
             (

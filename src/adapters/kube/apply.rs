@@ -389,9 +389,8 @@ fn is_immutable(id: &ChildId, status: &kube::core::Status) -> bool {
     };
     let causes = || status.details.iter().flat_map(|details| &details.causes);
     causes().next().is_some()
-        && causes().all(|cause| {
-            cause.reason == "FieldValueForbidden" && fields.contains(&cause.field.as_str())
-        })
+        && causes()
+            .all(|cause| cause.reason == "FieldValueForbidden" && fields.contains(&cause.field.as_str()))
 }
 
 fn failed(id: &ChildId, error: kube::Error) -> ApplyError {

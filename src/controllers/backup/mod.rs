@@ -13,40 +13,28 @@ mod restore;
 mod run;
 mod scheduling;
 mod snapshots;
+mod work;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use tray_api::{
-    conditions::reasons,
-    orgrestore::OrgRestore,
-    orgsnapshot::{OrgSnapshot, SnapshotPhase},
-    trayorg::TrayOrg,
-};
-use tray_domain::{
-    schedule::Due,
-    volume_facts::{Loss, losses},
-};
+use tray_api::{conditions::reasons, trayorg::TrayOrg};
+use tray_domain::volume_facts::{Loss, losses};
 
 use self::{
     credential_times::CredentialTimes,
     keys::Keys,
-    pass::{PRUNE_NAMESPACE, Pass},
-    prune::Pruning,
+    pass::Pass,
     restore::status::waiting,
-    run::{Drive, hooks::HookTasks},
+    run::hooks::HookTasks,
     snapshots::Phases,
+    work::{Again, advance},
 };
-use super::{
-    Blocked, Driver, Next, blocked::Until, changes::Change, context::Context, specs::Specs, until,
-};
+use super::{Blocked, Driver, Next, blocked::Until, changes::Change, context::Context, specs::Specs, until};
 use crate::{
-    adapters::kube::{
-        facts::{JobFact, Phase},
-        index::Index,
-    },
-    controllers::view::{backups, org::OrgView, region::elsewhere, subject::Subject},
+    adapters::kube::index::Index,
+    controllers::view::{backups, org::OrgView, subject::Subject},
     resources::child::ChildKind,
 };
 
@@ -57,17 +45,6 @@ pub struct BackupDriver {
     hooks: HookTasks,
     issued: CredentialTimes,
     specs: Specs,
-}
-
-/// What a pass found, for the org's status.
-#[derive(Default)]
-struct Found {
-    losses: Vec<Loss>,
-    next_due: Option<Timestamp>,
-    /// Look again then.
-    at: Vec<Timestamp>,
-    /// Look again after that.
-    after: Vec<Duration>,
 }
 
 #[async_trait::async_trait]
@@ -150,19 +127,19 @@ impl Driver for BackupDriver {
                 return Err(blocked.unwatched());
             }
         };
-        let mut found = Found::default();
-        let result = work(&pass, &mut found).await;
+        let (mut again, mut losses) = (Again::default(), Vec::new());
+        let result = look(&pass, &mut losses, &mut again).await;
         let blocked = result.as_ref().err().map(Blocked::fact);
         let read = backups::Read {
             state: &pass.state(),
-            next_due: found.next_due,
-            losses: &found.losses,
+            next_due: again.next_due,
+            losses: &losses,
         };
         let (view, changes_at) = backups::view(&subject, &read, blocked.as_ref(), now);
         ctx.board.backups.set(subject.org_id(), view);
         result.map_err(Blocked::unwatched)?;
-        found.at.extend(changes_at);
-        Ok(found.next(now))
+        again.at(changes_at);
+        Ok(again.next(now))
     }
 }
 
@@ -204,183 +181,18 @@ impl BackupDriver {
     }
 }
 
-/// One look at an org whose ledger is open.
-async fn work(pass: &Pass<'_>, found: &mut Found) -> Result<(), Blocked> {
-    found.losses = losses(&pass.state(), &pass.subject.claims());
-    annotations::carry_out(pass, &found.losses).await?;
-    found.losses = losses(&pass.state(), &pass.subject.claims());
-    let lost = annotations::messages(&found.losses);
-    pass.ctx.board.lost.set(pass.subject.org_id(), lost);
+/// One look at an org whose ledger is open. What is known is shown, whatever went wrong.
+async fn look(pass: &Pass<'_>, lost: &mut Vec<Loss>, again: &mut Again) -> Result<(), Blocked> {
+    *lost = losses(&pass.state(), &pass.subject.claims());
+    annotations::carry_out(pass, lost).await?;
+    *lost = losses(&pass.state(), &pass.subject.claims());
+    let told = annotations::messages(lost);
+    pass.ctx.board.lost.set(pass.subject.org_id(), told);
 
     let mut phases = Phases::new();
-    let result = advance(pass, found, &mut phases).await;
-    // What is known is shown, whatever went wrong.
+    let result = advance(pass, lost, again, &mut phases).await;
     let shown = snapshots::sync(pass, &phases).await;
     result.and(shown)
-}
-
-/// Does the one thing that is next for the org.
-async fn advance(pass: &Pass<'_>, found: &mut Found, phases: &mut Phases) -> Result<(), Blocked> {
-    let restore = pass.subject.view.restore.clone();
-    if let Some(restore) = &restore
-        && restore::refuse(pass, restore).await?
-    {
-        found.after.push(Duration::ZERO);
-        return Ok(());
-    }
-    if let Drive::Open(after) = open_run(pass, found, restore.as_deref(), phases).await? {
-        found.after.push(after);
-        return Ok(());
-    }
-    if let Some(restore) = restore {
-        remove_leftovers(pass, Some(&restore)).await?;
-        let after = match prune::give_way(pass, "RestoreAskedFor").await? {
-            Some(mover) => restore::wait_for_mover(pass, &restore, &mover).await?,
-            None => restore::drive(pass, &restore).await?,
-        };
-        found.after.push(after);
-        return Ok(());
-    }
-    remove_leftovers(pass, None).await?;
-    restore::revoke(pass).await?;
-    let run_waits = || !pending(pass).is_empty() || matches!(scheduling::next(pass), Due::Now { .. });
-    if let Some(after) = prune::drive(pass, run_waits).await? {
-        found.after.push(after);
-        wait_all(pass, phases, "waits for pruning to end");
-        return Ok(());
-    }
-    if let Some(loss) = found.losses.first() {
-        let message = format!(
-            "waits: volume {} lost its data, see DataLost of TrayOrg {}",
-            loss.volume,
-            pass.subject.name()
-        );
-        wait_all(pass, phases, &message);
-        return Ok(());
-    }
-    // A restore may still bring the data home; none is taken out.
-    if let Some(why) = elsewhere(&pass.subject.region) {
-        let message = format!("no snapshot is taken while the backup location lies elsewhere: {why}");
-        return Err(Blocked::person(reasons::BACKUP_OUTSIDE_REGION, message));
-    }
-    if let Some(after) = next_run(pass, found, phases).await? {
-        found.after.push(after);
-        return Ok(());
-    }
-    prune::retain(pass).await?;
-    found.at.extend(prune::next(pass));
-    match prune::begin(pass).await? {
-        Pruning::Running(after) => found.after.push(after),
-        Pruning::Idle(at) => found.at.extend(at),
-    }
-    Ok(())
-}
-
-/// Every OrgSnapshot that asks for a run says what it waits for.
-fn wait_all(pass: &Pass<'_>, phases: &mut Phases, message: &str) {
-    let waiting = pending(pass).into_iter().map(|snapshot| snapshot.name_any());
-    phases.extend(waiting.map(|name| (name, (SnapshotPhase::Pending, message.to_owned()))));
-}
-
-/// Drives the run that the ledger has as open, if there is one.
-async fn open_run(
-    pass: &Pass<'_>,
-    found: &Found,
-    restore: Option<&OrgRestore>,
-    phases: &mut Phases,
-) -> Result<Drive, Blocked> {
-    let state = pass.state();
-    let Some((run_id, run)) = state.open_runs().next() else {
-        return Ok(Drive::Ended);
-    };
-    let restore = restore.map(ResourceExt::name_any);
-    let drive = run::drive(pass, run_id, run, &found.losses, restore.as_deref()).await;
-    // Also where a service did not answer: the run is where it was.
-    let movers = pass.movers_of(&run.plan.snapshot_name);
-    let copied = movers.iter().filter(|job| job.phase == Phase::Succeeded).count();
-    let (phase, message) = if movers.is_empty() {
-        (
-            SnapshotPhase::Hooks,
-            "hooks of the org's workloads run".to_owned(),
-        )
-    } else {
-        let trouble = pass.subject.mover_trouble();
-        let trouble = trouble.map_or_else(String::new, |trouble| format!("; {trouble}"));
-        let planned = run.plan.parts.len();
-        (
-            SnapshotPhase::Copying,
-            format!("{copied} of {planned} parts are copied and verified{trouble}"),
-        )
-    };
-    phases.insert(run.plan.snapshot_name.clone(), (phase, message));
-    drive
-}
-
-/// Begins the run that waits, or makes the one that is due. Returns when to look again if one began.
-async fn next_run(
-    pass: &Pass<'_>,
-    found: &mut Found,
-    phases: &mut Phases,
-) -> Result<Option<Duration>, Blocked> {
-    let due = scheduling::next(pass);
-    if let Due::At(at) = due {
-        found.next_due = Some(at);
-        found.at.push(at);
-    }
-    let waiting = pending(pass);
-    if let Due::Now { slot } = due
-        && waiting.is_empty()
-    {
-        scheduling::schedule(pass, scheduling::free(pass, slot)).await?;
-        // The answer is in the index: the next look begins its run.
-        return Ok(Some(Duration::ZERO));
-    }
-    let Some(snapshot) = waiting.first() else {
-        return Ok(None);
-    };
-    let Some(run_id) = run::run_id_of(snapshot) else {
-        return Ok(None);
-    };
-    let Some(message) = run::begin(pass, snapshot, &run_id).await? else {
-        return Ok(Some(Duration::ZERO));
-    };
-    phases.insert(snapshot.name_any(), (SnapshotPhase::Pending, message));
-    Ok(Some(Duration::from_secs(5)))
-}
-
-/// OrgSnapshots that ask for a run, the oldest first.
-fn pending(pass: &Pass<'_>) -> Vec<Arc<OrgSnapshot>> {
-    let state = pass.state();
-    let mut pending = pass.subject.view.snapshots.clone();
-    pending.retain(|snapshot| {
-        run::is_wanted(snapshot)
-            && !snapshot.has_ended()
-            && run::run_id_of(snapshot).is_some_and(|id| !state.runs.contains_key(&id))
-    });
-    pending.sort_by_key(|snapshot| (snapshot.creation_timestamp(), snapshot.name_any()));
-    pending
-}
-
-/// Movers of runs, restores and sweeps that have ended: the operator died before it removed them, or one that was behind made
-/// them. Those of `restore` are not.
-async fn remove_leftovers(pass: &Pass<'_>, restore: Option<&OrgRestore>) -> Result<(), Blocked> {
-    let open = pass
-        .state()
-        .sweep
-        .as_ref()
-        .map(|open| prune::job_name(pass, open));
-    let is_wanted = |job: &JobFact| {
-        open.as_ref() == Some(&job.name)
-            || restore.is_some_and(|restore| restore::is_mover_of(restore, &job.name))
-    };
-    for namespace in [pass.subject.namespace(), PRUNE_NAMESPACE] {
-        for job in pass.ctx.movers.of_org(namespace, pass.subject.name()) {
-            if !is_wanted(&job) {
-                pass.remove(&job).await?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Why nothing can be done for an org that is not there.
@@ -440,14 +252,6 @@ async fn wait_for_person(ctx: &Context, org: &str, blocked: &Blocked, now: Times
         }
     }
     Ok(())
-}
-
-impl Found {
-    fn next(&self, now: Timestamp) -> Next {
-        let times = self.at.iter().map(|at| until(*at, now));
-        let soonest = times.chain(self.after.iter().copied()).min();
-        soonest.map_or(Next::OnChange, Next::After)
-    }
 }
 
 fn orgs_that(index: &Index, concerned: impl Fn(&TrayOrg) -> bool) -> Vec<String> {

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use tray_api::conditions::reasons;
 use tray_domain::{
+    exclusion::{Beginning, Busy, Seen, begin, take_over},
     ids::{KmsKeyArn, PartId, RunId},
     ledger::{Event, LedgerState},
     mover_lifetime::{CREDENTIALS_LIFETIME, renew_at},
@@ -71,17 +72,6 @@ pub(super) struct Work {
     pub action: Action,
     /// What it may do.
     pub scope: SessionScope,
-}
-
-/// What became of beginning a run or a sweep.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Beginning {
-    /// Its entry is in the ledger.
-    Written,
-    /// This mover may be at work.
-    Waits(String),
-    /// The ledger has gone on, or something is open: look again.
-    Overtaken,
 }
 
 impl Pass<'_> {
@@ -226,17 +216,19 @@ impl Pass<'_> {
         Ok(None)
     }
 
-    /// Writes the entry that begins what excludes a run and a sweep from each other, unless one of them is open or a mover
-    /// may be at work. The movers are asked for before the entry is decided, and the entry follows on what the ledger said
-    /// then: whoever begins anything in between writes one.
+    /// Writes the entry that begins what excludes a run and a sweep from each other, where [`begin`] lets it.
     pub(super) async fn begin(&self, event: &Event) -> Result<Beginning, Blocked> {
         let next_seq = self.state().next_seq;
-        if let Some(mover) = self.mover_at_work().await? {
+        let at_work = self.mover_at_work().await?;
+        let seen = Seen {
+            next_seq,
+            at_work: at_work.as_deref(),
+        };
+        if let Beginning::Waits(mover) = begin(&seen, &self.state()) {
             return Ok(Beginning::Waits(mover));
         }
         let written = self.ledger.append_decided(self.now, |state| {
-            let begins = state.next_seq == next_seq && state.is_idle();
-            begins.then(|| event.clone())
+            (begin(&seen, state) == Beginning::Written).then(|| event.clone())
         });
         Ok(match written.await? {
             Some(_) => Beginning::Written,
@@ -244,23 +236,18 @@ impl Pass<'_> {
         })
     }
 
-    /// Locks the org's repositories for `holder`. A holder none of whose movers may be at work has ended: one process works on
-    /// an org at a time, and it gives the lock back before it begins something else.
+    /// Locks the org's repositories for `holder`, or says who has them.
     pub(super) async fn lock(&self, holder: &str) -> Result<(), Blocked> {
         let (locks, org) = (&self.ctx.locks, self.subject.org_id());
         let mut lock = locks.lock(org, holder, None).await?;
-        if let Lock::HeldBy(other) = &lock
-            && self.mover_at_work().await?.is_none()
-        {
-            let other = other.clone();
-            lock = locks.lock(org, holder, Some(&other)).await?;
+        if let Lock::HeldBy(other) = &lock {
+            let at_work = self.mover_at_work().await?;
+            take_over(other, at_work.as_deref())?;
+            lock = locks.lock(org, holder, Some(other)).await?;
         }
         match lock {
             Lock::Held => Ok(()),
-            Lock::HeldBy(other) => {
-                let message = format!("the org's repositories are in use by {other}");
-                Err(Blocked::service(reasons::ORG_BUSY, message))
-            }
+            Lock::HeldBy(holder) => Err(Busy { holder }.into()),
         }
     }
 

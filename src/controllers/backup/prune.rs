@@ -3,22 +3,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tracing::{info, warn};
 use tray_api::conditions::reasons;
 use tray_domain::{
+    exclusion::Beginning,
     ids::SweepId,
-    ledger::{Event, LedgerState, Sweep},
+    ledger::{Event, Sweep},
     mover_lifetime::RUN_DEADLINE,
     mover_task::{Action, MoverOutcome},
-    retention::{Retention, plan},
+    retention::{Retention, plan, plan_again_at},
     session_policy::SessionScope,
-    sweep,
+    sweep::{SweepMover, SweepObserved, SweepStep, Waiting, garbage, next_step},
 };
 
-use super::{
-    pass::{Beginning, Pass, Work},
-};
+use super::pass::{Pass, Work};
 use crate::{
     adapters::kube::facts::{JobFact, Phase},
     controllers::{
@@ -33,17 +32,15 @@ use crate::{
 const KEEP_DELETE_HOURS: u32 = 23;
 /// How long a new pack is left alone.
 const KEEP_PACK_HOURS: u32 = 72;
-/// A copy that has to stay for its number is looked at again after that.
-const LOOK_DAILY: SignedDuration = SignedDuration::from_hours(24);
 /// Look at a running sweep, besides every change of its Job.
 const LOOK: Duration = Duration::from_secs(60);
 /// Look again where a mover of earlier work may still be there.
-const SOON: Duration = Duration::from_secs(5);
+pub(super) const SOON: Duration = Duration::from_secs(5);
 
-/// Writes down which runs go. Returns whether any did.
-pub(super) async fn retain(pass: &Pass<'_>) -> Result<bool, Blocked> {
+/// Writes down which runs go. Returns when that is looked at again; none = how long runs are kept is not known.
+pub(super) async fn retain(pass: &Pass<'_>) -> Result<Option<Timestamp>, Blocked> {
     let Some(snapshots) = pass.subject.snapshot_retention() else {
-        return Ok(false);
+        return Ok(None);
     };
     let retention = Retention {
         keep_days: u32::try_from(snapshots.keep_days).unwrap_or(u32::MAX),
@@ -71,97 +68,96 @@ pub(super) async fn retain(pass: &Pass<'_>) -> Result<bool, Blocked> {
         });
         decided.await?;
     }
-    Ok(!removals.is_empty())
+    Ok(plan_again_at(&pass.state(), retention, pass.now))
 }
 
-/// When the oldest copy that may go by age does.
-pub(super) fn next(pass: &Pass<'_>) -> Option<Timestamp> {
-    let keep = pass.subject.snapshot_retention()?.keep_days;
-    let state = pass.state();
-    let (_, oldest) = state.restorable_runs().into_iter().next_back()?;
-    let goes = oldest
-        .manifest()?
-        .consistency_point
-        .checked_add(SignedDuration::from_hours(24 * i64::from(keep)))
-        .ok()?;
-    // One that has to stay for its number is looked at daily.
-    Some(if goes > pass.now {
-        goes
-    } else {
-        pass.now.checked_add(LOOK_DAILY).ok()?
-    })
-}
-
-/// What a look at pruning found.
-pub(super) enum Pruning {
-    /// A mover prunes, or may still be there; look again after that.
-    Running(Duration),
-    /// Nothing to do before then.
-    Idle(Option<Timestamp>),
-}
-
-/// Begins the sweep that is due.
-pub(super) async fn begin(pass: &Pass<'_>) -> Result<Pruning, Blocked> {
-    let due = sweep::due_at(&pass.state());
-    if due.is_none_or(|at| at > pass.now) {
-        return Ok(Pruning::Idle(due));
-    }
+/// Begins the sweep that is due. Returns when to look again.
+pub(super) async fn begin(pass: &Pass<'_>) -> Result<Duration, Blocked> {
     pass.lock(&lock_holder(pass)).await?;
     let sweep_id = SweepId::of(pass.now, pass.subject.org_id());
     Ok(match pass.begin(&Event::SweepPlanned { sweep_id }).await? {
-        Beginning::Written | Beginning::Overtaken => Pruning::Running(Duration::ZERO),
-        Beginning::Waits(_) => Pruning::Running(SOON),
+        Beginning::Written | Beginning::Overtaken => Duration::ZERO,
+        Beginning::Waits(_) => SOON,
     })
 }
 
-/// Brings the open sweep nearer to its end; whether a run waits for it is asked only where one is open. Returns when to
-/// look again; none = no sweep is.
-pub(super) async fn drive(
-    pass: &Pass<'_>,
-    run_waits: impl FnOnce() -> bool,
-) -> Result<Option<Duration>, Blocked> {
-    let state = pass.state();
-    let Some(open) = &state.sweep else {
-        return Ok(None);
-    };
+/// What became of a look at an open sweep.
+pub(super) enum Driven {
+    /// It goes on, or has ended; look again after that.
+    Again(Duration),
+    /// It was given up and has ended.
+    GivenUp,
+    /// It is given up; this mover of it may still be at work.
+    Stopping(String),
+}
+
+/// Brings an open sweep nearer to its end; `waits` = who waits for that.
+pub(super) async fn drive(pass: &Pass<'_>, open: &Sweep, waits: Option<Waiting>) -> Result<Driven, Blocked> {
     let name = job_name(pass, open);
     let jobs = pass.pruners();
     let job = jobs.iter().find(|job| job.name == name);
-    let phase = job.map_or(Phase::Suspended, |job| job.phase);
-    if matches!(phase, Phase::Suspended | Phase::Running)
-        && let Some(why) = sweep::must_end(open, phase == Phase::Running, run_waits(), pass.now)
-    {
-        warn!(job = name, why, "pruning is given up; tried again in an hour");
-        let mover = stop(pass, open, &jobs, why).await?;
-        return Ok(Some(mover.map_or(Duration::ZERO, |_| SOON)));
+    let observed = SweepObserved {
+        sweep: open,
+        mover: job.map_or(SweepMover::Absent, |job| match job.phase {
+            Phase::Suspended => SweepMover::Suspended,
+            Phase::Running => SweepMover::Running,
+            Phase::Succeeded => SweepMover::Succeeded,
+            Phase::Failed => SweepMover::Failed,
+        }),
+        at_work: jobs
+            .iter()
+            .find(|job| job.may_be_at_work())
+            .map(|job| job.name.as_str()),
+        waits,
+    };
+    match next_step(&observed, pass.now) {
+        SweepStep::StopMovers { why, at_work } => {
+            warn!(job = name, why, "pruning is given up; tried again in an hour");
+            remove(pass, &jobs).await?;
+            Ok(Driven::Stopping(at_work))
+        }
+        SweepStep::GiveUp(why) => {
+            warn!(
+                job = name,
+                why, "pruning has been given up; tried again in an hour"
+            );
+            remove(pass, &jobs).await?;
+            end(pass, open, Some(why.to_owned()), &[]).await?;
+            Ok(Driven::GivenUp)
+        }
+        step => {
+            pass.lock(&lock_holder(pass)).await?;
+            let job = job.map(|job| &**job);
+            carry_out(pass, open, step, job, &jobs).await.map(Driven::Again)
+        }
     }
-    pass.lock(&lock_holder(pass)).await?;
-    match (phase, job) {
-        (Phase::Running, Some(job)) => {
-            let next = pass.renew(job, &SessionScope::Prune).await?;
-            Ok(next.min(LOOK))
+}
+
+/// Carries out a step of a sweep that goes on. Returns when to look again.
+async fn carry_out(
+    pass: &Pass<'_>,
+    open: &Sweep,
+    step: SweepStep,
+    job: Option<&JobFact>,
+    jobs: &[Arc<JobFact>],
+) -> Result<Duration, Blocked> {
+    match (step, job) {
+        (SweepStep::Renew, Some(job)) => Ok(pass.renew(job, &SessionScope::Prune).await?.min(LOOK)),
+        (SweepStep::RecordSwept, Some(job)) => {
+            swept(pass, job).await?;
+            end(pass, open, None, jobs).await
         }
-        (Phase::Succeeded, Some(job)) => {
-            swept(pass, &state, job).await?;
-            end(pass, open, None, &jobs).await
-        }
-        (Phase::Failed, Some(job)) => {
+        (SweepStep::Fail, Some(job)) => {
             let why = failure(pass, job).await?;
-            end(pass, open, Some(why), &jobs).await
+            end(pass, open, Some(why), jobs).await
         }
-        _ => start_or_end(pass, &state, open, &jobs).await,
+        _ => start_or_end(pass, open, jobs).await,
     }
-    .map(Some)
 }
 
 /// Starts the mover of a sweep. Where a person has to act first, the sweep ends: runs go on meanwhile.
-async fn start_or_end(
-    pass: &Pass<'_>,
-    state: &LedgerState,
-    open: &Sweep,
-    jobs: &[Arc<JobFact>],
-) -> Result<Duration, Blocked> {
-    match start(pass, state, open).await {
+async fn start_or_end(pass: &Pass<'_>, open: &Sweep, jobs: &[Arc<JobFact>]) -> Result<Duration, Blocked> {
+    match start(pass, open).await {
         Err(blocked) if blocked.until != Until::Service => {
             warn!(
                 code = blocked.reason,
@@ -174,31 +170,6 @@ async fn start_or_end(
     }
 }
 
-/// Ends an open sweep for what does not wait for hours: what a sweep has not done the next one does. `why` is the ledger's code
-/// for it. Returns the mover that is still on its way out; none = no sweep is open any more.
-pub(super) async fn give_way(pass: &Pass<'_>, why: &str) -> Result<Option<String>, Blocked> {
-    let state = pass.state();
-    let Some(open) = &state.sweep else {
-        return Ok(None);
-    };
-    stop(pass, open, &pass.pruners(), why).await
-}
-
-/// Removes the movers of a sweep, and ends it once none may be at work any more. Returns the one that may.
-async fn stop(
-    pass: &Pass<'_>,
-    open: &Sweep,
-    jobs: &[Arc<JobFact>],
-    why: &str,
-) -> Result<Option<String>, Blocked> {
-    remove(pass, jobs).await?;
-    if let Some(job) = jobs.iter().find(|job| job.may_be_at_work()) {
-        return Ok(Some(job.name.clone()));
-    }
-    end(pass, open, Some(why.to_owned()), &[]).await?;
-    Ok(None)
-}
-
 /// Name of the Job of an open sweep.
 pub(super) fn job_name(pass: &Pass<'_>, open: &Sweep) -> String {
     sweep_job_name(pass.subject.org_id(), &open.sweep_id)
@@ -208,12 +179,13 @@ fn lock_holder(pass: &Pass<'_>) -> String {
     holder("Prune", pass.subject.name())
 }
 
-async fn start(pass: &Pass<'_>, state: &LedgerState, open: &Sweep) -> Result<Duration, Blocked> {
+async fn start(pass: &Pass<'_>, open: &Sweep) -> Result<Duration, Blocked> {
+    let state = pass.state();
     let action = Action::Prune {
         sweep_id: open.sweep_id.clone(),
         planned_at: open.planned_at,
         volumes: state.repositories.clone(),
-        remove: sweep::garbage(state),
+        remove: garbage(&state),
         keep_delete_hours: KEEP_DELETE_HOURS,
         keep_pack_hours: KEEP_PACK_HOURS,
     };
@@ -235,14 +207,14 @@ async fn start(pass: &Pass<'_>, state: &LedgerState, open: &Sweep) -> Result<Dur
 }
 
 /// Writes down what was removed.
-async fn swept(pass: &Pass<'_>, state: &LedgerState, job: &JobFact) -> Result<(), Blocked> {
+async fn swept(pass: &Pass<'_>, job: &JobFact) -> Result<(), Blocked> {
     let outcome = pass.ctx.movers.outcome(job).await?;
     let said = match outcome {
         Some(MoverOutcome::Pruned { volumes }) => volumes,
         // Its last words are lost: how much it was is not known.
         _ => Vec::new(),
     };
-    for volume in &state.repositories {
+    for volume in &pass.state().repositories {
         let pruned = said.iter().find(|pruned| pruned.volume == *volume);
         let event = Event::Swept {
             volume: volume.clone(),

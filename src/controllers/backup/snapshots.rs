@@ -221,12 +221,10 @@ pub(super) fn status_without_org(
     let recorded = snapshot.status.clone().unwrap_or_default();
     let generation = snapshot.metadata.generation;
     let mut conditions = Conditions::new(&recorded.conditions, generation, now);
-    conditions
-        .set(types::COMMITTED, &blocked.fact())
-        .set(
-            types::STALLED,
-            &ConditionFact::new(true, blocked.reason, blocked.message.clone()),
-        );
+    conditions.set(types::COMMITTED, &blocked.fact()).set(
+        types::STALLED,
+        &ConditionFact::new(true, blocked.reason, blocked.message.clone()),
+    );
     let conditions: Vec<Condition> = conditions.build();
     OrgSnapshotStatus {
         observed_generation: generation,

@@ -184,8 +184,9 @@ mod tests {
     #[test]
     fn workloads_are_available_when_all_are_rolled_out() {
         let running = [fixtures::database()];
-        let fact =
-            |available, pods: &[PlacedPod]| workloads(&running, &[stateful_set("db", 1, available)], pods, &[]);
+        let fact = |available, pods: &[PlacedPod]| {
+            workloads(&running, &[stateful_set("db", 1, available)], pods, &[])
+        };
         assert_eq!(fact(1, &[]).status, Truth::True);
         let rolling = fact(0, &[]);
         assert_eq!(

@@ -80,7 +80,7 @@ pub(super) fn reached(index: &Index, region: &str) -> Vec<String> {
 }
 
 /// Names of the orgs that `change` concerns.
-pub(super) fn concerned(change: &Change, index: &Index) -> Vec<String> {
+pub(super) fn keys_of(change: &Change, index: &Index) -> Vec<String> {
     match change {
         Change::Org(name) if index.orgs.get(name).is_none_or(|org| asks_anew(&org)) => {
             with_waiting(index, name)

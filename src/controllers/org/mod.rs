@@ -86,7 +86,7 @@ impl Driver for OrgDriver {
         match change {
             Change::Region(name) if !self.is_news(name, index) => mapper::reached(index, name),
             change if !self.specs.are_news(change, index) => Vec::new(),
-            change => mapper::concerned(change, index),
+            change => mapper::keys_of(change, index),
         }
     }
 
@@ -261,10 +261,7 @@ impl OrgDriver {
 
     /// Whether a Region is another for its orgs than it was.
     fn is_news(&self, name: &str, index: &Index) -> bool {
-        let mark = index
-            .regions
-            .get(name)
-            .map(|region| mapper::region_mark(&region));
+        let mark = index.regions.get(name).map(|region| mapper::region_mark(&region));
         let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(mark) = mark {
             regions.insert(name.to_owned(), mark.clone()) != Some(mark)

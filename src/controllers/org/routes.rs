@@ -225,7 +225,8 @@ async fn tokens(
         .children
         .iter()
         .any(|child| child.id == webhook::route_id(placement));
-    let fresh = random_token().ok_or_else(|| Blocked::service(reasons::RETRYING, "the system gives no random numbers"))?;
+    let fresh = random_token()
+        .ok_or_else(|| Blocked::service(reasons::RETRYING, "the system gives no random numbers"))?;
     let mut recorded = match known.get(placement) {
         Some(recorded) => Some(recorded),
         // Where there is a route there was a token. A new org has none yet, and an org that is back says so below.
@@ -259,10 +260,13 @@ async fn tokens(
         }
     }
     let name = names::WEBHOOK_TOKEN_SECRET;
-    Err(Blocked::service(reasons::RETRYING, format!(
-        "Secret {}/{name} changes at this very moment",
-        placement.namespace
-    )))
+    Err(Blocked::service(
+        reasons::RETRYING,
+        format!(
+            "Secret {}/{name} changes at this very moment",
+            placement.namespace
+        ),
+    ))
 }
 
 /// Callers have to be given another token, and nobody asked for it.

@@ -12,9 +12,7 @@ use tray_api::{
     },
 };
 
-use super::{
-    encryption, residency, retention::Kept, routes, spread, validate::Valid,
-};
+use super::{encryption, residency, retention::Kept, routes, spread, validate::Valid};
 use crate::{
     controllers::{
         blocked::{Blocked, Until},
@@ -173,8 +171,7 @@ pub(super) fn of_blocked(
     }
     let view = observed.known.backups.as_deref();
     // Nothing can be copied out of a namespace that is not there.
-    let lost = (blocked.reason == reasons::NAMESPACE_LOST)
-        .then(|| blocked.fact());
+    let lost = (blocked.reason == reasons::NAMESPACE_LOST).then(|| blocked.fact());
     // Nor is there anything to copy of an org that is nowhere yet.
     let unplaced = recorded.region.is_none().then(|| {
         let message = format!(
@@ -376,11 +373,7 @@ fn backups(
 }
 
 /// What is known of the org's backups; of a new org, of which nothing is recorded or held, what will be found in its ledger.
-fn view<'a>(
-    observed: &'a OrgView,
-    workloads: &ConditionFact,
-    now: Timestamp,
-) -> Option<Cow<'a, BackupView>> {
+fn view<'a>(observed: &'a OrgView, workloads: &ConditionFact, now: Timestamp) -> Option<Cow<'a, BackupView>> {
     if let Some(view) = &observed.known.backups {
         return Some(Cow::Borrowed(view));
     }

@@ -111,12 +111,7 @@ fn judge(
 
 /// What the status says while the ledger is not read, and why it is not: what was `known` before (on the board, else what
 /// the status has recorded), until its own deadline.
-pub fn unread(
-    org: &TrayOrg,
-    known: Option<&BackupView>,
-    blocked: &Blocked,
-    now: Timestamp,
-) -> BackupView {
+pub fn unread(org: &TrayOrg, known: Option<&BackupView>, blocked: &Blocked, now: Timestamp) -> BackupView {
     let recorded = org.status.as_ref();
     let (mut status, said) = match known {
         Some(view) => (view.status.clone(), Some(view.rpo.clone())),

@@ -247,7 +247,9 @@ impl<'a> Subject<'a> {
     /// The pods of its workloads that still exist.
     pub fn workload_pods(&self) -> Vec<Arc<PodFact>> {
         let own = self.own_pods();
-        own.filter(|pod| !pod.mover && !pod.has_ended()).cloned().collect()
+        own.filter(|pod| !pod.mover && !pod.has_ended())
+            .cloned()
+            .collect()
     }
 
     /// A pod that has the claim mounted, or is about to.

@@ -192,7 +192,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::adapters::kube::live::Live;
+    use crate::adapters::kube::{child::ChildFact, live::Live};
 
     const NAMESPACE: &str = "org-acme-7c9e6679";
 

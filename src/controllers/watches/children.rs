@@ -8,12 +8,7 @@ use tray_domain::names;
 
 use super::Sync;
 use crate::{
-    adapters::kube::{
-        child::ChildFact,
-        children::Seen,
-        live::Live,
-        watch::Watched,
-    },
+    adapters::kube::{child::ChildFact, children::Seen, live::Live, watch::Watched},
     controllers::{changes::Change, context::Context},
     resources::child::{ChildId, ChildKind},
     telemetry::readiness::Readiness,
@@ -71,9 +66,7 @@ pub(super) async fn optional(ctx: Arc<Context>, kind: ChildKind, readiness: Arc<
         }
         first.done();
     };
-    ctx.watches
-        .follow_crd(&crd, kind.group_version().1, tell)
-        .await;
+    ctx.watches.follow_crd(&crd, kind.group_version().1, tell).await;
 }
 
 /// Takes down whether an optional kind is served.

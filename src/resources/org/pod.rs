@@ -196,10 +196,7 @@ pub(super) fn requests(resources: Option<&Resources>) -> (String, String) {
     )
 }
 
-fn quantity(
-    resources: Option<&Resources>,
-    field: fn(&Resources) -> &Option<Quantity>,
-) -> Option<String> {
+fn quantity(resources: Option<&Resources>, field: fn(&Resources) -> &Option<Quantity>) -> Option<String> {
     Some(field(resources?).as_ref()?.0.clone())
 }
 

@@ -179,7 +179,9 @@ pub fn fit(given: Limits, uses: &[QuotaUse]) -> Fitted {
 pub fn taken_by(child: &DesiredChild) -> Vec<(&'static str, String)> {
     let storage = child.body["spec"]["resources"]["requests"]["storage"].as_str();
     let is_claim = child.id.kind == ChildKind::PersistentVolumeClaim;
-    let taken = storage.filter(|_| is_claim).map(|size| (STORAGE, size.to_owned()));
+    let taken = storage
+        .filter(|_| is_claim)
+        .map(|size| (STORAGE, size.to_owned()));
     taken.into_iter().collect()
 }
 

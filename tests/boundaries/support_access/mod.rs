@@ -27,7 +27,7 @@ use tray_domain::support::Action;
 use tray_ledger::RemoteError;
 use tray_operator::{
     adapters::kube::index::Index,
-    controllers::{Driver, Failure, Next, changes::Change, conditions::find, context::Context},
+    controllers::{Blocked, Driver, Next, changes::Change, conditions::find, context::Context},
 };
 use tray_ports::Clock;
 use tray_testkit::memory::{Fault, Operation};
@@ -169,7 +169,7 @@ impl Driver for Witness {
     fn keys(&self, _: &Index) -> Vec<String> {
         vec!["look".to_owned()]
     }
-    async fn reconcile(&self, _: &Arc<Context>, _: &str) -> Result<Next, Failure> {
+    async fn reconcile(&self, _: &Arc<Context>, _: &str) -> Result<Next, Blocked> {
         let bindings: Api<RoleBinding> = Api::namespaced(self.client.clone(), &self.namespace);
         let all = bindings.list(&ListParams::default()).await.unwrap();
         let of_support = all.iter().filter(|b| b.name_any().starts_with("tray-support-"));
@@ -186,7 +186,7 @@ async fn p19_what_ended_while_no_operator_lived_is_closed_before_any_controller_
         world.grant(name, "View", &["support"], hours).await;
         world.until_active(name).await;
     }
-    let operators: Api<SupportAccess> = Api::namespaced(running.ctx.client.clone(), &world.namespace);
+    let operators: Api<SupportAccess> = Api::namespaced(support::installed::client().await, &world.namespace);
     running.stop().await;
     let strip = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     operators
@@ -420,7 +420,7 @@ async fn p17_a_binding_that_no_grant_asks_for_is_removed_and_one_that_is_deleted
     let running = world.at_work().await;
     world.grant("ticket", "View", &["support"], 4).await;
     world.until_active("ticket").await;
-    let operators: Api<RoleBinding> = Api::namespaced(running.ctx.client.clone(), &world.namespace);
+    let operators: Api<RoleBinding> = Api::namespaced(support::installed::client().await, &world.namespace);
     let uid = world.binding("ticket").await.unwrap().uid();
     operators
         .delete("tray-support-ticket", &DeleteParams::default())

@@ -340,7 +340,7 @@ async fn a_namespace_deleted_by_force_is_not_made_anew_in_silence() {
         json!({"metadata": {"annotations": {"platform.tray.ai/accept-namespace-loss": namespace}}});
     patch(&client, "bereft", &accepted).await;
     let id = bereft["spec"]["orgId"].as_str().unwrap().parse().unwrap();
-    operator().await.ctx.backup_facts.set_lost(&id, [].into());
+    operator().await.ctx.board.lost.set(&id, [].into());
     let again = until(&client, "bereft", READY).await;
     assert_eq!(
         again["metadata"]["annotations"].get("platform.tray.ai/accept-namespace-loss"),

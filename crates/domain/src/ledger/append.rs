@@ -1,6 +1,6 @@
 //! What it means that somebody else's entry stands where ours should.
 
-use super::{Entry, Event, LedgerState};
+use super::{Entry, Event};
 
 /// Who wrote the entry that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,5 +34,3 @@ pub fn after_refusal(ours: &Entry, found: &Entry) -> Foreign {
         Foreign::AppendAfter
     }
 }
-
-impl LedgerState {}

@@ -15,13 +15,17 @@ use tray_api::{
     orgrestore::{OrgRestore, OrgRestoreStatus, RestorePart, RestorePartState, RestorePhase},
 };
 use tray_domain::{
+    backup_pass::RestoreFacts,
     ids::{PartId, RunId},
-    ledger::{Event, FilledClaim, LedgerState, RunEnd},
+    ledger::{Event, FilledClaim, RunEnd},
     manifest::{Manifest, ManifestPart, PartSource},
     mover_lifetime::RESTORE_DEADLINE,
     mover_task::Action,
-    restore_choice::{RunChoice, resolve as choose},
-    restore_run::{ClaimProgress, MoverProgress, Observed, PartProgress, Step, next_step},
+    restore_choice::{RestoreRefusal, RunChoice, resolve as choose},
+    restore_run::{
+        ClaimProgress, MoverProgress, Observed, PartProgress, Step, next_step, pinned, recorded_end,
+        unrestorable,
+    },
     session_policy::SessionScope,
 };
 
@@ -86,18 +90,26 @@ pub(super) fn is_mover_of(restore: &OrgRestore, job: &str) -> bool {
     job.starts_with(&restore_jobs(&restore.uid().unwrap_or_default()))
 }
 
-/// Ends a restore that means no run, before anything gives way to it. Returns whether it did.
-pub(super) async fn refuse(pass: &Pass<'_>, restore: &OrgRestore) -> Result<bool, Blocked> {
-    if has_begun(restore) {
-        return Ok(false);
+/// What decides whether a restore is refused.
+pub(super) fn facts(pass: &Pass<'_>, restore: &OrgRestore) -> RestoreFacts {
+    RestoreFacts {
+        has_begun: has_begun(restore),
+        means_run: has_begun(restore) || chosen(pass, restore).is_ok(),
     }
-    let stage = pass.subject.region.spec.stage;
-    let Err(refusal) = choose(&pass.state(), choice(restore), stage) else {
-        return Ok(false);
-    };
-    let recorded = restore.status.clone().unwrap_or_default();
-    end(pass, restore, &recorded, Err(Blocked::from(refusal).into())).await?;
-    Ok(true)
+}
+
+fn chosen(pass: &Pass<'_>, restore: &OrgRestore) -> Result<RunId, RestoreRefusal> {
+    let (state, stage) = (pass.state(), pass.subject.region.spec.stage);
+    choose(&state, choice(restore), stage).map(|(run_id, _)| run_id.clone())
+}
+
+/// Ends a restore that means no run, before anything gives way to it.
+pub(super) async fn refuse(pass: &Pass<'_>, restore: &OrgRestore) -> Result<(), Blocked> {
+    if let Err(refusal) = chosen(pass, restore) {
+        let recorded = restore.status.clone().unwrap_or_default();
+        end(pass, restore, &recorded, Err(Blocked::from(refusal).into())).await?;
+    }
+    Ok(())
 }
 
 /// Ends the restore that has touched nothing yet, since what is `blocked` keeps all copies from being opened.
@@ -123,7 +135,7 @@ pub(super) async fn revoke(pass: &Pass<'_>) -> Result<(), Blocked> {
 }
 
 /// Whether its run is pinned.
-pub(super) fn has_begun(restore: &OrgRestore) -> bool {
+fn has_begun(restore: &OrgRestore) -> bool {
     let status = restore.status.as_ref();
     status.is_some_and(|status| status.run_id.is_some()) && !restore.has_ended()
 }
@@ -139,16 +151,13 @@ pub(super) async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Durat
     let Some(recorded) = begun else {
         return resolve(pass, restore).await;
     };
-    let run_id: Option<RunId> = recorded.run_id.as_deref().and_then(|id| id.parse().ok());
     let state = pass.state();
-    let manifest = run_id
-        .as_ref()
-        .and_then(|id| state.runs.get(id))
-        .and_then(|run| run.manifest());
-    let Some(manifest) = manifest else {
-        let why = "the run in its status is not in the org's ledger: the status was edited by hand";
-        let failed = Failure::new(reasons::RUN_NOT_FOUND, why);
-        return end(pass, restore, recorded, Err(failed)).await;
+    let manifest = match pinned(&state, recorded.run_id.as_deref().unwrap_or_default()) {
+        Ok(manifest) => manifest,
+        Err(unknown) => {
+            let failed = Failure::new(reasons::RUN_NOT_FOUND, unknown.to_string());
+            return end(pass, restore, recorded, Err(failed)).await;
+        }
     };
     if let Some(busy) = lock(pass, restore).await? {
         return wait(pass, restore, &busy).await;
@@ -157,7 +166,8 @@ pub(super) async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Durat
     let observed = observe(pass, restore, recorded, manifest, &jobs).await?;
     let step = next_step(&observed);
     let status = status::progress(pass, restore, recorded, &observed, &step, &jobs).await?;
-    if let Some(result) = recorded_end(&state, restore) {
+    if let Some(result) = recorded_end(&state, &ledger_name(restore)) {
+        let result = result.map_err(|why| Failure::new(reasons::MOVER_FAILED, why));
         return end(pass, restore, &status, result).await;
     }
     // The workloads stop by the status: nothing is taken from under them before it says so.
@@ -305,12 +315,12 @@ async fn observe(
         let known = recorded.parts.iter().find(|known| known.part == id.as_str());
         let claim = matches!(part.planned.source, PartSource::Volume { .. }).then(|| ClaimProgress {
             replaced_uid: known.and_then(|known| known.replaced_claim_uid.clone()),
-            present_uid: pass
-                .subject
-                .claim(id)
-                .map(|claim| claim.identity.uid.clone()),
+            present_uid: pass.subject.claim(id).map(|claim| claim.identity.uid.clone()),
         });
-        let unrestorable = unrestorable(pass, part).map(MoverProgress::Failed);
+        let (subject, planned) = (pass.subject, &part.planned);
+        let has_volume = subject.workload_of(id).is_some();
+        let unrestorable = unrestorable(planned, has_volume, subject.capacity_bytes(id));
+        let unrestorable = unrestorable.map(|why| MoverProgress::Failed(why.to_string()));
         let proof = match &unrestorable {
             Some(failed) => failed.clone(),
             // What is recorded holds: later the org is not as it was.
@@ -338,22 +348,6 @@ async fn observe(
         parts,
         filled: pass.state().filled.contains_key(&ledger_name(restore)),
         workloads_available: pass.subject.view.is_suspended() || pass.subject.is_available(),
-    })
-}
-
-/// Why a part has nowhere to go.
-fn unrestorable(pass: &Pass<'_>, part: &ManifestPart) -> Option<String> {
-    let PartSource::Volume { workload, .. } = &part.planned.source else {
-        return None;
-    };
-    let id = &part.planned.part;
-    if pass.subject.workload_of(id).is_none() {
-        return Some(format!(
-            "the org has no volume {id} any more: give workload {workload} its volume and replicas back, then make a new OrgRestore"
-        ));
-    }
-    pass.subject.capacity_bytes(id).is_none().then(|| {
-        format!("how large volume {id} may be is not known: correct volume.size of workload {workload}, then make a new OrgRestore")
     })
 }
 
@@ -490,21 +484,6 @@ async fn renew(
         }
     }
     Ok(next)
-}
-
-/// The end that the ledger has of the restore: its status was not written, whatever cut that short.
-fn recorded_end(state: &LedgerState, restore: &OrgRestore) -> Option<Result<(), Failure>> {
-    let name = ledger_name(restore);
-    let known = state.restores.iter().find(|known| known.restore == name)?;
-    Some(if known.succeeded {
-        Ok(())
-    } else {
-        let why = known
-            .why
-            .clone()
-            .unwrap_or_else(|| "its reason is lost".to_owned());
-        Err(Failure::new(reasons::MOVER_FAILED, why))
-    })
 }
 
 /// From here the fresh claims hold the data of their volumes.

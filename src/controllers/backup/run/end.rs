@@ -41,12 +41,10 @@ pub(super) async fn commit(
             .iter()
             .find(|job| job.name == name)
             .and_then(|job| job.consistency_point);
-        let Some((pod_uid, record)) = record(pass, run_id, &planned.part).await? else {
-            let why = format!(
-                "part {} ended well but left no verified record in the bucket",
-                planned.part
-            );
-            return abort(pass, run_id, plan, jobs, &why).await;
+        let records = records(pass, run_id, &planned.part).await?;
+        let (pod_uid, record) = match run_plan::record_that_counts(&planned.part, records) {
+            Ok(record) => record,
+            Err(incomplete) => return abort(pass, run_id, plan, jobs, &incomplete.to_string()).await,
         };
         copied.push(CopiedPart {
             record,
@@ -143,49 +141,31 @@ async fn release_workloads(pass: &Pass<'_>, plan: &RunPlan) {
     }
 }
 
-/// The newest verified record of a part, with the UID of the pod that wrote it.
-async fn record(
+/// The records of a part in the bucket, each with the UID of the pod that wrote it.
+async fn records(
     pass: &Pass<'_>,
     run_id: &RunId,
     part: &PartId,
-) -> Result<Option<(String, PartRecord)>, Blocked> {
+) -> Result<Vec<(String, PartRecord)>, Blocked> {
     let prefix =
         bucket_layout::part_records(&pass.subject.location.prefix, pass.subject.org_id(), run_id, part);
-    let unreadable = |error: &RemoteError| {
+    let unreadable = |error: RemoteError| {
         let action = format!(
             "read the records of part {part} under {prefix} in bucket {}",
             pass.subject.location.bucket
         );
-        Blocked::remote(reasons::BUCKET_UNAVAILABLE, &action, error)
+        Blocked::remote(reasons::BUCKET_UNAVAILABLE, &action, &error)
     };
-    let mut newest: Option<(String, PartRecord)> = None;
-    for object in pass
-        .services
-        .store
-        .list(&prefix)
-        .await
-        .map_err(|error| unreadable(&error))?
-    {
-        let pod = object
-            .key
-            .strip_prefix(&prefix)
-            .and_then(|name| name.strip_suffix(".json"));
-        let body = pass
-            .services
-            .store
-            .get(&object.key)
-            .await
-            .map_err(|error| unreadable(&error))?;
-        let record = body.and_then(|body| serde_json::from_slice::<PartRecord>(&body).ok());
-        if let (Some(pod), Some(record)) = (pod, record.filter(|record| record.verified))
-            && newest
-                .as_ref()
-                .is_none_or(|(_, known)| known.finished_at < record.finished_at)
-        {
-            newest = Some((pod.to_owned(), record));
-        }
+    let store = &pass.services.store;
+    let mut records = Vec::new();
+    for object in store.list(&prefix).await.map_err(unreadable)? {
+        let name = object.key.strip_prefix(&prefix);
+        let pod = name.and_then(|name| name.strip_suffix(".json"));
+        let body = store.get(&object.key).await.map_err(unreadable)?;
+        let record = body.and_then(|body| serde_json::from_slice(&body).ok());
+        records.extend(pod.map(str::to_owned).zip(record));
     }
-    Ok(newest)
+    Ok(records)
 }
 
 async fn facts(pass: &Pass<'_>) -> Result<RunFacts, Blocked> {

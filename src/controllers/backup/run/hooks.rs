@@ -91,7 +91,11 @@ pub(crate) type HookPoints = BTreeMap<PartId, Timestamp>;
 
 /// Runs all `pre` hooks at once and returns when each began. The first failure is returned after all have ended, so that
 /// no hook is still running when the run is given up.
-async fn run_pre(runner: &dyn HookRunner, clock: &dyn Clock, hooks: &[Hook]) -> Result<HookPoints, HookError> {
+async fn run_pre(
+    runner: &dyn HookRunner,
+    clock: &dyn Clock,
+    hooks: &[Hook],
+) -> Result<HookPoints, HookError> {
     let runs = hooks.iter().map(|hook| async {
         // Before the command, never after: what is committed while it runs may or may not be in the copy.
         let began = clock.now();

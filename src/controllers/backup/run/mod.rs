@@ -5,13 +5,13 @@ pub(super) mod hooks;
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::SignedDuration;
 use kube::ResourceExt;
 use tray_api::{
     conditions::reasons,
     orgsnapshot::{OrgSnapshot, Origin},
 };
 use tray_domain::{
+    exclusion::Beginning,
     ids::{PartId, RunId},
     ledger::{Event, Run},
     manifest::{Consistency, PartSource, PlannedPart, RunPlan},
@@ -19,13 +19,14 @@ use tray_domain::{
     mover_task::Action,
     run_plan::{self, VolumeFacts},
     session_policy::SessionScope,
-    snapshot_run::{Observed, PartProgress, Step, next_step},
-    volume_facts::Loss,
+    snapshot_run::{
+        Observed, PartProgress, PresentVolume, RunFault, RunSurroundings, Step, fault, next_step,
+        request_fault,
+    },
+    volume_facts::{Loss, PresentClaim},
 };
 
-use super::{
-    pass::{Beginning, Pass, Work},
-};
+use super::pass::{Pass, Work};
 use crate::{
     adapters::kube::facts::{JobFact, Phase},
     controllers::{Blocked, backup::pass::holder, changes::Change},
@@ -133,7 +134,9 @@ pub(super) async fn drive(
     let observed = Observed {
         parts,
         pre: pass.backup.hooks.progress(run_id),
-        must_end: must_end(pass, run_id, run, losses, restore).await?,
+        must_end: fault_of(pass, run_id, run, losses, restore)
+            .await?
+            .map(|fault| fault.to_string()),
     };
     match next_step(&observed) {
         Step::RunPreHooks(claims) => {
@@ -172,56 +175,37 @@ async fn is_asked_for(pass: &Pass<'_>, run_id: &RunId, snapshot: &str) -> Result
     Ok(present.is_some_and(|present| asks(&present)))
 }
 
-/// Why an open run must not go on.
-async fn must_end(
+/// Why an open run must not go on. Whether it is asked for is a request, made where nothing else ends it.
+async fn fault_of(
     pass: &Pass<'_>,
     run_id: &RunId,
     run: &Run,
     losses: &[Loss],
     restore: Option<&str>,
-) -> Result<Option<String>, Blocked> {
-    if let Some(loss) = losses.first() {
-        let why = format!("volume {} lost its data while the run was open", loss.volume);
-        return Ok(Some(why));
+) -> Result<Option<RunFault>, Blocked> {
+    let parts = run.plan.parts.iter();
+    let volumes: Vec<PresentVolume> = parts.filter_map(|planned| present(pass, planned)).collect();
+    let seen = RunSurroundings {
+        losses,
+        restore,
+        volumes: &volumes,
+    };
+    if let Some(found) = fault(run, &seen, pass.now) {
+        return Ok(Some(found));
     }
-    if let Some(restore) = restore {
-        return Ok(Some(format!("OrgRestore {restore} was asked for")));
-    }
-    let limit = SignedDuration::try_from(RUN_DEADLINE).unwrap_or(SignedDuration::MAX);
-    if pass.now.duration_since(run.planned_at) > limit {
-        let why = format!("it took longer than {} h", RUN_DEADLINE.as_secs() / 3600);
-        return Ok(Some(why));
-    }
-    let mut parts = run.plan.parts.iter();
-    if let Some(why) = parts.find_map(|planned| replaced(pass, planned)) {
-        return Ok(Some(why));
-    }
-    let snapshot = &run.plan.snapshot_name;
-    let gone = !is_asked_for(pass, run_id, snapshot).await?;
-    Ok(gone.then(|| {
-        format!("OrgSnapshot {snapshot} was deleted while the run was open, or cannot be read any more")
-    }))
+    let is_asked_for = is_asked_for(pass, run_id, &run.plan.snapshot_name).await?;
+    Ok(request_fault(&run.plan, is_asked_for))
 }
 
-/// Why a part's volume is not what was planned.
-fn replaced(pass: &Pass<'_>, planned: &PlannedPart) -> Option<String> {
-    let PartSource::Volume { claim_uid, .. } = &planned.source else {
-        return None;
-    };
-    let present = pass.subject.claim(&planned.part);
-    if present.is_none_or(|claim| claim.identity.uid != *claim_uid) {
-        return Some(format!(
-            "claim {} was replaced while the run was open",
-            planned.part
-        ));
-    }
-    let pod = pass.subject.pod_with(&planned.part)?;
-    let at_rest = planned.consistency == Consistency::AtRest;
-    at_rest.then(|| {
-        format!(
-            "pod {} mounted volume {} while it was copied as being at rest",
-            pod.name, planned.part
-        )
+/// The volume of a part as it is there now.
+fn present(pass: &Pass<'_>, planned: &PlannedPart) -> Option<PresentVolume> {
+    let claim = pass.subject.claim(&planned.part)?;
+    Some(PresentVolume {
+        claim: PresentClaim {
+            volume: planned.part.clone(),
+            uid: claim.identity.uid.clone(),
+        },
+        pod: pass.subject.pod_with(&planned.part).map(|pod| pod.name.clone()),
     })
 }
 

@@ -12,7 +12,7 @@ use tray_api::{
 use super::world::{ID, World, condition, fact, now, object, reason_of, said};
 use crate::{
     controllers::{
-        backup_facts::BackupView,
+        board::BackupView,
         conditions::{Truth, find, is_true},
         org::{situation, status},
     },
@@ -31,7 +31,7 @@ fn a_failed_backup_or_a_missed_objective_does_not_make_an_org_unready() {
         healthy: fact(false, "LastRunFailed"),
         rpo: fact(false, "RpoBreached"),
     };
-    world.facts.set_view(&ID.parse().unwrap(), view);
+    world.board.backups.set(&ID.parse().unwrap(), view);
     let told = world.status(&fact(true, "AsSpecified"));
     assert!(is_true(&told.conditions, types::READY));
     assert_eq!(
@@ -74,7 +74,7 @@ fn what_was_known_of_backups_holds_until_the_ledger_is_read() {
     assert_eq!(reason_of(&told, types::RPO_MET), said("True", "Recorded"));
     assert!(is_true(&told.conditions, types::DATA_LOST));
     assert_eq!(told.backup.as_ref().and_then(|backup| backup.count), Some(7));
-    world.facts.set_lost(&ID.parse().unwrap(), BTreeMap::new());
+    world.board.lost.set(&ID.parse().unwrap(), BTreeMap::new());
     assert!(
         find(
             &world.status(&fact(true, "AsSpecified")).conditions,
@@ -161,7 +161,7 @@ fn what_the_board_says_turns_at_its_deadline_though_nobody_looks_at_the_ledger_a
             healthy: fact(true, "Recorded"),
             rpo: fact(true, "Recorded"),
         };
-        world.facts.set_view(&ID.parse().unwrap(), view);
+        world.board.backups.set(&ID.parse().unwrap(), view);
         world.status(&fact(true, "AsSpecified"))
     };
     turns_in_time(told, |_| {});
@@ -193,7 +193,7 @@ fn an_org_that_cannot_be_worked_on_has_no_healthy_backups() {
             let mut world = copied(past);
             prepare(&mut world);
             if said_since_the_start {
-                world.facts.set_view(&ID.parse().unwrap(), view());
+                world.board.backups.set(&ID.parse().unwrap(), view());
             }
             let told = world.status_of_obstacle();
             assert_eq!(reason_of(&told, types::BACKUP_HEALTHY), said("False", reason));
@@ -262,7 +262,7 @@ fn an_org_that_is_held_while_it_is_deleted_says_nothing_good_of_itself() {
 fn lost_data_stops_its_workload_and_asks_for_a_person() {
     let world = World::placed();
     let lost = BTreeMap::from([("data-db-0".to_owned(), "the claim is gone".to_owned())]);
-    world.facts.set_lost(&ID.parse().unwrap(), lost);
+    world.board.lost.set(&ID.parse().unwrap(), lost);
     let situation = situation::of(&world.observed(), &world.valid());
     assert_eq!(situation.lost_claims.iter().collect::<Vec<_>>(), ["data-db-0"]);
     let stopped = situation::why_stopped(&situation).unwrap();
@@ -310,7 +310,9 @@ fn a_restore_stops_everything_even_before_its_controller_looked_at_it() {
             "{phase}"
         );
     }
-    world.facts.set_restoring(&ID.parse().unwrap(), Some("r".into()));
+    let mut restore = object("OrgRestore", "r", &spec);
+    restore["status"] = json!({"phase": "Filling"});
+    world.index.restores.put(serde_json::from_value(restore).unwrap());
     let told = world.status(&fact(false, reasons::ROLLING_OUT));
     assert_eq!(reason_of(&told, types::READY), said("False", "Restoring"));
 }

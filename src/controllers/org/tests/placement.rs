@@ -7,9 +7,10 @@ use super::world::{ID, UID, World, fact, is_obstacle, object, reason_of, said};
 use crate::{
     controllers::{
         Driver,
+        blocked::Until,
         changes::Change,
         conditions::is_true,
-        org::{OrgDriver, concerns::concerns},
+        org::{OrgDriver, mapper::keys_of},
     },
     resources::{child::ChildKind, org::fixtures},
 };
@@ -18,7 +19,7 @@ use crate::{
 fn a_good_org_is_placed_in_its_region() {
     let valid = World::new().valid();
     assert_eq!(valid.placement, fixtures::placement());
-    assert_eq!(valid.flaw, None);
+    assert!(valid.flaw.is_none());
 }
 
 #[test]
@@ -41,14 +42,19 @@ fn an_unknown_region_is_named() {
 
 #[test]
 fn a_region_that_is_not_ready_or_cordoned_takes_no_new_orgs_and_keeps_those_it_has() {
-    for (field, value, reason, passing) in [
+    for (field, value, reason, until) in [
         (
             "/status/conditions/0/status",
             "False",
             reasons::REGION_NOT_READY,
-            true,
+            Until::Time,
         ),
-        ("/spec/scheduling", "Cordoned", reasons::REGION_CORDONED, false),
+        (
+            "/spec/scheduling",
+            "Cordoned",
+            reasons::REGION_CORDONED,
+            Until::Person,
+        ),
     ] {
         let (mut new, mut placed) = (World::new(), World::placed());
         for world in [&mut new, &mut placed] {
@@ -56,8 +62,8 @@ fn a_region_that_is_not_ready_or_cordoned_takes_no_new_orgs_and_keeps_those_it_h
             *world.region.pointer_mut(field).unwrap() = value.into();
         }
         let obstacle = new.obstacle();
-        assert_eq!((obstacle.reason, obstacle.passing), (reason, passing));
-        assert_eq!(placed.valid().flaw, None);
+        assert_eq!((obstacle.reason, obstacle.until), (reason, until));
+        assert!(placed.valid().flaw.is_none());
     }
 }
 
@@ -75,7 +81,7 @@ fn what_is_said_of_an_earlier_spec_makes_no_region_ready_for_a_new_org() {
     let looked_at = |world: &World| driver.concerns(&Change::Region("eu".into()), &world.index);
     assert_eq!(looked_at(&world), ["acme"]);
     world.region["status"]["conditions"][0]["observedGeneration"] = 3.into();
-    assert_eq!(world.valid().flaw, None);
+    assert!(world.valid().flaw.is_none());
     assert_eq!(looked_at(&world), ["acme"], "and it is looked at");
 }
 
@@ -121,7 +127,7 @@ fn two_orgs_never_share_an_id() {
     world.org["status"] = serde_json::to_value(told).unwrap();
     world.observed();
     world.index.orgs.remove("first", None);
-    let concerned = concerns(&Change::Org("first".into()), &world.index);
+    let concerned = keys_of(&Change::Org("first".into()), &world.index);
     assert!(concerned.contains(&"acme".to_owned()), "{concerned:?}");
 }
 
@@ -139,12 +145,12 @@ fn an_org_that_is_not_placed_may_ask_for_another_id_and_leaves_the_first_to_whoe
     world.others[0]["spec"]["orgId"] = UID.into();
     world.observed();
     let change = Change::Org("first".into());
-    assert_eq!(concerns(&change, &world.index), ["acme", "first"]);
+    assert_eq!(keys_of(&change, &world.index), ["acme", "first"]);
     assert_eq!(world.valid().placement.org_id.as_str(), ID);
     // Once it was looked at it concerns nobody else.
     world.others[0]["status"]["observedGeneration"] = 4.into();
     world.observed();
-    assert_eq!(concerns(&change, &world.index), ["first"]);
+    assert_eq!(keys_of(&change, &world.index), ["first"]);
 }
 
 #[test]
@@ -194,7 +200,7 @@ fn a_production_region_demands_two_weeks_of_snapshots() {
         &["standard", "13", "14"],
     );
     world.region["spec"]["stage"] = "NonProduction".into();
-    assert_eq!(world.valid().flaw, None);
+    assert!(world.valid().flaw.is_none());
 }
 
 #[test]

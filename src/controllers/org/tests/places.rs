@@ -10,10 +10,9 @@ use tray_domain::{backup_place::BackupPlace, names};
 use super::world::{ID, World, condition, fact, is_obstacle, now, object, reason_of, said};
 use crate::{
     controllers::{
-        backup_facts::BackupView,
+        board::BackupView,
         conditions::{find, is_true},
-        org::{deletion, tombstone},
-        view::subject::hindrance,
+        org::tombstone,
     },
     resources::{
         child::ChildKind,
@@ -118,17 +117,14 @@ fn a_region_that_says_another_place_stalls_its_orgs_which_run_on() {
             is_true(&told.conditions, types::DATA_LOST),
             "as it was, also over a start"
         );
-        assert_eq!(
-            hindrance(&world.index, "acme").unwrap().reason,
-            reasons::BACKUP_PLACE_CHANGED
-        );
+        assert_eq!(world.hindrance().unwrap().reason, reasons::BACKUP_PLACE_CHANGED);
         // What the board said before is not believed either.
         let view = BackupView {
             status: BackupStatus::default(),
             healthy: fact(true, "LastRunGood"),
             rpo: fact(true, "WithinRpo"),
         };
-        world.facts.set_view(&ID.parse().unwrap(), view);
+        world.board.backups.set(&ID.parse().unwrap(), view);
         let told = world.status(&fact(true, reasons::AS_SPECIFIED));
         assert_eq!(
             reason_of(&told, types::BACKUP_HEALTHY),
@@ -136,8 +132,8 @@ fn a_region_that_says_another_place_stalls_its_orgs_which_run_on() {
         );
     }
     let world = moved(pinned(), "cloudRegion", "eu-north-1");
-    assert_eq!(world.valid().flaw, None, "the copies are where they were");
-    assert_eq!(hindrance(&world.index, "acme"), None);
+    assert!(world.valid().flaw.is_none(), "the copies are where they were");
+    assert!(world.hindrance().is_none());
 }
 
 #[test]
@@ -197,10 +193,7 @@ fn what_is_recorded_of_an_org_of_an_earlier_version_is_believed_before_its_regio
         );
         let told = world.status(&fact(true, reasons::AS_SPECIFIED));
         assert_eq!(told.backup_place.unwrap().bucket, "first", "and pinned");
-        assert_eq!(
-            hindrance(&world.index, "acme").unwrap().reason,
-            reasons::BACKUP_PLACE_CHANGED
-        );
+        assert_eq!(world.hindrance().unwrap().reason, reasons::BACKUP_PLACE_CHANGED);
         // Put back: what was not known is known, too.
         let world = moved(World::placed(), "bucket", "first");
         witness(&world);
@@ -216,7 +209,7 @@ fn what_is_recorded_of_an_org_of_an_earlier_version_is_believed_before_its_regio
 fn snapshots_of_an_earlier_org_of_the_name_say_nothing_of_this_one() {
     let world = World::placed();
     with_snapshot(&world, "another-orgs", "first", "2025-12-31T23:59:59Z");
-    assert_eq!(world.valid().flaw, None);
+    assert!(world.valid().flaw.is_none());
 }
 
 #[test]
@@ -244,7 +237,7 @@ fn an_org_that_is_back_keeps_the_place_that_its_tombstone_names() {
 fn a_tombstone_holds_what_is_pinned_whatever_the_region_says() {
     let world = moved(pinned(), "bucket", "elsewhere");
     let observed = world.observed();
-    let placement = deletion::placement(&observed).unwrap();
+    let placement = observed.placement().unwrap();
     let made = tombstone::of(&observed, &placement, now(), now());
     assert_eq!(made.spec.backup, Some(here()));
     let kept = namespace::retained(&placement);

@@ -10,12 +10,12 @@ use crate::{
     controllers::{
         changes::Change,
         org::{
-            concerns::concerns,
+            mapper::keys_of,
             residency,
             retention::Kept,
+            routes::Found,
             spread,
             status::{self, Findings},
-            webhook::Found,
         },
     },
     resources::{child::ChildKind, org::fixtures},
@@ -163,11 +163,11 @@ fn p1_a_change_of_a_pod_a_volume_or_a_node_concerns_the_org_that_it_is_of() {
             regions: vec![],
         },
     ] {
-        assert_eq!(concerns(&change, &world.index), ["acme"], "{change:?}");
+        assert_eq!(keys_of(&change, &world.index), ["acme"], "{change:?}");
     }
     let elsewhere = Change::Node {
         name: "n3".into(),
         regions: vec![],
     };
-    assert_eq!(concerns(&elsewhere, &world.index), Vec::<String>::new());
+    assert_eq!(keys_of(&elsewhere, &world.index), Vec::<String>::new());
 }

@@ -10,7 +10,7 @@ use crate::{
         Driver,
         changes::Change,
         conditions::{Truth, find, is_true},
-        org::{OrgDriver, concerns::concerns, situation, status},
+        org::{OrgDriver, mapper::keys_of, situation, status},
     },
     resources::child::ChildKind,
 };
@@ -58,7 +58,7 @@ fn encryption_is_what_the_parameters_of_the_storage_class_say() {
         assert!(is_true(&status.conditions, types::READY));
         (
             reason_of(&status, types::ENCRYPTION_ENFORCED),
-            concerns(&change, &world.index),
+            keys_of(&change, &world.index),
         )
     };
     let acme = || vec!["acme".to_owned()];
@@ -136,7 +136,7 @@ fn orgs_are_looked_at_again_when_what_they_name_changes() {
         (Change::Region("us".into()), vec![]),
         (Change::RetentionPolicy("standard".into()), acme.clone()),
         (Change::BackupSchedule("other".into()), vec![]),
-        (Change::BackupFacts(ID.parse().unwrap()), acme.clone()),
+        (Change::Board(ID.parse().unwrap()), acme.clone()),
         (
             Change::Restore {
                 name: "r".into(),
@@ -145,7 +145,7 @@ fn orgs_are_looked_at_again_when_what_they_name_changes() {
             acme,
         ),
     ] {
-        assert_eq!(concerns(&change, &world.index), concerned, "{change:?}");
+        assert_eq!(keys_of(&change, &world.index), concerned, "{change:?}");
     }
 }
 

@@ -11,10 +11,8 @@ use crate::{
     controllers::{
         changes::Change,
         org::{
-            concerns::concerns,
-            deletion,
+            mapper::keys_of,
             namespace_loss::{self, Loss},
-            observe::observe,
             tombstone,
             validate::validate,
         },
@@ -112,11 +110,7 @@ fn p3_what_is_held_is_kept_from_an_org_that_nobody_allowed_to_have_it() {
                 );
                 let told = world.status_of_obstacle();
                 assert_eq!((told.org_id, told.namespace, told.region), (None, None, None));
-                assert_eq!(
-                    deletion::placement(&world.observed()),
-                    None,
-                    "nothing of it is its own"
-                );
+                assert_eq!(world.observed().placement(), None, "nothing of it is its own");
             }
             world.allow();
             assert_eq!(world.valid().placement.org_id.as_str(), ID);
@@ -157,11 +151,7 @@ fn p3_whoever_waits_for_an_id_gets_nothing_of_its_holder_and_does_not_stand_in_t
     waiting["metadata"]["annotations"] = json!({"platform.tray.ai/reattach": "allowed"});
     world.others.push(waiting);
     assert_eq!(world.valid().placement.org_id.as_str(), ID);
-    let waiting = observe(
-        &world.index,
-        &world.facts,
-        world.index.orgs.get("waiting").unwrap(),
-    );
+    let waiting = world.view("waiting");
     is_obstacle(
         &validate(&waiting).unwrap_err(),
         reasons::ORG_ID_IN_USE,
@@ -268,27 +258,27 @@ fn an_id_that_is_held_for_another_name_is_refused_until_it_is_free() {
         name: "other-7c9e6679".into(),
         org: "other".into(),
     };
-    assert_eq!(concerns(&tombstone, &world.index), ["acme", "other"]);
+    assert_eq!(keys_of(&tombstone, &world.index), ["acme", "other"]);
 }
 
 #[test]
 fn an_org_that_was_never_placed_leaves_nothing() {
     let nothing = World::new();
-    assert_eq!(deletion::placement(&nothing.observed()), None);
+    assert_eq!(nothing.observed().placement(), None);
     // What an earlier org of its name left is not its own.
     for label in ["platform.tray.ai/retained", "platform.tray.ai/orphaned"] {
         let mut stalled = World::new();
         stalled.allow();
         tombstone_of(&stalled, "acme");
         namespace_with(&stalled, ID, &json!({label: "true"}));
-        assert_eq!(deletion::placement(&stalled.observed()), None, "{label}");
+        assert_eq!(stalled.observed().placement(), None, "{label}");
     }
     // One whose status was not written yet, or is lost.
     let made = World::new();
     namespace_made(&made, ID, SINCE, &json!({}));
-    assert_eq!(deletion::placement(&made.observed()), Some(fixtures::placement()));
+    assert_eq!(made.observed().placement(), Some(fixtures::placement()));
     assert_eq!(
-        deletion::placement(&World::placed().observed()),
+        World::placed().observed().placement(),
         Some(fixtures::placement())
     );
 }
@@ -299,11 +289,11 @@ fn a_tombstone_says_what_is_held_and_until_when() {
     world.policy["spec"] = json!({"termination": {"purgeAfterDays": 30}});
     world.org["status"]["webhookHost"] = "h.example.com".into();
     let key = "arn:aws:kms:eu-central-1:111122223333:key/org";
-    world.facts.set_key(&ID.parse().unwrap(), key.parse().unwrap());
+    world.board.key.set(&ID.parse().unwrap(), key.parse().unwrap());
     let deleted_at = "2026-01-01T00:00:00Z".parse().unwrap();
     let made = |world: &World| -> OrgTombstone {
         let observed = world.observed();
-        let placement = deletion::placement(&observed).unwrap();
+        let placement = observed.placement().unwrap();
         tombstone::of(&observed, &placement, deleted_at, deleted_at)
     };
     let spec = serde_json::to_value(made(&world).spec).unwrap();
@@ -321,7 +311,7 @@ fn a_tombstone_says_what_is_held_and_until_when() {
 
 #[test]
 fn a_namespace_that_held_volumes_and_is_gone_is_lost() {
-    let lost = |world: &World| namespace_loss::of(&world.observed(), &fixtures::placement());
+    let lost = |world: &World| namespace_loss::of(&world.observed());
     assert_eq!(lost(&World::new()), None, "there was none");
     assert_eq!(lost(&World::placed()), Some(Loss::Missing));
     let back = World::new();

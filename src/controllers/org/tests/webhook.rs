@@ -8,8 +8,8 @@ use crate::{
         changes::Change,
         conditions::is_true,
         org::{
-            concerns::concerns,
-            webhook::{Exposure, Found, exposure},
+            mapper::keys_of,
+            routes::{Exposure, Found, exposure},
         },
     },
     resources::org::fixtures,
@@ -78,6 +78,6 @@ fn orgs_of_regions_with_an_ingress_are_looked_at_when_the_gateway_api_comes() {
         (World::placed(), vec![]),
     ] {
         world.observed();
-        assert_eq!(concerns(&Change::GatewayApi, &world.index), concerned);
+        assert_eq!(keys_of(&Change::GatewayApi, &world.index), concerned);
     }
 }

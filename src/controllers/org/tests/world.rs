@@ -9,17 +9,21 @@ use tray_api::trayorg::{TrayOrg, TrayOrgStatus};
 use crate::{
     adapters::kube::{child::ChildFact, index::Index},
     controllers::{
-        backup_facts::BackupFacts,
+        Blocked,
+        board::Board,
         changes::Changes,
         conditions::{ConditionFact, find},
         org::{
-            observe::{Observed, observe},
             retention::kept,
+            routes::Found,
             status::{self, Findings},
-            validate::{Obstacle, Valid, validate},
-            webhook::Found,
+            validate::{Valid, validate},
         },
-        view::{subject::hindrance, support::Support},
+        view::{
+            org::{OrgView, Surroundings},
+            subject::Subject,
+            support::Support,
+        },
     },
     resources::{child::ChildKind, org::fixtures},
 };
@@ -30,7 +34,7 @@ pub(super) const UID: &str = "11111111-1111-4111-8111-111111111111";
 /// A cluster in which org acme is not placed yet, and could be.
 pub(super) struct World {
     pub(super) index: Arc<Index>,
-    pub(super) facts: BackupFacts,
+    pub(super) board: Board,
     pub(super) org: Value,
     pub(super) region: Value,
     pub(super) policy: Value,
@@ -52,7 +56,7 @@ impl World {
         region["status"] = json!({"conditions": [condition("Ready", "True", "all is well")]});
         let index = Arc::<Index>::default();
         Self {
-            facts: BackupFacts::new(Arc::new(Changes::new(index.clone()))),
+            board: Board::new(Arc::new(Changes::new(index.clone()))),
             index,
             org: object("TrayOrg", "acme", &serde_json::to_value(fixtures::org()).unwrap()),
             region,
@@ -88,7 +92,7 @@ impl World {
         self.index.children.observe(ChildFact::of(kind, &live));
     }
 
-    pub(super) fn observed(&self) -> Observed {
+    pub(super) fn observed(&self) -> OrgView {
         let read = |value: &Value| serde_json::from_value(value.clone()).unwrap();
         if !self.region.is_null() {
             self.index
@@ -110,28 +114,43 @@ impl World {
         }
         let org: TrayOrg = read(&self.org);
         self.index.orgs.put(org);
-        Observed {
+        OrgView {
             support: self.support.clone(),
-            ..observe(&self.index, &self.facts, self.index.orgs.get("acme").unwrap())
+            ..self.view("acme")
         }
+    }
+
+    /// What is known of an org that is in the index.
+    pub(super) fn view(&self, name: &str) -> OrgView {
+        let surroundings = Surroundings {
+            index: &self.index,
+            board: &self.board,
+            support_groups: &[],
+            now: now(),
+        };
+        OrgView::of(self.index.orgs.get(name).unwrap(), &surroundings)
+    }
+
+    /// What keeps snapshots from being taken; none where nothing does.
+    pub(super) fn hindrance(&self) -> Option<Blocked> {
+        Subject::of(&self.observed()).err()
     }
 
     pub(super) fn valid(&self) -> Valid {
         validate(&self.observed()).unwrap()
     }
 
-    pub(super) fn obstacle(&self) -> Obstacle {
+    pub(super) fn obstacle(&self) -> Blocked {
         validate(&self.observed()).unwrap_err()
     }
 
     /// The status of an org that cannot be worked on.
     pub(super) fn status_of_obstacle(&self) -> TrayOrgStatus {
         let observed = self.observed();
-        let hindrance = hindrance(&self.index, "acme")
-            .filter(|hindrance| hindrance.placed.is_some())
-            .map(|hindrance| ConditionFact::new(false, hindrance.reason, hindrance.message));
+        let hindrance = Subject::of(&observed).err().filter(|_| observed.is_placed());
+        let hindrance = hindrance.map(|hindrance| hindrance.fact());
         let kept = kept(&observed, now());
-        status::of_obstacle(&observed, &self.obstacle(), hindrance.as_ref(), &kept, now())
+        status::of_blocked(&observed, &self.obstacle(), hindrance.as_ref(), &kept, now())
     }
 
     /// The status after a pass in which `workloads` was found.
@@ -175,7 +194,7 @@ pub(super) fn reason_of(status: &TrayOrgStatus, type_: &str) -> Option<(String, 
 pub(super) fn said(value: &str, reason: &str) -> Option<(String, String)> {
     Some((value.to_owned(), reason.to_owned()))
 }
-pub(super) fn is_obstacle(obstacle: &Obstacle, reason: &str, names: &[&str]) {
+pub(super) fn is_obstacle(obstacle: &Blocked, reason: &str, names: &[&str]) {
     assert_eq!(obstacle.reason, reason, "{}", obstacle.message);
     for name in names {
         assert!(

@@ -1,0 +1,286 @@
+//! What a pass does for an org whose ledger is open: it observes, the domain decides ([`next_work`]), it carries out, and
+//! observes again, until what it has carried out ends it.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use tray_api::{
+    conditions::reasons,
+    orgrestore::OrgRestore,
+    orgsnapshot::{OrgSnapshot, SnapshotPhase},
+};
+use tray_domain::{
+    backup_pass::{Done, PassFacts, PassWork, next_work},
+    ledger::LedgerState,
+    schedule::Due,
+    sweep,
+    sweep::Waiting,
+    volume_facts::Loss,
+};
+
+use super::{
+    pass::{PRUNE_NAMESPACE, Pass},
+    prune::{self, Driven, SOON},
+    restore,
+    run::{self, Drive},
+    scheduling,
+    snapshots::Phases,
+};
+use crate::{
+    adapters::kube::facts::{JobFact, Phase},
+    controllers::{Blocked, Next, until, view::region::elsewhere},
+};
+
+/// When an org is looked at again.
+#[derive(Default)]
+pub(super) struct Again {
+    /// When the next run is due by the schedule.
+    pub next_due: Option<Timestamp>,
+    at: Vec<Timestamp>,
+    after: Option<Duration>,
+}
+
+impl Again {
+    /// Then.
+    pub(super) fn at(&mut self, at: Option<Timestamp>) {
+        self.at.extend(at);
+    }
+
+    /// The soonest of all.
+    pub(super) fn next(&self, now: Timestamp) -> Next {
+        let times = self.at.iter().map(|at| until(*at, now));
+        Next::OnChange.or_sooner(times.chain(self.after).min())
+    }
+}
+
+/// Does what is next for the org, until it has to be looked at again.
+pub(super) async fn advance(
+    pass: &Pass<'_>,
+    losses: &[Loss],
+    again: &mut Again,
+    phases: &mut Phases,
+) -> Result<(), Blocked> {
+    let restore = pass.subject.view.restore.as_deref();
+    let elsewhere = elsewhere(&pass.subject.region);
+    let mut done = Done::default();
+    loop {
+        let (state, pending) = (pass.state(), pending(pass));
+        let waiting = pending.first().map(|snapshot| snapshot.name_any());
+        let seen = PassFacts {
+            restore: restore.map(|restore| restore::facts(pass, restore)),
+            has_open_run: state.open_runs().next().is_some(),
+            has_open_sweep: state.sweep.is_some(),
+            losses,
+            elsewhere,
+            waiting: waiting.as_deref(),
+            due: scheduling::next(pass),
+            sweep_due_at: sweep::due_at(&state),
+        };
+        let work = next_work(&seen, done, pass.now);
+        done = done.after(&work);
+        let carried_out = CarryingOut {
+            pass,
+            state: &state,
+            restore,
+            pending: &pending,
+            seen: &seen,
+        };
+        if let Ends::Yes(after) = carried_out.carry_out(work, again, phases).await? {
+            again.after = after;
+            return Ok(());
+        }
+    }
+}
+
+/// Whether a piece of work ends the pass.
+enum Ends {
+    /// It does; look again after that, besides all changes.
+    Yes(Option<Duration>),
+    /// Observe again.
+    No,
+}
+
+/// What a piece of work is carried out by.
+struct CarryingOut<'a> {
+    pass: &'a Pass<'a>,
+    state: &'a LedgerState,
+    restore: Option<&'a OrgRestore>,
+    /// OrgSnapshots that ask for a run, the oldest first.
+    pending: &'a [Arc<OrgSnapshot>],
+    seen: &'a PassFacts<'a>,
+}
+
+impl CarryingOut<'_> {
+    async fn carry_out(
+        &self,
+        work: PassWork<'_>,
+        again: &mut Again,
+        phases: &mut Phases,
+    ) -> Result<Ends, Blocked> {
+        let pass = self.pass;
+        if matches!(work, PassWork::BeginRun(_) | PassWork::Retain)
+            && let Due::At(at) = self.seen.due
+        {
+            again.next_due = Some(at);
+            again.at(Some(at));
+        }
+        Ok(match work {
+            PassWork::RefuseRestore => {
+                if let Some(restore) = self.restore {
+                    restore::refuse(pass, restore).await?;
+                }
+                Ends::Yes(Some(Duration::ZERO))
+            }
+            PassWork::DriveRun => match self.drive_run(phases).await? {
+                Drive::Open(after) => Ends::Yes(Some(after)),
+                Drive::Ended => Ends::No,
+            },
+            PassWork::RemoveLeftovers => {
+                self.remove_leftovers().await?;
+                Ends::No
+            }
+            PassWork::RevokeRights => {
+                restore::revoke(pass).await?;
+                Ends::No
+            }
+            PassWork::GiveWay => match (self.drive_sweep(Some(Waiting::Restore)).await?, self.restore) {
+                (Some(Driven::Stopping(mover)), Some(restore)) => {
+                    Ends::Yes(Some(restore::wait_for_mover(pass, restore, &mover).await?))
+                }
+                _ => Ends::No,
+            },
+            PassWork::DriveRestore => match self.restore {
+                Some(restore) => Ends::Yes(Some(restore::drive(pass, restore).await?)),
+                None => Ends::Yes(None),
+            },
+            PassWork::DriveSweep => {
+                let driven = self.drive_sweep(self.seen.waits()).await?;
+                self.wait_all(phases, "waits for pruning to end");
+                Ends::Yes(Some(match driven {
+                    Some(Driven::Again(after)) => after,
+                    Some(Driven::Stopping(_)) => SOON,
+                    Some(Driven::GivenUp) | None => Duration::ZERO,
+                }))
+            }
+            PassWork::HoldForLoss(loss) => {
+                let message = format!(
+                    "waits: volume {} lost its data, see DataLost of TrayOrg {}",
+                    loss.volume,
+                    pass.subject.name()
+                );
+                self.wait_all(phases, &message);
+                Ends::Yes(None)
+            }
+            PassWork::HoldElsewhere(why) => {
+                let message = format!("no snapshot is taken while the backup location lies elsewhere: {why}");
+                return Err(Blocked::person(reasons::BACKUP_OUTSIDE_REGION, message));
+            }
+            PassWork::MakeSnapshot { slot } => {
+                scheduling::schedule(pass, scheduling::free(pass, slot)).await?;
+                Ends::No
+            }
+            PassWork::BeginRun(_) => Ends::Yes(self.begin_run(phases).await?),
+            PassWork::Retain => {
+                again.at(prune::retain(pass).await?);
+                Ends::No
+            }
+            PassWork::BeginSweep => Ends::Yes(Some(prune::begin(pass).await?)),
+            PassWork::Rest(at) => {
+                again.at(at);
+                Ends::Yes(None)
+            }
+        })
+    }
+
+    /// Brings the open run nearer to its end, and says how far it is.
+    async fn drive_run(&self, phases: &mut Phases) -> Result<Drive, Blocked> {
+        let pass = self.pass;
+        let Some((run_id, run)) = self.state.open_runs().next() else {
+            return Ok(Drive::Ended);
+        };
+        let restore = self.restore.map(ResourceExt::name_any);
+        let drive = run::drive(pass, run_id, run, self.seen.losses, restore.as_deref()).await;
+        // Also where a service did not answer: the run is where it was.
+        let movers = pass.movers_of(&run.plan.snapshot_name);
+        let copied = movers.iter().filter(|job| job.phase == Phase::Succeeded).count();
+        let (phase, message) = if movers.is_empty() {
+            (
+                SnapshotPhase::Hooks,
+                "hooks of the org's workloads run".to_owned(),
+            )
+        } else {
+            let hindered = pass.subject.mover_trouble();
+            let hindered = hindered.map_or_else(String::new, |why| format!("; {why}"));
+            let planned = run.plan.parts.len();
+            (
+                SnapshotPhase::Copying,
+                format!("{copied} of {planned} parts are copied and verified{hindered}"),
+            )
+        };
+        phases.insert(run.plan.snapshot_name.clone(), (phase, message));
+        drive
+    }
+
+    /// Brings the open sweep nearer to its end; none = none is open.
+    async fn drive_sweep(&self, waits: Option<Waiting>) -> Result<Option<Driven>, Blocked> {
+        match &self.state.sweep {
+            Some(open) => prune::drive(self.pass, open, waits).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Begins the run of the oldest OrgSnapshot that asks for one. Returns when to look again.
+    async fn begin_run(&self, phases: &mut Phases) -> Result<Option<Duration>, Blocked> {
+        let oldest = self.pending.first();
+        let Some((snapshot, run_id)) = oldest.and_then(|oldest| Some((oldest, run::run_id_of(oldest)?)))
+        else {
+            return Ok(None);
+        };
+        let Some(message) = run::begin(self.pass, snapshot, &run_id).await? else {
+            return Ok(Some(Duration::ZERO));
+        };
+        phases.insert(snapshot.name_any(), (SnapshotPhase::Pending, message));
+        Ok(Some(SOON))
+    }
+
+    /// Every OrgSnapshot that asks for a run says what it waits for.
+    fn wait_all(&self, phases: &mut Phases, message: &str) {
+        let waiting = self.pending.iter().map(|snapshot| snapshot.name_any());
+        phases.extend(waiting.map(|name| (name, (SnapshotPhase::Pending, message.to_owned()))));
+    }
+
+    /// Removes the movers of runs, restores and sweeps that have ended: the operator died before it did, or one that was behind
+    /// made them. Those of the restore that is under way and of the open sweep stay.
+    async fn remove_leftovers(&self) -> Result<(), Blocked> {
+        let pass = self.pass;
+        let open = self.state.sweep.as_ref().map(|open| prune::job_name(pass, open));
+        let is_wanted = |job: &JobFact| {
+            open.as_ref() == Some(&job.name)
+                || self
+                    .restore
+                    .is_some_and(|restore| restore::is_mover_of(restore, &job.name))
+        };
+        for namespace in [pass.subject.namespace(), PRUNE_NAMESPACE] {
+            for job in pass.ctx.movers.of_org(namespace, pass.subject.name()) {
+                if !is_wanted(&job) && !job.deleting {
+                    pass.remove(&job).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// OrgSnapshots that ask for a run, the oldest first: with one that this very pass has made.
+fn pending(pass: &Pass<'_>) -> Vec<Arc<OrgSnapshot>> {
+    let state = pass.state();
+    let mut pending = pass.ctx.index.snapshots.of_org(pass.subject.name());
+    pending.retain(|snapshot| {
+        run::is_wanted(snapshot)
+            && !snapshot.has_ended()
+            && run::run_id_of(snapshot).is_some_and(|id| !state.runs.contains_key(&id))
+    });
+    pending.sort_by_key(|snapshot| (snapshot.creation_timestamp(), snapshot.name_any()));
+    pending
+}
