@@ -8,6 +8,8 @@ use tray_domain::mover_task::{MoverOutcome, RefusedObjects};
 const LARGEST: usize = 4096;
 /// Entries of a list that could fit at the very most: a longer one is cut to this before it is measured.
 const MOST: usize = 256;
+/// Names that could fit at the very most, each with its quotes and a comma.
+const MOST_NAMES: usize = LARGEST / 4;
 
 /// The outcome as JSON that fits. Lists lose their end, which a last line says; a long message loses its end.
 pub fn encode(outcome: &MoverOutcome) -> String {
@@ -16,6 +18,11 @@ pub fn encode(outcome: &MoverOutcome) -> String {
     if let Some(list) = list(&mut outcome) {
         dropped = list.len().saturating_sub(MOST);
         list.truncate(MOST);
+    }
+    if let MoverOutcome::RestoredObjects { named, .. } = &mut outcome {
+        for of_one in named {
+            of_one.names.truncate(MOST_NAMES);
+        }
     }
     loop {
         let text = serde_json::to_string(&with_note(&outcome, dropped)).unwrap_or_default();

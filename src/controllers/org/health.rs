@@ -226,6 +226,27 @@ mod tests {
     }
 
     #[test]
+    fn a_full_quota_is_told_from_another_refusal_by_its_numbers() {
+        let live = serde_json::from_value(json!({
+            "metadata": {"name": "db", "namespace": "n", "generation": 1}, "spec": {"replicas": 1},
+            "status": {"observedGeneration": 1, "conditions": [
+                {"type": "ReplicaFailure", "status": "True", "message": "no pods are made"}]},
+        }))
+        .unwrap();
+        let failing = [Arc::new(ChildFact::of(ChildKind::StatefulSet, &live))];
+        for (used, reason) in [("49", "ApplyRefused"), ("50", "QuotaExceeded")] {
+            let uses = [QuotaUse {
+                resource: "pods",
+                hard: "50".to_owned(),
+                used: used.to_owned(),
+            }];
+            let fact = workloads(&[fixtures::database()], &failing, &[], &uses);
+            assert_eq!(fact.reason, reason, "{used}");
+            assert!(fact.message.contains("no pods are made"), "{}", fact.message);
+        }
+    }
+
+    #[test]
     fn what_is_wrong_with_pods_of_an_earlier_revision_is_no_news() {
         let running = [fixtures::database()];
         let told = |pods: &[PlacedPod]| workloads(&running, &[stateful_set("db", 1, 0)], pods, &[]).reason;

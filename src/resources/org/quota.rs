@@ -266,11 +266,44 @@ fn pods(limits: &Limits) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resources::org::fixtures;
+    use crate::resources::org::{claim, fixtures};
 
     #[expect(clippy::unnecessary_wraps, reason = "what the fields of a quota are")]
     fn quantity(text: &str) -> Option<Quantity> {
         Some(Quantity(text.to_owned()))
+    }
+
+    #[test]
+    fn a_quota_is_full_where_its_numbers_leave_no_room() {
+        let uses = |used: [&str; 4]| -> Vec<QuotaUse> {
+            let limits = LIMITED.iter().zip(["4", "8Gi", "100Gi", "50"]).zip(used);
+            let of = |((resource, hard), used): ((&&'static str, &str), &str)| QuotaUse {
+                resource,
+                hard: hard.to_owned(),
+                used: used.to_owned(),
+            };
+            limits.map(of).collect()
+        };
+        let pod = taken_by_pod(&fixtures::database());
+        let (placement, region) = (fixtures::placement(), fixtures::region());
+        let claim = taken_by(&claim::claims(&placement, &region, &fixtures::database())[0]);
+        for (used, pod_fits, claim_fits) in [
+            (["0", "0", "0", "0"], true, true),
+            (["0", "0", "0", "50"], false, true),
+            (["4", "0", "0", "0"], false, true),
+            (["0", "8Gi", "0", "0"], false, true),
+            (["0", "0", "100Gi", "49"], true, false),
+            (["0", "0", "90Gi", "49"], true, true),
+        ] {
+            let uses = uses(used);
+            assert_eq!(
+                (!is_full(&uses, &pod), !is_full(&uses, &claim)),
+                (pod_fits, claim_fits),
+                "{used:?}"
+            );
+        }
+        // What nobody has counted is not full.
+        assert!(!is_full(&[], &pod));
     }
 
     #[test]

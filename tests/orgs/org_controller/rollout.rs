@@ -13,6 +13,7 @@ use super::support::{
         READY, child, database, names, namespace_of, object, org, patch, read, region_until, region_with,
         until, world,
     },
+    orgs::count_quotas,
 };
 
 /// Orgs of that Region, ready, by name.
@@ -94,7 +95,9 @@ async fn a_changed_region_workload_reaches_one_org_after_the_other_and_stops_at_
     assert_eq!(image(&client, &orgs[1]).await, "db:1");
 
     // The first fails: the second keeps what it has.
-    let failing = json!({"conditions": [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: tray-pods"}]});
+    let failing =
+        json!({"conditions": [{"type": "ReplicaFailure", "status": "True", "message": "no pods are made"}]});
+    count_quotas(&client, &namespace_of(&orgs[0]), &json!({"pods": "200"})).await;
     set_database_status(&client, &orgs[0], &failing).await;
     let told = region_until(&client, "rolling", "WorkloadsRolledOut", "False/RolloutStopped").await;
     let message = &conditions(&told)["WorkloadsRolledOut"].2;
