@@ -9,7 +9,7 @@ use tokio::{
     task::JoinSet,
 };
 use tracing::{error, info};
-use tray_api::{backup_schedule::BackupSchedule, retention_policy::RetentionPolicy};
+use tray_api::{backup_schedule::BackupSchedule, kinds::Kind, retention_policy::RetentionPolicy};
 use tray_ports::{Clock, RegionPorts};
 
 use crate::{
@@ -56,15 +56,25 @@ pub fn run(args: RunArgs) -> Result<(), Box<dyn Error>> {
 
 /// Every controller.
 pub fn drivers() -> Vec<Arc<dyn Driver>> {
-    vec![
-        Arc::new(MalformedObjects::default()),
-        Arc::new(SupportDriver::default()),
-        Arc::new(RegionDriver::default()),
-        Arc::new(OrgDriver::default()),
-        Arc::new(BackupDriver::default()),
-        Arc::new(UsageDriver::<RetentionPolicy>::default()),
-        Arc::new(UsageDriver::<BackupSchedule>::default()),
-    ]
+    let mut drivers: Vec<Arc<dyn Driver>> = vec![Arc::new(MalformedObjects::default())];
+    drivers.extend(Kind::ALL.into_iter().filter_map(driver));
+    drivers
+}
+
+/// What looks after the objects of a kind, unless that is the driver of another one.
+fn driver(kind: Kind) -> Option<Arc<dyn Driver>> {
+    Some(match kind {
+        Kind::Region => Arc::new(RegionDriver::default()),
+        Kind::RetentionPolicy => Arc::new(UsageDriver::<RetentionPolicy>::default()),
+        Kind::BackupSchedule => Arc::new(UsageDriver::<BackupSchedule>::default()),
+        Kind::TrayOrg => Arc::new(OrgDriver::default()),
+        Kind::OrgSnapshot => Arc::new(BackupDriver::default()),
+        // One driver works on an org's copies: that of its snapshots.
+        Kind::OrgRestore => return None,
+        Kind::SupportAccess => Arc::new(SupportDriver::default()),
+        // A record that orgs' own driver writes and removes.
+        Kind::OrgTombstone => return None,
+    })
 }
 
 async fn operate(args: RunArgs, settings: Settings) -> Result<(), Box<dyn Error>> {

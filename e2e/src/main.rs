@@ -129,7 +129,7 @@ fn run_demo(place: &Place, keep: bool) -> Result<()> {
             "  export PATH={}:$PATH",
             cluster.tools().folder_of("kubectl").display()
         );
-        println!("  kubectl get trayorgs,orgsnapshots,orgrestores,regions");
+        println!("  kubectl get tray --all-namespaces   # every kind of ours");
         println!("  make cluster-down   # when you are done");
     }
     Ok(())

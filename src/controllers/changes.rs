@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use tray_api::kinds::Kind;
 use tray_domain::ids::OrgId;
 
 use super::queue::Queue;
@@ -53,12 +54,28 @@ pub enum Change {
     /// The cluster serves what webhooks need of the Gateway API, or does so no more.
     GatewayApi,
     /// An object of one of our kinds cannot be read, or can be read again.
-    Malformed { kind: String, name: String },
+    Malformed { kind: Kind, name: String },
     /// What the [board](super::board) says of an org.
     Board(OrgId),
 }
 
 impl Change {
+    /// That an object of ours changed. `group` is what [`OwnKind::group`](crate::adapters::kube::index::OwnKind::group) says
+    /// of it, or none where it cannot be read: whose it is, is not known then, so none is told that goes by its org.
+    pub fn of_own(kind: Kind, name: &str, group: Option<&str>) -> Option<Self> {
+        let (name, org) = (name.to_owned(), group.map(str::to_owned));
+        match kind {
+            Kind::Region => Some(Self::Region(name)),
+            Kind::RetentionPolicy => Some(Self::RetentionPolicy(name)),
+            Kind::BackupSchedule => Some(Self::BackupSchedule(name)),
+            Kind::TrayOrg => Some(Self::Org(name)),
+            Kind::OrgSnapshot => org.map(|org| Self::Snapshot { name, org }),
+            Kind::OrgRestore => org.map(|org| Self::Restore { name, org }),
+            Kind::SupportAccess => Some(Self::Support(name)),
+            Kind::OrgTombstone => org.map(|org| Self::Tombstone { name, org }),
+        }
+    }
+
     /// Whether every org of a Region may have to follow: they do so in turn.
     fn concerns_many(&self) -> bool {
         matches!(

@@ -9,16 +9,11 @@ use std::{
 
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
-use kube::Resource;
 use serde_json::{Value, json};
 use tray_api::{
-    backup_schedule::BackupSchedule,
     conditions::{reasons, types},
-    orgrestore::OrgRestore,
-    orgsnapshot::OrgSnapshot,
-    region::Region,
-    support_access::SupportAccess,
-    trayorg::{BackupStatus, TrayOrg},
+    kinds::Kind,
+    trayorg::BackupStatus,
 };
 use tray_domain::names;
 
@@ -44,7 +39,7 @@ pub struct MalformedObjects {
     told: Mutex<HashMap<String, i64>>,
 }
 
-fn key(kind: &str, name: &str) -> String {
+fn key(kind: Kind, name: &str) -> String {
     format!("{kind}/{name}")
 }
 
@@ -56,27 +51,28 @@ impl Driver for MalformedObjects {
 
     fn concerns(&self, change: &Change, _: &Index) -> Vec<String> {
         match change {
-            Change::Malformed { kind, name } => vec![key(kind, name)],
+            Change::Malformed { kind, name } => vec![key(*kind, name)],
             _ => Vec::new(),
         }
     }
 
     fn keys(&self, index: &Index) -> Vec<String> {
         let all = index.malformed.keys().into_iter();
-        all.map(|(kind, name)| key(&kind, &name)).collect()
+        all.map(|(kind, name)| key(kind, &name)).collect()
     }
 
     async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Blocked> {
         let Some((kind, name)) = key.split_once('/') else {
             return Ok(Next::OnChange);
         };
-        let Some(malformed) = ctx.index.malformed(kind, name) else {
+        let malformed = Kind::named(kind).and_then(|kind| ctx.index.malformed(kind, name));
+        let Some(malformed) = malformed else {
             return Ok(Next::OnChange);
         };
         if let Some(deleted_at) = is_let_go(&malformed) {
             orphans::leave_unread(ctx, name, deleted_at).await?;
             ctx.cluster
-                .take_finalizer_off_malformed::<TrayOrg>(&malformed, names::FINALIZER_ORG)
+                .take_finalizer_off_malformed(&malformed, names::FINALIZER_ORG)
                 .await?;
             let note = "deleted while it could not be read: everything stays as it is; apply the TrayOrg again to take it up";
             let (severity, reason) = (Severity::Warning, reasons::DELETED_UNREAD);
@@ -91,7 +87,7 @@ impl Driver for MalformedObjects {
         let message = message(&malformed);
         // What its status says of its backups turns by time alone.
         let mut next = Next::OnChange;
-        if malformed.kind == "TrayOrg" {
+        if malformed.kind == Kind::TrayOrg {
             next = tell_org(ctx, &malformed, &message, now).await?;
         }
         let told = self
@@ -125,15 +121,15 @@ impl Driver for MalformedObjects {
 fn is_let_go(malformed: &Malformed) -> Option<Timestamp> {
     let metadata = &malformed.metadata;
     let mut held = metadata.finalizers.iter().flatten();
-    let is_held = malformed.kind == "TrayOrg" && held.any(|by| by == names::FINALIZER_ORG);
+    let is_held = malformed.kind == Kind::TrayOrg && held.any(|by| by == names::FINALIZER_ORG);
     let deleted_at = metadata.deletion_timestamp.as_ref()?;
     is_held.then_some(deleted_at.0)
 }
 
 fn reference(malformed: &Malformed) -> ObjectReference {
     ObjectReference {
-        api_version: Some(TrayOrg::api_version(&()).into_owned()),
-        kind: Some(malformed.kind.clone()),
+        api_version: Some(malformed.kind.resource().api_version),
+        kind: Some(malformed.kind.to_string()),
         name: malformed.metadata.name.clone(),
         namespace: malformed.metadata.namespace.clone(),
         uid: malformed.metadata.uid.clone(),
@@ -156,7 +152,7 @@ async fn tell_org(
     message: &str,
     now: Timestamp,
 ) -> Result<Next, Blocked> {
-    let recorded = ctx.cluster.status_of_malformed::<TrayOrg>(malformed).await?;
+    let recorded = ctx.cluster.status_of_malformed(malformed).await?;
     let generation = malformed.metadata.generation.unwrap_or_default();
     let (status, turns_at) = of_org(&recorded, generation, message, now);
     let is_news = |pointer: &str| {
@@ -167,9 +163,7 @@ async fn tell_org(
         .into_iter()
         .any(is_news)
     {
-        ctx.cluster
-            .write_status_of_malformed::<TrayOrg>(malformed, &status)
-            .await?;
+        ctx.cluster.write_status_of_malformed(malformed, &status).await?;
     }
     Ok(Next::OnChange.or_sooner(turns_at.map(|at| until(at, now))))
 }
@@ -206,39 +200,14 @@ async fn write_status(
     generation: i64,
     message: &str,
 ) -> Result<(), Blocked> {
+    // Of a TrayOrg more is told.
+    if malformed.kind == Kind::TrayOrg || !malformed.kind.has_conditions() {
+        return Ok(());
+    }
     let mut conditions = Conditions::new(&[], Some(generation), ctx.now());
     conditions.stalled(reasons::MALFORMED, message);
     let status = json!({"observedGeneration": generation, "conditions": conditions.build()});
-    let cluster = &ctx.cluster;
-    match malformed.kind.as_str() {
-        "Region" => {
-            cluster
-                .write_status_of_malformed::<Region>(malformed, &status)
-                .await?;
-        }
-        "BackupSchedule" => {
-            cluster
-                .write_status_of_malformed::<BackupSchedule>(malformed, &status)
-                .await?;
-        }
-        "OrgSnapshot" => {
-            cluster
-                .write_status_of_malformed::<OrgSnapshot>(malformed, &status)
-                .await?;
-        }
-        "OrgRestore" => {
-            cluster
-                .write_status_of_malformed::<OrgRestore>(malformed, &status)
-                .await?;
-        }
-        "SupportAccess" => {
-            cluster
-                .write_status_of_malformed::<SupportAccess>(malformed, &status)
-                .await?;
-        }
-        // Of a TrayOrg more is told. The other kinds have no conditions.
-        _ => {}
-    }
+    ctx.cluster.write_status_of_malformed(malformed, &status).await?;
     Ok(())
 }
 
@@ -310,7 +279,7 @@ mod tests {
     #[test]
     fn the_message_names_object_field_and_remedy() {
         let text = message(&Malformed {
-            kind: "TrayOrg".to_owned(),
+            kind: Kind::TrayOrg,
             metadata: ObjectMeta {
                 name: Some("acme".to_owned()),
                 ..ObjectMeta::default()

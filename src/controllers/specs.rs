@@ -7,6 +7,7 @@ use std::{
 };
 
 use kube::Resource;
+use tray_api::kinds::Kind;
 
 use super::changes::Change;
 use crate::adapters::kube::index::Index;
@@ -17,7 +18,7 @@ type Mark = (Option<String>, Option<i64>);
 /// The specs as last seen by one controller.
 #[derive(Default)]
 pub struct Specs {
-    seen: Mutex<HashMap<(&'static str, String), Mark>>,
+    seen: Mutex<HashMap<(Kind, String), Mark>>,
 }
 
 impl Specs {
@@ -26,12 +27,12 @@ impl Specs {
         let mark = |meta: &kube::api::ObjectMeta| (meta.uid.clone(), meta.generation);
         let (kind, name, now) = match change {
             Change::RetentionPolicy(name) => (
-                "RetentionPolicy",
+                Kind::RetentionPolicy,
                 name,
                 index.policies.get(name).map(|p| mark(p.meta())),
             ),
             Change::BackupSchedule(name) => (
-                "BackupSchedule",
+                Kind::BackupSchedule,
                 name,
                 index.schedules.get(name).map(|s| mark(s.meta())),
             ),

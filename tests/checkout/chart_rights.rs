@@ -1,8 +1,10 @@
-//! The rights of the objects movers, in the chart, are those that the table of archived kinds needs: no more, no less.
+//! The chart's rights: those of the objects movers are what the table of archived kinds needs, no more, no less; the operator's
+//! are at least what the table of our kinds needs.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use tray_api::{crds, kinds::Kind};
 use tray_domain::{archived_kinds::ARCHIVED, names};
 
 use crate::support::chart;
@@ -58,6 +60,61 @@ fn the_restore_role_puts_back_what_is_archived_and_deletes_nothing() {
     let objects = chart::render(&[]).unwrap();
     let rights = rights(&objects, names::CLUSTER_ROLE_ORG_RESTORE);
     assert_eq!(rights, needed(&["create", "get", "update"]));
+}
+
+#[test]
+fn the_operator_watches_every_kind_of_ours_and_writes_its_status() {
+    let file = "charts/tray-operator/templates/rbac-operator.yaml";
+    let given = rights(&chart::render(&[]).unwrap(), names::OPERATOR);
+    for crd in crds::all_crds() {
+        let (kind, plural) = (crd.spec.names.kind, crd.spec.names.plural);
+        let subresources = crd.spec.versions[0].subresources.as_ref();
+        let has_status = subresources.is_some_and(|subresources| subresources.status.is_some());
+        let status = has_status.then(|| (format!("{plural}/status"), "patch"));
+        let watched = ["get", "list", "watch"].map(|verb| (plural.clone(), verb));
+        for (resource, verb) in watched.into_iter().chain(status) {
+            let right = (names::GROUP.to_owned(), resource, verb.to_owned());
+            assert!(
+                given.contains(&right),
+                "{file} does not give {right:?} for {kind}"
+            );
+        }
+    }
+}
+
+/// What the rules of an object are about, `resource` or `resource/subresource`, as far as it is ours.
+fn named_of_ours(rules: &Value) -> Vec<String> {
+    let texts = |value: &Value| -> Vec<String> {
+        let items = value.as_array().into_iter().flatten();
+        items.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let rules = rules.as_array().into_iter().flatten();
+    let ours = rules.filter(|rule| {
+        texts(&rule["apiGroups"])
+            .iter()
+            .any(|group| group == names::GROUP)
+    });
+    ours.flat_map(|rule| texts(&rule["resources"])).collect()
+}
+
+#[test]
+fn the_chart_names_no_kind_of_ours_that_there_is_not() {
+    let plurals = Kind::ALL.map(|kind| kind.resource().plural);
+    let mut found = 0;
+    for object in chart::render(WITH_WEBHOOKS).unwrap() {
+        let matched = &object["spec"]["matchConstraints"]["resourceRules"];
+        for named in [&object["rules"], matched].into_iter().flat_map(named_of_ours) {
+            let resource = named.split('/').next().unwrap();
+            let name = &object["metadata"]["name"];
+            assert!(
+                resource == "*" || plurals.iter().any(|plural| plural == resource),
+                "{} {name} names {named}, which is no kind of ours",
+                object["kind"]
+            );
+            found += 1;
+        }
+    }
+    assert!(found > 30, "only {found} names were found");
 }
 
 #[test]

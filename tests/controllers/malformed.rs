@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tray_api::{
     conditions::{reasons, types},
     crds::all_crds,
+    kinds::Kind,
     trayorg::TrayOrg,
 };
 use tray_operator::controllers::malformed::MalformedObjects;
@@ -115,6 +116,6 @@ async fn an_org_that_cannot_be_read_says_so_and_the_others_are_seen() {
     api_server::apply(&client, &mended).await;
     let seen = eventually(async || operator.ctx.index.orgs.get("older"));
     assert!(seen.await.is_some());
-    assert!(operator.ctx.index.malformed("TrayOrg", "older").is_none());
+    assert!(operator.ctx.index.malformed(Kind::TrayOrg, "older").is_none());
     running.stop().await;
 }

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, str::FromStr};
 use http::Request;
 use kube::Client;
 use serde_json::{Value, json};
+use tray_api::kinds::Kind;
 
 use crate::{
     generator::Generator,
@@ -21,17 +22,19 @@ use crate::{
 /// Another one is named by `TRAY_HOSTILE_SEED`. The same at every run unless somebody looks for more: what fails has been
 /// changed since it last passed.
 const SEED: u64 = 20_260_101;
-/// Manifests of each kind, in this order: what comes later may name what was let in.
-const KINDS: [(&str, &str, usize); 8] = [
-    ("RetentionPolicy", "retentionpolicies", 15),
-    ("BackupSchedule", "backupschedules", 30),
-    ("Region", "regions", 70),
-    ("TrayOrg", "trayorgs", 110),
-    ("OrgSnapshot", "orgsnapshots", 25),
-    ("OrgRestore", "orgrestores", 25),
-    ("SupportAccess", "supportaccesses", 20),
-    ("OrgTombstone", "orgtombstones", 5),
+/// Manifests of each kind, in this order: what comes later may name what was let in. Of any other kind there are
+/// [`OF_OTHERS`], after these.
+const KINDS: [(Kind, usize); 8] = [
+    (Kind::RetentionPolicy, 15),
+    (Kind::BackupSchedule, 30),
+    (Kind::Region, 70),
+    (Kind::TrayOrg, 110),
+    (Kind::OrgSnapshot, 25),
+    (Kind::OrgRestore, 25),
+    (Kind::SupportAccess, 20),
+    (Kind::OrgTombstone, 5),
 ];
+const OF_OTHERS: usize = 20;
 
 /// Admins of the org that lets support in.
 const ADMINS: &str = "good-admins";
@@ -130,17 +133,23 @@ async fn hostile_manifests_are_refused_or_told_and_stop_nobody() {
         .await;
     let (mut stored, mut failures, mut codes) =
         (Vec::new(), Vec::new(), BTreeMap::<(String, u16), u32>::new());
-    for (kind, plural, number) in KINDS {
+    let is_other = |kind: &Kind| KINDS.iter().all(|(named, _)| named != kind);
+    let others = Kind::ALL
+        .into_iter()
+        .filter(is_other)
+        .map(|kind| (kind, OF_OTHERS));
+    for (kind, number) in KINDS.into_iter().chain(others) {
+        let plural = kind.resource().plural;
         for _ in 0..number {
-            let manifest = generator.manifest(kind);
+            let manifest = generator.manifest(kind.as_str());
             let (by, namespace) = match kind {
-                "SupportAccess" => (&admin, valid::NAMESPACE),
-                "OrgSnapshot" => (&as_operator, ""),
+                Kind::SupportAccess => (&admin, valid::NAMESPACE),
+                Kind::OrgSnapshot => (&as_operator, ""),
                 _ => (&client, ""),
             };
-            let code = match create(by, plural, namespace, &manifest).await {
+            let code = match create(by, &plural, namespace, &manifest).await {
                 Answer::Stored(object) => {
-                    generator.knows(kind, object["metadata"]["name"].as_str().unwrap());
+                    generator.knows(kind.as_str(), object["metadata"]["name"].as_str().unwrap());
                     stored.push(object);
                     201
                 }
@@ -150,7 +159,7 @@ async fn hostile_manifests_are_refused_or_told_and_stop_nobody() {
                     code
                 }
             };
-            *codes.entry((kind.to_owned(), code)).or_default() += 1;
+            *codes.entry((kind.to_string(), code)).or_default() += 1;
         }
     }
     println!("{codes:?}");

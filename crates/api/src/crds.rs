@@ -5,18 +5,9 @@ use std::{fs, io, path::Path};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps,
 };
-use kube::CustomResourceExt;
 
-use super::{
-    backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot,
-    orgtombstone::OrgTombstone, region::Region, retention_policy::RetentionPolicy,
-    support_access::SupportAccess, trayorg::TrayOrg,
-};
+use super::kinds::Kind;
 
-/// Longest name of a Region or TrayOrg: an org's name is part of its namespace's, which ends at 63 characters.
-const SHORT_NAME: i64 = 40;
-/// Longest name of the other kinds: names become label values.
-const LABEL_NAME: i64 = 63;
 const DNS_LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 
 /// Why the CRDs could not be written.
@@ -42,19 +33,10 @@ pub enum Error {
 
 /// Every CRD, ready to be applied.
 pub fn all_crds() -> Vec<CustomResourceDefinition> {
-    [
-        (Region::crd(), SHORT_NAME),
-        (RetentionPolicy::crd(), LABEL_NAME),
-        (BackupSchedule::crd(), LABEL_NAME),
-        (TrayOrg::crd(), SHORT_NAME),
-        (OrgSnapshot::crd(), LABEL_NAME),
-        (OrgRestore::crd(), LABEL_NAME),
-        (SupportAccess::crd(), LABEL_NAME),
-        (OrgTombstone::crd(), LABEL_NAME),
-    ]
-    .into_iter()
-    .map(|(crd, longest)| keep(limit_name(crd, longest)))
-    .collect()
+    Kind::ALL
+        .into_iter()
+        .map(|kind| keep(limit_name(kind.definition(), kind.longest_name())))
+        .collect()
 }
 
 /// Each CRD as one YAML document: file name (`<plural>.yaml`) and text.

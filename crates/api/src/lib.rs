@@ -1,4 +1,5 @@
-//! The kinds of group `platform.tray.ai`: types, schemas, rules and columns, one file per kind.
+//! The kinds of group `platform.tray.ai`: types, schemas, rules and columns, one file per kind, and [`kinds`], the
+//! table of them.
 //!
 //! Rules about one object are CEL in the CRDs (refused with 422). What may never change is in admission policies
 //! (refused with 403), since GitOps tools answer 422 by re-creating the object. What needs a second object is the
@@ -12,6 +13,7 @@
 pub mod backup_schedule;
 pub mod conditions;
 pub mod crds;
+pub mod kinds;
 pub mod orgrestore;
 pub mod orgsnapshot;
 pub mod orgtombstone;

@@ -252,3 +252,90 @@ impl Hook {
     /// How long a hook may take whose `timeoutSeconds` is not set.
     pub const DEFAULT_TIMEOUT_SECONDS: i32 = 600;
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+        JSONSchemaProps, JSONSchemaPropsOrArray,
+    };
+    use kube::CustomResourceExt;
+    use serde_json::{Value, json};
+
+    use super::Workload;
+    use crate::region::Region;
+
+    /// The schema of a workload, as it is in the CRD of a Region.
+    fn schema() -> JSONSchemaProps {
+        let mut crd = Region::crd();
+        let version = crd.spec.versions.remove(0);
+        let mut schema = version.schema.unwrap().open_api_v3_schema.unwrap();
+        for step in ["spec", "workloads"] {
+            schema = schema.properties.unwrap().remove(step).unwrap();
+        }
+        items(&schema).unwrap().clone()
+    }
+
+    fn items(schema: &JSONSchemaProps) -> Option<&JSONSchemaProps> {
+        match schema.items.as_ref()? {
+            JSONSchemaPropsOrArray::Schema(items) => Some(items),
+            JSONSchemaPropsOrArray::Schemas(_) => None,
+        }
+    }
+
+    /// A value of that type which says as little as it can.
+    fn least(schema: &JSONSchemaProps) -> Value {
+        if let Some(values) = &schema.enum_ {
+            return values[0].0.clone();
+        }
+        match schema.type_.as_deref() {
+            Some("object") => {
+                let required = schema.required.iter().flatten();
+                let properties = schema.properties.as_ref().unwrap();
+                required
+                    .map(|name| (name.clone(), least(&properties[name])))
+                    .collect()
+            }
+            Some("array") => json!([least(items(schema).unwrap())]),
+            Some("boolean") => json!(true),
+            Some("integer") => json!(1),
+            // Texts, and quantities, whose schema has no type.
+            _ => json!("1"),
+        }
+    }
+
+    /// The least values, of which each sets one property that the others leave out, at every depth.
+    fn values(schema: &JSONSchemaProps) -> Vec<Value> {
+        let mut values = vec![least(schema)];
+        for (name, property) in schema.properties.iter().flatten() {
+            let set: Vec<Value> = match items(property) {
+                Some(items) => self::values(items)
+                    .into_iter()
+                    .map(|item| json!([item]))
+                    .collect(),
+                None => self::values(property),
+            };
+            values.extend(set.into_iter().map(|set| {
+                let mut value = least(schema);
+                value[name] = set;
+                value
+            }));
+        }
+        values
+    }
+
+    /// A Region's workloads are named after what is written of them. A field that is not set and is written all the same
+    /// (`skip_serializing_if` is missing) gives every revision another name: an upgrade would roll every org.
+    #[test]
+    fn what_a_workload_does_not_say_is_not_written() {
+        let values = values(&schema());
+        assert!(values.len() > 30, "only {} values were made", values.len());
+        for value in values {
+            let read: Workload = serde_json::from_value(value.clone()).unwrap();
+            let written = serde_json::to_value(read).unwrap();
+            assert_eq!(
+                written, value,
+                "a field that is not set is written: it needs skip_serializing_if"
+            );
+        }
+    }
+}

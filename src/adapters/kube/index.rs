@@ -10,14 +10,20 @@ use std::{
 use kube::{Api, Client, Resource, api::ObjectMeta};
 use serde::{Serialize, de::DeserializeOwned};
 use tray_api::{
-    backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot,
-    orgtombstone::OrgTombstone, region::Region, retention_policy::RetentionPolicy,
-    support_access::SupportAccess, trayorg::TrayOrg,
+    backup_schedule::BackupSchedule,
+    kinds::{Kind, OfKind},
+    orgrestore::OrgRestore,
+    orgsnapshot::OrgSnapshot,
+    orgtombstone::OrgTombstone,
+    region::Region,
+    retention_policy::RetentionPolicy,
+    support_access::SupportAccess,
+    trayorg::TrayOrg,
 };
 
 use super::{
     children::Children,
-    facts::{Identity, JobFact, Key, NodeFact, PodFact, StorageClassFact, VolumeFact},
+    facts::{Identity, JobFact, NodeFact, PodFact, StorageClassFact, VolumeFact},
     table::{Put, Row, Table},
 };
 use crate::resources::child::{ChildId, ChildKind};
@@ -28,7 +34,7 @@ pub struct Stored<K>(Arc<K>);
 
 /// One of our kinds.
 pub trait OwnKind:
-    Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+    OfKind + Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
 {
     /// What finds it among others: the name of the org it is about, or its namespace; of a TrayOrg the orgId that it
     /// claims.
@@ -179,7 +185,7 @@ impl Objects<TrayOrg> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Malformed {
     /// Its kind.
-    pub kind: String,
+    pub kind: Kind,
     /// What could be read of it.
     pub metadata: ObjectMeta,
     /// What is wrong.
@@ -187,10 +193,10 @@ pub struct Malformed {
 }
 
 impl Row for Malformed {
-    type Key = Key;
+    type Key = (Kind, String);
     /// Kind, and [`key_of`].
-    fn key(&self) -> Key {
-        (self.kind.clone(), key_of(&self.metadata))
+    fn key(&self) -> Self::Key {
+        (self.kind, key_of(&self.metadata))
     }
     fn uid(&self) -> &str {
         self.metadata.uid.as_deref().unwrap_or_default()
@@ -240,8 +246,8 @@ pub struct Index {
 
 impl Index {
     /// What is wrong with the stored object of that kind and name, if it cannot be read.
-    pub fn malformed(&self, kind: &str, name: &str) -> Option<Arc<Malformed>> {
-        self.malformed.get(&(kind.to_owned(), name.to_owned()))
+    pub fn malformed(&self, kind: Kind, name: &str) -> Option<Arc<Malformed>> {
+        self.malformed.get(&(kind, name.to_owned()))
     }
     /// The node of that name.
     pub fn node(&self, name: &str) -> Option<Arc<NodeFact>> {

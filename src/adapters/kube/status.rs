@@ -100,21 +100,21 @@ impl Cluster {
     }
 
     /// The status of an object that this version cannot read; null where it has none, or is gone.
-    pub async fn status_of_malformed<K: OwnKind>(&self, malformed: &Malformed) -> Result<Value, kube::Error> {
+    pub async fn status_of_malformed(&self, malformed: &Malformed) -> Result<Value, kube::Error> {
         let name = malformed.metadata.name.clone().unwrap_or_default();
-        let found = self.raw::<K>(malformed).get_opt(&name).await?;
+        let found = self.raw(malformed).get_opt(&name).await?;
         Ok(found.map_or(Value::Null, |object| object.data["status"].clone()))
     }
 
     /// Merges `status` into the status of an object that this version cannot read.
-    pub async fn write_status_of_malformed<K: OwnKind>(
+    pub async fn write_status_of_malformed(
         &self,
         malformed: &Malformed,
         status: &Value,
     ) -> Result<(), kube::Error> {
         let name = malformed.metadata.name.clone().unwrap_or_default();
         let patch = json!({"metadata": {"uid": malformed.metadata.uid}, "status": status});
-        self.raw::<K>(malformed)
+        self.raw(malformed)
             .patch_status(&name, &params(), &Patch::Merge(patch))
             .await?;
         Ok(())
@@ -122,7 +122,7 @@ impl Cluster {
 
     /// Takes a finalizer off an object that this version cannot read. Fails with a conflict where somebody changed the
     /// object meanwhile.
-    pub async fn take_finalizer_off_malformed<K: OwnKind>(
+    pub async fn take_finalizer_off_malformed(
         &self,
         malformed: &Malformed,
         finalizer: &str,
@@ -139,14 +139,14 @@ impl Cluster {
         let metadata = json!({"uid": uid, "resourceVersion": resource_version, "finalizers": finalizers});
         let patch = Patch::Merge(json!({"metadata": metadata}));
         let name = name.unwrap_or_default();
-        match self.raw::<K>(malformed).patch(&name, &params(), &patch).await {
+        match self.raw(malformed).patch(&name, &params(), &patch).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             other => other.map(drop),
         }
     }
 
-    fn raw<K: OwnKind>(&self, malformed: &Malformed) -> Api<DynamicObject> {
-        let resource = kube::api::ApiResource::erase::<K>(&());
+    fn raw(&self, malformed: &Malformed) -> Api<DynamicObject> {
+        let resource = malformed.kind.resource();
         let client = self.client.clone();
         match &malformed.metadata.namespace {
             Some(namespace) => Api::namespaced_with(client, namespace, &resource),

@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use tray_api::{conditions::reasons, trayorg::TrayOrg};
+use tray_api::{conditions::reasons, kinds::Kind, trayorg::TrayOrg};
 use tray_domain::volume_facts::{Loss, losses};
 
 use self::{
@@ -197,7 +197,7 @@ async fn look(pass: &Pass<'_>, lost: &mut Vec<Loss>, again: &mut Again) -> Resul
 
 /// Why nothing can be done for an org that is not there.
 fn missing(index: &Index, org: &str) -> Blocked {
-    match index.malformed("TrayOrg", org) {
+    match index.malformed(Kind::TrayOrg, org) {
         Some(_) => Blocked::person(
             reasons::MALFORMED,
             format!("TrayOrg {org} cannot be read: see its conditions"),

@@ -221,6 +221,29 @@ mod tests {
         assert_eq!((again.record, again.next), (first.record, None));
     }
 
+    /// Whoever runs orgs upgrades: a name that changes with the program rolls every org of the Region. Move no field of a
+    /// workload, and rename none.
+    #[test]
+    fn a_revision_has_the_name_that_earlier_versions_gave_it() {
+        let everything = json!({
+            "name": "db", "kind": "StatefulSet", "image": "db:1", "command": ["start"], "args": ["now"],
+            "env": [{"name": "MODE", "value": "on"}], "envFromSecrets": ["connector"], "replicas": 2,
+            "runAsUser": 999, "runAsGroup": 998, "fsGroup": 997, "scratch": ["/tmp"],
+            "ports": [{"name": "sql", "port": 5432}],
+            "resources": {"cpu": "100m", "memory": "128Mi", "memoryLimit": "256Mi"},
+            "readiness": {"httpPath": "/healthz", "port": "sql", "exec": ["ready"]},
+            "volume": {"size": "10Gi", "mountPath": "/data"}, "executionLogPolicy": {"mountPath": "/etc/tray/logs"},
+            "webhook": {"port": "sql"},
+            "backup": {
+                "exclude": true, "paths": ["backup"],
+                "pre": {"command": ["copy"], "timeoutSeconds": 60}, "post": {"command": ["clean"]},
+            },
+        });
+        let everything: Workload = serde_json::from_value(everything).unwrap();
+        assert_eq!(name_of(&[runtime(), everything]), "c195d30bbbf0d376");
+        assert_eq!(name_of(&[]), "4f53cda18c2baa0c");
+    }
+
     #[test]
     fn a_change_goes_to_one_org_and_stops_where_it_fails() {
         let index = Index::default();

@@ -7,13 +7,8 @@ mod own;
 
 use std::sync::Arc;
 
-use kube::{Resource, ResourceExt};
 use tokio::task::JoinSet;
-use tray_api::{
-    backup_schedule::BackupSchedule, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot,
-    orgtombstone::OrgTombstone, region::Region, retention_policy::RetentionPolicy,
-    support_access::SupportAccess, trayorg::TrayOrg,
-};
+use tray_api::{kinds::Kind, with_kind};
 use tray_domain::names;
 
 use self::{
@@ -21,12 +16,9 @@ use self::{
     facts::facts,
     own::own,
 };
-use super::{changes::Change, context::Context};
+use super::context::Context;
 use crate::{
-    adapters::kube::{
-        facts::{JobFact, NodeFact, PodFact, StorageClassFact, VolumeFact},
-        index::key_of,
-    },
+    adapters::kube::facts::{JobFact, NodeFact, PodFact, StorageClassFact, VolumeFact},
     resources::child::ChildKind,
     telemetry::readiness::Readiness,
 };
@@ -34,29 +26,9 @@ use crate::{
 /// Starts every watch. `readiness` waits for each until everything there is has been read.
 pub fn start(ctx: &Arc<Context>, readiness: &Arc<Readiness>) -> JoinSet<()> {
     let mut watches = JoinSet::new();
-    own::<Region>(&mut watches, ctx, readiness, |r| Change::Region(r.name_any()));
-    own::<RetentionPolicy>(&mut watches, ctx, readiness, |p| {
-        Change::RetentionPolicy(p.name_any())
-    });
-    own::<BackupSchedule>(&mut watches, ctx, readiness, |s| {
-        Change::BackupSchedule(s.name_any())
-    });
-    own::<TrayOrg>(&mut watches, ctx, readiness, |o| Change::Org(o.name_any()));
-    own::<OrgSnapshot>(&mut watches, ctx, readiness, |s| Change::Snapshot {
-        name: s.name_any(),
-        org: s.spec.org_ref.name.clone(),
-    });
-    own::<OrgRestore>(&mut watches, ctx, readiness, |r| Change::Restore {
-        name: r.name_any(),
-        org: r.spec.org_ref.name.clone(),
-    });
-    own::<OrgTombstone>(&mut watches, ctx, readiness, |t| Change::Tombstone {
-        name: t.name_any(),
-        org: t.spec.org.clone(),
-    });
-    own::<SupportAccess>(&mut watches, ctx, readiness, |s| {
-        Change::Support(key_of(s.meta()))
-    });
+    for kind in Kind::ALL {
+        with_kind!(kind, K => own::<K>(&mut watches, ctx, readiness));
+    }
     facts::<NodeFact>(&mut watches, ctx, readiness, "");
     facts::<StorageClassFact>(&mut watches, ctx, readiness, "");
     // All of them: a label that was taken off must not hide a pod.

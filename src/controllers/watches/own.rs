@@ -1,6 +1,6 @@
 //! Watches of our own kinds: whole objects, and those that cannot be read.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, marker::PhantomData, sync::Arc};
 
 use kube::{
     ResourceExt,
@@ -20,58 +20,57 @@ use crate::{
 
 struct Own<K> {
     ctx: Arc<Context>,
-    change: fn(&K) -> Change,
     sync: Sync,
+    kind: PhantomData<fn() -> K>,
 }
 
 /// Follows a kind of ours, for ever.
-pub(super) fn own<K: OwnKind>(
-    watches: &mut JoinSet<()>,
-    ctx: &Arc<Context>,
-    readiness: &Arc<Readiness>,
-    change: fn(&K) -> Change,
-) {
-    let watched = Own {
+pub(super) fn own<K: OwnKind>(watches: &mut JoinSet<()>, ctx: &Arc<Context>, readiness: &Arc<Readiness>) {
+    let watched = Own::<K> {
         ctx: ctx.clone(),
-        change,
         sync: Sync::new(readiness, K::plural(&())),
+        kind: PhantomData,
     };
     let follower = ctx.watches.clone();
     watches.spawn(async move { follower.follow("", watched).await });
+}
+
+fn change_of<K: OwnKind>(object: &K) -> Option<Change> {
+    Change::of_own(K::KIND, &key_of(object.meta()), object.group())
 }
 
 impl<K: OwnKind> Own<K> {
     /// An object that cannot be read is news to those who look at its kind, and to [`crate::controllers::malformed`].
     fn malformed(&self, invalid: InvalidObject) -> String {
         let name = key_of(&invalid.metadata);
-        let kind = K::kind(&()).into_owned();
         K::objects(&self.ctx.index).remove(&name, None);
         self.ctx.index.malformed.put(Malformed {
-            kind: kind.clone(),
+            kind: K::KIND,
             metadata: invalid.metadata,
             error: invalid.error,
         });
-        self.publish_malformed(kind, &name);
+        self.publish_malformed(&name);
         name
     }
 
-    fn publish_malformed(&self, kind: String, name: &str) {
-        let name = name.to_owned();
-        match kind.as_str() {
-            "TrayOrg" => self.ctx.changes.publish(&Change::Org(name.clone())),
-            "Region" => self.ctx.changes.publish(&Change::Region(name.clone())),
-            "RetentionPolicy" => self.ctx.changes.publish(&Change::RetentionPolicy(name.clone())),
-            "BackupSchedule" => self.ctx.changes.publish(&Change::BackupSchedule(name.clone())),
-            "SupportAccess" => self.ctx.changes.publish(&Change::Support(name.clone())),
-            _ => {}
+    fn publish_malformed(&self, name: &str) {
+        self.publish(Change::of_own(K::KIND, name, None));
+        self.publish(Some(Change::Malformed {
+            kind: K::KIND,
+            name: name.to_owned(),
+        }));
+    }
+
+    fn publish(&self, change: Option<Change>) {
+        if let Some(change) = change {
+            self.ctx.changes.publish(&change);
         }
-        self.ctx.changes.publish(&Change::Malformed { kind, name });
     }
 
     fn readable(&self, name: &str) {
-        let key = (K::kind(&()).into_owned(), name.to_owned());
+        let key = (K::KIND, name.to_owned());
         if self.ctx.index.malformed.remove(&key, None).is_some() {
-            self.publish_malformed(key.0, name);
+            self.publish_malformed(name);
         }
     }
 }
@@ -85,12 +84,12 @@ impl<K: OwnKind> Watched for Own<K> {
             Ok(object) => object,
             Err(invalid) => return self.malformed(invalid),
         };
-        let (name, change) = (key_of(object.meta()), (self.change)(&object));
+        let (name, change) = (key_of(object.meta()), change_of(&object));
         self.readable(&name);
         let new = K::objects(&self.ctx.index).put(object);
         // The answer to our own write is in the index before the watch shows it: others have not heard of it yet.
         if new || !listed {
-            self.ctx.changes.publish(&change);
+            self.publish(change);
         }
         name
     }
@@ -99,16 +98,17 @@ impl<K: OwnKind> Watched for Own<K> {
         match object.0 {
             Ok(object) => {
                 K::objects(&self.ctx.index).remove(&key_of(object.meta()), object.uid().as_deref());
-                self.ctx.changes.publish(&(self.change)(&object));
+                self.publish(change_of(&object));
             }
             Err(invalid) => self.readable(&key_of(&invalid.metadata)),
         }
     }
 
     fn known(&self) -> BTreeSet<String> {
-        let kind = K::kind(&());
         let malformed = self.ctx.index.malformed.keys().into_iter();
-        let malformed = malformed.filter(|(of, _)| *of == kind).map(|(_, name)| name);
+        let malformed = malformed
+            .filter(|(kind, _)| *kind == K::KIND)
+            .map(|(_, name)| name);
         K::objects(&self.ctx.index)
             .names()
             .into_iter()
@@ -119,7 +119,7 @@ impl<K: OwnKind> Watched for Own<K> {
     fn vanish(&self, name: &String) {
         if let Some(object) = K::objects(&self.ctx.index).get(name) {
             K::objects(&self.ctx.index).remove(name, None);
-            self.ctx.changes.publish(&(self.change)(&object));
+            self.publish(change_of(&*object));
         }
         self.readable(name);
     }

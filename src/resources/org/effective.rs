@@ -2,8 +2,8 @@
 
 use tray_api::{
     region::RegionSpec,
-    trayorg::{Override, Plan, TrayOrgSpec},
-    workload::{Resources, Workload, WorkloadKind},
+    trayorg::{Override, Plan, TrayOrgSpec, VolumeOverride},
+    workload::{EnvVar, Resources, Workload, WorkloadKind},
 };
 use tray_domain::{names, quantity};
 
@@ -115,28 +115,45 @@ fn idle(change: &Override, region: &RegionSpec) -> Option<String> {
     }
 }
 
+/// Takes overrides apart by all of their fields: one that is not applied does not compile.
 fn overridden(workload: &Workload, change: &Override) -> Workload {
+    let Override {
+        name: _,
+        image,
+        replicas,
+        resources,
+        env,
+        volume,
+    } = change;
     let mut result = workload.clone();
-    if let Some(image) = &change.image {
+    if let Some(image) = image {
         result.image.clone_from(image);
     }
-    result.replicas = change.replicas.or(workload.replicas);
-    if let Some(resources) = &change.resources {
+    result.replicas = replicas.or(workload.replicas);
+    if let Some(Resources {
+        cpu,
+        memory,
+        memory_limit,
+    }) = resources
+    {
         let present = workload.resources.clone().unwrap_or_default();
         result.resources = Some(Resources {
-            cpu: resources.cpu.clone().or(present.cpu),
-            memory: resources.memory.clone().or(present.memory),
-            memory_limit: resources.memory_limit.clone().or(present.memory_limit),
+            cpu: cpu.clone().or(present.cpu),
+            memory: memory.clone().or(present.memory),
+            memory_limit: memory_limit.clone().or(present.memory_limit),
         });
     }
-    for env in &change.env {
-        match result.env.iter_mut().find(|present| present.name == env.name) {
-            Some(present) => present.value.clone_from(&env.value),
-            None => result.env.push(env.clone()),
+    for EnvVar { name, value } in env {
+        match result.env.iter_mut().find(|present| present.name == *name) {
+            Some(present) => present.value.clone_from(value),
+            None => result.env.push(EnvVar {
+                name: name.clone(),
+                value: value.clone(),
+            }),
         }
     }
-    if let (Some(volume), Some(change)) = (&mut result.volume, &change.volume) {
-        volume.size = change.size.clone();
+    if let (Some(present), Some(VolumeOverride { size })) = (&mut result.volume, volume) {
+        present.size = size.clone();
     }
     result
 }
@@ -191,7 +208,7 @@ mod tests {
         mover_job::{restore_job_name, snapshot_job_name},
         org::fixtures,
     };
-    use tray_api::{region::PlanValues, trayorg::VolumeOverride, workload::EnvVar};
+    use tray_api::region::PlanValues;
     use tray_domain::ids::{PartId, RunId};
 
     fn change(name: &str) -> Override {

@@ -4,11 +4,10 @@ use std::{collections::BTreeSet, fs, io::Write, process::Command};
 
 use serde_json::Value;
 use tray_api::{
-    backup_schedule::BackupSchedule,
     crds,
+    kinds::Kind,
     region::{Endpoints, Region},
-    retention_policy::RetentionPolicy,
-    trayorg::TrayOrg,
+    with_kind,
     workload::Workload,
 };
 
@@ -37,13 +36,9 @@ fn read_back(object: &Value) -> Value {
         let read: K = serde_json::from_value(object.clone()).unwrap();
         serde_json::to_value(read).unwrap()
     }
-    match object["kind"].as_str().unwrap() {
-        "Region" => through::<Region>(object),
-        "RetentionPolicy" => through::<RetentionPolicy>(object),
-        "BackupSchedule" => through::<BackupSchedule>(object),
-        "TrayOrg" => through::<TrayOrg>(object),
-        kind => panic!("{kind} is no kind of an example"),
-    }
+    let kind = object["kind"].as_str().unwrap();
+    let kind = Kind::named(kind).unwrap_or_else(|| panic!("{kind} is no kind of ours"));
+    with_kind!(kind, K => through::<K>(object))
 }
 
 /// Whether `whole` says everything that `part` says.

@@ -2,7 +2,7 @@
 //! set at once, the last as few.
 
 use serde_json::{Value, json};
-use tray_api::crds;
+use tray_api::kinds::Kind;
 
 use crate::edit::with;
 
@@ -13,29 +13,22 @@ fn object(kind: &str, spec: &Value) -> Value {
     json!({"apiVersion": "platform.tray.ai/v1alpha1", "kind": kind, "metadata": {"name": "valid"}, "spec": spec})
 }
 
-/// Every object of a kind that there is.
+/// Every object.
 pub(crate) fn all() -> Vec<Value> {
-    let kinds: Vec<String> = crds::all_crds()
-        .into_iter()
-        .map(|crd| crd.spec.names.kind)
-        .collect();
-    let mut objects = every();
-    objects.retain(|object| kinds.iter().any(|kind| object["kind"] == *kind));
-    objects
+    Kind::ALL.into_iter().flat_map(of).collect()
 }
 
-fn every() -> Vec<Value> {
-    [
-        regions(),
-        retention_policies(),
-        schedules(),
-        orgs(),
-        snapshots(),
-        restores(),
-        tombstones(),
-        support_accesses(),
-    ]
-    .concat()
+fn of(kind: Kind) -> Vec<Value> {
+    match kind {
+        Kind::Region => regions(),
+        Kind::RetentionPolicy => retention_policies(),
+        Kind::BackupSchedule => schedules(),
+        Kind::TrayOrg => orgs(),
+        Kind::OrgSnapshot => snapshots(),
+        Kind::OrgRestore => restores(),
+        Kind::SupportAccess => support_accesses(),
+        Kind::OrgTombstone => tombstones(),
+    }
 }
 
 /// The first object of that kind.

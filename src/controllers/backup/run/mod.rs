@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 use kube::ResourceExt;
 use tray_api::{
     conditions::reasons,
+    kinds::Kind,
     orgsnapshot::{OrgSnapshot, Origin},
 };
 use tray_domain::{
@@ -168,7 +169,7 @@ async fn is_asked_for(pass: &Pass<'_>, run_id: &RunId, snapshot: &str) -> Result
     if index.snapshots.get(snapshot).is_some_and(|known| asks(&known)) {
         return Ok(true);
     }
-    if index.malformed("OrgSnapshot", snapshot).is_some() {
+    if index.malformed(Kind::OrgSnapshot, snapshot).is_some() {
         return Ok(false);
     }
     let present: Option<OrgSnapshot> = pass.ctx.cluster.read(snapshot).await?;
