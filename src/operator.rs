@@ -29,10 +29,10 @@ use crate::{
         context::{Context, Parts},
         malformed::MalformedObjects,
         org::OrgDriver,
+        reference_counts::UsageDriver,
         region::RegionDriver,
         run,
         support::SupportDriver,
-        usage::UsageDriver,
         watches,
     },
     telemetry::{logs, metrics::Metrics, readiness::Readiness, server},
@@ -69,11 +69,10 @@ fn driver(kind: Kind) -> Option<Arc<dyn Driver>> {
         Kind::BackupSchedule => Arc::new(UsageDriver::<BackupSchedule>::default()),
         Kind::TrayOrg => Arc::new(OrgDriver::default()),
         Kind::OrgSnapshot => Arc::new(BackupDriver::default()),
-        // One driver works on an org's copies: that of its snapshots.
-        Kind::OrgRestore => return None,
         Kind::SupportAccess => Arc::new(SupportDriver::default()),
-        // A record that orgs' own driver writes and removes.
-        Kind::OrgTombstone => return None,
+        // One driver works on an org's copies: that of its snapshots. A tombstone is a record that the orgs' own driver
+        // writes and removes.
+        Kind::OrgRestore | Kind::OrgTombstone => return None,
     })
 }
 

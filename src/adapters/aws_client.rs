@@ -179,7 +179,7 @@ impl AwsClients {
     }
 
     /// The bounds.
-    pub fn patience(&self) -> Patience {
+    pub fn debounce(&self) -> Patience {
         self.patience
     }
 

@@ -44,7 +44,7 @@ impl S3Store {
             skew: Arc::clone(&skew),
         };
         let client = Client::from_conf(clients.s3(location)?.interceptor(clock).build());
-        let bucket = S3Bucket::new(client, location.clone(), clients.patience());
+        let bucket = S3Bucket::new(client, location.clone(), clients.debounce());
         Ok(Self { bucket, skew })
     }
 

@@ -61,7 +61,7 @@ impl S3Bucket {
     /// The bucket of `location`, with the rights of `clients`.
     pub fn connect(clients: &AwsClients, location: &BucketLocation) -> Result<Self, RemoteError> {
         let client = Client::from_conf(clients.s3(location)?.build());
-        Ok(Self::new(client, location.clone(), clients.patience()))
+        Ok(Self::new(client, location.clone(), clients.debounce()))
     }
 
     /// The bucket of `location`, by a client of one's own.

@@ -6,12 +6,12 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use tray_api::conditions::reasons;
 use tray_domain::{
-    backup_place::Changed, exclusion::Busy, placement, reattachment, restore_choice::RestoreRefusal,
-    session_policy::SessionPolicyError,
+    backup_place::Changed, exclusion::Busy, placement::PlacementRefusal, reattachment::ReattachmentRefusal,
+    restore_choice::RestoreRefusal, session_policy::SessionPolicyError,
 };
 use tray_ledger::{LedgerStoreError, RemoteError};
 
-use super::{Next, conditions::ConditionFact};
+use super::{Requeue, conditions::ConditionFact};
 use crate::{adapters::kube::apply::ApplyError, resources::org::effective::Conflict};
 
 /// When what goes away by itself is looked at again, even if nothing changes.
@@ -114,7 +114,7 @@ impl Blocked {
     #[must_use]
     pub fn unwatched(self) -> Self {
         match self.until {
-            Until::Person => self.looked_at(Next::After(UNWATCHED)),
+            Until::Person => self.looked_at(Requeue::After(UNWATCHED)),
             Until::Time | Until::Service => self,
         }
     }
@@ -134,10 +134,10 @@ impl Blocked {
 
     /// The same, looked at again when `next` says so at the latest.
     #[must_use]
-    pub fn looked_at(self, next: Next) -> Self {
+    pub fn looked_at(self, next: Requeue) -> Self {
         let due = match next {
-            Next::OnChange => None,
-            Next::After(delay) => Some(delay),
+            Requeue::OnChange => None,
+            Requeue::After(delay) => Some(delay),
         };
         Self {
             again: self.again.into_iter().chain(due).min(),
@@ -219,29 +219,27 @@ impl From<SessionPolicyError> for Blocked {
     }
 }
 
-impl From<placement::Refusal> for Blocked {
-    fn from(refusal: placement::Refusal) -> Self {
-        use placement::Refusal;
+impl From<PlacementRefusal> for Blocked {
+    fn from(refusal: PlacementRefusal) -> Self {
         let message = refusal.to_string();
         match refusal {
-            Refusal::NotServed(_) => Self::person(reasons::REGION_NOT_SERVED, message),
-            Refusal::Moved { .. } | Refusal::Relocated { .. } => {
+            PlacementRefusal::NotServed(_) => Self::person(reasons::REGION_NOT_SERVED, message),
+            PlacementRefusal::Moved { .. } | PlacementRefusal::Relocated { .. } => {
                 Self::person(reasons::REGION_CHANGED, message)
             }
-            Refusal::Cordoned(_) => Self::person(reasons::REGION_CORDONED, message),
-            Refusal::NotReady { .. } => Self::time(reasons::REGION_NOT_READY, message, LATER),
+            PlacementRefusal::Cordoned(_) => Self::person(reasons::REGION_CORDONED, message),
+            PlacementRefusal::NotReady { .. } => Self::time(reasons::REGION_NOT_READY, message, LATER),
         }
     }
 }
 
-impl From<reattachment::Refusal> for Blocked {
-    fn from(refusal: reattachment::Refusal) -> Self {
-        use reattachment::Refusal;
+impl From<ReattachmentRefusal> for Blocked {
+    fn from(refusal: ReattachmentRefusal) -> Self {
         let reason = match &refusal {
-            Refusal::RetainedData { .. } => reasons::RETAINED_DATA_EXISTS,
-            Refusal::RegionMismatch { .. } => reasons::REGION_MISMATCH,
-            Refusal::OtherName { .. } => reasons::ORG_ID_IN_USE,
-            Refusal::NotAllowed { .. } => reasons::REATTACH_NOT_ALLOWED,
+            ReattachmentRefusal::RetainedData { .. } => reasons::RETAINED_DATA_EXISTS,
+            ReattachmentRefusal::RegionMismatch { .. } => reasons::REGION_MISMATCH,
+            ReattachmentRefusal::OtherName { .. } => reasons::ORG_ID_IN_USE,
+            ReattachmentRefusal::NotAllowed { .. } => reasons::REATTACH_NOT_ALLOWED,
         };
         Self::person(reason, refusal.to_string())
     }
@@ -293,12 +291,12 @@ mod tests {
         let person = || Blocked::person(reasons::MALFORMED, "said");
         let time = || Blocked::time(reasons::MALFORMED, "said", LATER);
         for (blocked, next, again) in [
-            (person(), Next::OnChange, None),
-            (person(), Next::After(day), Some(day)),
-            (person().unwatched(), Next::After(day), Some(UNWATCHED)),
-            (time(), Next::OnChange, Some(LATER)),
-            (time(), Next::After(day), Some(LATER)),
-            (time(), Next::After(second), Some(second)),
+            (person(), Requeue::OnChange, None),
+            (person(), Requeue::After(day), Some(day)),
+            (person().unwatched(), Requeue::After(day), Some(UNWATCHED)),
+            (time(), Requeue::OnChange, Some(LATER)),
+            (time(), Requeue::After(day), Some(LATER)),
+            (time(), Requeue::After(second), Some(second)),
         ] {
             assert_eq!(blocked.looked_at(next).again, again, "{next:?}");
         }

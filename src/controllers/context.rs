@@ -9,7 +9,7 @@ use tray_ports::{Clock, HookRunner, RegionPorts};
 use super::{
     board::Board,
     changes::Changes,
-    view::org::{OrgView, Surroundings},
+    view::org::{OrgView, Sources},
 };
 use crate::{
     adapters::kube::{
@@ -102,7 +102,7 @@ impl Context {
     pub fn view(&self, org: Arc<TrayOrg>, now: Timestamp) -> OrgView {
         OrgView::of(
             org,
-            &Surroundings {
+            &Sources {
                 index: &self.index,
                 board: &self.board,
                 support_groups: &self.settings.support_groups,

@@ -18,7 +18,7 @@ use tray_api::{
 use tray_domain::names;
 
 use super::{
-    Blocked, Driver, Next,
+    Blocked, Driver, Requeue,
     changes::Change,
     conditions::{ConditionFact, Conditions, Truth, find},
     context::Context,
@@ -49,7 +49,7 @@ impl Driver for MalformedObjects {
         "malformed"
     }
 
-    fn concerns(&self, change: &Change, _: &Index) -> Vec<String> {
+    fn map_to_keys(&self, change: &Change, _: &Index) -> Vec<String> {
         match change {
             Change::Malformed { kind, name } => vec![key(*kind, name)],
             _ => Vec::new(),
@@ -61,13 +61,13 @@ impl Driver for MalformedObjects {
         all.map(|(kind, name)| key(kind, &name)).collect()
     }
 
-    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Blocked> {
+    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Requeue, Blocked> {
         let Some((kind, name)) = key.split_once('/') else {
-            return Ok(Next::OnChange);
+            return Ok(Requeue::OnChange);
         };
         let malformed = Kind::named(kind).and_then(|kind| ctx.index.malformed(kind, name));
         let Some(malformed) = malformed else {
-            return Ok(Next::OnChange);
+            return Ok(Requeue::OnChange);
         };
         if let Some(deleted_at) = is_let_go(&malformed) {
             orphans::leave_unread(ctx, name, deleted_at).await?;
@@ -79,14 +79,14 @@ impl Driver for MalformedObjects {
             ctx.events
                 .publish_about(&reference(&malformed), severity, reason, "Release", note)
                 .await;
-            return Ok(Next::OnChange);
+            return Ok(Requeue::OnChange);
         }
         let now = ctx.now();
         let uid = malformed.metadata.uid.clone().unwrap_or_default();
         let generation = malformed.metadata.generation.unwrap_or_default();
         let message = message(&malformed);
         // What its status says of its backups turns by time alone.
-        let mut next = Next::OnChange;
+        let mut next = Requeue::OnChange;
         if malformed.kind == Kind::TrayOrg {
             next = tell_org(ctx, &malformed, &message, now).await?;
         }
@@ -151,7 +151,7 @@ async fn tell_org(
     malformed: &Malformed,
     message: &str,
     now: Timestamp,
-) -> Result<Next, Blocked> {
+) -> Result<Requeue, Blocked> {
     let recorded = ctx.cluster.status_of_malformed(malformed).await?;
     let generation = malformed.metadata.generation.unwrap_or_default();
     let (status, turns_at) = of_org(&recorded, generation, message, now);
@@ -165,7 +165,7 @@ async fn tell_org(
     {
         ctx.cluster.write_status_of_malformed(malformed, &status).await?;
     }
-    Ok(Next::OnChange.or_sooner(turns_at.map(|at| until(at, now))))
+    Ok(Requeue::OnChange.or_sooner(turns_at.map(|at| until(at, now))))
 }
 
 /// What changes in the status of a TrayOrg that cannot be read, and when it changes by time alone. Whatever says that all

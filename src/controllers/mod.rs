@@ -2,7 +2,7 @@
 //!
 //! A driver looks at the index (no request), decides, makes the cluster agree and writes the status once, at the end,
 //! only if it differs. [`run::run`] hands it one key at a time, never the same key twice at once, and looks again
-//! when [`Driver::concerns`] says that a change concerns a key, when [`Next`] says so, or after a [`Blocked`].
+//! when [`Driver::map_to_keys`] says that a change concerns a key, when [`Requeue`] says so, or after a [`Blocked`].
 
 pub mod backup;
 pub mod blocked;
@@ -14,11 +14,11 @@ pub mod malformed;
 pub mod org;
 mod orphans;
 pub mod queue;
+pub mod reference_counts;
 pub mod region;
 pub mod run;
 pub mod specs;
 pub mod support;
-pub mod usage;
 pub mod view;
 pub mod watches;
 
@@ -33,14 +33,14 @@ use crate::adapters::kube::index::Index;
 
 /// When a key that is as it should be is looked at again, if nothing changes before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum Requeue {
     /// When something changes.
     OnChange,
     /// After that long. Timers live in memory: compute the next one from recorded facts at every pass.
     After(Duration),
 }
 
-impl Next {
+impl Requeue {
     /// The same, but after `delay` at the latest.
     #[must_use]
     pub fn or_sooner(self, delay: Option<Duration>) -> Self {
@@ -67,10 +67,10 @@ pub trait Driver: Send + Sync + 'static {
     async fn begin(&self, _ctx: &Arc<Context>) {}
 
     /// The keys that have to be looked at after `change`.
-    fn concerns(&self, change: &Change, index: &Index) -> Vec<String>;
+    fn map_to_keys(&self, change: &Change, index: &Index) -> Vec<String>;
 
     /// How long the look after `change` may wait, so that many changes of one sort end in one look.
-    fn patience(&self, _change: &Change, _index: &Index) -> Duration {
+    fn debounce(&self, _change: &Change, _index: &Index) -> Duration {
         Duration::ZERO
     }
 
@@ -89,7 +89,7 @@ pub trait Driver: Send + Sync + 'static {
     }
 
     /// Brings the object of that key nearer to what it should be.
-    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Blocked>;
+    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Requeue, Blocked>;
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tokio::{
 use tracing::{Instrument, debug, error, info_span, warn};
 use tray_api::conditions::reasons;
 
-use super::{Blocked, Driver, Next, blocked::Until, context::Context, queue::Queue};
+use super::{Blocked, Driver, Requeue, blocked::Until, context::Context, queue::Queue};
 use crate::telemetry::metrics::{Controller, ControllerError};
 
 /// Subscribes a driver to changes; from now on nothing that happens is lost to it.
@@ -20,8 +20,8 @@ pub fn subscribe(driver: &Arc<dyn Driver>, ctx: &Context) -> Arc<Queue> {
     let subscriber = driver.clone();
     ctx.changes.subscribe(queue.clone(), move |change, index| {
         (
-            subscriber.concerns(change, index),
-            subscriber.patience(change, index),
+            subscriber.map_to_keys(change, index),
+            subscriber.debounce(change, index),
         )
     });
     queue
@@ -81,11 +81,11 @@ async fn one(driver: &dyn Driver, ctx: &Arc<Context>, queue: &Queue, key: &str) 
     let seconds = began.elapsed().as_secs_f64();
     ctx.metrics.duration.get_or_create(&labels).observe(seconds);
     match result {
-        Ok(Next::OnChange) => {
+        Ok(Requeue::OnChange) => {
             debug!(seconds, "done");
             queue.done(key, None);
         }
-        Ok(Next::After(delay)) => {
+        Ok(Requeue::After(delay)) => {
             debug!(seconds, next = delay.as_secs(), "done");
             queue.done(key, Some(delay));
         }

@@ -23,6 +23,7 @@ const MUST_NOT_NAME: &[(&str, &[&str])] = &[
     ("domain", &["tracing", "async ", "Timestamp::now", "Zoned::now"]),
     ("api", &["kube::Client", "kube::Api"]),
     ("resources", &["aws_", "tokio", "kube::Client", "kube::Api"]),
+    ("adapters", &["message.contains("]),
     (
         "controllers",
         &[
@@ -31,7 +32,11 @@ const MUST_NOT_NAME: &[(&str, &[&str])] = &[
             "kube::api::Api",
             "Api::all",
             "Api::namespaced",
+            // Every way to the cluster is a field of the context.
+            "Client",
             "adapters::s3",
+            // The API server's reason, causes and code decide, never its English.
+            "message.contains(",
         ],
     ),
 ];

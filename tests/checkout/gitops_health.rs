@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 use mlua::{Lua, LuaSerdeExt};
 use serde_json::Value;
 
-use crate::support::flux::{self, Verdict};
+use crate::support::flux::{self, RunVerdict};
 
 /// File → what Argo CD has to say of the object in it, and what its message holds.
 const EXPECTED: [(&str, &str, &str); 13] = [
@@ -81,7 +81,7 @@ fn flux_waits_for_what_argo_cd_calls_progressing_and_fails_on_what_it_calls_degr
             "Degraded" => "Failed",
             _ => "InProgress",
         };
-        let (plain, told): (&Verdict, &Verdict) = verdicts;
+        let (plain, told): (&RunVerdict, &RunVerdict) = verdicts;
         assert_eq!(told.status, wanted, "{file}: {told:?}");
         assert_eq!(plain.status, wanted, "{file} without expressions: {plain:?}");
     }

@@ -17,7 +17,7 @@ use tray_operator::{
         apply::{Applied, ApplyError},
         index::Index,
     },
-    controllers::{Blocked, Driver, Next, changes::Change, context::Context},
+    controllers::{Blocked, Driver, Requeue, changes::Change, context::Context},
     resources::child::{ChildKind, DesiredChild},
 };
 
@@ -106,7 +106,7 @@ impl Driver for Keeper {
     fn name(&self) -> &'static str {
         "keeper"
     }
-    fn concerns(&self, change: &Change, _: &Index) -> Vec<String> {
+    fn map_to_keys(&self, change: &Change, _: &Index) -> Vec<String> {
         match change {
             Change::Child { org, .. } if *org == self.org => vec![org.clone()],
             _ => Vec::new(),
@@ -115,11 +115,11 @@ impl Driver for Keeper {
     fn keys(&self, _: &Index) -> Vec<String> {
         vec![self.org.clone()]
     }
-    async fn reconcile(&self, ctx: &Arc<Context>, _: &str) -> Result<Next, Blocked> {
+    async fn reconcile(&self, ctx: &Arc<Context>, _: &str) -> Result<Requeue, Blocked> {
         for child in &self.children {
             ctx.cluster.ensure(child).await?;
         }
-        Ok(Next::OnChange)
+        Ok(Requeue::OnChange)
     }
 }
 

@@ -9,14 +9,14 @@ use kube::Client;
 use serde_json::{Value, json};
 use support::{
     api_server::{self, api_of, eventually},
-    flux::{self, Verdict},
+    flux::{self, RunVerdict},
     operator::{Operator, Running},
     orgs,
 };
 use tray_api::{backup_schedule::BackupSchedule, retention_policy::RetentionPolicy};
 use tray_operator::controllers::{
-    Driver, backup::BackupDriver, org::OrgDriver, region::RegionDriver, support::SupportDriver,
-    usage::UsageDriver,
+    Driver, backup::BackupDriver, org::OrgDriver, reference_counts::UsageDriver, region::RegionDriver,
+    support::SupportDriver,
 };
 
 /// One of every kind that people apply, and what becomes of it: orgs as they should be, and what names something that is
@@ -78,7 +78,7 @@ async fn read(client: &Client, object: &Value) -> Value {
     serde_json::to_value(found).unwrap()
 }
 
-async fn verdict(client: &Client, object: &Value) -> Verdict {
+async fn verdict(client: &Client, object: &Value) -> RunVerdict {
     flux::verdicts(&[read(client, object).await]).remove(0)
 }
 

@@ -8,7 +8,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tray_api::{backup_schedule::BackupSchedule, retention_policy::RetentionPolicy, trayorg::TrayOrg};
-use tray_operator::controllers::{changes::Change, conditions::find, usage::UsageDriver};
+use tray_operator::controllers::{changes::Change, conditions::find, reference_counts::UsageDriver};
 
 use crate::support::{
     api_server::{self, eventually},

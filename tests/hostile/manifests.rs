@@ -103,6 +103,13 @@ fn is_told(object: &Value) -> bool {
     honest && speaks
 }
 
+/// How many manifests of each kind.
+fn manifests() -> impl Iterator<Item = (Kind, usize)> {
+    let is_other = |kind: &Kind| KINDS.iter().all(|(named, _)| named != kind);
+    let others = Kind::ALL.into_iter().filter(is_other);
+    KINDS.into_iter().chain(others.map(|kind| (kind, OF_OTHERS)))
+}
+
 #[tokio::test]
 async fn hostile_manifests_are_refused_or_told_and_stop_nobody() {
     let seed = seed();
@@ -133,12 +140,7 @@ async fn hostile_manifests_are_refused_or_told_and_stop_nobody() {
         .await;
     let (mut stored, mut failures, mut codes) =
         (Vec::new(), Vec::new(), BTreeMap::<(String, u16), u32>::new());
-    let is_other = |kind: &Kind| KINDS.iter().all(|(named, _)| named != kind);
-    let others = Kind::ALL
-        .into_iter()
-        .filter(is_other)
-        .map(|kind| (kind, OF_OTHERS));
-    for (kind, number) in KINDS.into_iter().chain(others) {
+    for (kind, number) in manifests() {
         let plural = kind.resource().plural;
         for _ in 0..number {
             let manifest = generator.manifest(kind.as_str());

@@ -29,7 +29,7 @@ pub(crate) struct Outcome {
 
 /// How an object fares.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Verdict {
+pub(crate) struct RunVerdict {
     /// `InProgress`, `Current`, `Failed`, `Terminating`.
     pub status: String,
     pub message: String,
@@ -52,12 +52,12 @@ impl Flux {
 }
 
 /// What kstatus computes of each object.
-pub(crate) fn verdicts(objects: &[Value]) -> Vec<Verdict> {
+pub(crate) fn verdicts(objects: &[Value]) -> Vec<RunVerdict> {
     verdicts_by(&json!([]), objects)
 }
 
 /// What a Kustomization with these `healthCheckExprs` says of each object.
-pub(crate) fn verdicts_by(exprs: &Value, objects: &[Value]) -> Vec<Verdict> {
+pub(crate) fn verdicts_by(exprs: &Value, objects: &[Value]) -> Vec<RunVerdict> {
     let asked = json!({"objects": objects, "healthCheckExprs": exprs});
     run("status", Path::new(""), &asked)
 }

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tray_domain::manifest::{Consistency, Verdict};
+use tray_domain::manifest::{Consistency, RunVerdict};
 
 use super::shared::{NameRef, is_false};
 
@@ -126,7 +126,7 @@ pub struct OrgSnapshotStatus {
     pub manifest_digest: Option<String>,
     /// Good, or Suspicious: a part is empty or under half of its last good one, and a person has to accept the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<RunVerdict>,
     /// The run's data was removed by retention.
     #[serde(default, skip_serializing_if = "is_false")]
     pub pruned: bool,

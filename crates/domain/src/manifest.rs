@@ -115,7 +115,7 @@ pub struct PartRecord {
 
 /// Whether a committed run counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Verdict {
+pub enum RunVerdict {
     /// Planned, complete, verified, committed.
     Good,
     /// A part is empty or under half of its last good one: it does not count until a person accepts it.
@@ -172,7 +172,7 @@ pub struct Manifest {
     /// The bucket's region as S3 says it, not as the spec does.
     pub bucket_cloud_region: String,
     /// Whether it counts.
-    pub verdict: Verdict,
+    pub verdict: RunVerdict,
     /// Why it is Suspicious; empty when Good.
     pub suspicions: Vec<String>,
     /// Version of the operator that committed it.

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use crate::{
         ledger::{Event, testing::Story},
-        manifest::Verdict,
+        manifest::RunVerdict,
     };
 
     const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -194,7 +194,7 @@ mod tests {
             at("2026-01-03T00:00:00Z"),
             60,
             &[("data-db-0", 40)],
-            Verdict::Good,
+            RunVerdict::Good,
         );
         assert_eq!(rto(&story.state, DAY).seconds, Some(2_400));
         assert_eq!(

@@ -26,7 +26,7 @@ pub struct Candidate {
 
 /// Why an org is not placed, or cannot be worked on where it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum PlacementRefusal {
     /// There is no such Region here.
     #[error("spec.regionRef: Region {0} is not served here: create it, or name one of `kubectl get regions`")]
     NotServed(String),
@@ -67,26 +67,30 @@ pub enum Refusal {
 
 /// Where the org belongs that names `wanted`. An org that is `pinned` stays whatever became of its Region, which only
 /// has to be the place it was; a new one needs a Region that is ready for it.
-pub fn place(wanted: &str, candidate: Option<&Candidate>, pinned: Option<&Place>) -> Result<Place, Refusal> {
+pub fn place(
+    wanted: &str,
+    candidate: Option<&Candidate>,
+    pinned: Option<&Place>,
+) -> Result<Place, PlacementRefusal> {
     if let Some(pinned) = pinned
         && pinned.region != wanted
     {
-        return Err(Refusal::Moved {
+        return Err(PlacementRefusal::Moved {
             pinned: pinned.region.clone(),
             wanted: wanted.to_owned(),
         });
     }
-    let candidate = candidate.ok_or_else(|| Refusal::NotServed(wanted.to_owned()))?;
+    let candidate = candidate.ok_or_else(|| PlacementRefusal::NotServed(wanted.to_owned()))?;
     match pinned {
-        Some(pinned) if *pinned != candidate.place => Err(Refusal::Relocated {
+        Some(pinned) if *pinned != candidate.place => Err(PlacementRefusal::Relocated {
             region: wanted.to_owned(),
             was: described(pinned),
             is: described(&candidate.place),
         }),
         Some(pinned) => Ok(pinned.clone()),
-        None if candidate.cordoned => Err(Refusal::Cordoned(wanted.to_owned())),
+        None if candidate.cordoned => Err(PlacementRefusal::Cordoned(wanted.to_owned())),
         None => match &candidate.not_ready {
-            Some(why) => Err(Refusal::NotReady {
+            Some(why) => Err(PlacementRefusal::NotReady {
                 region: wanted.to_owned(),
                 why: why.clone(),
             }),
@@ -133,10 +137,13 @@ mod tests {
     #[test]
     fn a_new_org_needs_a_region_that_is_ready_for_it() {
         assert_eq!(place("eu", Some(&candidate()), None), Ok(place_in("eu-west-1")));
-        assert_eq!(place("eu", None, None), Err(Refusal::NotServed("eu".into())));
+        assert_eq!(
+            place("eu", None, None),
+            Err(PlacementRefusal::NotServed("eu".into()))
+        );
         assert_eq!(
             place("eu", Some(&cordoned()), None),
-            Err(Refusal::Cordoned("eu".into()))
+            Err(PlacementRefusal::Cordoned("eu".into()))
         );
         let refusal = place("eu", Some(&not_ready()), None).unwrap_err();
         assert_eq!(refusal.to_string(), "Region eu is not ready: no nodes");
@@ -150,14 +157,14 @@ mod tests {
         }
         assert_eq!(
             place("eu", None, Some(&pinned)),
-            Err(Refusal::NotServed("eu".into()))
+            Err(PlacementRefusal::NotServed("eu".into()))
         );
     }
 
     #[test]
     fn a_placed_org_never_moves() {
         let pinned = place_in("eu-west-1");
-        let moved = Refusal::Moved {
+        let moved = PlacementRefusal::Moved {
             pinned: "eu".into(),
             wanted: "us".into(),
         };

@@ -5,7 +5,7 @@ use super::names::{ANNOTATION_REATTACH, REATTACH_ALLOWED};
 
 /// What is held of an org that is gone: by a tombstone, or by a namespace that nobody laid claim to yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct Retained {
     /// In words: `OrgTombstone acme-7c9e6679`.
     pub by: String,
     /// Name of the org.
@@ -33,7 +33,7 @@ pub struct Asking<'a> {
 
 /// Why an org cannot be placed as it stands.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum ReattachmentRefusal {
     /// Data of another orgId is held under its name.
     #[error(
         "data of an earlier org {org} is held ({by}): to take it up, set this line in spec: `orgId: {org_id}`; for a new org, use another name"
@@ -91,11 +91,11 @@ pub enum Refusal {
 /// The orgId under which the org takes up what is `held` of it; none = it is new. Data is handed to its own orgId, or to
 /// its own name where no orgId is asked for, and only in the Region that it lies in. What an earlier org left is handed to
 /// one that is allowed to have it; what it has made itself is its own.
-pub fn take_up<'a>(asking: Asking<'_>, held: &'a [Held]) -> Result<Option<&'a str>, Refusal> {
+pub fn take_up<'a>(asking: Asking<'_>, held: &'a [Retained]) -> Result<Option<&'a str>, ReattachmentRefusal> {
     let by_id = held.iter().filter(|held| asking.org_id == Some(&held.org_id));
     for held in by_id.clone() {
         if held.org != asking.name {
-            return Err(Refusal::OtherName {
+            return Err(ReattachmentRefusal::OtherName {
                 org: held.org.clone(),
                 by: held.by.clone(),
                 org_id: held.org_id.clone(),
@@ -107,13 +107,13 @@ pub fn take_up<'a>(asking: Asking<'_>, held: &'a [Held]) -> Result<Option<&'a st
         allowed(asking, by_id)?;
         return Ok(Some(&first.org_id));
     }
-    let by_name: Vec<&Held> = held.iter().filter(|held| held.org == asking.name).collect();
+    let by_name: Vec<&Retained> = held.iter().filter(|held| held.org == asking.name).collect();
     let Some(first) = by_name.first() else {
         return Ok(None);
     };
     // Of two earlier orgs of that name nobody can say which one is meant.
     if asking.org_id.is_some() || by_name.iter().any(|held| held.org_id != first.org_id) {
-        return Err(Refusal::RetainedData {
+        return Err(ReattachmentRefusal::RetainedData {
             org: first.org.clone(),
             by: first.by.clone(),
             org_id: first.org_id.clone(),
@@ -126,9 +126,12 @@ pub fn take_up<'a>(asking: Asking<'_>, held: &'a [Held]) -> Result<Option<&'a st
     Ok(Some(&first.org_id))
 }
 
-fn allowed<'a>(asking: Asking<'_>, mut held: impl Iterator<Item = &'a Held>) -> Result<(), Refusal> {
+fn allowed<'a>(
+    asking: Asking<'_>,
+    mut held: impl Iterator<Item = &'a Retained>,
+) -> Result<(), ReattachmentRefusal> {
     match held.find(|held| !held.its_own) {
-        Some(held) if !asking.allowed => Err(Refusal::NotAllowed {
+        Some(held) if !asking.allowed => Err(ReattachmentRefusal::NotAllowed {
             org: held.org.clone(),
             by: held.by.clone(),
         }),
@@ -136,11 +139,11 @@ fn allowed<'a>(asking: Asking<'_>, mut held: impl Iterator<Item = &'a Held>) -> 
     }
 }
 
-fn same_region(asking: Asking<'_>, held: &Held) -> Result<(), Refusal> {
+fn same_region(asking: Asking<'_>, held: &Retained) -> Result<(), ReattachmentRefusal> {
     if held.region == asking.region {
         return Ok(());
     }
-    Err(Refusal::RegionMismatch {
+    Err(ReattachmentRefusal::RegionMismatch {
         org: held.org.clone(),
         by: held.by.clone(),
         held: held.region.clone(),
@@ -155,8 +158,8 @@ mod tests {
     const ID: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
     const OTHER: &str = "11111111-1111-4111-8111-111111111111";
 
-    fn held(org: &str, org_id: &str, region: &str) -> Held {
-        Held {
+    fn held(org: &str, org_id: &str, region: &str) -> Retained {
+        Retained {
             by: format!("OrgTombstone {org}-{}", &org_id[..8]),
             org: org.into(),
             org_id: org_id.into(),
@@ -207,7 +210,7 @@ mod tests {
         let two = [held("acme", ID, "eu"), held("acme", OTHER, "eu")];
         assert!(matches!(
             take_up(asking("acme", None, "eu"), &two),
-            Err(Refusal::RetainedData { .. })
+            Err(ReattachmentRefusal::RetainedData { .. })
         ));
     }
 
@@ -225,7 +228,7 @@ mod tests {
     #[test]
     fn p3_what_is_held_is_taken_up_by_nobody_who_is_not_allowed_to_whatever_he_knows_of_it() {
         let (left, own) = (held("acme", ID, "eu"), held("acme", ID, "eu"));
-        let own = Held {
+        let own = Retained {
             by: "Namespace org-acme-7c9e6679".into(),
             its_own: true,
             ..own
@@ -274,7 +277,10 @@ mod tests {
         // Whoever is allowed to take up what is held of one name gets that of no other, whichever id he asks for.
         let held = [held("acme", ID, "eu")];
         let asked = |org_id| take_up(asking("mine", org_id, "eu"), &held);
-        assert!(matches!(asked(Some(ID)), Err(Refusal::OtherName { .. })));
+        assert!(matches!(
+            asked(Some(ID)),
+            Err(ReattachmentRefusal::OtherName { .. })
+        ));
         assert_eq!(asked(None), Ok(None));
     }
 

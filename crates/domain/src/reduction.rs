@@ -7,7 +7,7 @@ pub const WAIT: SignedDuration = SignedDuration::from_hours(24);
 
 /// A value that says how much or how long something is kept, as it is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct InForce {
     /// Nothing goes that this keeps.
     pub in_force: i32,
     /// A smaller value that waits.
@@ -23,7 +23,7 @@ pub struct Pending {
     pub at: Timestamp,
 }
 
-impl Held {
+impl InForce {
     /// Nothing is known of what was in force before: `value` is, at once.
     pub fn new(value: i32) -> Self {
         Self {
@@ -65,8 +65,8 @@ mod tests {
     fn hour(hour: i64) -> Timestamp {
         Timestamp::from_second(3600 * hour).unwrap()
     }
-    fn pending(in_force: i32, to: i32, at: i64) -> Held {
-        Held {
+    fn pending(in_force: i32, to: i32, at: i64) -> InForce {
+        InForce {
             in_force,
             pending: Some(Pending { to, at: hour(at) }),
         }
@@ -74,13 +74,13 @@ mod tests {
 
     #[test]
     fn a_smaller_value_waits_for_a_day_and_a_larger_one_does_not() {
-        let held = Held::new(168);
-        assert_eq!(held.next(720, hour(0)), Held::new(720));
+        let held = InForce::new(168);
+        assert_eq!(held.next(720, hour(0)), InForce::new(720));
         let waiting = held.next(24, hour(0));
         assert_eq!(waiting, pending(168, 24, 24));
         assert_eq!(waiting.next(24, hour(23)), waiting);
-        assert_eq!(waiting.next(24, hour(24)), Held::new(24));
-        assert_eq!(waiting.next(168, hour(23)), Held::new(168), "taken back");
+        assert_eq!(waiting.next(24, hour(24)), InForce::new(24));
+        assert_eq!(waiting.next(168, hour(23)), InForce::new(168), "taken back");
     }
 
     #[test]
@@ -95,7 +95,7 @@ mod tests {
         /// day is in force.
         #[test]
         fn what_was_wanted_within_a_day_is_kept(asked in prop::collection::vec((0_i64..30, 1_i32..800), 1..40)) {
-            let (mut now, mut held) = (0, Held::new(asked[0].1));
+            let (mut now, mut held) = (0, InForce::new(asked[0].1));
             let mut wanted = vec![(0, asked[0].1)];
             for (pause, value) in asked {
                 now += pause;
@@ -110,7 +110,7 @@ mod tests {
             }
             let last = wanted.last().unwrap().1;
             let later = held.next(last, hour(now + 24));
-            prop_assert_eq!(later, Held::new(last));
+            prop_assert_eq!(later, InForce::new(last));
         }
     }
 }

@@ -28,7 +28,7 @@ pub enum MoverProgress {
 
 /// One part of the run that is restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartProgress {
+pub struct RestorePartProgress {
     /// The part.
     pub part: PartId,
     /// What a volume part needs to know of its claim; none for the objects.
@@ -59,20 +59,20 @@ impl ClaimProgress {
 
 /// What is recorded and seen of a restore.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Observed {
+pub struct RestoreObserved {
     /// The run is pinned in the status, with the claims that were there.
     pub resolved: bool,
     /// Pods of the org's workloads that still exist.
     pub workload_pods: usize,
     /// Every part of the run.
-    pub parts: Vec<PartProgress>,
+    pub parts: Vec<RestorePartProgress>,
     /// The ledger says that the fresh claims hold the data.
     pub filled: bool,
     /// The org's workloads are available, or the org is suspended and has none to wait for.
     pub workloads_available: bool,
 }
 
-impl Observed {
+impl RestoreObserved {
     /// Whether it is proven that every part can come back: from here the org may be touched.
     pub fn is_proven(&self) -> bool {
         self.parts
@@ -161,7 +161,7 @@ pub fn recorded_end(ledger: &LedgerState, restore: &str) -> Option<Result<(), St
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum RestoreStep {
     /// Pin the run and the present claims in the status.
     Resolve,
     /// Start the proofs of these parts.
@@ -191,25 +191,25 @@ pub enum Step {
 /// The next step.
 ///
 /// Objects go in before volumes are done, in parallel: they touch no volume, and workloads are at 0 until all is filled.
-pub fn next_step(observed: &Observed) -> Step {
+pub fn next_step(observed: &RestoreObserved) -> RestoreStep {
     if !observed.resolved {
-        return Step::Resolve;
+        return RestoreStep::Resolve;
     }
     if observed.filled {
         return if observed.workloads_available {
-            Step::Succeed
+            RestoreStep::Succeed
         } else {
-            Step::WaitForWorkloads
+            RestoreStep::WaitForWorkloads
         };
     }
     if let Some(reason) = failure(&observed.parts, |part| &part.mover) {
-        return Step::Fail(reason);
+        return RestoreStep::Fail(reason);
     }
     if let Some(step) = prove(&observed.parts) {
         return step;
     }
     if observed.workload_pods > 0 {
-        return Step::WaitUntilDrained;
+        return RestoreStep::WaitUntilDrained;
     }
     let claims = |wanted: fn(&ClaimProgress) -> bool| -> Vec<PartId> {
         let parts = observed.parts.iter();
@@ -220,46 +220,49 @@ pub fn next_step(observed: &Observed) -> Step {
     };
     let old = claims(ClaimProgress::old_is_present);
     if !old.is_empty() {
-        return Step::RemoveClaims(old);
+        return RestoreStep::RemoveClaims(old);
     }
     let missing = claims(|claim| !claim.fresh());
     if !missing.is_empty() {
-        return Step::WaitForClaims(missing);
+        return RestoreStep::WaitForClaims(missing);
     }
     let to_start = to_start(&observed.parts, |part| &part.mover);
     if !to_start.is_empty() {
-        return Step::StartMovers(to_start);
+        return RestoreStep::StartMovers(to_start);
     }
     if observed.parts.iter().all(|p| p.mover == MoverProgress::Succeeded) {
-        Step::RecordFilled
+        RestoreStep::RecordFilled
     } else {
-        Step::WaitForMovers
+        RestoreStep::WaitForMovers
     }
 }
 
 /// The next step of the proof; none once all is proven. While it is not, nothing of the org has been touched.
-fn prove(parts: &[PartProgress]) -> Option<Step> {
+fn prove(parts: &[RestorePartProgress]) -> Option<RestoreStep> {
     if let Some(reason) = failure(parts, |part| &part.proof) {
-        return Some(Step::Fail(format!(
+        return Some(RestoreStep::Fail(format!(
             "{reason}; it was found before anything of the org was touched"
         )));
     }
     let to_start = to_start(parts, |part| &part.proof);
     if !to_start.is_empty() {
-        return Some(Step::StartProofs(to_start));
+        return Some(RestoreStep::StartProofs(to_start));
     }
     let proven = parts.iter().all(|part| part.proof == MoverProgress::Succeeded);
-    (!proven).then_some(Step::WaitForProofs)
+    (!proven).then_some(RestoreStep::WaitForProofs)
 }
 
-fn to_start(parts: &[PartProgress], mover: fn(&PartProgress) -> &MoverProgress) -> Vec<PartId> {
+fn to_start(parts: &[RestorePartProgress], mover: fn(&RestorePartProgress) -> &MoverProgress) -> Vec<PartId> {
     let waiting = parts
         .iter()
         .filter(|part| matches!(mover(part), MoverProgress::Absent | MoverProgress::Suspended));
     waiting.map(|part| part.part.clone()).collect()
 }
 
-fn failure(parts: &[PartProgress], mover: fn(&PartProgress) -> &MoverProgress) -> Option<String> {
+fn failure(
+    parts: &[RestorePartProgress],
+    mover: fn(&RestorePartProgress) -> &MoverProgress,
+) -> Option<String> {
     parts.iter().find_map(|p| match mover(p) {
         MoverProgress::Failed(why) => Some(format!("part {}: {why}", p.part)),
         _ => None,
@@ -279,32 +282,32 @@ mod tests {
     }
 
     /// A cluster that does what a step asks, one effect at a time; losing an effect is a crash before it.
-    fn carry_out(observed: &mut Observed, step: &Step) {
+    fn carry_out(observed: &mut RestoreObserved, step: &RestoreStep) {
         match step {
-            Step::Resolve => observed.resolved = true,
-            Step::StartProofs(parts) => {
+            RestoreStep::Resolve => observed.resolved = true,
+            RestoreStep::StartProofs(parts) => {
                 let part = observed.parts.iter_mut().find(|p| p.part == parts[0]).unwrap();
                 part.proof = MoverProgress::Running;
             }
-            Step::WaitForProofs => {
+            RestoreStep::WaitForProofs => {
                 let mut parts = observed.parts.iter_mut();
                 let part = parts.find(|p| p.proof == MoverProgress::Running).unwrap();
                 part.proof = MoverProgress::Succeeded;
             }
-            Step::WaitUntilDrained => observed.workload_pods = 0,
-            Step::RemoveClaims(parts) => {
+            RestoreStep::WaitUntilDrained => observed.workload_pods = 0,
+            RestoreStep::RemoveClaims(parts) => {
                 let first = &parts[0];
                 claim(observed, first).present_uid = None;
             }
-            Step::WaitForClaims(parts) => {
+            RestoreStep::WaitForClaims(parts) => {
                 let first = &parts[0];
                 claim(observed, first).present_uid = Some(format!("fresh-{first}"));
             }
-            Step::StartMovers(parts) => {
+            RestoreStep::StartMovers(parts) => {
                 let part = observed.parts.iter_mut().find(|p| p.part == parts[0]).unwrap();
                 part.mover = MoverProgress::Running;
             }
-            Step::WaitForMovers => {
+            RestoreStep::WaitForMovers => {
                 let part = observed
                     .parts
                     .iter_mut()
@@ -312,12 +315,12 @@ mod tests {
                     .unwrap();
                 part.mover = MoverProgress::Succeeded;
             }
-            Step::RecordFilled => observed.filled = true,
-            Step::WaitForWorkloads => observed.workloads_available = true,
-            Step::Succeed | Step::Fail(_) => {}
+            RestoreStep::RecordFilled => observed.filled = true,
+            RestoreStep::WaitForWorkloads => observed.workloads_available = true,
+            RestoreStep::Succeed | RestoreStep::Fail(_) => {}
         }
     }
-    fn claim<'a>(observed: &'a mut Observed, part: &PartId) -> &'a mut ClaimProgress {
+    fn claim<'a>(observed: &'a mut RestoreObserved, part: &PartId) -> &'a mut ClaimProgress {
         observed
             .parts
             .iter_mut()
@@ -327,14 +330,14 @@ mod tests {
             .as_mut()
             .unwrap()
     }
-    fn start(replaced: &[Option<&str>]) -> Observed {
-        let mut parts = vec![PartProgress {
+    fn start(replaced: &[Option<&str>]) -> RestoreObserved {
+        let mut parts = vec![RestorePartProgress {
             part: "objects".parse().unwrap(),
             claim: None,
             proof: MoverProgress::Absent,
             mover: MoverProgress::Absent,
         }];
-        parts.extend(replaced.iter().enumerate().map(|(n, uid)| PartProgress {
+        parts.extend(replaced.iter().enumerate().map(|(n, uid)| RestorePartProgress {
             part: format!("data-{n}").parse().unwrap(),
             claim: Some(ClaimProgress {
                 replaced_uid: uid.map(str::to_owned),
@@ -343,7 +346,7 @@ mod tests {
             proof: MoverProgress::Absent,
             mover: MoverProgress::Absent,
         }));
-        Observed {
+        RestoreObserved {
             resolved: false,
             workload_pods: 2,
             parts,
@@ -365,16 +368,16 @@ mod tests {
                 let step = next_step(&observed);
                 let touches = matches!(
                     step,
-                    Step::WaitUntilDrained
-                        | Step::RemoveClaims(_)
-                        | Step::WaitForClaims(_)
-                        | Step::StartMovers(_)
+                    RestoreStep::WaitUntilDrained
+                        | RestoreStep::RemoveClaims(_)
+                        | RestoreStep::WaitForClaims(_)
+                        | RestoreStep::StartMovers(_)
                 );
                 assert!(
                     !touches || observed.is_proven(),
                     "{step:?} before the proof: {observed:?}"
                 );
-                if let Step::StartMovers(_) = step {
+                if let RestoreStep::StartMovers(_) = step {
                     assert_eq!(observed.workload_pods, 0);
                     assert!(
                         observed
@@ -385,7 +388,7 @@ mod tests {
                 }
                 carry_out(&mut observed, &step);
             }
-            assert_eq!(next_step(&observed), Step::Succeed);
+            assert_eq!(next_step(&observed), RestoreStep::Succeed);
         }
     }
 
@@ -394,7 +397,10 @@ mod tests {
         let mut observed = start(&[Some("a")]);
         observed.resolved = true;
         observed.parts[1].mover = MoverProgress::Failed("no space".into());
-        assert_eq!(next_step(&observed), Step::Fail("part data-0: no space".into()));
+        assert_eq!(
+            next_step(&observed),
+            RestoreStep::Fail("part data-0: no space".into())
+        );
     }
 
     #[test]
@@ -404,7 +410,7 @@ mod tests {
         observed.parts[0].proof = MoverProgress::Succeeded;
         observed.parts[1].proof = MoverProgress::Failed("pack x is missing".into());
         observed.parts[2].proof = MoverProgress::Running;
-        let Step::Fail(why) = next_step(&observed) else {
+        let RestoreStep::Fail(why) = next_step(&observed) else {
             panic!()
         };
         assert!(why.starts_with("part data-0: pack x is missing"), "{why}");
@@ -419,12 +425,12 @@ mod tests {
             let step = next_step(&observed);
             let told = matches!(
                 step,
-                Step::WaitUntilDrained
-                    | Step::RemoveClaims(_)
-                    | Step::WaitForClaims(_)
-                    | Step::StartMovers(_)
-                    | Step::WaitForMovers
-                    | Step::RecordFilled
+                RestoreStep::WaitUntilDrained
+                    | RestoreStep::RemoveClaims(_)
+                    | RestoreStep::WaitForClaims(_)
+                    | RestoreStep::StartMovers(_)
+                    | RestoreStep::WaitForMovers
+                    | RestoreStep::RecordFilled
             );
             assert_eq!(observed.stops_workloads(), told, "{step:?}");
             stops.push(told);
@@ -515,6 +521,6 @@ mod tests {
     fn what_is_filled_is_not_filled_again() {
         let mut observed = start(&[Some("a")]);
         (observed.resolved, observed.filled) = (true, true);
-        assert_eq!(next_step(&observed), Step::WaitForWorkloads);
+        assert_eq!(next_step(&observed), RestoreStep::WaitForWorkloads);
     }
 }

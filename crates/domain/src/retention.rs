@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     ids::{PartId, RunId},
     ledger::{LedgerState, Run},
-    manifest::{Manifest, Verdict},
+    manifest::{Manifest, RunVerdict},
     volume_facts::suspects,
 };
 
@@ -202,7 +202,7 @@ fn last_of_folders<'a>(
 /// Whether a person who accepts the run speaks of that part, and lets older copies of its folders go. A Suspicious run tells of
 /// the parts that looked wrong, and nobody has asked about the others; a good one tells of all that it leaves out.
 fn is_accepted_for(manifest: &Manifest, part: &PartId) -> bool {
-    manifest.verdict == Verdict::Good || suspects(manifest, part)
+    manifest.verdict == RunVerdict::Good || suspects(manifest, part)
 }
 
 /// The parts of which older copies go by their age once a person has accepted the run: it leaves out folders of them that older
@@ -286,7 +286,7 @@ mod tests {
     fn day(day: i64) -> Timestamp {
         Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * (1000 + day))
     }
-    fn run(story: &mut Story, on: i64, volumes: &[(&str, u64)], verdict: Verdict) -> RunId {
+    fn run(story: &mut Story, on: i64, volumes: &[(&str, u64)], verdict: RunVerdict) -> RunId {
         story.committed(day(on), 60, volumes, verdict)
     }
     fn gone(story: &Story, now: Timestamp) -> Vec<RunId> {
@@ -300,9 +300,9 @@ mod tests {
     #[test]
     fn an_old_run_goes_when_enough_newer_ones_stay() {
         let mut story = Story::new();
-        let old = run(&mut story, 0, &[("data-db-0", 1)], Verdict::Good);
+        let old = run(&mut story, 0, &[("data-db-0", 1)], RunVerdict::Good);
         for on in 11..14 {
-            run(&mut story, on, &[("data-db-0", 1)], Verdict::Good);
+            run(&mut story, on, &[("data-db-0", 1)], RunVerdict::Good);
         }
         assert_eq!(gone(&story, day(14)), []);
         assert_eq!(gone(&story, day(16)), [old]);
@@ -313,8 +313,8 @@ mod tests {
         let mut story = Story::new();
         let again = |story: &Story, now| plan_again_at(&story.state, STANDARD, now);
         assert_eq!(again(&story, day(0)), None);
-        run(&mut story, 2, &[("data-db-0", 1)], Verdict::Good);
-        run(&mut story, 1, &[("data-db-0", 1)], Verdict::Suspicious);
+        run(&mut story, 2, &[("data-db-0", 1)], RunVerdict::Good);
+        run(&mut story, 1, &[("data-db-0", 1)], RunVerdict::Suspicious);
         let before = day(15) - SignedDuration::from_secs(1);
         for (now, want) in [
             (day(3), day(15)),
@@ -330,7 +330,7 @@ mod tests {
     fn the_last_copies_stay_however_old() {
         let mut story = Story::new();
         for on in 0..3 {
-            run(&mut story, on, &[("data-db-0", 1)], Verdict::Good);
+            run(&mut story, on, &[("data-db-0", 1)], RunVerdict::Good);
         }
         assert_eq!(gone(&story, day(900)), []);
     }
@@ -338,9 +338,9 @@ mod tests {
     #[test]
     fn suspicious_runs_do_not_count_and_go() {
         let mut story = Story::new();
-        run(&mut story, 0, &[("data-db-0", 9)], Verdict::Good);
+        run(&mut story, 0, &[("data-db-0", 9)], RunVerdict::Good);
         let suspicious: Vec<_> = (1..5)
-            .map(|on| run(&mut story, on, &[("data-db-0", 0)], Verdict::Suspicious))
+            .map(|on| run(&mut story, on, &[("data-db-0", 0)], RunVerdict::Suspicious))
             .collect();
         let mut planned = gone(&story, day(900));
         planned.sort();
@@ -361,11 +361,11 @@ mod tests {
             &mut story,
             0,
             &[("data-db-0", 1), ("data-web-0", 1)],
-            Verdict::Good,
+            RunVerdict::Good,
         );
-        let without = run(&mut story, 1, &[("data-db-0", 1)], Verdict::Good);
+        let without = run(&mut story, 1, &[("data-db-0", 1)], RunVerdict::Good);
         for on in 2..6 {
-            run(&mut story, on, &[("data-db-0", 1)], Verdict::Good);
+            run(&mut story, on, &[("data-db-0", 1)], RunVerdict::Good);
         }
         let planned = gone(&story, day(900));
         assert!(
@@ -377,7 +377,7 @@ mod tests {
     #[test]
     fn a_clock_that_cannot_be_trusted_removes_nothing() {
         let mut story = Story::new();
-        run(&mut story, 10, &[("data-db-0", 1)], Verdict::Good);
+        run(&mut story, 10, &[("data-db-0", 1)], RunVerdict::Good);
         let behind = plan(&story.state, STANDARD, None, day(9));
         assert!(matches!(behind, Err(Unsafe::ClockBehind { .. })), "{behind:?}");
         let skew = Some(SignedDuration::from_mins(-6));
@@ -390,7 +390,7 @@ mod tests {
     fn of_folders(story: &mut Story, on: i64, paths: &[&str]) -> RunId {
         let paths: Vec<String> = paths.iter().map(|&path| path.to_owned()).collect();
         let volume = ("data-db-0", 10, Consistency::Live, &paths[..]);
-        story.copied(day(on), &[volume], Verdict::Good)
+        story.copied(day(on), &[volume], RunVerdict::Good)
     }
 
     #[test]
@@ -418,7 +418,7 @@ mod tests {
         on: i64,
         (folders, db): (&[&str], u64),
         web: u64,
-        verdict: Verdict,
+        verdict: RunVerdict,
     ) -> RunId {
         let folders: Vec<String> = folders.iter().map(|&folder| folder.to_owned()).collect();
         let all: [String; 0] = [];
@@ -433,11 +433,11 @@ mod tests {
     fn accepting_a_suspicious_run_lets_nothing_go_of_parts_that_it_did_not_look_wrong_in() {
         let db: PartId = "data-db-0".parse().unwrap();
         let mut story = Story::new();
-        let whole = of_both(&mut story, 0, (&[], 10), 10, Verdict::Good);
+        let whole = of_both(&mut story, 0, (&[], 10), 10, RunVerdict::Good);
         for on in 1..5 {
-            of_both(&mut story, on, (&["backup"], 9), 10, Verdict::Good);
+            of_both(&mut story, on, (&["backup"], 9), 10, RunVerdict::Good);
         }
-        let emptied = of_both(&mut story, 5, (&["backup"], 9), 0, Verdict::Suspicious);
+        let emptied = of_both(&mut story, 5, (&["backup"], 9), 0, RunVerdict::Suspicious);
         assert_eq!(lets_go(&story.state, &emptied), Vec::<&PartId>::new());
         accept(&mut story, &emptied);
         assert!(!gone(&story, day(900)).contains(&whole));
@@ -452,7 +452,7 @@ mod tests {
             "accepted twice is accepted once"
         );
         // The next good run tells of it, and can be accepted for it.
-        let next = of_both(&mut story, 6, (&["backup"], 9), 0, Verdict::Good);
+        let next = of_both(&mut story, 6, (&["backup"], 9), 0, RunVerdict::Good);
         assert_eq!(leaves_out(&story.state), Some((&next, vec![&db])));
         accept(&mut story, &next);
         assert!(gone(&story, day(900)).contains(&whole));
@@ -462,10 +462,10 @@ mod tests {
     fn accepting_a_suspicious_run_lets_go_what_it_leaves_out_of_the_parts_that_looked_wrong() {
         let db: PartId = "data-db-0".parse().unwrap();
         let mut story = Story::new();
-        let whole = of_both(&mut story, 0, (&[], 10), 10, Verdict::Good);
-        let narrow = of_both(&mut story, 1, (&["backup"], 1), 10, Verdict::Suspicious);
+        let whole = of_both(&mut story, 0, (&[], 10), 10, RunVerdict::Good);
+        let narrow = of_both(&mut story, 1, (&["backup"], 1), 10, RunVerdict::Suspicious);
         for on in 2..5 {
-            of_both(&mut story, on, (&["backup"], 9), 10, Verdict::Good);
+            of_both(&mut story, on, (&["backup"], 9), 10, RunVerdict::Good);
         }
         assert_eq!(lets_go(&story.state, &narrow), [&db]);
         assert!(!gone(&story, day(900)).contains(&whole));
@@ -521,7 +521,7 @@ mod tests {
             for (on, db, web, good, paths) in runs {
                 let volume = |name| (name, 1, Consistency::Live, &folders[paths][..]);
                 let volumes: Vec<_> = [("data-db-0", db), ("data-web-0", web)].into_iter().filter(|v| v.1).map(|v| volume(v.0)).collect();
-                story.copied(day(on), &volumes, if good { Verdict::Good } else { Verdict::Suspicious });
+                story.copied(day(on), &volumes, if good { RunVerdict::Good } else { RunVerdict::Suspicious });
             }
             let retention = Retention { keep_days, keep_at_least };
             let now = day(61);

@@ -7,7 +7,7 @@ use super::{
     ids::{KmsKeyArn, OrgId, PartId, RunId},
     manifest::{
         Consistency, FORMAT_VERSION, Manifest, ManifestPart, PartRecord, PartSource, PlannedPart, RunPlan,
-        Verdict,
+        RunVerdict,
     },
     names,
     stage::Stage,
@@ -207,9 +207,9 @@ pub fn manifest(
         bucket: facts.bucket.clone(),
         bucket_cloud_region: facts.bucket_cloud_region.clone(),
         verdict: if suspicions.is_empty() {
-            Verdict::Good
+            RunVerdict::Good
         } else {
-            Verdict::Suspicious
+            RunVerdict::Suspicious
         },
         suspicions,
         operator_version: facts.operator_version.clone(),
@@ -355,7 +355,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(manifest.consistency_point, at(40));
-        assert_eq!(manifest.verdict, Verdict::Good);
+        assert_eq!(manifest.verdict, RunVerdict::Good);
     }
 
     #[test]

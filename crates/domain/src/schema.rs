@@ -5,7 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use crate::{
     backup_place::BackupPlace,
     cloud_regions::Jurisdiction,
-    manifest::{Consistency, Verdict},
+    manifest::{Consistency, RunVerdict},
     stage::Stage,
     support::{Action, Role},
 };
@@ -25,7 +25,7 @@ macro_rules! text_schema {
 // The tests below hold these to how the types are written.
 text_schema!(Jurisdiction, "Jurisdiction", ["US", "EU", "APAC"]);
 text_schema!(Consistency, "Consistency", ["Hooks", "AtRest", "Live"]);
-text_schema!(Verdict, "Verdict", ["Good", "Suspicious"]);
+text_schema!(RunVerdict, "Verdict", ["Good", "Suspicious"]);
 text_schema!(Stage, "Stage", ["Production", "NonProduction"]);
 text_schema!(Role, "SupportRole", ["View", "Debug"]);
 text_schema!(
@@ -78,7 +78,7 @@ mod tests {
     fn schemas_of_domain_types_list_what_serde_writes() {
         assert_listed(&Jurisdiction::ALL);
         assert_listed(&[Consistency::Hooks, Consistency::AtRest, Consistency::Live]);
-        assert_listed(&[Verdict::Good, Verdict::Suspicious]);
+        assert_listed(&[RunVerdict::Good, RunVerdict::Suspicious]);
         assert_listed(&[Stage::Production, Stage::NonProduction]);
         assert_listed(&Role::ALL);
         assert_listed(&Action::ALL);

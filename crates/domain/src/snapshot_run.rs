@@ -107,7 +107,7 @@ fn volume_fault(planned: &PlannedPart, volumes: &[PresentVolume]) -> Option<RunF
 
 /// One part of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartProgress {
+pub struct RunPartProgress {
     /// The part.
     pub part: PartId,
     /// A `pre` hook has to end before this part is copied.
@@ -131,9 +131,9 @@ pub enum HookProgress {
 
 /// What is recorded and seen of a run that the ledger has as open.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Observed {
+pub struct RunObserved {
     /// Every part of the plan.
-    pub parts: Vec<PartProgress>,
+    pub parts: Vec<RunPartProgress>,
     /// The `pre` hooks of the parts that have no mover yet.
     pub pre: HookProgress,
     /// Why the run must end now, if it must: its [`RunFault`] in words.
@@ -142,7 +142,7 @@ pub struct Observed {
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum RunStep {
     /// Begin the `pre` hooks of these parts.
     RunPreHooks(Vec<PartId>),
     /// Hooks run.
@@ -158,11 +158,11 @@ pub enum Step {
 }
 
 /// The next step of an open run.
-pub fn next_step(observed: &Observed) -> Step {
+pub fn next_step(observed: &RunObserved) -> RunStep {
     if let Some(why) = observed.must_end.clone().or_else(|| failure(observed)) {
-        return Step::Abort(why);
+        return RunStep::Abort(why);
     }
-    let waiting: Vec<&PartProgress> = observed
+    let waiting: Vec<&RunPartProgress> = observed
         .parts
         .iter()
         .filter(|part| not_started(&part.mover))
@@ -174,22 +174,22 @@ pub fn next_step(observed: &Observed) -> Step {
     let hooks: Vec<PartId> = hooks.map(|part| part.part.clone()).collect();
     if !hooks.is_empty() {
         match observed.pre {
-            HookProgress::NotBegun => return Step::RunPreHooks(hooks),
-            HookProgress::Running => return Step::WaitForHooks,
+            HookProgress::NotBegun => return RunStep::RunPreHooks(hooks),
+            HookProgress::Running => return RunStep::WaitForHooks,
             HookProgress::Succeeded | HookProgress::Failed(_) => {}
         }
     }
     if !waiting.is_empty() {
-        return Step::StartMovers(waiting.into_iter().map(|part| part.part.clone()).collect());
+        return RunStep::StartMovers(waiting.into_iter().map(|part| part.part.clone()).collect());
     }
     if observed
         .parts
         .iter()
         .all(|part| part.mover == MoverProgress::Succeeded)
     {
-        Step::Commit
+        RunStep::Commit
     } else {
-        Step::WaitForMovers
+        RunStep::WaitForMovers
     }
 }
 
@@ -197,7 +197,7 @@ fn not_started(mover: &MoverProgress) -> bool {
     matches!(mover, MoverProgress::Absent | MoverProgress::Suspended)
 }
 
-fn failure(observed: &Observed) -> Option<String> {
+fn failure(observed: &RunObserved) -> Option<String> {
     if let HookProgress::Failed(why) = &observed.pre {
         return Some(why.clone());
     }
@@ -214,15 +214,15 @@ mod tests {
     use super::*;
     use crate::ledger::testing::Story;
 
-    fn part(name: &str, needs_hook: bool) -> PartProgress {
-        PartProgress {
+    fn part(name: &str, needs_hook: bool) -> RunPartProgress {
+        RunPartProgress {
             part: name.parse().unwrap(),
             needs_hook,
             mover: MoverProgress::Absent,
         }
     }
-    fn observed() -> Observed {
-        Observed {
+    fn observed() -> RunObserved {
+        RunObserved {
             parts: vec![
                 part("objects", false),
                 part("data-db-0", true),
@@ -234,21 +234,21 @@ mod tests {
     }
 
     /// A cluster that does the first thing that a step asks; what it does not do is lost in a crash before it.
-    fn carry_out(observed: &mut Observed, step: &Step) {
+    fn carry_out(observed: &mut RunObserved, step: &RunStep) {
         match step {
-            Step::RunPreHooks(_) => observed.pre = HookProgress::Running,
-            Step::WaitForHooks => observed.pre = HookProgress::Succeeded,
-            Step::StartMovers(parts) => {
+            RunStep::RunPreHooks(_) => observed.pre = HookProgress::Running,
+            RunStep::WaitForHooks => observed.pre = HookProgress::Succeeded,
+            RunStep::StartMovers(parts) => {
                 find(observed, |part| part.part == parts[0]).mover = MoverProgress::Running;
             }
-            Step::WaitForMovers => {
+            RunStep::WaitForMovers => {
                 find(observed, |part| part.mover == MoverProgress::Running).mover = MoverProgress::Succeeded;
             }
-            Step::Commit | Step::Abort(_) => {}
+            RunStep::Commit | RunStep::Abort(_) => {}
         }
     }
 
-    fn find(observed: &mut Observed, which: impl Fn(&PartProgress) -> bool) -> &mut PartProgress {
+    fn find(observed: &mut RunObserved, which: impl Fn(&RunPartProgress) -> bool) -> &mut RunPartProgress {
         observed.parts.iter_mut().find(|part| which(part)).unwrap()
     }
 
@@ -257,12 +257,12 @@ mod tests {
         let mut run = observed();
         assert_eq!(
             next_step(&run),
-            Step::RunPreHooks(vec!["data-db-0".parse().unwrap()])
+            RunStep::RunPreHooks(vec!["data-db-0".parse().unwrap()])
         );
         run.pre = HookProgress::Running;
-        assert_eq!(next_step(&run), Step::WaitForHooks);
+        assert_eq!(next_step(&run), RunStep::WaitForHooks);
         run.pre = HookProgress::Succeeded;
-        let Step::StartMovers(parts) = next_step(&run) else {
+        let RunStep::StartMovers(parts) = next_step(&run) else {
             panic!()
         };
         assert_eq!(parts.len(), 3);
@@ -272,7 +272,7 @@ mod tests {
     fn a_hook_is_not_run_again_under_its_mover() {
         let mut run = observed();
         run.parts[1].mover = MoverProgress::Suspended;
-        let Step::StartMovers(parts) = next_step(&run) else {
+        let RunStep::StartMovers(parts) = next_step(&run) else {
             panic!()
         };
         assert_eq!(parts.len(), 3);
@@ -284,14 +284,17 @@ mod tests {
         run.parts[2].mover = MoverProgress::Failed("cannot read /secret".into());
         assert_eq!(
             next_step(&run),
-            Step::Abort("part data-web-0: cannot read /secret".into())
+            RunStep::Abort("part data-web-0: cannot read /secret".into())
         );
         let mut hook = observed();
         hook.pre = HookProgress::Failed("pg_basebackup".into());
-        assert_eq!(next_step(&hook), Step::Abort("pg_basebackup".into()));
+        assert_eq!(next_step(&hook), RunStep::Abort("pg_basebackup".into()));
         let mut late = observed();
         late.must_end = Some("it took longer than 20 h".into());
-        assert_eq!(next_step(&late), Step::Abort("it took longer than 20 h".into()));
+        assert_eq!(
+            next_step(&late),
+            RunStep::Abort("it took longer than 20 h".into())
+        );
     }
 
     const PLANNED: &str = "2026-01-01T00:00:00Z";
@@ -424,7 +427,7 @@ mod tests {
             let mut crashes = crashes.into_iter();
             for _ in 0..200 {
                 let step = next_step(&run);
-                if step == Step::Commit {
+                if step == RunStep::Commit {
                     prop_assert!(run.parts.iter().all(|part| part.mover == MoverProgress::Succeeded));
                     return Ok(());
                 }

@@ -21,7 +21,7 @@ impl RunningPods {
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum SpreadVerdict {
     /// Every workload of several pods runs in as many zones as it can.
     Spread,
     /// The region itself has no two zones with ready nodes: the one it has, if any.
@@ -35,13 +35,13 @@ pub enum Verdict {
 }
 
 /// Judges all workloads of an org against the zones that have ready nodes.
-pub fn judge(workloads: &[RunningPods], usable: &BTreeSet<String>) -> Verdict {
+pub fn judge(workloads: &[RunningPods], usable: &BTreeSet<String>) -> SpreadVerdict {
     let several: Vec<&RunningPods> = workloads.iter().filter(|w| w.wanted > 1).collect();
     if several.is_empty() {
-        return Verdict::NothingToSpread;
+        return SpreadVerdict::NothingToSpread;
     }
     if usable.len() < 2 {
-        return Verdict::OneZone(usable.first().cloned());
+        return SpreadVerdict::OneZone(usable.first().cloned());
     }
     let (mut clustered, mut incomplete) = (Vec::new(), Vec::new());
     for workload in several {
@@ -61,11 +61,11 @@ pub fn judge(workloads: &[RunningPods], usable: &BTreeSet<String>) -> Verdict {
         }
     }
     if !clustered.is_empty() {
-        Verdict::Clustered(clustered)
+        SpreadVerdict::Clustered(clustered)
     } else if !incomplete.is_empty() {
-        Verdict::Incomplete(incomplete)
+        SpreadVerdict::Incomplete(incomplete)
     } else {
-        Verdict::Spread
+        SpreadVerdict::Spread
     }
 }
 
@@ -94,41 +94,45 @@ mod tests {
             (
                 pods(2, &[("a", 1), ("b", 1)]),
                 &["a", "b", "c"][..],
-                Verdict::Spread,
+                SpreadVerdict::Spread,
             ),
             (
                 pods(4, &[("a", 2), ("b", 1), ("c", 1)]),
                 &["a", "b", "c"],
-                Verdict::Spread,
+                SpreadVerdict::Spread,
             ),
             // One zone lost its nodes: in as many as there are.
-            (pods(3, &[("a", 2), ("b", 1)]), &["a", "b"], Verdict::Spread),
+            (pods(3, &[("a", 2), ("b", 1)]), &["a", "b"], SpreadVerdict::Spread),
             // One pod is being replaced: both zones still have one.
-            (pods(3, &[("a", 1), ("b", 1)]), &["a", "b"], Verdict::Spread),
+            (pods(3, &[("a", 1), ("b", 1)]), &["a", "b"], SpreadVerdict::Spread),
             (
                 pods(2, &[("a", 2)]),
                 &["a", "b"],
-                Verdict::Clustered(said("in 1 of 2 zones")),
+                SpreadVerdict::Clustered(said("in 1 of 2 zones")),
             ),
             (
                 pods(3, &[("a", 2), ("b", 1)]),
                 &["a", "b", "c"],
-                Verdict::Clustered(said("in 2 of 3 zones")),
+                SpreadVerdict::Clustered(said("in 2 of 3 zones")),
             ),
             (
                 pods(2, &[("a", 1)]),
                 &["a", "b"],
-                Verdict::Incomplete(said("1 of 2 pods")),
+                SpreadVerdict::Incomplete(said("1 of 2 pods")),
             ),
             (
                 pods(2, &[]),
                 &["a", "b"],
-                Verdict::Incomplete(said("0 of 2 pods")),
+                SpreadVerdict::Incomplete(said("0 of 2 pods")),
             ),
-            (pods(2, &[("a", 2)]), &["a"], Verdict::OneZone(Some("a".into()))),
-            (pods(2, &[]), &[], Verdict::OneZone(None)),
-            (pods(1, &[("a", 1)]), &["a", "b"], Verdict::NothingToSpread),
-            (pods(0, &[]), &["a", "b"], Verdict::NothingToSpread),
+            (
+                pods(2, &[("a", 2)]),
+                &["a"],
+                SpreadVerdict::OneZone(Some("a".into())),
+            ),
+            (pods(2, &[]), &[], SpreadVerdict::OneZone(None)),
+            (pods(1, &[("a", 1)]), &["a", "b"], SpreadVerdict::NothingToSpread),
+            (pods(0, &[]), &["a", "b"], SpreadVerdict::NothingToSpread),
         ] {
             assert_eq!(
                 judge(std::slice::from_ref(&running), &zones(usable)),
@@ -136,13 +140,15 @@ mod tests {
                 "{running:?}"
             );
         }
-        assert_eq!(judge(&[], &zones(&["a", "b"])), Verdict::NothingToSpread);
+        assert_eq!(judge(&[], &zones(&["a", "b"])), SpreadVerdict::NothingToSpread);
     }
 
     #[test]
     fn p2_one_workload_that_is_not_spread_is_enough() {
         let (spread, single) = (pods(2, &[("a", 1), ("b", 1)]), pods(1, &[("a", 1)]));
         let all = [spread, single, pods(2, &[("a", 2)])];
-        assert!(matches!(judge(&all, &zones(&["a", "b"])), Verdict::Clustered(named) if named.len() == 1));
+        assert!(
+            matches!(judge(&all, &zones(&["a", "b"])), SpreadVerdict::Clustered(named) if named.len() == 1)
+        );
     }
 }

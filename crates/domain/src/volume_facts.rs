@@ -115,7 +115,7 @@ mod tests {
     fn story(files: u64) -> Story {
         let mut story = Story::new();
         let at = "2026-01-01T00:00:00Z".parse().unwrap();
-        story.committed(at, 60, &[("data-db-0", files)], crate::manifest::Verdict::Good);
+        story.committed(at, 60, &[("data-db-0", files)], crate::manifest::RunVerdict::Good);
         story
     }
     fn claim(uid: &str) -> Vec<PresentClaim> {
@@ -243,7 +243,7 @@ mod tests {
             story.copied(
                 at,
                 &[("data-db-0", files, consistency, &paths)],
-                crate::manifest::Verdict::Good,
+                crate::manifest::RunVerdict::Good,
             )
         };
         // Suspended: the whole volume was copied. Running again: the folder that the hook fills.

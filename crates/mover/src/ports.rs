@@ -31,7 +31,7 @@ pub struct ObjectPage {
 
 /// What the API server said of an object that it did not take.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct ObjectRefusal {
     /// Its own word: `Invalid`, `Forbidden`, `InternalError`.
     pub reason: String,
     /// Names the object and what is wrong with it.
@@ -43,13 +43,13 @@ pub struct Refusal {
 pub enum ObjectError {
     /// The API server, or a webhook that it asked, does not take this object.
     #[error("refused: {}: {}", .0.reason, .0.message)]
-    Refused(Refusal),
+    Refused(ObjectRefusal),
     /// Somebody changed the object at the same time.
     #[error("changed meanwhile: {0}")]
     Conflict(String),
     /// The API server, or a webhook that it asked, failed at this object: whether it is the object's is not known.
     #[error("failed: {}: {}", .0.reason, .0.message)]
-    Failed(Refusal),
+    Failed(ObjectRefusal),
     /// The server does not serve the kind.
     #[error("not served: {0}")]
     NotServed(String),

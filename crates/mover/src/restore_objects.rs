@@ -19,7 +19,7 @@ use super::{
     progress::Phase,
     session::{Session, blocking},
 };
-use crate::ports::{NamespaceObjects, ObjectError, Refusal};
+use crate::ports::{NamespaceObjects, ObjectError, ObjectRefusal};
 
 /// A ConfigMap that the cluster publishes into every namespace.
 const ALWAYS_THERE: &str = "kube-root-ca.crt";
@@ -48,7 +48,7 @@ pub(crate) async fn restore(
     let _phase = Phase::begin("restore");
     let mut counts = Counts::default();
     for (kind, name, api_version) in unknown {
-        let said = Refusal {
+        let said = ObjectRefusal {
             reason: "NotIncluded".to_owned(),
             message: format!("{kind}/{name}: this version does not restore {api_version}"),
         };
@@ -74,7 +74,7 @@ pub(crate) async fn restore(
 async fn try_again(
     objects: &dyn NamespaceObjects,
     namespace: &str,
-    mut failed: Vec<(Wanted, Refusal)>,
+    mut failed: Vec<(Wanted, ObjectRefusal)>,
     counts: &mut Counts,
 ) -> Result<(), Failure> {
     for _ in 0..MORE_ROUNDS {
@@ -256,8 +256,8 @@ impl Counts {
         &mut self,
         wanted: &Wanted,
         done: Result<Done, ObjectError>,
-    ) -> Result<Option<Refusal>, Failure> {
-        let refused = |reason: &str, message: String| Refusal {
+    ) -> Result<Option<ObjectRefusal>, Failure> {
+        let refused = |reason: &str, message: String| ObjectRefusal {
             reason: reason.to_owned(),
             message,
         };
@@ -284,7 +284,7 @@ impl Counts {
         Ok(None)
     }
 
-    fn refused(&mut self, kind: &str, name: &str, said: Refusal) {
+    fn refused(&mut self, kind: &str, name: &str, said: ObjectRefusal) {
         tracing::warn!(kind, name, reason = said.reason, "{}", said.message);
         self.refused += 1;
         let same = |of_one: &&mut RefusedObjects| of_one.kind == kind && of_one.reason == said.reason;

@@ -8,7 +8,7 @@ use tray_domain::{
     bucket_layout,
     ids::{PartId, RunId},
     ledger::Run,
-    manifest::{Manifest, ManifestPart, PartSource, Verdict},
+    manifest::{Manifest, ManifestPart, PartSource, RunVerdict},
     mover_task::{Action, MoverOutcome},
     session_policy::SessionScope,
 };
@@ -27,7 +27,7 @@ pub(crate) struct ShownRun {
     run_id: RunId,
     name: String,
     consistency_point: Timestamp,
-    verdict: Verdict,
+    verdict: RunVerdict,
     pruned: bool,
     bucket: String,
     bucket_region: String,

@@ -6,7 +6,7 @@
 //! Answers go into the index at once, so that the watch's own echo of them is no news.
 //!
 //! What the API server keeps otherwise than it was written is taken for written, and counted: writing it again would not
-//! change it. What somebody else changes again and again is left alone for a while ([`super::fights`]).
+//! change it. What somebody else changes again and again is left alone for a while ([`super::field_conflicts`]).
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use tray_domain::names;
 use super::{
     child::{ChildFact, State},
     compare::{difference, digest, patch, without_nulls},
-    fights::{Fights, Round, contester},
+    field_conflicts::{FieldConflicts, Round, contester},
     index::Index,
     live::Live,
 };
@@ -97,7 +97,7 @@ pub struct Cluster {
     pub(super) client: Client,
     pub(super) index: Arc<Index>,
     metrics: Arc<Metrics>,
-    fights: Arc<Fights>,
+    conflicts: Arc<FieldConflicts>,
     addresses: Arc<Semaphore>,
 }
 
@@ -116,7 +116,7 @@ impl Cluster {
             client,
             index,
             metrics: Arc::default(),
-            fights: Arc::default(),
+            conflicts: Arc::default(),
             addresses: Arc::new(Semaphore::new(ADDRESSES_AT_ONCE)),
         }
     }
@@ -136,7 +136,7 @@ impl Cluster {
             digest: digest(&wanted.body),
         };
         let Some(fact) = self.index.children.get(goal.id) else {
-            if let Some(contest) = self.fights.hides(goal.id, goal.digest) {
+            if let Some(contest) = self.conflicts.hides(goal.id, goal.digest) {
                 return Err(contest.into());
             }
             return self.create(goal).await;
@@ -156,7 +156,7 @@ impl Cluster {
             };
             info!(child = %goal.id, field, "differs from what it should be");
             if before == Some(goal.digest) {
-                self.fight(goal, &field).await?;
+                self.conflict(goal, &field).await?;
             }
         }
         self.change(goal, &fact.identity.uid, live.as_ref()).await
@@ -238,7 +238,7 @@ impl Cluster {
             self.learn(goal, &live);
             return Ok(Applied::Unchanged);
         };
-        self.fight(goal, &field).await?;
+        self.conflict(goal, &field).await?;
         let uid = fact.identity.uid;
         let mut body = whole(goal);
         body["metadata"]["uid"] = uid.as_str().into();
@@ -302,9 +302,9 @@ impl Cluster {
     }
 
     /// Somebody else changed `field` of a child that was as it should be. Fails where that goes on and on: then it is
-    /// left alone for a while. Who it is, is asked once a fight.
-    async fn fight(&self, goal: Goal<'_>, field: &str) -> Result<(), ApplyError> {
-        match self.fights.round(goal.id, field, goal.digest) {
+    /// left alone for a while. Who it is, is asked once a conflict.
+    async fn conflict(&self, goal: Goal<'_>, field: &str) -> Result<(), ApplyError> {
+        match self.conflicts.round(goal.id, field, goal.digest) {
             Round::Repair => Ok(()),
             Round::Wait(contest) => Err(contest.into()),
             Round::Begins => {
@@ -312,7 +312,7 @@ impl Cluster {
                 let metadata = api.get_metadata(&goal.id.name).await;
                 let metadata = metadata.map_err(|error| failed(goal.id, error))?.metadata;
                 let by = contester(metadata.managed_fields.as_deref().unwrap_or_default(), field);
-                Err(self.fights.named(goal.id, by).into())
+                Err(self.conflicts.named(goal.id, by).into())
             }
         }
     }

@@ -30,7 +30,7 @@ pub struct ChildFact {
     /// It is being deleted.
     pub deleting: bool,
     /// What its controller says of it.
-    pub observed: Observed,
+    pub observed: ChildStatus,
     /// Of its substance.
     pub(super) digest: u64,
     /// How its substance compares with what it should be.
@@ -54,7 +54,7 @@ pub(super) enum State {
 
 /// What a child's controller says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Observed {
+pub enum ChildStatus {
     /// Nothing that matters here.
     Nothing,
     /// Of a Deployment or StatefulSet.
@@ -69,7 +69,7 @@ pub enum Observed {
     Namespace(Timestamp),
 }
 
-impl Observed {
+impl ChildStatus {
     /// When a Namespace was made.
     pub fn made_at(&self) -> Option<Timestamp> {
         match self {
@@ -222,14 +222,14 @@ fn kept(kind: ChildKind, map: Option<&BTreeMap<String, String>>) -> BTreeMap<Str
         .collect()
 }
 
-fn observed(kind: ChildKind, live: &Live) -> Observed {
+fn observed(kind: ChildKind, live: &Live) -> ChildStatus {
     match kind {
         ChildKind::Deployment | ChildKind::StatefulSet => {
             let (spec, status): (WorkloadSpec, WorkloadStatus) = (live.spec(), live.status());
             let failure = |condition: &WorkloadCondition| {
                 condition.type_ == "ReplicaFailure" && condition.status == "True"
             };
-            Observed::Workload(WorkloadFact {
+            ChildStatus::Workload(WorkloadFact {
                 generation: live.metadata.generation.unwrap_or_default(),
                 observed_generation: status.observed_generation,
                 replicas: spec.replicas.unwrap_or(1),
@@ -245,7 +245,7 @@ fn observed(kind: ChildKind, live: &Live) -> Observed {
         }
         ChildKind::PersistentVolumeClaim => {
             let (spec, status): (ClaimSpec, ClaimStatus) = (live.spec(), live.status());
-            Observed::Claim(ClaimFact {
+            ChildStatus::Claim(ClaimFact {
                 phase: status.phase.unwrap_or_else(|| "Pending".to_owned()),
                 volume: spec.volume_name,
             })
@@ -259,17 +259,17 @@ fn observed(kind: ChildKind, live: &Live) -> Observed {
                     used: status.used.get(resource)?.clone(),
                 })
             });
-            Observed::Quota(counted.collect())
+            ChildStatus::Quota(counted.collect())
         }
         ChildKind::HttpRoute => {
             let generation = live.metadata.generation.unwrap_or_default();
-            Observed::Route(route(&live.spec(), &live.status(), generation))
+            ChildStatus::Route(route(&live.spec(), &live.status(), generation))
         }
         ChildKind::Namespace => {
             let made_at = live.metadata.creation_timestamp.as_ref();
-            made_at.map_or(Observed::Nothing, |at| Observed::Namespace(at.0))
+            made_at.map_or(ChildStatus::Nothing, |at| ChildStatus::Namespace(at.0))
         }
-        _ => Observed::Nothing,
+        _ => ChildStatus::Nothing,
     }
 }
 
@@ -390,7 +390,7 @@ mod tests {
     #[test]
     fn a_workload_is_rolled_out_when_every_replica_is_new_and_available() {
         for (replicas, available, rolled_out) in [(2, 2, true), (2, 1, false), (0, 0, true), (0, 1, false)] {
-            let Observed::Workload(fact) = deployment("1", replicas, available).observed else {
+            let ChildStatus::Workload(fact) = deployment("1", replicas, available).observed else {
                 panic!("a Deployment is a workload");
             };
             assert_eq!(fact.rolled_out(), rolled_out, "{available} of {replicas}");
@@ -412,7 +412,7 @@ mod tests {
         };
         let wanted = vec![of("requests.cpu", "16", "1500m"), of("pods", "200", "7")];
         let fact = ChildFact::of(ChildKind::ResourceQuota, &live);
-        assert_eq!(fact.observed, Observed::Quota(wanted));
+        assert_eq!(fact.observed, ChildStatus::Quota(wanted));
     }
 
     #[test]

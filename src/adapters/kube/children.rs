@@ -6,9 +6,9 @@ use std::{
 };
 
 use super::{
-    child::{ChildFact, Observed, State, id_of},
-    compact::{Texts, Uid},
+    child::{ChildFact, ChildStatus, State, id_of},
     facts::Identity,
+    interning::{Texts, Uid},
     live::Live,
 };
 use crate::resources::child::{ChildId, ChildKind};
@@ -21,7 +21,7 @@ pub struct Children {
 
 /// What became of what the API server said of a child.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum Update {
     /// It is older than what is known, or says nothing new.
     NothingNew,
     /// Something changed that somebody asks for. Before, the child was this org's.
@@ -64,7 +64,7 @@ enum Compact {
 struct More {
     labels: Pairs,
     annotations: Pairs,
-    observed: Observed,
+    observed: ChildStatus,
 }
 
 /// A map that is only ever read as a whole.
@@ -130,7 +130,7 @@ impl Children {
     }
 
     /// Takes in what the watch shows of a child. What a write was answered with may be newer, and stays.
-    pub fn observe(&self, fact: ChildFact) -> Seen {
+    pub fn observe(&self, fact: ChildFact) -> Update {
         let mut rows = self.write();
         let shown = rows.shown.entry(fact.id.kind).or_default();
         *shown = fact.identity.version.max(*shown);
@@ -187,22 +187,22 @@ impl Rows {
         children.iter_mut().find(|stored| stored.is(id))
     }
 
-    fn take_in(&mut self, fact: ChildFact) -> Seen {
+    fn take_in(&mut self, fact: ChildFact) -> Update {
         let before = self.find(&fact.id).map(|stored| stored.fact(bucket(&fact.id)));
         let Some(before) = before else {
             self.put(fact);
-            return Seen::News { before: None };
+            return Update::News { before: None };
         };
         if before.identity.uid == fact.identity.uid && before.identity.version > fact.identity.version {
-            return Seen::NothingNew;
+            return Update::NothingNew;
         }
         let fact = fact.after(&before);
         let differs = fact.differs(&before);
         self.put(fact);
         if differs {
-            Seen::News { before: before.org }
+            Update::News { before: before.org }
         } else {
-            Seen::NothingNew
+            Update::NothingNew
         }
     }
 
@@ -263,7 +263,7 @@ fn map(pairs: &Pairs) -> BTreeMap<String, String> {
 impl Stored {
     fn new(fact: ChildFact, texts: &mut Texts) -> Self {
         let has_more =
-            !fact.labels.is_empty() || !fact.annotations.is_empty() || fact.observed != Observed::Nothing;
+            !fact.labels.is_empty() || !fact.annotations.is_empty() || fact.observed != ChildStatus::Nothing;
         Self {
             kind: fact.id.kind,
             deleting: fact.deleting,
@@ -313,7 +313,7 @@ impl Stored {
             labels: more.map(|more| map(&more.labels)).unwrap_or_default(),
             annotations: more.map(|more| map(&more.annotations)).unwrap_or_default(),
             deleting: self.deleting,
-            observed: more.map_or(Observed::Nothing, |more| more.observed.clone()),
+            observed: more.map_or(ChildStatus::Nothing, |more| more.observed.clone()),
             digest: self.digest,
             state: match &self.state {
                 Compact::Settled(wanted) => State::Settled(*wanted),
@@ -346,8 +346,8 @@ mod tests {
     fn deployment(org: &str, uid: &str, version: u64, replicas: i64) -> ChildFact {
         fact(ChildKind::Deployment, Some(org), uid, version, replicas)
     }
-    fn news(before: Option<&str>) -> Seen {
-        Seen::News {
+    fn news(before: Option<&str>) -> Update {
+        Update::News {
             before: before.map(str::to_owned),
         }
     }
@@ -387,8 +387,14 @@ mod tests {
     fn an_older_version_of_the_same_object_is_stale_and_another_object_is_not() {
         let children = Children::default();
         children.observe(deployment("acme", "u1", 5, 2));
-        assert_eq!(children.observe(deployment("acme", "u1", 4, 3)), Seen::NothingNew);
-        assert_eq!(children.observe(deployment("acme", "u1", 6, 2)), Seen::NothingNew);
+        assert_eq!(
+            children.observe(deployment("acme", "u1", 4, 3)),
+            Update::NothingNew
+        );
+        assert_eq!(
+            children.observe(deployment("acme", "u1", 6, 2)),
+            Update::NothingNew
+        );
         assert_eq!(
             children.observe(deployment("acme", "u1", 7, 3)),
             news(Some("acme"))

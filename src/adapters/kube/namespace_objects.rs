@@ -9,7 +9,7 @@ use kube::{
 use serde_json::Value;
 use tray_domain::{archived_kinds::ObjectKind, names};
 use tray_ledger::PutOutcome;
-use tray_mover::ports::{NamespaceObjects, ObjectError, ObjectPage, Refusal, ServedKind};
+use tray_mover::ports::{NamespaceObjects, ObjectError, ObjectPage, ObjectRefusal, ServedKind};
 
 /// Objects of a page: an object may have 1 MiB and more, and a page is held in memory.
 const PAGE: u32 = 50;
@@ -151,7 +151,7 @@ fn unbuilt(what: &str, error: &RequestError) -> ObjectError {
 }
 
 fn invalid(what: &str, error: &dyn std::fmt::Display) -> ObjectError {
-    ObjectError::Refused(Refusal {
+    ObjectError::Refused(ObjectRefusal {
         reason: "Invalid".to_owned(),
         message: format!("{what}: {error}"),
     })
@@ -169,7 +169,7 @@ fn said(what: &str, error: kube::Error) -> ObjectError {
         } else {
             status.reason.clone()
         };
-        Refusal { reason, message }
+        ObjectRefusal { reason, message }
     };
     match status.code {
         404 => ObjectError::NotServed(text),

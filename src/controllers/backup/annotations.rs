@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use tray_domain::{
         ledger::testing::Story,
-        manifest::{Consistency, Verdict},
+        manifest::{Consistency, RunVerdict},
     };
 
     #[test]
@@ -166,14 +166,14 @@ mod tests {
             ];
             story.copied(at.parse().unwrap(), &volumes, verdict)
         };
-        run(&mut story, "2026-01-01T00:00:00Z", None, 10, Verdict::Good);
+        run(&mut story, "2026-01-01T00:00:00Z", None, 10, RunVerdict::Good);
         let (narrow, at) = (Some("backup"), "2026-01-02T00:00:00Z");
-        let emptied = run(&mut story, at, narrow, 0, Verdict::Suspicious);
+        let emptied = run(&mut story, at, narrow, 0, RunVerdict::Suspicious);
         let accepted = accepted_run(&story.state, emptied.as_str()).unwrap();
         story.tell(accepted, at.parse().unwrap());
         let again = accepted_run(&story.state, emptied.as_str()).unwrap_err();
         assert!(again.ends_with("none"), "{again}");
-        let next = run(&mut story, "2026-01-03T00:00:00Z", narrow, 0, Verdict::Good);
+        let next = run(&mut story, "2026-01-03T00:00:00Z", narrow, 0, RunVerdict::Good);
         let run_id = next.clone();
         assert_eq!(
             accepted_run(&story.state, next.as_str()),

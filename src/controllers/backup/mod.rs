@@ -31,7 +31,9 @@ use self::{
     snapshots::Phases,
     work::{Again, advance},
 };
-use super::{Blocked, Driver, Next, blocked::Until, changes::Change, context::Context, specs::Specs, until};
+use super::{
+    Blocked, Driver, Requeue, blocked::Until, changes::Change, context::Context, specs::Specs, until,
+};
 use crate::{
     adapters::kube::index::Index,
     controllers::view::{backups, org::OrgView, subject::Subject},
@@ -53,7 +55,7 @@ impl Driver for BackupDriver {
         "backup"
     }
 
-    fn concerns(&self, change: &Change, index: &Index) -> Vec<String> {
+    fn map_to_keys(&self, change: &Change, index: &Index) -> Vec<String> {
         match change {
             change if !self.specs.are_news(change, index) => Vec::new(),
             Change::Org(org)
@@ -100,7 +102,7 @@ impl Driver for BackupDriver {
         index.orgs.names()
     }
 
-    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Blocked> {
+    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Requeue, Blocked> {
         let now = ctx.now();
         let Some(org) = ctx.index.orgs.get(key) else {
             return told(ctx, key, None, &missing(&ctx.index, key), now).await;
@@ -216,12 +218,12 @@ async fn told(
     view: Option<&OrgView>,
     blocked: &Blocked,
     now: Timestamp,
-) -> Result<Next, Blocked> {
+) -> Result<Requeue, Blocked> {
     // One that is going tells of itself.
     let placed = view.filter(|view| view.is_placed() && !view.is_terminating());
     let turns_at = placed.and_then(|view| tell_unread(ctx, view, blocked, now));
     wait_for_person(ctx, org, blocked, now).await?;
-    Ok(Next::OnChange.or_sooner(turns_at.map(|at| until(at, now))))
+    Ok(Requeue::OnChange.or_sooner(turns_at.map(|at| until(at, now))))
 }
 
 /// Puts on the board why an org's ledger is not read. Returns when RpoMet turns by time alone.

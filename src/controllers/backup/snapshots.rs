@@ -13,7 +13,7 @@ use tray_api::{
 use tray_domain::{
     ids::RunId,
     ledger::{LedgerState, Run, RunEnd},
-    manifest::{Manifest, Verdict},
+    manifest::{Manifest, RunVerdict},
     view::{self, shown},
 };
 
@@ -141,9 +141,9 @@ fn status(
             status.duration_seconds = run.seconds().map(|seconds| seconds as i64);
             status.manifest_digest = Some(manifest_digest.clone());
             status.verdict = Some(if run.is_suspicious() {
-                Verdict::Suspicious
+                RunVerdict::Suspicious
             } else {
-                Verdict::Good
+                RunVerdict::Good
             });
             status.pruned = run.pruned.is_some();
             conditions.set(types::COMMITTED, &committed(state, run, manifest));

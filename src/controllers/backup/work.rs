@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     adapters::kube::facts::{JobFact, Phase},
-    controllers::{Blocked, Next, until, view::region::elsewhere},
+    controllers::{Blocked, Requeue, until, view::region::elsewhere},
 };
 
 /// When an org is looked at again.
@@ -48,9 +48,9 @@ impl Again {
     }
 
     /// The soonest of all.
-    pub(super) fn next(&self, now: Timestamp) -> Next {
+    pub(super) fn next(&self, now: Timestamp) -> Requeue {
         let times = self.at.iter().map(|at| until(*at, now));
-        Next::OnChange.or_sooner(times.chain(self.after).min())
+        Requeue::OnChange.or_sooner(times.chain(self.after).min())
     }
 }
 
@@ -210,7 +210,7 @@ impl CarryingOut<'_> {
                 "hooks of the org's workloads run".to_owned(),
             )
         } else {
-            let hindered = pass.subject.mover_trouble();
+            let hindered = pass.subject.mover_problem();
             let hindered = hindered.map_or_else(String::new, |why| format!("; {why}"));
             let planned = run.plan.parts.len();
             (

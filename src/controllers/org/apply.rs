@@ -170,7 +170,7 @@ async fn apply_stage(
             // What cannot be changed is made anew: a StatefulSet around the pods that run, for its volumes' size or their
             // StorageClass; a ConfigMap that somebody made immutable.
             Err(ApplyError::Refused { immutable: true, .. }) => match id.kind {
-                ChildKind::StatefulSet => ctx.cluster.release(id).await?,
+                ChildKind::StatefulSet => ctx.cluster.delete_orphaning(id).await?,
                 _ => ctx.cluster.remove(id).await?,
             },
             Err(error) => refused = Some(refusal(error, is_full(uses, &taken_by(&child)))?),

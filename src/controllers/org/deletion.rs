@@ -10,12 +10,12 @@ use tray_domain::names;
 
 use super::{apply, orphan, status, tombstone};
 use crate::{
-    controllers::{Blocked, Next, context::Context, until, view::org::OrgView},
+    controllers::{Blocked, Requeue, context::Context, until, view::org::OrgView},
     resources::org::{Placement, namespace},
 };
 
 /// Lets go of an org that is being deleted.
-pub(super) async fn finish(ctx: &Context, observed: &OrgView, now: Timestamp) -> Result<Next, Blocked> {
+pub(super) async fn finish(ctx: &Context, observed: &OrgView, now: Timestamp) -> Result<Requeue, Blocked> {
     let org = &*observed.org;
     if !org
         .finalizers()
@@ -37,22 +37,22 @@ pub(super) async fn finish(ctx: &Context, observed: &OrgView, now: Timestamp) ->
     ctx.cluster
         .set_finalizer(org, names::FINALIZER_ORG, false)
         .await?;
-    Ok(Next::OnChange)
+    Ok(Requeue::OnChange)
 }
 
 /// Somebody else still holds the TrayOrg: its status must not go on saying how well the org fares.
-async fn told(ctx: &Context, observed: &OrgView, now: Timestamp) -> Result<Next, Blocked> {
+async fn told(ctx: &Context, observed: &OrgView, now: Timestamp) -> Result<Requeue, Blocked> {
     let org = &*observed.org;
     let Some(status) = status::of_deleted(observed, now) else {
-        return Ok(Next::OnChange);
+        return Ok(Requeue::OnChange);
     };
     match ctx.cluster.write_status(org, org.status.as_ref(), &status).await {
         // Gone meanwhile.
-        Err(kube::Error::Api(refused)) if refused.is_not_found() => return Ok(Next::OnChange),
+        Err(kube::Error::Api(refused)) if refused.is_not_found() => return Ok(Requeue::OnChange),
         written => written?,
     };
     let turned = status::turns_at(&status, now).map(|at| until(at, now));
-    Ok(Next::OnChange.or_sooner(turned))
+    Ok(Requeue::OnChange.or_sooner(turned))
 }
 
 async fn take_down(ctx: &Context, observed: &OrgView, placement: &Placement) -> Result<(), Blocked> {

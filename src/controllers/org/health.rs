@@ -9,8 +9,8 @@ use tray_api::{
 
 use crate::{
     adapters::kube::{
-        child::{ChildFact, Observed as Seen, WorkloadFact},
-        facts::{PodFact, Trouble},
+        child::{ChildFact, ChildStatus, WorkloadFact},
+        facts::{PodFact, PodProblem},
     },
     controllers::{
         conditions::{ConditionFact, listed},
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// WorkloadsAvailable of workloads that are meant to run. The first trouble that a person can mend is told; else what is
+/// WorkloadsAvailable of workloads that are meant to run. The first problem that a person can mend is told; else what is
 /// still on its way.
 pub(super) fn workloads(
     workloads: &[Workload],
@@ -46,7 +46,7 @@ pub(super) fn workloads(
     let of = |workload: &&Workload| {
         let pods = newest_revision(workload, pods);
         pods.iter()
-            .find_map(|pod| trouble(workload, pod))
+            .find_map(|pod| problem(workload, pod))
             .or_else(|| refused(workload, &facts, uses))
     };
     waiting
@@ -57,7 +57,7 @@ pub(super) fn workloads(
 
 fn workload_fact(child: &ChildFact) -> Option<(&str, &WorkloadFact)> {
     match (&child.observed, child.id.kind) {
-        (Seen::Workload(fact), ChildKind::Deployment | ChildKind::StatefulSet) => {
+        (ChildStatus::Workload(fact), ChildKind::Deployment | ChildKind::StatefulSet) => {
             Some((&child.id.name, fact))
         }
         _ => None,
@@ -80,19 +80,19 @@ fn newest_revision<'a>(workload: &Workload, pods: &'a [PlacedPod]) -> Vec<&'a Po
 }
 
 /// What is wrong with a pod of the workload.
-fn trouble(workload: &Workload, pod: &PodFact) -> Option<ConditionFact> {
-    let (trouble, said) = pod.trouble.as_ref()?;
-    let (reason, remedy) = match trouble {
-        Trouble::Image => (
+fn problem(workload: &Workload, pod: &PodFact) -> Option<ConditionFact> {
+    let (problem, said) = pod.problem.as_ref()?;
+    let (reason, remedy) = match problem {
+        PodProblem::Image => (
             reasons::IMAGE_UNAVAILABLE,
             "correct the image, or give the nodes access to its registry",
         ),
-        Trouble::Config => (
+        PodProblem::Config => (
             reasons::SECRET_MISSING,
             "create what envFromSecrets names in the org's namespace",
         ),
-        Trouble::Crashing => (reasons::CRASHING, "see `kubectl logs --previous`"),
-        Trouble::Unschedulable => (
+        PodProblem::Crashing => (reasons::CRASHING, "see `kubectl logs --previous`"),
+        PodProblem::Unschedulable => (
             reasons::UNSCHEDULABLE,
             "add nodes to the region, or lower what the pod requests",
         ),

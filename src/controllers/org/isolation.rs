@@ -20,7 +20,7 @@ const ISOLATING: [ChildKind; 3] = [
 
 /// What is known of one child.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Known {
+enum Acknowledgement {
     /// Why the API server has it not, or not as it is wanted.
     Missing(String),
     /// It was not its turn yet.
@@ -32,7 +32,7 @@ enum Known {
 /// What came of applying the children that isolate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Isolation {
-    children: BTreeMap<ChildId, Known>,
+    children: BTreeMap<ChildId, Acknowledgement>,
 }
 
 impl Isolation {
@@ -43,7 +43,9 @@ impl Isolation {
             .flatten()
             .filter(|child| ISOLATING.contains(&child.id.kind));
         Self {
-            children: isolating.map(|child| (child.id.clone(), Known::NotYet)).collect(),
+            children: isolating
+                .map(|child| (child.id.clone(), Acknowledgement::NotYet))
+                .collect(),
         }
     }
 
@@ -51,11 +53,11 @@ impl Isolation {
     pub(super) fn note(&mut self, id: &ChildId, result: &Result<Applied, ApplyError>) {
         if let Some(known) = self.children.get_mut(id) {
             *known = match result {
-                Ok(Applied::Unchanged | Applied::Created | Applied::Changed) => Known::Acknowledged,
-                Ok(Applied::Going) => {
-                    Known::Missing(format!("{id} is being deleted: it is made anew when it is gone"))
-                }
-                Err(error) => Known::Missing(error.to_string()),
+                Ok(Applied::Unchanged | Applied::Created | Applied::Changed) => Acknowledgement::Acknowledged,
+                Ok(Applied::Going) => Acknowledgement::Missing(format!(
+                    "{id} is being deleted: it is made anew when it is gone"
+                )),
+                Err(error) => Acknowledgement::Missing(error.to_string()),
             };
         }
     }
@@ -64,13 +66,13 @@ impl Isolation {
     pub(super) fn condition(&self) -> ConditionFact {
         let worst = self.children.iter().min_by_key(|(_, known)| *known);
         match worst {
-            Some((_, Known::Missing(why))) => {
+            Some((_, Acknowledgement::Missing(why))) => {
                 return ConditionFact::new(false, reasons::NOT_ACKNOWLEDGED, why.clone());
             }
-            Some((id, Known::NotYet)) => {
+            Some((id, Acknowledgement::NotYet)) => {
                 return ConditionFact::new(false, reasons::NOT_ACKNOWLEDGED, format!("{id} is not made yet"));
             }
-            Some((_, Known::Acknowledged)) | None => {}
+            Some((_, Acknowledgement::Acknowledged)) | None => {}
         }
         let number = |kind| self.children.keys().filter(|id| id.kind == kind).count();
         let message = format!(

@@ -22,7 +22,7 @@ use self::{
     validate::{Valid, validate},
 };
 use super::{
-    Blocked, Driver, Next,
+    Blocked, Driver, Requeue,
     blocked::Until,
     changes::Change,
     context::Context,
@@ -58,7 +58,7 @@ mod validate;
 mod tests;
 
 /// How long a status waits for what is merely on its way, so that it is written once.
-const PATIENCE: Duration = Duration::from_secs(15);
+const DEBOUNCE: Duration = Duration::from_secs(15);
 
 /// Reconciles TrayOrgs; keys are their names.
 #[derive(Default)]
@@ -82,7 +82,7 @@ impl Driver for OrgDriver {
         "org"
     }
 
-    fn concerns(&self, change: &Change, index: &Index) -> Vec<String> {
+    fn map_to_keys(&self, change: &Change, index: &Index) -> Vec<String> {
         match change {
             Change::Region(name) if !self.is_news(name, index) => mapper::reached(index, name),
             change if !self.specs.are_news(change, index) => Vec::new(),
@@ -98,13 +98,13 @@ impl Driver for OrgDriver {
         Some(key.to_owned())
     }
 
-    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Blocked> {
+    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Requeue, Blocked> {
         let now = ctx.now();
         let Some(org) = ctx.index.orgs.get(key) else {
             self.forget(key);
             self.evictions.forget(key);
             self.tokens.forget(key);
-            return Ok(Next::OnChange);
+            return Ok(Requeue::OnChange);
         };
         let observed = ctx.view(org, now);
         let looked = if observed.is_terminating() {
@@ -127,7 +127,7 @@ impl Driver for OrgDriver {
 
 impl OrgDriver {
     /// One look at an org that is meant to be there.
-    async fn look(&self, ctx: &Context, observed: &OrgView, now: Timestamp) -> Result<Next, Blocked> {
+    async fn look(&self, ctx: &Context, observed: &OrgView, now: Timestamp) -> Result<Requeue, Blocked> {
         match check(ctx, observed).await? {
             Ok(valid) => {
                 orphan::take_up(ctx, observed, &valid.placement, now).await?;
@@ -223,11 +223,11 @@ impl OrgDriver {
         observed: &OrgView,
         status: &TrayOrgStatus,
         now: Timestamp,
-    ) -> Result<Next, Blocked> {
+    ) -> Result<Requeue, Blocked> {
         let org = &*observed.org;
         let name = org.name_any();
-        if let Some(rest) = self.patience_left(&name, observed, status, now) {
-            return Ok(Next::After(rest));
+        if let Some(rest) = self.debounce_left(&name, observed, status, now) {
+            return Ok(Requeue::After(rest));
         }
         if ctx.cluster.write_status(org, org.status.as_ref(), status).await? {
             tell(ctx, observed, status).await;
@@ -238,11 +238,11 @@ impl OrgDriver {
                     .await;
             }
         }
-        Ok(Next::OnChange)
+        Ok(Requeue::OnChange)
     }
 
     /// How long a status that is not settled may still wait; none = it is written now.
-    fn patience_left(
+    fn debounce_left(
         &self,
         name: &str,
         observed: &OrgView,
@@ -256,7 +256,7 @@ impl OrgDriver {
         let mut on_their_way = self.on_their_way.lock().unwrap_or_else(PoisonError::into_inner);
         let since = *on_their_way.entry(name.to_owned()).or_insert(now);
         let waited = Duration::try_from(now.duration_since(since)).unwrap_or_default();
-        PATIENCE.checked_sub(waited).filter(|rest| !rest.is_zero())
+        DEBOUNCE.checked_sub(waited).filter(|rest| !rest.is_zero())
     }
 
     /// Whether a Region is another for its orgs than it was.

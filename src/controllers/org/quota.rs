@@ -3,7 +3,7 @@
 use tray_api::{conditions::reasons, trayorg::Plan};
 
 use crate::{
-    adapters::kube::child::Observed as Seen,
+    adapters::kube::child::ChildStatus,
     controllers::{
         conditions::{ConditionFact, Truth},
         view::org::OrgView,
@@ -18,7 +18,7 @@ pub(super) fn uses(observed: &OrgView, namespace: &str) -> Vec<QuotaUse> {
         .iter()
         .filter(|child| child.id.namespace == namespace);
     let counted = own.filter_map(|child| match &child.observed {
-        Seen::Quota(uses) => Some(uses.clone()),
+        ChildStatus::Quota(uses) => Some(uses.clone()),
         _ => None,
     });
     counted.flatten().collect()

@@ -7,7 +7,7 @@ use tray_api::trayorg::{
     ExecutionLogsStatus, PendingReduction, RetainedField, SnapshotRetentionStatus, TrayOrgStatus,
 };
 use tray_domain::{
-    reduction::{Held, Pending},
+    reduction::{InForce, Pending},
     stage::Stage,
 };
 
@@ -42,14 +42,14 @@ impl Kept {
         waiting.filter(|at| *at > now).min()
     }
 
-    fn held(&self, field: RetainedField) -> Option<Held> {
+    fn held(&self, field: RetainedField) -> Option<InForce> {
         let in_force = match field {
             RetainedField::KeptHours => self.logs?.kept_hours,
             RetainedField::KeepDays => self.snapshots?.keep_days,
             RetainedField::KeepAtLeast => self.snapshots?.keep_at_least,
         };
         let pending = self.pending.iter().find(|pending| pending.field == field);
-        Some(Held {
+        Some(InForce {
             in_force,
             pending: pending.map(|pending| Pending {
                 to: pending.to,
@@ -69,7 +69,7 @@ pub(super) fn kept(observed: &OrgView, now: Timestamp) -> Kept {
     let mut hold = |field, wanted| {
         let held = recorded
             .held(field)
-            .map_or_else(|| Held::new(wanted), |held| held.next(wanted, now));
+            .map_or_else(|| InForce::new(wanted), |held| held.next(wanted, now));
         pending.extend(held.pending.map(|waiting| PendingReduction {
             field,
             from: held.in_force,

@@ -7,7 +7,7 @@ use tray_domain::replicas::Situation;
 
 use super::validate::Valid;
 use crate::{
-    adapters::kube::child::Observed as Seen,
+    adapters::kube::child::ChildStatus,
     controllers::{
         conditions::{ConditionFact, is_true},
         view::org::OrgView,
@@ -59,7 +59,7 @@ fn lost_is_recorded(observed: &OrgView) -> bool {
 fn claims_of_stopped(observed: &OrgView, valid: &Valid) -> BTreeSet<String> {
     let stopped = observed.children.iter().filter(|child| {
         child.id.kind == ChildKind::StatefulSet
-            && matches!(&child.observed, Seen::Workload(fact) if fact.replicas == 0)
+            && matches!(&child.observed, ChildStatus::Workload(fact) if fact.replicas == 0)
     });
     let stopped: BTreeSet<&str> = stopped.map(|child| child.id.name.as_str()).collect();
     let workloads = valid

@@ -10,7 +10,7 @@ use tray_api::{
 use tray_domain::{
     replicas::Situation,
     residency::{Kind, Residency},
-    spread::{RunningPods, Verdict, judge},
+    spread::{RunningPods, SpreadVerdict, judge},
 };
 
 use super::validate::Valid;
@@ -94,14 +94,14 @@ pub(super) fn condition(observed: &OrgView, valid: &Valid, situation: &Situation
     said(judge(&workloads, &usable_zones(&valid.region)), &region.name)
 }
 
-fn said(verdict: Verdict, region: &str) -> ConditionFact {
+fn said(verdict: SpreadVerdict, region: &str) -> ConditionFact {
     match verdict {
-        Verdict::Spread => ConditionFact::new(
+        SpreadVerdict::Spread => ConditionFact::new(
             true,
             reasons::SPREAD,
             "every workload of several pods runs in as many zones as it can",
         ),
-        Verdict::Clustered(workloads) => ConditionFact::new(
+        SpreadVerdict::Clustered(workloads) => ConditionFact::new(
             false,
             reasons::FEWER_ZONES,
             format!(
@@ -110,7 +110,7 @@ fn said(verdict: Verdict, region: &str) -> ConditionFact {
                 listed(&workloads)
             ),
         ),
-        Verdict::OneZone(zone) => {
+        SpreadVerdict::OneZone(zone) => {
             let there = zone.map_or("no zone".to_owned(), |zone| format!("one zone, {zone}"));
             ConditionFact::new(
                 false,
@@ -120,10 +120,10 @@ fn said(verdict: Verdict, region: &str) -> ConditionFact {
                 ),
             )
         }
-        Verdict::Incomplete(workloads) => {
+        SpreadVerdict::Incomplete(workloads) => {
             ConditionFact::new(Truth::Unknown, reasons::ROLLING_OUT, listed(&workloads))
         }
-        Verdict::NothingToSpread => ConditionFact::new(
+        SpreadVerdict::NothingToSpread => ConditionFact::new(
             Truth::Unknown,
             reasons::NOTHING_TO_SPREAD,
             "no workload should run more than one pod at present",
@@ -138,28 +138,33 @@ mod tests {
     #[test]
     fn p2_one_zone_only_is_explained_and_nothing_to_spread_is_never_green() {
         for (verdict, status, reason, named) in [
-            (Verdict::Spread, Truth::True, "Spread", "as many zones"),
+            (SpreadVerdict::Spread, Truth::True, "Spread", "as many zones"),
             (
-                Verdict::OneZone(Some("eu-west-1a".into())),
+                SpreadVerdict::OneZone(Some("eu-west-1a".into())),
                 Truth::False,
                 "OneZone",
                 "Region eu has ready nodes in one zone, eu-west-1a",
             ),
-            (Verdict::OneZone(None), Truth::False, "OneZone", "in no zone"),
             (
-                Verdict::Clustered(vec!["web runs in 1 of 2 zones".into()]),
+                SpreadVerdict::OneZone(None),
+                Truth::False,
+                "OneZone",
+                "in no zone",
+            ),
+            (
+                SpreadVerdict::Clustered(vec!["web runs in 1 of 2 zones".into()]),
                 Truth::False,
                 "FewerZones",
                 "web",
             ),
             (
-                Verdict::Incomplete(vec!["web runs 1 of 2 pods".into()]),
+                SpreadVerdict::Incomplete(vec!["web runs 1 of 2 pods".into()]),
                 Truth::Unknown,
                 "RollingOut",
                 "web",
             ),
             (
-                Verdict::NothingToSpread,
+                SpreadVerdict::NothingToSpread,
                 Truth::Unknown,
                 "NothingToSpread",
                 "no workload",

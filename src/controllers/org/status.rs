@@ -47,7 +47,7 @@ pub(super) struct Findings {
     /// Condition WorkloadsAvailable.
     pub workloads: ConditionFact,
     /// What was found out about the webhook host.
-    pub webhook: routes::Found,
+    pub webhook: routes::RouteFindings,
     /// How long its execution logs and snapshots are kept.
     pub kept: Kept,
     /// Why a child could not be made as it should be.

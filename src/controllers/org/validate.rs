@@ -10,7 +10,7 @@ use tray_api::{
 use tray_domain::{
     backup_place::Settled,
     ids::OrgId,
-    placement::{self, Candidate, Place, Refusal},
+    placement::{self, Candidate, Place, PlacementRefusal},
     stage::Stage,
 };
 
@@ -67,7 +67,7 @@ pub(super) fn validate(observed: &OrgView) -> Result<Valid, Blocked> {
     let id = identity(observed)?;
     let placement = place(observed, id)?;
     let (Some(region), Some(regional)) = (observed.region.clone(), observed.regional.clone()) else {
-        return Err(Refusal::NotServed(placement.region.name).into());
+        return Err(PlacementRefusal::NotServed(placement.region.name).into());
     };
     let effective = match &observed.effective {
         Some(effective) => effective.clone()?,

@@ -18,7 +18,7 @@ const LONGEST_LOCK_DAYS: i32 = 10;
 
 /// What came of asking.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum LocationVerdict {
     /// It is as specified, or it is not: a fact, either way.
     Found(ConditionFact),
     /// A service did not answer: nothing was found out.
@@ -26,13 +26,13 @@ pub enum Verdict {
 }
 
 /// Asks S3 and KMS, and judges.
-pub async fn verify(spec: &RegionSpec, regions: &dyn RegionPorts) -> Verdict {
+pub async fn verify(spec: &RegionSpec, regions: &dyn RegionPorts) -> LocationVerdict {
     match ask(spec, regions).await {
         Ok(verdict) | Err(verdict) => verdict,
     }
 }
 
-async fn ask(spec: &RegionSpec, regions: &dyn RegionPorts) -> Result<Verdict, Verdict> {
+async fn ask(spec: &RegionSpec, regions: &dyn RegionPorts) -> Result<LocationVerdict, LocationVerdict> {
     let location = bucket_location(&spec.backup);
     let services = regions.services(&location).map_err(bucket_refused)?;
     let facts = services
@@ -43,7 +43,7 @@ async fn ask(spec: &RegionSpec, regions: &dyn RegionPorts) -> Result<Verdict, Ve
     let verdict = judge(spec, &facts);
     // Where the bucket lies matters more than any key.
     if verdict.status != Truth::True {
-        return Ok(Verdict::Found(verdict));
+        return Ok(LocationVerdict::Found(verdict));
     }
     let arn = &spec.backup.kms.ledger_key_arn;
     let key: KmsKeyArn = arn.parse().map_err(|error| {
@@ -53,7 +53,7 @@ async fn ask(spec: &RegionSpec, regions: &dyn RegionPorts) -> Result<Verdict, Ve
         )
     })?;
     let refused = |reason, field: &'static str, arn: &str, error| match error {
-        RemoteError::Unavailable(why) => Verdict::Unanswered(why),
+        RemoteError::Unavailable(why) => LocationVerdict::Unanswered(why),
         error => found(
             reason,
             format!("the key {arn} of spec.backup.kms.{field} cannot be used: {error}"),
@@ -68,16 +68,16 @@ async fn ask(spec: &RegionSpec, regions: &dyn RegionPorts) -> Result<Verdict, Ve
         let checked = services.keys.check_key(&key).await;
         checked.map_err(|error| refused(reasons::KEY_UNUSABLE, "keyArn", arn, error))?;
     }
-    Ok(Verdict::Found(verdict))
+    Ok(LocationVerdict::Found(verdict))
 }
 
-fn found(reason: &str, message: impl Into<String>) -> Verdict {
-    Verdict::Found(ConditionFact::new(false, reason, message))
+fn found(reason: &str, message: impl Into<String>) -> LocationVerdict {
+    LocationVerdict::Found(ConditionFact::new(false, reason, message))
 }
 
-fn bucket_refused(error: RemoteError) -> Verdict {
+fn bucket_refused(error: RemoteError) -> LocationVerdict {
     match error {
-        RemoteError::Unavailable(why) => Verdict::Unanswered(why),
+        RemoteError::Unavailable(why) => LocationVerdict::Unanswered(why),
         RemoteError::NotFound(why) => found(reasons::BUCKET_NOT_FOUND, format!("spec.backup.bucket: {why}")),
         RemoteError::Denied(why) => found(
             reasons::BUCKET_ACCESS_DENIED,

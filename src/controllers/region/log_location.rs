@@ -6,30 +6,30 @@ use tray_domain::mover_task::BucketLocation;
 use tray_ledger::RemoteError;
 use tray_ports::{BucketFacts, RegionPorts};
 
-use super::location::Verdict;
+use super::location::LocationVerdict;
 use crate::controllers::{conditions::ConditionFact, view::region::log_location};
 
 /// Asks S3, and judges; none where the spec names no log location.
-pub async fn verify(spec: &RegionSpec, regions: &dyn RegionPorts) -> Option<Verdict> {
+pub async fn verify(spec: &RegionSpec, regions: &dyn RegionPorts) -> Option<LocationVerdict> {
     let location = log_location(spec)?;
     let asked = match regions.services(&location) {
         Ok(services) => services.store.facts(&location.prefix).await,
         Err(error) => Err(error),
     };
     Some(match asked {
-        Ok(facts) => Verdict::Found(judge(spec, &location, &facts)),
+        Ok(facts) => LocationVerdict::Found(judge(spec, &location, &facts)),
         Err(error) => refused(error),
     })
 }
 
-fn refused(error: RemoteError) -> Verdict {
+fn refused(error: RemoteError) -> LocationVerdict {
     let (reason, why) = match error {
-        RemoteError::Unavailable(why) => return Verdict::Unanswered(why),
+        RemoteError::Unavailable(why) => return LocationVerdict::Unanswered(why),
         RemoteError::NotFound(why) => (reasons::BUCKET_NOT_FOUND, why),
         RemoteError::Denied(why) => (reasons::BUCKET_ACCESS_DENIED, why),
         RemoteError::Unusable(why) | RemoteError::Corrupt(why) => (reasons::BUCKET_NOT_SAFE, why),
     };
-    Verdict::Found(ConditionFact::new(
+    LocationVerdict::Found(ConditionFact::new(
         false,
         reason,
         format!("spec.logLocation.bucket: {why}"),

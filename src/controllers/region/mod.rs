@@ -25,7 +25,7 @@ use tray_api::{
 };
 
 use super::{
-    Blocked, Driver, Next,
+    Blocked, Driver, Requeue,
     changes::Change,
     conditions::{ConditionFact, Conditions, Truth, find},
     context::Context,
@@ -36,7 +36,7 @@ use crate::{
     controllers::view::region::is_elsewhere,
     telemetry::metrics::InRegion,
 };
-use location::Verdict;
+use location::LocationVerdict;
 use place::Nodes;
 use verification::{PAUSES, Verification, Verifications};
 use violations::Violations;
@@ -59,7 +59,7 @@ impl Driver for RegionDriver {
         "region"
     }
 
-    fn concerns(&self, change: &Change, index: &Index) -> Vec<String> {
+    fn map_to_keys(&self, change: &Change, index: &Index) -> Vec<String> {
         let named = |wanted: &dyn Fn(&Region) -> bool| {
             let regions = index.regions.all();
             regions
@@ -82,7 +82,7 @@ impl Driver for RegionDriver {
         }
     }
 
-    fn patience(&self, change: &Change, index: &Index) -> Duration {
+    fn debounce(&self, change: &Change, index: &Index) -> Duration {
         match change {
             Change::Org(_) => COUNTING,
             // The echo of its own status, as a rule: while orgs come, each would have the next one written at once.
@@ -99,10 +99,10 @@ impl Driver for RegionDriver {
         Some(key.to_owned())
     }
 
-    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Blocked> {
+    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Requeue, Blocked> {
         let Some(region) = ctx.index.regions.get(key) else {
             self.verified.forget(key);
-            return Ok(Next::OnChange);
+            return Ok(Requeue::OnChange);
         };
         let now = ctx.now();
         let verification = self.verified.of(ctx, &region, now).await;
@@ -120,17 +120,16 @@ impl Driver for RegionDriver {
         let pause = verification.left(&region, now).unwrap_or(PAUSES.0);
         let pause = next.map_or(pause, |at| pause.min(until(at, now).max(MOMENT)));
         // Whichever is not in order is looked at again; the backup location is told first.
-        let amiss =
-            |verdict: &&Verdict| !matches!(verdict, Verdict::Found(fact) if fact.status == Truth::True);
+        let amiss = |verdict: &&LocationVerdict| !matches!(verdict, LocationVerdict::Found(fact) if fact.status == Truth::True);
         let verdicts = [Some(&verification.verdict), verification.logs.as_ref()];
         let worst = verdicts.into_iter().flatten().find(amiss);
         match worst.unwrap_or(&verification.verdict) {
-            Verdict::Unanswered(why) => Err(Blocked::time(reasons::RETRYING, why.clone(), pause)),
-            Verdict::Found(fact) if fact.status != Truth::True => {
+            LocationVerdict::Unanswered(why) => Err(Blocked::time(reasons::RETRYING, why.clone(), pause)),
+            LocationVerdict::Found(fact) if fact.status != Truth::True => {
                 let blocked = Blocked::person(reasons::BUCKET_NOT_SAFE, fact.message.clone());
-                Err(blocked.looked_at(Next::After(pause)))
+                Err(blocked.looked_at(Requeue::After(pause)))
             }
-            Verdict::Found(_) => Ok(Next::After(pause)),
+            LocationVerdict::Found(_) => Ok(Requeue::After(pause)),
         }
     }
 }
@@ -177,7 +176,7 @@ fn status(
     region: &Region,
     verification: &Verification,
     ingress: Option<&ConditionFact>,
-    workloads: workloads::Found,
+    workloads: workloads::RolloutFindings,
     now: Timestamp,
 ) -> (RegionStatus, Violations) {
     let (spec, generation) = (&region.spec, region.metadata.generation);
@@ -187,9 +186,9 @@ fn status(
         .map_or(&[][..], |status| &status.conditions);
     let nodes = Nodes::count(spec, &index.nodes.of(&spec.cloud_region));
     let class = index.storage_class(&spec.storage.storage_class_name);
-    let fact = |verdict: &Verdict, type_: &str| match verdict {
-        Verdict::Found(fact) => fact.clone(),
-        Verdict::Unanswered(why) => {
+    let fact = |verdict: &LocationVerdict, type_: &str| match verdict {
+        LocationVerdict::Found(fact) => fact.clone(),
+        LocationVerdict::Unanswered(why) => {
             // What was found for this very spec stands.
             let standing = find(recorded, type_)
                 .filter(|recorded| recorded.observed_generation == generation)

@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use tray_api::region::Region;
 
 use super::{
-    location::{self, Verdict},
+    location::{self, LocationVerdict},
     log_location,
 };
 use crate::{
@@ -24,7 +24,7 @@ const RECHECK: Duration = Duration::from_hours(24);
 /// First and longest pause before a location that was not in order is asked for again.
 pub(super) const PAUSES: (Duration, Duration) = (Duration::from_secs(15), Duration::from_hours(1));
 /// How long all questions about a location may take.
-const PATIENCE: Duration = Duration::from_secs(45);
+const TIMEOUT: Duration = Duration::from_secs(45);
 
 /// What was found out, by name of the Region. In memory: after a start every location is asked for once.
 #[derive(Default)]
@@ -37,17 +37,16 @@ pub(super) struct Verification {
     generation: Option<i64>,
     at: Timestamp,
     /// What was found out about the backup location.
-    pub verdict: Verdict,
+    pub verdict: LocationVerdict,
     /// Of the log location; none where the spec names none.
-    pub logs: Option<Verdict>,
+    pub logs: Option<LocationVerdict>,
     /// Times in a row that it was not in order.
     failures: u32,
 }
 
 impl Verification {
     fn good(&self) -> bool {
-        let is_good =
-            |verdict: &Verdict| matches!(verdict, Verdict::Found(fact) if fact.status == Truth::True);
+        let is_good = |verdict: &LocationVerdict| matches!(verdict, LocationVerdict::Found(fact) if fact.status == Truth::True);
         is_good(&self.verdict) && self.logs.as_ref().is_none_or(is_good)
     }
 
@@ -103,14 +102,14 @@ impl Verifications {
         }
         // A service that hangs must not keep the rest of the status back.
         let silent = || {
-            Verdict::Unanswered(format!(
+            LocationVerdict::Unanswered(format!(
                 "S3 and KMS did not answer within {} s",
-                PATIENCE.as_secs()
+                TIMEOUT.as_secs()
             ))
         };
         let (verdict, logs) = tokio::join!(
-            tokio::time::timeout(PATIENCE, location::verify(&region.spec, &*ctx.regions)),
-            tokio::time::timeout(PATIENCE, log_location::verify(&region.spec, &*ctx.regions)),
+            tokio::time::timeout(TIMEOUT, location::verify(&region.spec, &*ctx.regions)),
+            tokio::time::timeout(TIMEOUT, log_location::verify(&region.spec, &*ctx.regions)),
         );
         let verdict = verdict.unwrap_or_else(|_| silent());
         let logs = logs.unwrap_or_else(|_| Some(silent()));
@@ -149,7 +148,7 @@ mod tests {
             uid: region.uid(),
             generation: region.metadata.generation,
             at: Timestamp::UNIX_EPOCH,
-            verdict: Verdict::Unanswered("not yet".into()),
+            verdict: LocationVerdict::Unanswered("not yet".into()),
             logs: None,
             failures: 0,
         };

@@ -23,7 +23,7 @@ use crate::{
 const NAME_LENGTH: usize = 16;
 
 /// What a look at a Region's workloads has found.
-pub(super) struct Found {
+pub(super) struct RolloutFindings {
     /// `status.workloads`.
     pub record: RegionWorkloads,
     /// Condition WorkloadsRolledOut.
@@ -33,7 +33,7 @@ pub(super) struct Found {
 }
 
 /// Looks at them.
-pub(super) fn look(index: &Index, region: &Region, now: Timestamp) -> Found {
+pub(super) fn look(index: &Index, region: &Region, now: Timestamp) -> RolloutFindings {
     let recorded = region
         .status
         .as_ref()
@@ -55,7 +55,7 @@ pub(super) fn look(index: &Index, region: &Region, now: Timestamp) -> Found {
         kept.name != revision && orgs.iter().any(|org| org.revision.as_ref() == Some(&kept.name))
     });
     revisions.push(WorkloadsRevision::new(revision.clone(), &workloads));
-    Found {
+    RolloutFindings {
         rolled_out: condition(&revision, &plan.wave, &plan.progress),
         next: removed.iter().map(Removal::goes_at).min(),
         record: RegionWorkloads {

@@ -27,7 +27,7 @@ use self::{
     record::{Place, Recorder, place},
     status::{Effect, Pass},
 };
-use super::{Blocked, Driver, Next, changes::Change, context::Context};
+use super::{Blocked, Driver, Requeue, changes::Change, context::Context};
 use crate::{
     adapters::kube::{
         apply::{Applied, ApplyError},
@@ -67,7 +67,7 @@ impl Driver for SupportDriver {
         "support"
     }
 
-    fn concerns(&self, change: &Change, index: &Index) -> Vec<String> {
+    fn map_to_keys(&self, change: &Change, index: &Index) -> Vec<String> {
         match change {
             Change::Support(key) => vec![key.clone()],
             Change::Child { id, .. } if id.kind == ChildKind::Namespace => keys_of_namespace(index, &id.name),
@@ -119,10 +119,10 @@ impl Driver for SupportDriver {
             .await;
     }
 
-    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Blocked> {
+    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Requeue, Blocked> {
         let Some(access) = ctx.index.support.get(key) else {
             close(ctx, key).await?;
-            return Ok(Next::OnChange);
+            return Ok(Requeue::OnChange);
         };
         let now = ctx.now();
         let (home, standing) = stands(ctx, &access, now);
@@ -150,7 +150,7 @@ impl Driver for SupportDriver {
             tell(ctx, &access, &status.history).await;
             let finalizer = names::FINALIZER_SUPPORT;
             ctx.cluster.set_finalizer(&*access, finalizer, false).await?;
-            return Ok(Next::OnChange);
+            return Ok(Requeue::OnChange);
         }
         let recorded = access.status.as_ref();
         if ctx.cluster.write_status(&*access, recorded, &status).await? {
@@ -258,14 +258,14 @@ fn may_go(access: &SupportAccess, pending: bool, place: &Place, now: Timestamp) 
 }
 
 /// When it is looked at again: at its end, and soon where a line is not written yet.
-fn next(access: &SupportAccess, standing: &Standing, pending: bool, now: Timestamp) -> Next {
+fn next(access: &SupportAccess, standing: &Standing, pending: bool, now: Timestamp) -> Requeue {
     let groups = access.spec.groups();
     let end = (*standing == Standing::Open).then(|| grant(access, &groups, now).until().duration_since(now));
     let end = end.map(|left| Duration::try_from(left).unwrap_or_default());
     let again = pending.then_some(AGAIN);
     match end.into_iter().chain(again).min() {
-        Some(delay) => Next::After(delay),
-        None => Next::OnChange,
+        Some(delay) => Requeue::After(delay),
+        None => Requeue::OnChange,
     }
 }
 

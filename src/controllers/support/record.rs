@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// How long one attempt to write a line may take.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// First and longest pause between attempts.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -139,9 +139,9 @@ async fn keep_trying(ctx: &Context, home: &Home, line: &Line) -> bool {
         let written = match place(&ctx.index, home) {
             Place::Nowhere => return false,
             Place::NotVerified(region) => Err(format!("the log bucket of Region {region} is not verified")),
-            Place::Bucket(location) => tokio::time::timeout(PATIENCE, write(ctx, &location, line))
+            Place::Bucket(location) => tokio::time::timeout(TIMEOUT, write(ctx, &location, line))
                 .await
-                .unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs()))),
+                .unwrap_or_else(|_| Err(format!("no answer within {} s", TIMEOUT.as_secs()))),
         };
         let Err(error) = written else {
             return true;

@@ -43,10 +43,10 @@ pub struct Read<'a> {
 pub fn view(
     subject: &Subject<'_>,
     read: &Read<'_>,
-    trouble: Option<&ConditionFact>,
+    problem: Option<&ConditionFact>,
     now: Timestamp,
 ) -> (BackupView, Option<Timestamp>) {
-    judge(subject.org(), subject.schedule(), read, trouble, now)
+    judge(subject.org(), subject.schedule(), read, problem, now)
 }
 
 /// What a look at the ledger of an org will say that was only just placed, and whose workloads are `available` or not:
@@ -70,7 +70,7 @@ fn judge(
     org: &TrayOrg,
     schedule: Option<&BackupSchedule>,
     read: &Read<'_>,
-    trouble: Option<&ConditionFact>,
+    problem: Option<&ConditionFact>,
     now: Timestamp,
 ) -> (BackupView, Option<Timestamp>) {
     let objectives = schedule
@@ -103,7 +103,7 @@ fn judge(
     let (pruning, told_at) = pruning(read.state, now);
     let view = BackupView {
         status,
-        healthy: healthy(read, trouble, || without_slots(org, schedule), pruning.as_deref()),
+        healthy: healthy(read, problem, || without_slots(org, schedule), pruning.as_deref()),
         rpo: rpo_condition(point.verdict, point.deadline),
     };
     (view, point.changes_at.into_iter().chain(told_at).min())
@@ -159,12 +159,12 @@ pub fn turn(status: &mut BackupStatus, rpo: &mut ConditionFact, now: Timestamp) 
 
 fn healthy(
     read: &Read<'_>,
-    trouble: Option<&ConditionFact>,
+    problem: Option<&ConditionFact>,
     without_slots: impl FnOnce() -> Option<ConditionFact>,
     pruning: Option<&str>,
 ) -> ConditionFact {
-    if let Some(trouble) = trouble {
-        return trouble.clone();
+    if let Some(problem) = problem {
+        return problem.clone();
     }
     if let Some(loss) = read.losses.first() {
         let message = format!(
@@ -330,7 +330,7 @@ mod tests {
             Event,
             testing::{Story, org as org_of_stories},
         },
-        manifest::{Consistency, Verdict},
+        manifest::{Consistency, RunVerdict},
     };
 
     const DEADLINE: &str = "2026-01-02T00:00:00Z";
@@ -480,7 +480,7 @@ mod tests {
     }
 
     /// A run of `db`, of these folders and so many files, and of all of `web`.
-    fn copied(story: &mut Story, on: &str, db: (&str, u64), web: u64, verdict: Verdict) -> RunId {
+    fn copied(story: &mut Story, on: &str, db: (&str, u64), web: u64, verdict: RunVerdict) -> RunId {
         let folders: Vec<String> = db.0.split_whitespace().map(str::to_owned).collect();
         let all: [String; 0] = [];
         let volumes = [
@@ -510,15 +510,21 @@ mod tests {
             (("", 1), 10, None),
         ] {
             let mut story = Story::new();
-            copied(&mut story, "2026-01-01T00:00:00Z", ("", 10), 10, Verdict::Good);
+            copied(&mut story, "2026-01-01T00:00:00Z", ("", 10), 10, RunVerdict::Good);
             copied(
                 &mut story,
                 "2026-01-02T00:00:00Z",
                 ("backup", 9),
                 10,
-                Verdict::Good,
+                RunVerdict::Good,
             );
-            let run_id = copied(&mut story, "2026-01-03T00:00:00Z", db, web, Verdict::Suspicious);
+            let run_id = copied(
+                &mut story,
+                "2026-01-03T00:00:00Z",
+                db,
+                web,
+                RunVerdict::Suspicious,
+            );
             let (_, reason, message) = healthy_at(&story, noon);
             assert_eq!(reason, reasons::LAST_RUN_SUSPICIOUS);
             assert!(message.contains(&format!("accept-run={run_id}")), "{message}");

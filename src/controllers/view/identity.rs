@@ -3,7 +3,7 @@
 use tray_api::trayorg::TrayOrg;
 use tray_domain::{identity, ids::OrgId};
 
-use super::held;
+use super::retained;
 use crate::adapters::kube::index::Index;
 
 /// The org's id: the recorded one; else the one that the spec asks for; else its object's own UID, which is a UUID, is
@@ -18,7 +18,7 @@ pub fn org_id(org: &TrayOrg) -> Option<OrgId> {
 
 /// Whether what is under a TrayOrg's name was left by an earlier one and is kept from it.
 pub fn is_refused(index: &Index, org: &TrayOrg) -> bool {
-    held::taken_up(index, org).is_err()
+    retained::taken_up(index, org).is_err()
 }
 
 /// The TrayOrg that is looked at, and how it stands to what is held of orgs that are gone.

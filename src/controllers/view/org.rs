@@ -23,10 +23,11 @@ use tray_domain::{
 };
 
 use super::{
-    backup_place, held,
+    backup_place,
     identity::{Asker, holder, org_id},
     namespace::{is_abandoned, is_of, namespace, pinned_by},
     regional::{self, Regional},
+    retained,
     support::{Support, support_in},
 };
 use crate::{
@@ -70,7 +71,7 @@ pub struct OrgView {
     /// The TrayOrg that holds its orgId.
     pub holder: Option<String>,
     /// Why what is held of orgs that are gone stands in its way.
-    pub refusal: Option<reattachment::Refusal>,
+    pub refusal: Option<reattachment::ReattachmentRefusal>,
     /// Its namespace, if it is there.
     pub namespace: Option<Arc<ChildFact>>,
     /// Where it is pinned to: in its status; on its namespace where the status was not written yet or is a new TrayOrg's; in
@@ -111,7 +112,7 @@ pub struct OrgView {
 }
 
 /// What a look at an org needs besides the org.
-pub struct Surroundings<'a> {
+pub struct Sources<'a> {
     /// The cluster.
     pub index: &'a Index,
     /// What controllers told each other.
@@ -124,15 +125,15 @@ pub struct Surroundings<'a> {
 
 impl OrgView {
     /// Looks at an org.
-    pub fn of(org: Arc<TrayOrg>, surroundings: &Surroundings<'_>) -> Self {
-        let Surroundings {
+    pub fn of(org: Arc<TrayOrg>, sources: &Sources<'_>) -> Self {
+        let Sources {
             index,
             board,
             support_groups,
             now,
-        } = *surroundings;
+        } = *sources;
         let name = org.name_any();
-        let (taken_up, refusal) = match held::taken_up(index, &org) {
+        let (taken_up, refusal) = match retained::taken_up(index, &org) {
             Ok(taken_up) => (taken_up, None),
             Err(refusal) => (None, Some(refusal)),
         };

@@ -22,8 +22,8 @@ use tray_domain::{
 
 use crate::{
     adapters::kube::{
-        child::{ChildFact, Observed},
-        facts::{PodFact, Trouble},
+        child::{ChildFact, ChildStatus},
+        facts::{PodFact, PodProblem},
     },
     controllers::{
         blocked::Blocked,
@@ -260,12 +260,12 @@ impl<'a> Subject<'a> {
     }
 
     /// Why a mover in the org's namespace does not run, for people: it is not given up before its deadline.
-    pub fn mover_trouble(&self) -> Option<String> {
+    pub fn mover_problem(&self) -> Option<String> {
         let mut movers = self.own_pods().filter(|pod| pod.mover && !pod.deleting);
         movers.find_map(|pod| {
-            let said = match pod.trouble.as_ref()? {
+            let said = match pod.problem.as_ref()? {
                 // What the scheduler says counts nodes: it would be written again with each that comes or goes.
-                (Trouble::Unschedulable, _) => "no node takes it",
+                (PodProblem::Unschedulable, _) => "no node takes it",
                 (_, said) => said,
             };
             Some(format!("pod {}: {said}", pod.name))
@@ -288,7 +288,7 @@ impl<'a> Subject<'a> {
                     && child.id.name == workload.name
             });
             fact.is_some_and(|child| match &child.observed {
-                Observed::Workload(fact) => fact.rolled_out() && fact.available >= wanted,
+                ChildStatus::Workload(fact) => fact.rolled_out() && fact.available >= wanted,
                 _ => false,
             })
         };
@@ -324,7 +324,7 @@ mod tests {
     use super::*;
     use crate::{
         adapters::kube::index::Index,
-        controllers::{board::Board, changes::Changes, view::org::Surroundings},
+        controllers::{board::Board, changes::Changes, view::org::Sources},
         resources::org::fixtures,
     };
 
@@ -350,13 +350,13 @@ mod tests {
 
     fn view(index: Index) -> OrgView {
         let index = Arc::new(index);
-        let surroundings = Surroundings {
+        let sources = Sources {
             index: &index,
             board: &Board::new(Arc::new(Changes::new(index.clone()))),
             support_groups: &[],
             now: Timestamp::UNIX_EPOCH,
         };
-        OrgView::of(index.orgs.get("acme").unwrap(), &surroundings)
+        OrgView::of(index.orgs.get("acme").unwrap(), &sources)
     }
     fn has_copies(index: Index) -> bool {
         Subject::of(&view(index)).unwrap().has_copies()

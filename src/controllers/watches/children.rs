@@ -8,7 +8,7 @@ use tray_domain::names;
 
 use super::Sync;
 use crate::{
-    adapters::kube::{child::ChildFact, children::Seen, live::Live, watch::Watched},
+    adapters::kube::{child::ChildFact, children::Update, live::Live, watch::Watched},
     controllers::{changes::Change, context::Context},
     resources::child::{ChildId, ChildKind},
     telemetry::readiness::Readiness,
@@ -86,7 +86,7 @@ impl Watched for Children {
         }
         let fact = ChildFact::of(self.kind, &object);
         let (id, org) = (fact.id.clone(), fact.org.clone());
-        if let Seen::News { before } = self.ctx.index.children.observe(fact) {
+        if let Update::News { before } = self.ctx.index.children.observe(fact) {
             // Whose it was has to know, too, where somebody changed the org's label.
             if before.is_some() && before != org {
                 self.publish(&id, before);

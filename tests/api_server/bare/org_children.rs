@@ -443,7 +443,7 @@ async fn a_stateful_set_that_cannot_be_changed_is_made_anew() {
         message.contains("updates to statefulset spec for fields other than"),
         "{message}"
     );
-    cluster.release(&child.id).await.unwrap();
+    cluster.delete_orphaning(&child.id).await.unwrap();
     // No garbage collector runs here to take its finalizer off.
     let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     api(&client, &child.id)

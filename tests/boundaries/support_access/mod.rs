@@ -27,7 +27,7 @@ use tray_domain::support::Action;
 use tray_ledger::RemoteError;
 use tray_operator::{
     adapters::kube::index::Index,
-    controllers::{Blocked, Driver, Next, changes::Change, conditions::find, context::Context},
+    controllers::{Blocked, Driver, Requeue, changes::Change, conditions::find, context::Context},
 };
 use tray_ports::Clock;
 use tray_testkit::memory::{Fault, Operation};
@@ -163,18 +163,18 @@ impl Driver for Witness {
     fn name(&self) -> &'static str {
         "witness"
     }
-    fn concerns(&self, _: &Change, _: &Index) -> Vec<String> {
+    fn map_to_keys(&self, _: &Change, _: &Index) -> Vec<String> {
         Vec::new()
     }
     fn keys(&self, _: &Index) -> Vec<String> {
         vec!["look".to_owned()]
     }
-    async fn reconcile(&self, _: &Arc<Context>, _: &str) -> Result<Next, Blocked> {
+    async fn reconcile(&self, _: &Arc<Context>, _: &str) -> Result<Requeue, Blocked> {
         let bindings: Api<RoleBinding> = Api::namespaced(self.client.clone(), &self.namespace);
         let all = bindings.list(&ListParams::default()).await.unwrap();
         let of_support = all.iter().filter(|b| b.name_any().starts_with("tray-support-"));
         self.seen.store(of_support.count(), Ordering::SeqCst);
-        Ok(Next::OnChange)
+        Ok(Requeue::OnChange)
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Entry, Event};
 use crate::{
     ids::{KmsKeyArn, OrgId, PartId, RunId, SweepId},
-    manifest::{Manifest, PartSource, RunPlan, Verdict},
+    manifest::{Manifest, PartSource, RunPlan, RunVerdict},
     stage::Stage,
 };
 
@@ -114,7 +114,7 @@ impl Run {
         match &self.end {
             Some(RunEnd::Committed {
                 manifest, accepted, ..
-            }) => self.pruned.is_none() && (manifest.verdict == Verdict::Good || *accepted),
+            }) => self.pruned.is_none() && (manifest.verdict == RunVerdict::Good || *accepted),
             _ => false,
         }
     }

@@ -13,7 +13,7 @@ use super::{Entry, Event, FORMAT_VERSION, LedgerState};
 use crate::{
     ids::{OrgId, PartId, RunId},
     manifest::{
-        self, Consistency, Manifest, ManifestPart, PartRecord, PartSource, PlannedPart, RunPlan, Verdict,
+        self, Consistency, Manifest, ManifestPart, PartRecord, PartSource, PlannedPart, RunPlan, RunVerdict,
     },
     names,
     stage::Stage,
@@ -83,7 +83,7 @@ impl Story {
         planned_at: Timestamp,
         seconds: i64,
         volumes: &[(&str, u64)],
-        verdict: Verdict,
+        verdict: RunVerdict,
     ) -> RunId {
         let plan = self.planned(planned_at, volumes);
         self.commit(plan, planned_at, seconds, volumes, verdict)
@@ -95,7 +95,7 @@ impl Story {
         planned_at: Timestamp,
         seconds: i64,
         volumes: &[(&str, u64)],
-        verdict: Verdict,
+        verdict: RunVerdict,
     ) -> RunId {
         let manifest = Box::new(self.manifest(&plan, planned_at, volumes, verdict));
         let event = Event::RunCommitted { manifest };
@@ -104,9 +104,15 @@ impl Story {
     }
 
     /// The record of a run. A Suspicious one says what looks wrong by what the ledger holds now.
-    fn manifest(&self, plan: &RunPlan, at: Timestamp, volumes: &[(&str, u64)], verdict: Verdict) -> Manifest {
+    fn manifest(
+        &self,
+        plan: &RunPlan,
+        at: Timestamp,
+        volumes: &[(&str, u64)],
+        verdict: RunVerdict,
+    ) -> Manifest {
         let mut manifest = manifest_of(plan, at, volumes, verdict);
-        if verdict == Verdict::Suspicious {
+        if verdict == RunVerdict::Suspicious {
             let parts = manifest.parts.iter();
             let copied: Vec<_> = parts
                 .map(|part| (part.planned.clone(), part.record.clone()))
@@ -121,7 +127,7 @@ impl Story {
         &mut self,
         planned_at: Timestamp,
         volumes: &[(&str, u64, Consistency, &[String])],
-        verdict: Verdict,
+        verdict: RunVerdict,
     ) -> RunId {
         let sizes: Vec<(&str, u64)> = volumes.iter().map(|(name, files, ..)| (*name, *files)).collect();
         let mut plan = plan_of(planned_at, &sizes);
@@ -149,7 +155,7 @@ impl Story {
             planned_at.parse().unwrap(),
             seconds,
             &[("data-db-0", 10)],
-            Verdict::Good,
+            RunVerdict::Good,
         )
     }
 
@@ -158,7 +164,7 @@ impl Story {
         let slot = slot.parse().unwrap();
         let volumes = [("data-db-0", 10)];
         let plan = self.planned_for(Some(slot), slot, &volumes);
-        self.commit(plan, slot, seconds, &volumes, Verdict::Good)
+        self.commit(plan, slot, seconds, &volumes, RunVerdict::Good)
     }
 
     /// A run that a person has to look at.
@@ -167,7 +173,7 @@ impl Story {
             planned_at.parse().unwrap(),
             seconds,
             &[("data-db-0", 0)],
-            Verdict::Suspicious,
+            RunVerdict::Suspicious,
         )
     }
 
@@ -238,7 +244,7 @@ pub fn record(run_id: &RunId, part: &PartId, files: u64, at: Timestamp) -> PartR
     }
 }
 
-fn manifest_of(plan: &RunPlan, at: Timestamp, volumes: &[(&str, u64)], verdict: Verdict) -> Manifest {
+fn manifest_of(plan: &RunPlan, at: Timestamp, volumes: &[(&str, u64)], verdict: RunVerdict) -> Manifest {
     let files_of = |part: &PartId| {
         volumes
             .iter()

@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 use super::engine::PlainEngine;
 use crate::{
     Bucket, Places, Ports, Session,
-    ports::{LedgerReader, NamespaceObjects, ObjectError, ObjectPage, Refusal, ServedKind},
+    ports::{LedgerReader, NamespaceObjects, ObjectError, ObjectPage, ObjectRefusal, ServedKind},
 };
 
 pub(super) const NAMESPACE: &str = "org-acme-7c9e6679";
@@ -256,7 +256,7 @@ impl Namespace {
     }
     fn fail(&self, kind: &ObjectKind, name: &str) -> Result<(), ObjectError> {
         if self.away.load(Ordering::Relaxed) {
-            return Err(ObjectError::Failed(Refusal {
+            return Err(ObjectError::Failed(ObjectRefusal {
                 reason: "ServiceUnavailable".into(),
                 message: format!("{kind}/{name}: the server is away"),
             }));
@@ -266,7 +266,7 @@ impl Namespace {
             return Ok(());
         };
         *left -= 1;
-        Err(ObjectError::Failed(Refusal {
+        Err(ObjectError::Failed(ObjectRefusal {
             reason: "InternalError".into(),
             message: format!("{kind}/{name}: failed calling webhook"),
         }))
@@ -274,7 +274,7 @@ impl Namespace {
 }
 
 fn refused(what: &str) -> ObjectError {
-    ObjectError::Refused(Refusal {
+    ObjectError::Refused(ObjectRefusal {
         reason: "Forbidden".into(),
         message: what.to_owned(),
     })

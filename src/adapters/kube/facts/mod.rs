@@ -77,7 +77,7 @@ mod pod;
 mod volume;
 
 pub use job::{JobFact, Phase};
-pub use pod::{PodFact, Trouble};
+pub use pod::{PodFact, PodProblem};
 pub use volume::VolumeFact;
 
 /// What is known of a node.

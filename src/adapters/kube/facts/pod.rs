@@ -11,7 +11,7 @@ const REVISIONS: [&str; 2] = ["pod-template-hash", "controller-revision-hash"];
 
 /// Why a pod does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum PodProblem {
     /// Its image cannot be pulled.
     Image,
     /// Its container cannot be made: a Secret or key is missing.
@@ -49,7 +49,7 @@ pub struct PodFact {
     /// The claims it mounts.
     pub claims: Vec<String>,
     /// Why it does not run, and what Kubernetes says of it.
-    pub trouble: Option<(Trouble, String)>,
+    pub problem: Option<(PodProblem, String)>,
 }
 row!(PodFact, |pod| Some(&pod.namespace));
 
@@ -95,19 +95,19 @@ impl PodFact {
                 .any(|c| c.type_ == "Ready" && c.status == "True"),
             deleting: pod.metadata.deletion_timestamp.is_some(),
             claims: claims.map(|c| c.claim_name.clone()).collect(),
-            trouble: trouble(pod),
+            problem: problem(pod),
         }
     }
 }
 
-fn trouble(pod: &Pod) -> Option<(Trouble, String)> {
+fn problem(pod: &Pod) -> Option<(PodProblem, String)> {
     let status = pod.status.as_ref()?;
     let unschedulable = status.conditions.iter().flatten().find(|c| {
         c.type_ == "PodScheduled" && c.status == "False" && c.reason.as_deref() == Some("Unschedulable")
     });
     if let Some(condition) = unschedulable {
         return Some((
-            Trouble::Unschedulable,
+            PodProblem::Unschedulable,
             condition.message.clone().unwrap_or_default(),
         ));
     }
@@ -119,22 +119,22 @@ fn trouble(pod: &Pod) -> Option<(Trouble, String)> {
     containers.into_iter().find_map(container_trouble)
 }
 
-fn container_trouble(container: &ContainerStatus) -> Option<(Trouble, String)> {
+fn container_trouble(container: &ContainerStatus) -> Option<(PodProblem, String)> {
     let waiting = container.state.as_ref()?.waiting.as_ref()?;
-    let trouble = match waiting.reason.as_deref()? {
-        "ImagePullBackOff" | "ErrImagePull" | "InvalidImageName" | "ErrImageNeverPull" => Trouble::Image,
-        "CreateContainerConfigError" => Trouble::Config,
-        "CrashLoopBackOff" => Trouble::Crashing,
+    let problem = match waiting.reason.as_deref()? {
+        "ImagePullBackOff" | "ErrImagePull" | "InvalidImageName" | "ErrImageNeverPull" => PodProblem::Image,
+        "CreateContainerConfigError" => PodProblem::Config,
+        "CrashLoopBackOff" => PodProblem::Crashing,
         _ => return None,
     };
     let said = waiting.message.as_deref().unwrap_or_default();
     // "back-off 40s restarting …" changes every time: a condition that repeats it would be written again and again.
-    let said = match trouble {
-        Trouble::Crashing => "its container ends again and again".to_owned(),
-        Trouble::Image => format!("image {} cannot be pulled", container.image),
-        Trouble::Config | Trouble::Unschedulable => said.to_owned(),
+    let said = match problem {
+        PodProblem::Crashing => "its container ends again and again".to_owned(),
+        PodProblem::Image => format!("image {} cannot be pulled", container.image),
+        PodProblem::Config | PodProblem::Unschedulable => said.to_owned(),
     };
-    Some((trouble, said))
+    Some((problem, said))
 }
 
 #[cfg(test)]
@@ -158,21 +158,21 @@ mod tests {
     fn a_pod_says_why_it_does_not_run() {
         let fact = pod(waiting("ImagePullBackOff", "Back-off pulling"));
         assert_eq!(
-            fact.trouble,
-            Some((Trouble::Image, "image i:1 cannot be pulled".to_owned()))
+            fact.problem,
+            Some((PodProblem::Image, "image i:1 cannot be pulled".to_owned()))
         );
         let fact = pod(waiting("CreateContainerConfigError", "secret \"s\" not found"));
         assert_eq!(
-            fact.trouble,
-            Some((Trouble::Config, "secret \"s\" not found".to_owned()))
+            fact.problem,
+            Some((PodProblem::Config, "secret \"s\" not found".to_owned()))
         );
-        assert_eq!(pod(waiting("ContainerCreating", "")).trouble, None);
+        assert_eq!(pod(waiting("ContainerCreating", "")).problem, None);
         let fact = pod(json!({"conditions": [
             {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
         ]}));
         assert_eq!(
-            fact.trouble,
-            Some((Trouble::Unschedulable, "0/3 nodes".to_owned()))
+            fact.problem,
+            Some((PodProblem::Unschedulable, "0/3 nodes".to_owned()))
         );
     }
 
@@ -191,6 +191,6 @@ mod tests {
     fn a_crash_loop_reads_the_same_at_every_restart() {
         let first = pod(waiting("CrashLoopBackOff", "back-off 10s restarting"));
         let later = pod(waiting("CrashLoopBackOff", "back-off 40s restarting"));
-        assert_eq!(first.trouble, later.trouble);
+        assert_eq!(first.problem, later.problem);
     }
 }

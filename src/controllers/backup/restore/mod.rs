@@ -23,8 +23,8 @@ use tray_domain::{
     mover_task::Action,
     restore_choice::{RestoreRefusal, RunChoice, resolve as choose},
     restore_run::{
-        ClaimProgress, MoverProgress, Observed, PartProgress, Step, next_step, pinned, recorded_end,
-        unrestorable,
+        ClaimProgress, MoverProgress, RestoreObserved, RestorePartProgress, RestoreStep, next_step, pinned,
+        recorded_end, unrestorable,
     },
     session_policy::SessionScope,
 };
@@ -177,15 +177,18 @@ pub(super) async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Durat
         return Ok(Duration::ZERO);
     }
     let next = match step {
-        Step::Resolve | Step::WaitUntilDrained | Step::WaitForClaims(_) | Step::WaitForWorkloads => LOOK,
-        Step::RemoveClaims(claims) => {
+        RestoreStep::Resolve
+        | RestoreStep::WaitUntilDrained
+        | RestoreStep::WaitForClaims(_)
+        | RestoreStep::WaitForWorkloads => LOOK,
+        RestoreStep::RemoveClaims(claims) => {
             for claim in claims {
                 pass.ctx.cluster.remove(&pass.subject.claim_id(&claim)).await?;
             }
             LOOK
         }
-        Step::StartProofs(ref parts) | Step::StartMovers(ref parts) => {
-            let proves = matches!(step, Step::StartProofs(_));
+        RestoreStep::StartProofs(ref parts) | RestoreStep::StartMovers(ref parts) => {
+            let proves = matches!(step, RestoreStep::StartProofs(_));
             for part in manifest
                 .parts
                 .iter()
@@ -205,14 +208,16 @@ pub(super) async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Durat
             }
             LOOK
         }
-        Step::WaitForProofs | Step::WaitForMovers => renew(pass, restore, manifest, &jobs).await?,
-        Step::RecordFilled => {
+        RestoreStep::WaitForProofs | RestoreStep::WaitForMovers => {
+            renew(pass, restore, manifest, &jobs).await?
+        }
+        RestoreStep::RecordFilled => {
             record_filled(pass, restore, manifest).await?;
             // The next look finds that nothing is lost any more, which lets the workloads start.
             Duration::ZERO
         }
-        Step::Succeed => return end(pass, restore, &status, Ok(())).await,
-        Step::Fail(why) => {
+        RestoreStep::Succeed => return end(pass, restore, &status, Ok(())).await,
+        RestoreStep::Fail(why) => {
             let failed = Failure::new(reasons::MOVER_FAILED, why);
             return end(pass, restore, &status, Err(failed)).await;
         }
@@ -307,7 +312,7 @@ async fn observe(
     recorded: &OrgRestoreStatus,
     manifest: &Manifest,
     jobs: &[Arc<JobFact>],
-) -> Result<Observed, Blocked> {
+) -> Result<RestoreObserved, Blocked> {
     let mut parts = Vec::new();
     for part in &manifest.parts {
         let id = &part.planned.part;
@@ -332,7 +337,7 @@ async fn observe(
                 pass.progress(job).await?
             }
         };
-        parts.push(PartProgress {
+        parts.push(RestorePartProgress {
             part: id.clone(),
             claim,
             proof,
@@ -342,7 +347,7 @@ async fn observe(
             },
         });
     }
-    Ok(Observed {
+    Ok(RestoreObserved {
         resolved: true,
         workload_pods: pass.subject.workload_pods().len(),
         parts,

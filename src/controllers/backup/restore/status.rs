@@ -13,7 +13,7 @@ use tray_domain::{
     ids::RunId,
     mover_task::{MoverOutcome, RefusedObjects},
     names,
-    restore_run::{MoverProgress, Observed, Step},
+    restore_run::{MoverProgress, RestoreObserved, RestoreStep},
 };
 
 use super::{Failure, elapsed, job_name_of};
@@ -63,8 +63,8 @@ pub(crate) async fn progress(
     pass: &Pass<'_>,
     restore: &OrgRestore,
     recorded: &OrgRestoreStatus,
-    observed: &Observed,
-    step: &Step,
+    observed: &RestoreObserved,
+    step: &RestoreStep,
     jobs: &[Arc<JobFact>],
 ) -> Result<OrgRestoreStatus, Blocked> {
     let mut status = recorded.clone();
@@ -120,9 +120,9 @@ pub(crate) async fn progress(
     status.rate_bytes_per_second = (bytes > 0).then(|| bytes / seconds.max(1));
     let (phase, mut message) = told(step);
     if matches!(phase, RestorePhase::Proving | RestorePhase::Filling)
-        && let Some(trouble) = pass.subject.mover_trouble()
+        && let Some(problem) = pass.subject.mover_problem()
     {
-        message = format!("{message}; {trouble}");
+        message = format!("{message}; {problem}");
     }
     status.phase = Some(phase);
     going_on(
@@ -301,7 +301,7 @@ fn going_on(
     status.conditions = conditions.build();
 }
 
-fn told(step: &Step) -> (RestorePhase, String) {
+fn told(step: &RestoreStep) -> (RestorePhase, String) {
     let names = |parts: &[tray_domain::ids::PartId]| {
         parts
             .iter()
@@ -310,25 +310,27 @@ fn told(step: &Step) -> (RestorePhase, String) {
             .join(", ")
     };
     match step {
-        Step::Resolve => (RestorePhase::Pending, "the run is being resolved".to_owned()),
-        Step::StartProofs(_) | Step::WaitForProofs => (RestorePhase::Proving, PROVES.to_owned()),
-        Step::WaitUntilDrained => (RestorePhase::Draining, "the org's workloads stop".to_owned()),
-        Step::RemoveClaims(claims) => (
+        RestoreStep::Resolve => (RestorePhase::Pending, "the run is being resolved".to_owned()),
+        RestoreStep::StartProofs(_) | RestoreStep::WaitForProofs => {
+            (RestorePhase::Proving, PROVES.to_owned())
+        }
+        RestoreStep::WaitUntilDrained => (RestorePhase::Draining, "the org's workloads stop".to_owned()),
+        RestoreStep::RemoveClaims(claims) => (
             RestorePhase::Draining,
             format!("claims {} go; their volumes are retained", names(claims)),
         ),
-        Step::WaitForClaims(claims) => (
+        RestoreStep::WaitForClaims(claims) => (
             RestorePhase::Draining,
             format!("fresh claims {} are made", names(claims)),
         ),
-        Step::StartMovers(_) | Step::WaitForMovers => (
+        RestoreStep::StartMovers(_) | RestoreStep::WaitForMovers => (
             RestorePhase::Filling,
             "volumes are filled, objects are put back".to_owned(),
         ),
-        Step::RecordFilled | Step::WaitForWorkloads | Step::Succeed => (
+        RestoreStep::RecordFilled | RestoreStep::WaitForWorkloads | RestoreStep::Succeed => (
             RestorePhase::Starting,
             "everything is filled; the org's workloads start".to_owned(),
         ),
-        Step::Fail(why) => (RestorePhase::Failed, why.clone()),
+        RestoreStep::Fail(why) => (RestorePhase::Failed, why.clone()),
     }
 }

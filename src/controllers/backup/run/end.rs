@@ -8,7 +8,7 @@ use tray_domain::{
     bucket_layout,
     ids::{PartId, RunId},
     ledger::{Event, Run},
-    manifest::{PartRecord, PartSource, RunPlan, Verdict},
+    manifest::{PartRecord, PartSource, RunPlan, RunVerdict},
     run_plan::{self, CopiedPart, RunFacts},
     volume_facts::suspicions,
 };
@@ -70,12 +70,12 @@ pub(super) async fn commit(
     append_end(pass, run_id, event).await?;
     info!(run = %run_id, ?verdict, "run committed");
     let result = match verdict {
-        Verdict::Good => "good",
-        Verdict::Suspicious => "suspicious",
+        RunVerdict::Good => "good",
+        RunVerdict::Suspicious => "suspicious",
     };
     let state = pass.state();
     let committed = state.runs.get(run_id).and_then(Run::manifest);
-    if let Some(manifest) = committed.filter(|_| verdict == Verdict::Suspicious) {
+    if let Some(manifest) = committed.filter(|_| verdict == RunVerdict::Suspicious) {
         let note = format!("Run {run_id} {}", does_not_count(&state, manifest));
         tell(pass, reasons::LAST_RUN_SUSPICIOUS, note).await;
     }

@@ -21,7 +21,7 @@ use tray_domain::{
     run_plan::{self, VolumeFacts},
     session_policy::SessionScope,
     snapshot_run::{
-        Observed, PartProgress, PresentVolume, RunFault, RunSurroundings, Step, fault, next_step,
+        PresentVolume, RunFault, RunObserved, RunPartProgress, RunStep, RunSurroundings, fault, next_step,
         request_fault,
     },
     volume_facts::{Loss, PresentClaim},
@@ -126,13 +126,13 @@ pub(super) async fn drive(
     };
     let mut parts = Vec::new();
     for planned in &plan.parts {
-        parts.push(PartProgress {
+        parts.push(RunPartProgress {
             part: planned.part.clone(),
             needs_hook: planned.consistency == Consistency::Hooks,
             mover: pass.progress(job_of(&planned.part)).await?,
         });
     }
-    let observed = Observed {
+    let observed = RunObserved {
         parts,
         pre: pass.backup.hooks.progress(run_id),
         must_end: fault_of(pass, run_id, run, losses, restore)
@@ -140,22 +140,22 @@ pub(super) async fn drive(
             .map(|fault| fault.to_string()),
     };
     match next_step(&observed) {
-        Step::RunPreHooks(claims) => {
+        RunStep::RunPreHooks(claims) => {
             begin_hooks(pass, run_id, plan, &claims);
             Ok(Drive::Open(LOOK))
         }
-        Step::WaitForHooks => Ok(Drive::Open(LOOK)),
-        Step::StartMovers(parts) => {
+        RunStep::WaitForHooks => Ok(Drive::Open(LOOK)),
+        RunStep::StartMovers(parts) => {
             for planned in plan.parts.iter().filter(|planned| parts.contains(&planned.part)) {
                 start(pass, run_id, plan, planned, job_of(&planned.part)).await?;
             }
             Ok(Drive::Open(LOOK))
         }
-        Step::WaitForMovers => renew(pass, run_id, plan, &jobs).await.map(Drive::Open),
-        Step::Commit => end::commit(pass, run_id, plan, &jobs)
+        RunStep::WaitForMovers => renew(pass, run_id, plan, &jobs).await.map(Drive::Open),
+        RunStep::Commit => end::commit(pass, run_id, plan, &jobs)
             .await
             .map(|()| Drive::Ended),
-        Step::Abort(why) => end::abort(pass, run_id, plan, &jobs, &why)
+        RunStep::Abort(why) => end::abort(pass, run_id, plan, &jobs, &why)
             .await
             .map(|()| Drive::Ended),
     }

@@ -78,7 +78,7 @@ fn what_is_said_of_an_earlier_spec_makes_no_region_ready_for_a_new_org() {
         reasons::REGION_NOT_READY,
         &["not been looked at yet"],
     );
-    let looked_at = |world: &World| driver.concerns(&Change::Region("eu".into()), &world.index);
+    let looked_at = |world: &World| driver.map_to_keys(&Change::Region("eu".into()), &world.index);
     assert_eq!(looked_at(&world), ["acme"]);
     world.region["status"]["conditions"][0]["observedGeneration"] = 3.into();
     assert!(world.valid().flaw.is_none());
@@ -232,8 +232,8 @@ fn an_org_keeps_what_it_runs_until_a_change_of_its_region_reaches_it() {
         world.observed();
         let driver = OrgDriver::default();
         let change = Change::Region("eu".into());
-        driver.concerns(&change, &world.index);
-        driver.concerns(&change, &world.index)
+        driver.map_to_keys(&change, &world.index);
+        driver.map_to_keys(&change, &world.index)
     };
     assert_eq!(reached(&world), Vec::<String>::new());
     world.region["status"]["workloads"]["wave"] = json!(["acme"]);

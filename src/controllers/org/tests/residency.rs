@@ -13,7 +13,7 @@ use crate::{
             mapper::keys_of,
             residency,
             retention::Kept,
-            routes::Found,
+            routes::RouteFindings,
             spread,
             status::{self, Findings},
         },
@@ -34,7 +34,7 @@ fn p1_a_pod_in_another_region_is_worse_than_anything_else() {
             isolation: fact(true, "Acknowledged"),
             quota: fact(true, "AsSpecified"),
             workloads: fact(true, "AsSpecified"),
-            webhook: Found::default(),
+            webhook: RouteFindings::default(),
             kept: Kept::default(),
             refused: None,
         };

@@ -154,24 +154,24 @@ fn a_region_that_only_counts_its_orgs_is_no_news() {
     let mut world = World::placed();
     world.observed();
     let driver = OrgDriver::default();
-    let concerned = || driver.concerns(&Change::Region("eu".into()), &world.index);
+    let concerned = || driver.map_to_keys(&Change::Region("eu".into()), &world.index);
     assert_eq!(concerned(), ["acme"]);
     assert_eq!(concerned(), Vec::<String>::new());
     world.region["status"]["orgs"] = 5.into();
     world.observed();
     assert_eq!(
-        driver.concerns(&Change::Region("eu".into()), &world.index),
+        driver.map_to_keys(&Change::Region("eu".into()), &world.index),
         Vec::<String>::new()
     );
     world.region["metadata"]["generation"] = 4.into();
     world.observed();
     assert_eq!(
-        driver.concerns(&Change::Region("eu".into()), &world.index),
+        driver.map_to_keys(&Change::Region("eu".into()), &world.index),
         ["acme"]
     );
     world.index.regions.remove("eu", None);
     assert_eq!(
-        driver.concerns(&Change::Region("eu".into()), &world.index),
+        driver.map_to_keys(&Change::Region("eu".into()), &world.index),
         ["acme"]
     );
 }

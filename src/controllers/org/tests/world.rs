@@ -15,12 +15,12 @@ use crate::{
         conditions::{ConditionFact, find},
         org::{
             retention::kept,
-            routes::Found,
+            routes::RouteFindings,
             status::{self, Findings},
             validate::{Valid, validate},
         },
         view::{
-            org::{OrgView, Surroundings},
+            org::{OrgView, Sources},
             subject::Subject,
             support::Support,
         },
@@ -122,13 +122,13 @@ impl World {
 
     /// What is known of an org that is in the index.
     pub(super) fn view(&self, name: &str) -> OrgView {
-        let surroundings = Surroundings {
+        let sources = Sources {
             index: &self.index,
             board: &self.board,
             support_groups: &[],
             now: now(),
         };
-        OrgView::of(self.index.orgs.get(name).unwrap(), &surroundings)
+        OrgView::of(self.index.orgs.get(name).unwrap(), &sources)
     }
 
     /// What keeps snapshots from being taken; none where nothing does.
@@ -155,11 +155,11 @@ impl World {
 
     /// The status after a pass in which `workloads` was found.
     pub(super) fn status(&self, workloads: &ConditionFact) -> TrayOrgStatus {
-        self.status_with(workloads, Found::default())
+        self.status_with(workloads, RouteFindings::default())
     }
 
     /// The same where that was found of the webhook host.
-    pub(super) fn status_with(&self, workloads: &ConditionFact, webhook: Found) -> TrayOrgStatus {
+    pub(super) fn status_with(&self, workloads: &ConditionFact, webhook: RouteFindings) -> TrayOrgStatus {
         let observed = self.observed();
         let findings = Findings {
             residency: fact(true, "AllInRegion"),

@@ -18,16 +18,16 @@ use tray_domain::names;
 use super::apply::ApplyError;
 use crate::resources::child::ChildId;
 
-/// A change this soon after the last repair of the same field is the same fight.
+/// A change this soon after the last repair of the same field is the same conflict.
 const WINDOW: Duration = Duration::from_secs(600);
 /// First and longest time for which a child is left alone.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(60), WINDOW);
 
-/// The fights that go on.
+/// The conflicts that go on.
 #[derive(Default)]
-pub struct Fights(Mutex<HashMap<ChildId, Fight>>);
+pub struct FieldConflicts(Mutex<HashMap<ChildId, FieldConflict>>);
 
-struct Fight {
+struct FieldConflict {
     field: String,
     /// Digest of what is wanted: another will begins anew.
     wanted: u64,
@@ -43,13 +43,13 @@ struct Fight {
 pub enum Round {
     /// Put it back.
     Repair,
-    /// It is the same fight again: find out who it is, and leave the child alone for a while.
+    /// It is the same conflict again: find out who it is, and leave the child alone for a while.
     Begins,
     /// Leave it alone still.
     Wait(Contest),
 }
 
-/// Who fights over what.
+/// Who conflicts over what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contest {
     id: ChildId,
@@ -64,8 +64,8 @@ impl From<Contest> for ApplyError {
     }
 }
 
-impl Fights {
-    fn fights(&self) -> MutexGuard<'_, HashMap<ChildId, Fight>> {
+impl FieldConflicts {
+    fn conflicts(&self) -> MutexGuard<'_, HashMap<ChildId, FieldConflict>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -75,13 +75,14 @@ impl Fights {
     }
 
     fn round_at(&self, id: &ChildId, field: &str, wanted: u64, now: Instant) -> Round {
-        let mut fights = self.fights();
-        fights.retain(|_, fight| fight.until.is_some() || now.duration_since(fight.last) < WINDOW);
-        let fight = fights
+        let mut conflicts = self.conflicts();
+        conflicts
+            .retain(|_, conflict| conflict.until.is_some() || now.duration_since(conflict.last) < WINDOW);
+        let conflict = conflicts
             .get_mut(id)
-            .filter(|fight| fight.field == field && fight.wanted == wanted);
-        let Some(fight) = fight else {
-            let first = Fight {
+            .filter(|conflict| conflict.field == field && conflict.wanted == wanted);
+        let Some(conflict) = conflict else {
+            let first = FieldConflict {
                 field: field.to_owned(),
                 wanted,
                 repairs: 1,
@@ -89,56 +90,57 @@ impl Fights {
                 until: None,
                 by: None,
             };
-            fights.insert(id.clone(), first);
+            conflicts.insert(id.clone(), first);
             return Round::Repair;
         };
-        match fight.until {
+        match conflict.until {
             None => {
                 let (first, longest) = PAUSES;
-                let factor = 2_u32.saturating_pow((fight.repairs - 1).min(16));
-                fight.until = Some(now + first.saturating_mul(factor).min(longest));
-                match fight.by {
+                let factor = 2_u32.saturating_pow((conflict.repairs - 1).min(16));
+                conflict.until = Some(now + first.saturating_mul(factor).min(longest));
+                match conflict.by {
                     None => Round::Begins,
-                    Some(_) => Round::Wait(fight.contest(id)),
+                    Some(_) => Round::Wait(conflict.contest(id)),
                 }
             }
-            Some(until) if now < until => Round::Wait(fight.contest(id)),
+            Some(until) if now < until => Round::Wait(conflict.contest(id)),
             Some(_) => {
-                fight.until = None;
-                fight.last = now;
-                fight.repairs += 1;
+                conflict.until = None;
+                conflict.last = now;
+                conflict.repairs += 1;
                 Round::Repair
             }
         }
     }
 
-    /// The fight over the labels of a child that no watch shows any more, while it is left alone.
+    /// The conflict over the labels of a child that no watch shows any more, while it is left alone.
     pub fn hides(&self, id: &ChildId, wanted: u64) -> Option<Contest> {
         let now = Instant::now();
-        let fights = self.fights();
-        let over_labels =
-            |fight: &&Fight| fight.wanted == wanted && fight.field.starts_with("metadata.labels");
-        let fight = fights.get(id).filter(over_labels)?;
-        fight
+        let conflicts = self.conflicts();
+        let over_labels = |conflict: &&FieldConflict| {
+            conflict.wanted == wanted && conflict.field.starts_with("metadata.labels")
+        };
+        let conflict = conflicts.get(id).filter(over_labels)?;
+        conflict
             .until
             .filter(|until| now < *until)
-            .map(|_| fight.contest(id))
+            .map(|_| conflict.contest(id))
     }
 
     /// It is known who it is; none = nobody can be named.
     pub fn named(&self, id: &ChildId, by: Option<String>) -> Contest {
         let by = by.map_or_else(|| NOBODY.to_owned(), |by| format!("field manager {by}"));
-        let mut fights = self.fights();
-        let fight = fights.get_mut(id);
-        fight.map_or_else(
+        let mut conflicts = self.conflicts();
+        let conflict = conflicts.get_mut(id);
+        conflict.map_or_else(
             || Contest {
                 id: id.clone(),
                 field: String::new(),
                 by: by.clone(),
             },
-            |fight| {
-                fight.by = Some(by.clone());
-                fight.contest(id)
+            |conflict| {
+                conflict.by = Some(by.clone());
+                conflict.contest(id)
             },
         )
     }
@@ -147,7 +149,7 @@ impl Fights {
 /// What took a field away owns nothing.
 const NOBODY: &str = "somebody whom the object does not name";
 
-impl Fight {
+impl FieldConflict {
     fn contest(&self, id: &ChildId) -> Contest {
         Contest {
             id: id.clone(),
@@ -202,19 +204,19 @@ mod tests {
 
     #[test]
     fn the_second_change_within_ten_minutes_is_left_for_a_while_that_grows() {
-        let fights = Fights::default();
+        let conflicts = FieldConflicts::default();
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
-        let round = |seconds| fights.round_at(&id(), "spec.type", 1, at(seconds));
+        let round = |seconds| conflicts.round_at(&id(), "spec.type", 1, at(seconds));
         assert_eq!(round(0), Round::Repair);
         assert_eq!(round(5), Round::Begins);
-        let contest = fights.named(&id(), Some("helm".into()));
+        let contest = conflicts.named(&id(), Some("helm".into()));
         assert_eq!(round(64), Round::Wait(contest.clone()));
         assert_eq!(round(65), Round::Repair);
         assert_eq!(round(66), Round::Wait(contest.clone()));
         assert_eq!(round(185), Round::Wait(contest), "twice as long");
         assert_eq!(round(186), Round::Repair);
-        let text = ApplyError::from(fights.named(&id(), Some("helm".into()))).to_string();
+        let text = ApplyError::from(conflicts.named(&id(), Some("helm".into()))).to_string();
         for part in ["Service n/web", "spec.type", "helm"] {
             assert!(text.contains(part), "{text}");
         }
@@ -222,15 +224,15 @@ mod tests {
 
     #[test]
     fn another_field_another_will_and_a_later_time_are_no_fight() {
-        let fights = Fights::default();
+        let conflicts = FieldConflicts::default();
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
-        assert_eq!(fights.round_at(&id(), "spec.type", 1, at(0)), Round::Repair);
-        assert_eq!(fights.round_at(&id(), "spec.ports", 1, at(1)), Round::Repair);
-        assert_eq!(fights.round_at(&id(), "spec.ports", 2, at(2)), Round::Repair);
-        assert_eq!(fights.round_at(&id(), "spec.ports", 2, at(603)), Round::Repair);
-        assert_eq!(fights.round_at(&id(), "spec.ports", 2, at(604)), Round::Begins);
-        assert!(fights.hides(&id(), 2).is_none(), "it is there to be seen");
+        assert_eq!(conflicts.round_at(&id(), "spec.type", 1, at(0)), Round::Repair);
+        assert_eq!(conflicts.round_at(&id(), "spec.ports", 1, at(1)), Round::Repair);
+        assert_eq!(conflicts.round_at(&id(), "spec.ports", 2, at(2)), Round::Repair);
+        assert_eq!(conflicts.round_at(&id(), "spec.ports", 2, at(603)), Round::Repair);
+        assert_eq!(conflicts.round_at(&id(), "spec.ports", 2, at(604)), Round::Begins);
+        assert!(conflicts.hides(&id(), 2).is_none(), "it is there to be seen");
     }
 
     #[test]

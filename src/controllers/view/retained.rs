@@ -5,7 +5,7 @@ use tray_api::{orgtombstone::OrgTombstone, trayorg::TrayOrg};
 use tray_domain::{
     ids::OrgId,
     names,
-    reattachment::{Asking, Held, Refusal, take_up},
+    reattachment::{Asking, ReattachmentRefusal, Retained, take_up},
 };
 
 use super::namespace::is_abandoned;
@@ -16,7 +16,7 @@ use crate::{
 
 /// The orgId under which `org` takes up what is held of it; none = it is new, or placed already. One that is placed has what
 /// it has: it was asked before.
-pub(crate) fn taken_up(index: &Index, org: &TrayOrg) -> Result<Option<OrgId>, Refusal> {
+pub(crate) fn taken_up(index: &Index, org: &TrayOrg) -> Result<Option<OrgId>, ReattachmentRefusal> {
     let status = org.status.as_ref();
     if status.is_some_and(|status| status.region.is_some()) {
         return Ok(None);
@@ -36,7 +36,7 @@ pub(crate) fn taken_up(index: &Index, org: &TrayOrg) -> Result<Option<OrgId>, Re
 }
 
 /// Everything under the name or the orgId of the one who asks.
-fn held(index: &Index, org: &TrayOrg, asking: Asking<'_>) -> Vec<Held> {
+fn held(index: &Index, org: &TrayOrg, asking: Asking<'_>) -> Vec<Retained> {
     let tombstones = index
         .tombstones
         .all()
@@ -62,9 +62,9 @@ fn held(index: &Index, org: &TrayOrg, asking: Asking<'_>) -> Vec<Held> {
         .collect()
 }
 
-fn by_tombstone(tombstone: &OrgTombstone) -> Held {
+fn by_tombstone(tombstone: &OrgTombstone) -> Retained {
     let spec = &tombstone.spec;
-    Held {
+    Retained {
         by: format!("OrgTombstone {}", tombstone.name_any()),
         org: spec.org.clone(),
         org_id: spec.org_id.clone(),
@@ -74,12 +74,12 @@ fn by_tombstone(tombstone: &OrgTombstone) -> Held {
     }
 }
 
-fn by_namespace(org: &TrayOrg, child: &ChildFact) -> Option<Held> {
+fn by_namespace(org: &TrayOrg, child: &ChildFact) -> Option<Retained> {
     let label = |name: &str| child.labels.get(name).cloned();
     if child.id.kind != ChildKind::Namespace {
         return None;
     }
-    Some(Held {
+    Some(Retained {
         by: format!("Namespace {}", child.id.name),
         org: label(names::LABEL_ORG)?,
         org_id: label(names::LABEL_ORG_ID)?,
@@ -101,7 +101,7 @@ fn has_made(org: &TrayOrg, namespace: &ChildFact) -> bool {
 
 /// Whether it is the namespace of an org that is placed under that very id: who holds an orgId among the living is decided
 /// apart from what is held. That there is some TrayOrg of its name says nothing: one that waits for leave has no right to it.
-fn is_in_use(index: &Index, held: &Held) -> bool {
+fn is_in_use(index: &Index, held: &Retained) -> bool {
     let org = index.orgs.get(&held.org);
     let status = org.as_ref().and_then(|org| org.status.as_ref());
     status.is_some_and(|status| status.region.is_some() && status.org_id.as_ref() == Some(&held.org_id))

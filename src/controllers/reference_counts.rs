@@ -22,7 +22,7 @@ use tray_api::{
 use tray_domain::slots::Slots;
 
 use super::{
-    Blocked, Driver, Next,
+    Blocked, Driver, Requeue,
     changes::Change,
     conditions::{ConditionFact, Conditions},
     context::Context,
@@ -165,7 +165,7 @@ impl<K: Named> Driver for UsageDriver<K> {
         K::CONTROLLER
     }
 
-    fn concerns(&self, change: &Change, index: &Index) -> Vec<String> {
+    fn map_to_keys(&self, change: &Change, index: &Index) -> Vec<String> {
         match change {
             Change::Org(org) => self.renamed(org, index),
             change => K::changed(change).map(str::to_owned).into_iter().collect(),
@@ -176,10 +176,10 @@ impl<K: Named> Driver for UsageDriver<K> {
         K::objects(index).names()
     }
 
-    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Next, Blocked> {
+    async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Requeue, Blocked> {
         let Some(object) = K::objects(&ctx.index).get(key) else {
             locked(&self.behind).remove(key);
-            return Ok(Next::OnChange);
+            return Ok(Requeue::OnChange);
         };
         let mut orgs = ctx.index.orgs.all();
         orgs.retain(|org| K::named_by(org) == key);
@@ -190,12 +190,12 @@ impl<K: Named> Driver for UsageDriver<K> {
         let now = ctx.now();
         let status = object.status(usage, &orgs, now);
         if let Some(rest) = self.pause_left(key, object.recorded(), &status, now) {
-            return Ok(Next::After(rest));
+            return Ok(Requeue::After(rest));
         }
         ctx.cluster
             .write_status(&*object, object.recorded(), &status)
             .await?;
-        Ok(Next::OnChange)
+        Ok(Requeue::OnChange)
     }
 }
 
@@ -279,14 +279,14 @@ mod tests {
         let (driver, index) = (driver(), Index::default());
         let change = Change::Org("acme".to_owned());
         index.orgs.put(org("acme", "short", 1));
-        assert_eq!(driver.concerns(&change, &index), ["short"]);
-        assert!(driver.concerns(&change, &index).is_empty());
+        assert_eq!(driver.map_to_keys(&change, &index), ["short"]);
+        assert!(driver.map_to_keys(&change, &index).is_empty());
         index.orgs.put(org("acme", "long", 2));
-        assert_eq!(driver.concerns(&change, &index), ["long", "short"]);
+        assert_eq!(driver.map_to_keys(&change, &index), ["long", "short"]);
         index.orgs.remove("acme", None);
-        assert_eq!(driver.concerns(&change, &index), ["long"]);
+        assert_eq!(driver.map_to_keys(&change, &index), ["long"]);
         let edited = Change::RetentionPolicy("long".to_owned());
-        assert_eq!(driver.concerns(&edited, &index), ["long"]);
+        assert_eq!(driver.map_to_keys(&edited, &index), ["long"]);
     }
 
     #[test]
@@ -302,10 +302,10 @@ mod tests {
         };
         let change = Change::Org("acme".to_owned());
         index.orgs.put(org("acme", "short", 1));
-        driver.concerns(&change, &index);
+        driver.map_to_keys(&change, &index);
         index.orgs.put(waiting("acme", 2, "2026-01-02T00:00:00Z"));
         assert_eq!(
-            driver.concerns(&change, &index),
+            driver.map_to_keys(&change, &index),
             ["short"],
             "it shows something else"
         );

@@ -1,4 +1,4 @@
-//! Makes a StatefulSet anew around its pods.
+//! Deletes an object and leaves its dependents: propagation policy Orphan.
 
 use kube::api::{Api, DeleteParams, DynamicObject, Preconditions, PropagationPolicy};
 use tracing::info;
@@ -9,7 +9,7 @@ use crate::resources::child::ChildId;
 impl Cluster {
     /// Removes a child and leaves what it made: its pods run on, and the next child of that name takes them over. For
     /// changes that Kubernetes does not allow on a living object.
-    pub async fn release(&self, id: &ChildId) -> Result<(), ApplyError> {
+    pub async fn delete_orphaning(&self, id: &ChildId) -> Result<(), ApplyError> {
         let Some(fact) = self.index.children.get(id).filter(|fact| !fact.deleting) else {
             return Ok(());
         };
