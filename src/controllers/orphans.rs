@@ -9,7 +9,7 @@ use tray_domain::{names, tombstone};
 use super::{
     Blocked,
     context::Context,
-    view::{backup_place, namespace::pinned_by, org::pinned_region},
+    view::{backup_place, identity::pinned_by, org::pinned_region},
 };
 use crate::{
     adapters::kube::child::ChildFact,

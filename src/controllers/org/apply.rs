@@ -10,7 +10,12 @@ use tray_api::{
 };
 use tray_domain::names;
 
-use super::{isolation::Isolation, quota::uses, retention::Kept, situation, validate::Valid};
+use super::{
+    enforcement::{Isolation, uses},
+    retention::Kept,
+    validate::Valid,
+    workloads,
+};
 use crate::{
     adapters::kube::{
         apply::{Applied, ApplyError},
@@ -54,7 +59,7 @@ pub(super) async fn apply(
     others: Vec<ChildId>,
 ) -> Result<Outcome, Blocked> {
     hide_logs(ctx, observed, &valid.placement, kept.logs.as_ref()).await?;
-    let situation = situation::of(observed, valid);
+    let situation = workloads::situation(observed, valid);
     let surroundings = Surroundings {
         api_server_ports: ctx.settings.api_server_ports.clone(),
     };

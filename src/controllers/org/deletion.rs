@@ -1,16 +1,31 @@
-//! The end of a TrayOrg: a tombstone is written, what runs and who may enter go; the namespace, its volumes and claims, the
-//! key and all snapshots stay. Never waits for anything but the API server.
+//! The end of a TrayOrg, and its return. A tombstone is written, what runs and who may enter go; the namespace, its volumes and
+//! claims, the key and all snapshots stay. Never waits for anything but the API server.
 //!
-//! A deletion that bypassed the protection tears nothing down at all: see [`super::orphan`].
+//! A deletion past the protection (its CRD was deleted, or a policy's binding) tears nothing down at all: it is recorded where no
+//! kind of ours is needed to read it, and taken up when the TrayOrg is back.
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
-use tray_api::trayorg::DeletionProtection;
-use tray_domain::names;
+use tray_api::{
+    conditions::reasons,
+    orgtombstone::{OrgTombstone, OrgTombstoneSpec, TombstoneReason},
+    retention_policy::TerminationRetention,
+    trayorg::DeletionProtection,
+};
+use tray_domain::{
+    names::{self, OPERATOR},
+    tombstone,
+};
 
-use super::{apply, orphan, status, tombstone};
+use super::{apply, status};
 use crate::{
-    controllers::{Blocked, Requeue, context::Context, until, view::org::OrgView},
+    adapters::kube::events::Severity,
+    controllers::{
+        Blocked, Requeue, conditions::whole_seconds, context::Context, orphans, until, view::org::OrgView,
+    },
     resources::org::{Placement, namespace},
 };
 
@@ -27,9 +42,9 @@ pub(super) async fn finish(ctx: &Context, observed: &OrgView, now: Timestamp) ->
     if let Some(placement) = observed.placement() {
         let deleted_at = org.metadata.deletion_timestamp.as_ref().map_or(now, |at| at.0);
         if org.spec.lifecycle.deletion_protection == DeletionProtection::Enabled {
-            orphan::leave(ctx, observed, &placement, deleted_at).await?;
+            leave(ctx, observed, &placement, deleted_at).await?;
         } else {
-            tombstone::write(ctx, observed, &placement, deleted_at, now).await?;
+            write_tombstone(ctx, observed, &placement, deleted_at, now).await?;
             take_down(ctx, observed, &placement).await?;
         }
         ctx.board.forget(&placement.org_id);
@@ -64,6 +79,124 @@ async fn take_down(ctx: &Context, observed: &OrgView, placement: &Placement) -> 
     }
     if observed.namespace.is_some() {
         ctx.cluster.ensure(&namespace::retained(placement)).await?;
+    }
+    Ok(())
+}
+
+/// Writes the tombstone of an org that was deleted at `deleted_at`, unless it is there. One of an earlier deletion, after
+/// which the org was back but never Ready, makes place for it: its dates are past.
+async fn write_tombstone(
+    ctx: &Context,
+    observed: &OrgView,
+    placement: &Placement,
+    deleted_at: Timestamp,
+    now: Timestamp,
+) -> Result<(), Blocked> {
+    let wanted = tombstone_of(observed, placement, deleted_at, now);
+    let name = wanted.name_any();
+    let present = observed
+        .tombstones
+        .iter()
+        .find(|present| present.name_any() == name);
+    if let Some(present) = present {
+        if present.spec.deleted_at == wanted.spec.deleted_at {
+            return Ok(());
+        }
+        ctx.cluster.delete_own(&**present).await?;
+    }
+    Ok(ctx.cluster.create_own(&wanted).await?)
+}
+
+/// The org is back: what its tombstones held is its own again.
+pub(super) async fn remove_tombstone(ctx: &Context, observed: &OrgView) -> Result<(), Blocked> {
+    if let Some(tombstone) = observed.own_tombstone() {
+        ctx.cluster.delete_own(tombstone).await?;
+    }
+    Ok(())
+}
+
+/// Pure.
+pub(super) fn tombstone_of(
+    observed: &OrgView,
+    placement: &Placement,
+    deleted_at: Timestamp,
+    first_seen: Timestamp,
+) -> OrgTombstone {
+    let policy = observed
+        .policy
+        .as_ref()
+        .map(|policy| policy.spec.termination.clone());
+    let TerminationRetention { purge_after_days } = policy.unwrap_or_default();
+    let deadlines = tombstone::deadlines(deleted_at, whole_seconds(first_seen), purge_after_days);
+    let spec = OrgTombstoneSpec {
+        org: placement.org.clone(),
+        org_id: placement.org_id.to_string(),
+        region: placement.region.clone(),
+        namespace: placement.namespace.clone(),
+        kms_key_arn: observed.known.key.as_ref().map(ToString::to_string),
+        backup: placement.backup.clone(),
+        webhook_host: observed
+            .org
+            .status
+            .as_ref()
+            .and_then(|status| status.webhook_host.clone()),
+        reason: TombstoneReason::Deletion,
+        deleted_at: Time(deleted_at),
+        purge_at: Time(deadlines.purge_at),
+        erasure_starts_at: Time(deadlines.erasure_starts_at),
+    };
+    let mut tombstone = OrgTombstone::new(&tombstone::name(&placement.org, &placement.org_id), spec);
+    tombstone
+        .labels_mut()
+        .insert(names::LABEL_MANAGED_BY.to_owned(), OPERATOR.to_owned());
+    tombstone
+}
+
+/// Records the deletion and says so on the namespace. Everything else stays as it is.
+async fn leave(
+    ctx: &Context,
+    observed: &OrgView,
+    placement: &Placement,
+    deleted_at: Timestamp,
+) -> Result<(), Blocked> {
+    let note = "deleted although spec.lifecycle.deletionProtection is Enabled: everything stays as it is; \
+                apply the TrayOrg again to take it up";
+    ctx.events
+        .publish(
+            &*observed.org,
+            Severity::Warning,
+            reasons::DELETION_BYPASSED,
+            "Release",
+            note,
+        )
+        .await;
+    let data = orphans::record(
+        placement,
+        deleted_at,
+        "although its spec.lifecycle.deletionProtection is Enabled",
+    );
+    ctx.cluster
+        .write_record(&orphans::record_name(placement), &data)
+        .await?;
+    if observed.namespace.is_some() {
+        orphans::label(ctx, placement).await?;
+    }
+    Ok(())
+}
+
+/// The TrayOrg is back: the record says when. Before the namespace's label goes, so that it is not forgotten.
+pub(super) async fn take_up(
+    ctx: &Context,
+    observed: &OrgView,
+    placement: &Placement,
+    now: Timestamp,
+) -> Result<(), Blocked> {
+    let namespace = observed.namespace.as_ref();
+    if namespace.is_some_and(|namespace| namespace.labels.contains_key(names::LABEL_ORPHANED)) {
+        let data = BTreeMap::from([("returnedAt", whole_seconds(now).to_string())]);
+        ctx.cluster
+            .add_to_record(&orphans::record_name(placement), &data)
+            .await?;
     }
     Ok(())
 }

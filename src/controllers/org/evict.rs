@@ -13,7 +13,7 @@ use tracing::warn;
 use tray_api::region::OnViolation;
 use tray_domain::eviction::{AT_ONCE, Rounds};
 
-use super::{residency, validate::Valid};
+use super::{places, validate::Valid};
 use crate::{
     adapters::kube::{events::Severity, facts::PodFact},
     controllers::{context::Context, view::org::OrgView},
@@ -68,7 +68,7 @@ fn candidates<'a>(observed: &'a OrgView, valid: &Valid) -> Vec<&'a PodFact> {
     let elsewhere = observed
         .pods
         .iter()
-        .filter(|placed| residency::is_elsewhere(placed, &placement.region));
+        .filter(|placed| places::is_elsewhere(placed, &placement.region));
     elsewhere
         .map(|placed| &*placed.pod)
         .filter(|pod| pod.namespace == placement.namespace && !pod.mover && !pod.deleting)

@@ -9,7 +9,7 @@ use tray_api::{
     trayorg::TrayOrg,
 };
 
-use super::spread;
+use super::places;
 use crate::{
     adapters::kube::{index::Index, table::Row},
     controllers::{
@@ -54,7 +54,7 @@ pub(super) fn region_mark(region: &Region) -> RegionMark {
         ready,
         backup_elsewhere: elsewhere(region).map(str::to_owned),
         confirmed: backup_place::said(region).confirmed,
-        zones: spread::usable_zones(region),
+        zones: places::usable_zones(region),
         records: region
             .status
             .as_ref()

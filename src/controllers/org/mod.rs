@@ -37,22 +37,16 @@ use crate::{
 
 mod apply;
 mod deletion;
-mod encryption;
+mod enforcement;
 mod evict;
-mod health;
-mod isolation;
 mod mapper;
 mod namespace_loss;
-pub(super) mod orphan;
-mod quota;
-mod residency;
+mod places;
 mod retention;
 mod routes;
-mod situation;
-mod spread;
 mod status;
-mod tombstone;
 mod validate;
+mod workloads;
 
 #[cfg(test)]
 mod tests;
@@ -130,12 +124,12 @@ impl OrgDriver {
     async fn look(&self, ctx: &Context, observed: &OrgView, now: Timestamp) -> Result<Requeue, Blocked> {
         match check(ctx, observed).await? {
             Ok(valid) => {
-                orphan::take_up(ctx, observed, &valid.placement, now).await?;
+                deletion::take_up(ctx, observed, &valid.placement, now).await?;
                 let findings = carry_out(ctx, &self.tokens, observed, &valid, now).await?;
                 let status = status::of_valid(observed, &valid, &findings, now);
                 let reported = self.report(ctx, observed, &status, now).await?;
                 if is_true(&status.conditions, types::READY) {
-                    tombstone::remove(ctx, observed).await?;
+                    deletion::remove_tombstone(ctx, observed).await?;
                 }
                 let evicted = self.evictions.evict(ctx, observed, &valid, now).await;
                 let reduced = findings.kept.changes_at(now).map(|at| until(at, now));
@@ -193,21 +187,21 @@ async fn carry_out(
     namespace_loss::done(ctx, observed, &valid.placement).await?;
     let webhook = routes::expose(ctx, tokens, observed, valid, &exposure, now).await;
     let children = ctx.index.children.of(&org.name_any());
-    let situation = situation::of(observed, valid);
-    let workloads = situation::why_stopped(&situation).unwrap_or_else(|| {
-        let uses = quota::uses(observed, &valid.placement.namespace);
-        health::workloads(&valid.effective.workloads, &children, &observed.pods, &uses)
+    let situation = workloads::situation(observed, valid);
+    let workloads = workloads::why_stopped(&situation).unwrap_or_else(|| {
+        let uses = enforcement::uses(observed, &valid.placement.namespace);
+        workloads::availability(&valid.effective.workloads, &children, &observed.pods, &uses)
     });
-    let found = residency::look(observed, &valid.placement.region);
+    let found = places::look(observed, &valid.placement.region);
     // Where another backup location lies than its copies are in, says nothing of them.
     let backups = (!valid.is_backed_up_elsewhere()).then_some(&*valid.region);
     Ok(Findings {
-        residency: residency::condition(&found, &valid.placement.region, backups),
-        mended: residency::is_mended(&found, &valid.region),
-        placement: spread::placement(observed, &found),
-        zones: spread::condition(observed, valid, &situation),
+        residency: places::residency(&found, &valid.placement.region, backups),
+        mended: places::is_mended(&found, &valid.region),
+        placement: places::placement(observed, &found),
+        zones: places::spread(observed, valid, &situation),
         isolation: applied.isolation.condition(),
-        quota: quota::condition(&valid.fitted, org.spec.plan),
+        quota: enforcement::quota(&valid.fitted, org.spec.plan),
         workloads,
         webhook,
         kept,

@@ -12,7 +12,7 @@ use tray_api::{
     },
 };
 
-use super::{encryption, residency, retention::Kept, routes, spread, validate::Valid};
+use super::{enforcement, places, retention::Kept, routes, validate::Valid};
 use crate::{
     controllers::{
         blocked::{Blocked, Until},
@@ -76,7 +76,7 @@ pub(super) fn of_valid(
     conditions.set(types::ZONES_SPREAD, &findings.zones);
     conditions.set(types::ISOLATION_ENFORCED, &findings.isolation);
     let class = &valid.region.spec.storage.storage_class_name;
-    let encryption = encryption::condition(class, observed.storage_class.as_deref());
+    let encryption = enforcement::encryption(class, observed.storage_class.as_deref());
     conditions.set(types::ENCRYPTION_ENFORCED, &encryption);
     conditions.set(types::QUOTA_SATISFIED, &findings.quota);
     if let Some(fact) = &findings.webhook.condition {
@@ -143,12 +143,9 @@ pub(super) fn of_blocked(
     let mut conditions = begin(observed, now);
     if let Some(home) = &recorded.region {
         recorded.backup_place = observed.settled(home).place;
-        let found = residency::look(observed, home);
-        recorded.placement = spread::placement(observed, &found);
-        conditions.set(
-            types::RESIDENCY_COMPLIANT,
-            &residency::condition(&found, home, None),
-        );
+        let found = places::look(observed, home);
+        recorded.placement = places::placement(observed, &found);
+        conditions.set(types::RESIDENCY_COMPLIANT, &places::residency(&found, home, None));
         for kept in [
             types::PLACED,
             types::WORKLOADS_AVAILABLE,

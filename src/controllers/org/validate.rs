@@ -14,14 +14,14 @@ use tray_domain::{
     stage::Stage,
 };
 
-use super::quota;
+use super::enforcement;
 use crate::{
     controllers::{
         Blocked, conditions,
         view::{
             backup_place,
             org::{OrgView, pinned_region},
-            regional::Regional,
+            region::Regional,
         },
     },
     resources::{
@@ -73,7 +73,7 @@ pub(super) fn validate(observed: &OrgView) -> Result<Valid, Blocked> {
         Some(effective) => effective.clone()?,
         None => Effective::default(),
     };
-    let uses = quota::uses(observed, &placement.namespace);
+    let uses = enforcement::uses(observed, &placement.namespace);
     let fitted = fit(limits(&observed.org.spec, &region.spec), &uses);
     let Settled { place, changed } = observed.settled(&placement.region);
     let placement = placement.with_backup(place);

@@ -20,7 +20,7 @@ use tray_domain::{
     names,
 };
 
-use super::namespace::{is_of, namespace};
+use super::identity::{is_of, namespace};
 use crate::{
     adapters::kube::{child::ChildFact, index::Index},
     controllers::conditions::find,

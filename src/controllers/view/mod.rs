@@ -6,11 +6,8 @@
 pub mod backup_place;
 pub mod backups;
 pub mod identity;
-pub mod namespace;
 pub mod org;
 pub mod region;
-pub mod regional;
-pub mod retained;
 pub mod schedule;
 pub mod subject;
 pub mod support;

@@ -24,10 +24,8 @@ use tray_domain::{
 
 use super::{
     backup_place,
-    identity::{Asker, holder, org_id},
-    namespace::{is_abandoned, is_of, namespace, pinned_by},
-    regional::{self, Regional},
-    retained,
+    identity::{Asker, holder, is_abandoned, is_of, namespace, org_id, pinned_by, taken_up},
+    region::{Regional, regional},
     support::{Support, support_in},
 };
 use crate::{
@@ -133,7 +131,7 @@ impl OrgView {
             now,
         } = *sources;
         let name = org.name_any();
-        let (taken_up, refusal) = match retained::taken_up(index, &org) {
+        let (taken_up, refusal) = match taken_up(index, &org) {
             Ok(taken_up) => (taken_up, None),
             Err(refusal) => (None, Some(refusal)),
         };
@@ -154,7 +152,7 @@ impl OrgView {
             Some(place) => index.regions.get(&place.region),
             None => region.clone(),
         };
-        let regional = home.as_ref().map(|home| regional::of(home, &org));
+        let regional = home.as_ref().map(|home| regional(home, &org));
         let copies = id
             .as_ref()
             .and_then(|id| backup_place::recorded(index, &org, id, own_tombstone));

@@ -1,10 +1,17 @@
-//! What is seen of a Region, besides what it says of itself.
+//! What is seen of a Region, besides what it says of itself: its buckets, what is wrong with it, and what one of its orgs has of
+//! it at present. A change of its workloads reaches orgs a few at a time, and until it does an org is rendered from the revision
+//! that it has. The Region controller records which orgs were reached.
 
+use kube::ResourceExt;
 use tray_api::{
     conditions::{reasons, types},
     region::{BackupLocation, Region, RegionSpec},
+    trayorg::TrayOrg,
 };
-use tray_domain::mover_task::{BucketLocation, Endpoints};
+use tray_domain::{
+    mover_task::{BucketLocation, Endpoints},
+    rollout,
+};
 
 use crate::controllers::conditions::{ConditionFact, Truth, find};
 
@@ -70,4 +77,39 @@ pub fn webhook_fault(webhooks: bool, has_gateway_api: bool) -> Option<ConditionF
         return None;
     };
     Some(ConditionFact::new(false, reason, message))
+}
+
+/// A Region as one of its orgs has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Regional {
+    /// Its spec, with the workloads of that revision.
+    pub spec: RegionSpec,
+    /// The revision; none = the Region's status has no record of any yet.
+    pub revision: Option<String>,
+}
+
+/// What `org` has of `region`.
+pub fn regional(region: &Region, org: &TrayOrg) -> Regional {
+    let mut spec = region.spec.clone();
+    let Some(record) = region
+        .status
+        .as_ref()
+        .and_then(|status| status.workloads.as_ref())
+    else {
+        return Regional { spec, revision: None };
+    };
+    let own = org
+        .status
+        .as_ref()
+        .and_then(|status| status.workloads_revision.as_deref());
+    let read = |name: &str| record.revisions.iter().find(|kept| kept.name == name)?.read();
+    let reached = record.wave.contains(&org.name_any());
+    let revision = rollout::revision(own, &record.revision, reached, |name| read(name).is_some());
+    if let Some(workloads) = read(revision) {
+        spec.workloads = workloads;
+    }
+    Regional {
+        spec,
+        revision: Some(revision.to_owned()),
+    }
 }

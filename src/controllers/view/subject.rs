@@ -29,7 +29,7 @@ use crate::{
         blocked::Blocked,
         view::{
             backup_place::{self, committed_at},
-            namespace::{is_abandoned, is_of},
+            identity::{is_abandoned, is_of},
             org::OrgView,
             region::bucket_location,
         },

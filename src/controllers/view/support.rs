@@ -15,8 +15,8 @@ use tray_domain::{
 use crate::{
     adapters::kube::index::Index,
     controllers::view::{
+        identity::{is_abandoned, namespace as namespace_fact},
         identity::{is_refused, org_id},
-        namespace::{is_abandoned, namespace as namespace_fact},
     },
     resources::{
         child::{ChildId, ChildKind},

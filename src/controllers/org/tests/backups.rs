@@ -14,7 +14,7 @@ use crate::{
     controllers::{
         board::BackupView,
         conditions::{Truth, find, is_true},
-        org::{situation, status},
+        org::{status, workloads},
     },
     resources::child::ChildKind,
 };
@@ -263,9 +263,9 @@ fn lost_data_stops_its_workload_and_asks_for_a_person() {
     let world = World::placed();
     let lost = BTreeMap::from([("data-db-0".to_owned(), "the claim is gone".to_owned())]);
     world.board.lost.set(&ID.parse().unwrap(), lost);
-    let situation = situation::of(&world.observed(), &world.valid());
+    let situation = workloads::situation(&world.observed(), &world.valid());
     assert_eq!(situation.lost_claims.iter().collect::<Vec<_>>(), ["data-db-0"]);
-    let stopped = situation::why_stopped(&situation).unwrap();
+    let stopped = workloads::why_stopped(&situation).unwrap();
     assert!(
         stopped.status == Truth::False && stopped.message.contains("data-db-0"),
         "{stopped:?}"
@@ -285,14 +285,14 @@ fn what_was_stopped_for_lost_data_stays_so_over_a_start() {
     let labels = json!({"platform.tray.ai/org": "acme"});
     let stateful_set = |name: &str, replicas: i64| json!({"metadata": {"name": name, "namespace": "org-acme-7c9e6679"}, "spec": {"replicas": replicas}});
     world.child(ChildKind::StatefulSet, &labels, &stateful_set("db", 0));
-    let situation = situation::of(&world.observed(), &world.valid());
+    let situation = workloads::situation(&world.observed(), &world.valid());
     assert_eq!(situation.lost_claims.iter().collect::<Vec<_>>(), ["data-db-0"]);
 }
 
 #[test]
 fn a_restore_stops_everything_even_before_its_controller_looked_at_it() {
     let world = World::placed();
-    assert!(!situation::of(&world.observed(), &world.valid()).restoring);
+    assert!(!workloads::situation(&world.observed(), &world.valid()).restoring);
     let spec =
         json!({"orgRef": {"name": "acme"}, "snapshot": {"latestGood": true}, "target": {"inPlace": true}});
     for (phase, stops) in [
@@ -305,7 +305,7 @@ fn a_restore_stops_everything_even_before_its_controller_looked_at_it() {
         restore["status"] = json!({"phase": phase});
         world.index.restores.put(serde_json::from_value(restore).unwrap());
         assert_eq!(
-            situation::of(&world.observed(), &world.valid()).restoring,
+            workloads::situation(&world.observed(), &world.valid()).restoring,
             stops,
             "{phase}"
         );

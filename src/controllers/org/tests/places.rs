@@ -12,7 +12,7 @@ use crate::{
     controllers::{
         board::BackupView,
         conditions::{find, is_true},
-        org::tombstone,
+        org::deletion,
     },
     resources::{
         child::ChildKind,
@@ -238,7 +238,7 @@ fn a_tombstone_holds_what_is_pinned_whatever_the_region_says() {
     let world = moved(pinned(), "bucket", "elsewhere");
     let observed = world.observed();
     let placement = observed.placement().unwrap();
-    let made = tombstone::of(&observed, &placement, now(), now());
+    let made = deletion::tombstone_of(&observed, &placement, now(), now());
     assert_eq!(made.spec.backup, Some(here()));
     let kept = namespace::retained(&placement);
     assert!(kept.body["metadata"]["annotations"][names::ANNOTATION_BACKUP_PLACE].is_string());

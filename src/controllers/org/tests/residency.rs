@@ -11,10 +11,9 @@ use crate::{
         changes::Change,
         org::{
             mapper::keys_of,
-            residency,
+            places,
             retention::Kept,
             routes::RouteFindings,
-            spread,
             status::{self, Findings},
         },
     },
@@ -87,7 +86,7 @@ fn p1_a_relabelled_node_shows_at_what_is_on_it_and_is_forgotten_when_it_is_put_r
     pod(&world, "web-0", &json!({"platform.tray.ai/org": "acme"}), "home");
     volume(&world, "pv-1", "other");
     let home = fixtures::placement().region;
-    let found = || residency::look(&world.observed(), &home);
+    let found = || places::look(&world.observed(), &home);
     assert_eq!(found(), Residency::default());
 
     node(&world, "other", Some("us-west-2"));
@@ -99,7 +98,7 @@ fn p1_a_relabelled_node_shows_at_what_is_on_it_and_is_forgotten_when_it_is_put_r
             "PersistentVolume pv-1 of claim data-db-0 in us-west-2"
         ]
     );
-    let placement = spread::placement(&world.observed(), &found()).unwrap();
+    let placement = places::placement(&world.observed(), &found()).unwrap();
     assert_eq!(
         (placement.pods_outside, placement.volumes_outside),
         (Some(1), Some(1))

@@ -10,7 +10,7 @@ use crate::{
         Driver,
         changes::Change,
         conditions::{Truth, find, is_true},
-        org::{OrgDriver, mapper::keys_of, situation, status},
+        org::{OrgDriver, mapper::keys_of, status, workloads},
     },
     resources::child::ChildKind,
 };
@@ -105,7 +105,7 @@ fn what_is_on_its_way_is_reconciling_and_not_settled() {
 fn a_suspended_org_is_as_it_should_be() {
     let mut world = World::placed();
     world.org["spec"]["lifecycle"] = json!({"state": "Suspended"});
-    assert!(situation::of(&world.observed(), &world.valid()).suspended);
+    assert!(workloads::situation(&world.observed(), &world.valid()).suspended);
     let told = world.status(&fact(false, reasons::SUSPENDED));
     assert_eq!(reason_of(&told, types::READY), said("True", "Suspended"));
     assert_eq!(

@@ -11,9 +11,9 @@ use crate::{
     controllers::{
         changes::Change,
         org::{
+            deletion,
             mapper::keys_of,
             namespace_loss::{self, Loss},
-            tombstone,
             validate::validate,
         },
     },
@@ -294,7 +294,7 @@ fn a_tombstone_says_what_is_held_and_until_when() {
     let made = |world: &World| -> OrgTombstone {
         let observed = world.observed();
         let placement = observed.placement().unwrap();
-        tombstone::of(&observed, &placement, deleted_at, deleted_at)
+        deletion::tombstone_of(&observed, &placement, deleted_at, deleted_at)
     };
     let spec = serde_json::to_value(made(&world).spec).unwrap();
     let expected = json!({

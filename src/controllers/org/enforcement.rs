@@ -1,14 +1,24 @@
-//! Whether the API server has everything that isolates an org: what came of applying it, in the words of condition
-//! IsolationEnforced. Pure.
+//! What the cluster enforces for an org, in the words of conditions: that it is isolated, that it uses no more than it is given,
+//! and that its volumes are encrypted at rest. Pure.
 
 use std::collections::BTreeMap;
 
-use tray_api::conditions::reasons;
+use tray_api::{conditions::reasons, trayorg::Plan};
 
 use crate::{
-    adapters::kube::apply::{Applied, ApplyError},
-    controllers::conditions::ConditionFact,
-    resources::child::{ChildId, ChildKind, DesiredChild},
+    adapters::kube::{
+        apply::{Applied, ApplyError},
+        child::ChildStatus,
+        facts::StorageClassFact,
+    },
+    controllers::{
+        conditions::{ConditionFact, Truth},
+        view::org::OrgView,
+    },
+    resources::{
+        child::{ChildId, ChildKind, DesiredChild},
+        org::quota::{Excess, Fitted, LIMITED, QuotaUse},
+    },
 };
 
 /// Kinds that isolate orgs from each other.
@@ -85,10 +95,88 @@ impl Isolation {
     }
 }
 
+/// What Kubernetes counts in the org's namespace.
+pub(super) fn uses(observed: &OrgView, namespace: &str) -> Vec<QuotaUse> {
+    let own = observed
+        .children
+        .iter()
+        .filter(|child| child.id.namespace == namespace);
+    let counted = own.filter_map(|child| match &child.observed {
+        ChildStatus::Quota(uses) => Some(uses.clone()),
+        _ => None,
+    });
+    counted.flatten().collect()
+}
+
+/// Condition QuotaSatisfied.
+pub(super) fn quota(fitted: &Fitted, plan: Plan) -> ConditionFact {
+    if !fitted.excess.is_empty() {
+        let named: Vec<String> = fitted.excess.iter().map(said).collect();
+        let message = format!(
+            "more is used than plan {plan:?} and spec.quota give: {}; nothing is stopped and the old limits stay until it \
+             fits: lower spec.overrides (replicas, resources), remove claims, or raise spec.quota",
+            named.join(", ")
+        );
+        return ConditionFact::new(false, reasons::QUOTA_BELOW_USE, message);
+    }
+    if fitted.counted < LIMITED.len() {
+        let message = "Kubernetes has not counted yet what the org uses";
+        return ConditionFact::new(Truth::Unknown, reasons::NOT_OBSERVED, message);
+    }
+    ConditionFact::new(true, reasons::AS_SPECIFIED, "what is used fits the quotas")
+}
+
+fn said(excess: &Excess) -> String {
+    let Excess {
+        resource,
+        used,
+        given,
+        by,
+    } = excess;
+    format!("{resource} {used} of {given}, {by} too much")
+}
+
+/// What the Region's StorageClass says of volumes; `name` is that class.
+pub(super) fn encryption(name: &str, class: Option<&StorageClassFact>) -> ConditionFact {
+    match class.map(|class| (class.encrypts, &class.provisioner)) {
+        Some((Some(true), _)) => ConditionFact::new(
+            true,
+            reasons::ENCRYPTED,
+            format!("StorageClass {name} encrypts volumes; snapshots are encrypted under the org's own key"),
+        ),
+        Some((Some(false), _)) => ConditionFact::new(
+            false,
+            reasons::NOT_ENCRYPTED,
+            format!(
+                "StorageClass {name} does not encrypt volumes: have spec.storage.storageClassName of the Region name one \
+                 that does, and restore the org with an OrgRestore, which fills volumes of it"
+            ),
+        ),
+        Some((None, provisioner)) => ConditionFact::new(
+            Truth::Unknown,
+            reasons::NOT_SAID,
+            format!(
+                "the parameters of StorageClass {name} do not say whether {provisioner} encrypts volumes"
+            ),
+        ),
+        None => ConditionFact::new(
+            Truth::Unknown,
+            reasons::STORAGE_CLASS_MISSING,
+            format!("there is no StorageClass {name}"),
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controllers::conditions::Truth;
+    use crate::{
+        controllers::conditions::Truth,
+        resources::org::{
+            fixtures,
+            quota::{fit, limits},
+        },
+    };
 
     fn child(kind: ChildKind, name: &str) -> DesiredChild {
         DesiredChild::new(kind, "n", name, serde_json::json!({}))
@@ -148,5 +236,42 @@ mod tests {
             fact.message
         );
         assert!(fact.message.contains("network plugin"), "{}", fact.message);
+    }
+
+    #[test]
+    fn p3_the_condition_names_what_exceeds_and_by_how_much() {
+        let given = limits(&fixtures::org(), &fixtures::region());
+        let used = |cpu: &str, resources: &[&'static str]| -> Vec<QuotaUse> {
+            let of = |resource: &&'static str| QuotaUse {
+                resource,
+                hard: "1000".into(),
+                used: if *resource == "requests.cpu" {
+                    cpu.into()
+                } else {
+                    "1".into()
+                },
+            };
+            resources.iter().map(of).collect()
+        };
+        for (uses, status, reason, named) in [
+            (used("16", &LIMITED), Truth::True, "AsSpecified", "fits"),
+            (
+                used("18", &LIMITED),
+                Truth::False,
+                "QuotaBelowUse",
+                "plan Enterprise and spec.quota give: requests.cpu 18 of 16, 2 too much",
+            ),
+            (
+                used("1", &LIMITED[..2]),
+                Truth::Unknown,
+                "NotObserved",
+                "not counted",
+            ),
+            (used("1", &[]), Truth::Unknown, "NotObserved", "not counted"),
+        ] {
+            let fact = quota(&fit(given.clone(), &uses), Plan::Enterprise);
+            assert_eq!((fact.status, fact.reason.as_str()), (status, reason));
+            assert!(fact.message.contains(named), "{}", fact.message);
+        }
     }
 }

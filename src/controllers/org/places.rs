@@ -1,29 +1,38 @@
-//! Whether an org is where it is pinned to: what was observed, in the words of condition ResidencyCompliant. Pure.
+//! Where an org's pods and volumes are: whether that is where the org is pinned to (condition ResidencyCompliant), and whether its
+//! pods are spread over zones. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::ResourceExt;
 use tray_api::{
     conditions::reasons,
     region::{OnViolation, Region},
-    trayorg::PinnedRegion,
+    trayorg::{NodePods, PinnedRegion, PlacementStatus, ZonePods},
 };
 use tray_domain::{
     names,
-    residency::{Finding, Kind, Places, Residency, Sighting, judge},
+    replicas::Situation,
+    residency::{self, Finding, Kind, Places, Residency, Sighting},
+    spread::{self, RunningPods, SpreadVerdict},
 };
 
-use crate::controllers::{
-    conditions::{ConditionFact, Truth, listed},
-    view::{
-        org::{OrgView, PlacedPod, PlacedVolume},
-        region::elsewhere,
+use super::validate::Valid;
+use crate::{
+    controllers::{
+        conditions::{ConditionFact, Truth, listed},
+        view::{
+            org::{OrgView, PlacedPod, PlacedVolume},
+            region::elsewhere,
+        },
     },
+    resources::org::workload::replicas_now,
 };
 
 /// Judges everything of the org that may lie elsewhere.
 pub(super) fn look(observed: &OrgView, home: &PinnedRegion) -> Residency {
     let pods = observed.pods.iter().filter_map(pod);
     let seen: Vec<Sighting> = pods.chain(observed.volumes.iter().map(volume)).collect();
-    judge(&home.cloud_region, &seen)
+    residency::judge(&home.cloud_region, &seen)
 }
 
 /// Whether a pod runs outside of the pinned region.
@@ -71,21 +80,17 @@ fn volume(placed: &PlacedVolume) -> Sighting {
 
 /// Condition ResidencyCompliant: everything lies where the org is pinned to, and its backups where its Region says.
 /// Without a Region, or with one that is another place by now, the org is watched all the same.
-pub(super) fn condition(
-    residency: &Residency,
-    home: &PinnedRegion,
-    region: Option<&Region>,
-) -> ConditionFact {
+pub(super) fn residency(found: &Residency, home: &PinnedRegion, region: Option<&Region>) -> ConditionFact {
     let backup = region.and_then(|region| Some((region.name_any(), elsewhere(region)?)));
-    let Some(reason) = violation(residency, backup.is_some()) else {
-        return unviolated(residency, home);
+    let Some(reason) = violation(found, backup.is_some()) else {
+        return unviolated(found, home);
     };
-    let outside: Vec<String> = residency.outside.iter().map(|(_, what)| what.clone()).collect();
+    let outside: Vec<String> = found.outside.iter().map(|(_, what)| what.clone()).collect();
     let mut said = Vec::new();
     if !outside.is_empty() {
         said.push(format!("outside of {}: {}", home.cloud_region, listed(&outside)));
     }
-    if residency.outside_of_kind(Kind::Pod) > 0 {
+    if found.outside_of_kind(Kind::Pod) > 0 {
         said.push(match region.filter(|region| region.spec.on_violation == OnViolation::Evict) {
             None => "delete the pods and find out who placed them there".to_owned(),
             Some(region) => format!(
@@ -94,7 +99,7 @@ pub(super) fn condition(
             ),
         });
     }
-    if residency.outside_of_kind(Kind::Volume) > 0 {
+    if found.outside_of_kind(Kind::Volume) > 0 {
         said.push(
             "restore the org with an OrgRestore, which fills volumes in its region, and delete the others; or correct \
              labels and node affinity that say what is not so"
@@ -133,6 +138,118 @@ fn unviolated(residency: &Residency, home: &PinnedRegion) -> ConditionFact {
 pub(super) fn is_mended(residency: &Residency, region: &Region) -> bool {
     let only_pods = residency.outside.iter().all(|(kind, _)| *kind == Kind::Pod);
     region.spec.on_violation == OnViolation::Evict && only_pods && elsewhere(region).is_none()
+}
+
+/// Nodes of a zone that a status lists: the zone's own count is of all.
+const LISTED: usize = 50;
+/// Zone of a node that says none.
+const UNKNOWN_ZONE: &str = "unknown";
+
+/// The zones of a Region in which pods can run now, as its status has them.
+pub(super) fn usable_zones(region: &Region) -> BTreeSet<String> {
+    let zones = region.status.iter().flat_map(|status| &status.zones);
+    zones
+        .filter(|(_, ready)| **ready > 0)
+        .map(|(zone, _)| zone.clone())
+        .collect()
+}
+
+/// The pods of the org's workloads that run. Movers come and go and are no part of where an org runs.
+fn running(observed: &OrgView) -> impl Iterator<Item = &PlacedPod> {
+    let pods = observed.pods.iter();
+    pods.filter(|placed| !placed.pod.mover && !placed.pod.deleting && placed.pod.phase == "Running")
+}
+
+fn zone_of(placed: &PlacedPod) -> String {
+    let zone = placed.node.as_ref().and_then(|node| node.zone.clone());
+    zone.unwrap_or_else(|| UNKNOWN_ZONE.to_owned())
+}
+
+/// `status.placement`; none where nothing runs and nothing lies elsewhere.
+pub(super) fn placement(observed: &OrgView, residency: &Residency) -> Option<PlacementStatus> {
+    let mut zones: BTreeMap<String, BTreeMap<String, i32>> = BTreeMap::new();
+    for placed in running(observed) {
+        let node = placed.pod.node.clone().unwrap_or_default();
+        *zones.entry(zone_of(placed)).or_default().entry(node).or_default() += 1;
+    }
+    let zone = |(zone, nodes): (String, BTreeMap<String, i32>)| ZonePods {
+        zone,
+        pods: nodes.values().sum(),
+        nodes: nodes
+            .into_iter()
+            .take(LISTED)
+            .map(|(node, pods)| NodePods { node, pods })
+            .collect(),
+    };
+    let outside = |kind| {
+        let found = residency.outside_of_kind(kind);
+        (found > 0).then(|| i32::try_from(found).unwrap_or(i32::MAX))
+    };
+    let placement = PlacementStatus {
+        zones: zones.into_iter().map(zone).collect(),
+        pods_outside: outside(Kind::Pod),
+        volumes_outside: outside(Kind::Volume),
+    };
+    (placement != PlacementStatus::default()).then_some(placement)
+}
+
+/// Condition ZonesSpread.
+pub(super) fn spread(observed: &OrgView, valid: &Valid, situation: &Situation) -> ConditionFact {
+    let of_workload = |name: &str| {
+        let mut by_zone: BTreeMap<String, usize> = BTreeMap::new();
+        for placed in running(observed).filter(|placed| placed.pod.workload.as_deref() == Some(name)) {
+            *by_zone.entry(zone_of(placed)).or_default() += 1;
+        }
+        by_zone
+    };
+    let workloads = valid.effective.workloads.iter().map(|workload| RunningPods {
+        workload: workload.name.clone(),
+        wanted: usize::try_from(replicas_now(workload, situation)).unwrap_or_default(),
+        by_zone: of_workload(&workload.name),
+    });
+    let workloads: Vec<RunningPods> = workloads.collect();
+    let region = &valid.placement.region;
+    said(
+        spread::judge(&workloads, &usable_zones(&valid.region)),
+        &region.name,
+    )
+}
+
+fn said(verdict: SpreadVerdict, region: &str) -> ConditionFact {
+    match verdict {
+        SpreadVerdict::Spread => ConditionFact::new(
+            true,
+            reasons::SPREAD,
+            "every workload of several pods runs in as many zones as it can",
+        ),
+        SpreadVerdict::Clustered(workloads) => ConditionFact::new(
+            false,
+            reasons::FEWER_ZONES,
+            format!(
+                "{}: pods that run are not moved; they are spread when they are next made anew (kubectl delete pod, one at \
+                 a time), where their volumes let them",
+                listed(&workloads)
+            ),
+        ),
+        SpreadVerdict::OneZone(zone) => {
+            let there = zone.map_or("no zone".to_owned(), |zone| format!("one zone, {zone}"));
+            ConditionFact::new(
+                false,
+                reasons::ONE_ZONE,
+                format!(
+                    "Region {region} has ready nodes in {there}: pods cannot be spread until another has"
+                ),
+            )
+        }
+        SpreadVerdict::Incomplete(workloads) => {
+            ConditionFact::new(Truth::Unknown, reasons::ROLLING_OUT, listed(&workloads))
+        }
+        SpreadVerdict::NothingToSpread => ConditionFact::new(
+            Truth::Unknown,
+            reasons::NOTHING_TO_SPREAD,
+            "no workload should run more than one pod at present",
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -225,7 +342,7 @@ mod tests {
                 &["pod a", "volume v", "bucket b"],
             ),
         ] {
-            let fact = condition(&found, &home, Some(&region));
+            let fact = residency(&found, &home, Some(&region));
             assert_eq!(
                 (fact.status, fact.reason.as_str()),
                 (status, reason),
@@ -248,5 +365,46 @@ mod tests {
             &region(OnViolation::Evict)
         ));
         assert!(!is_mended(&found(&[pod], &[]), &moved_bucket()));
+    }
+
+    #[test]
+    fn p2_one_zone_only_is_explained_and_nothing_to_spread_is_never_green() {
+        for (verdict, status, reason, named) in [
+            (SpreadVerdict::Spread, Truth::True, "Spread", "as many zones"),
+            (
+                SpreadVerdict::OneZone(Some("eu-west-1a".into())),
+                Truth::False,
+                "OneZone",
+                "Region eu has ready nodes in one zone, eu-west-1a",
+            ),
+            (
+                SpreadVerdict::OneZone(None),
+                Truth::False,
+                "OneZone",
+                "in no zone",
+            ),
+            (
+                SpreadVerdict::Clustered(vec!["web runs in 1 of 2 zones".into()]),
+                Truth::False,
+                "FewerZones",
+                "web",
+            ),
+            (
+                SpreadVerdict::Incomplete(vec!["web runs 1 of 2 pods".into()]),
+                Truth::Unknown,
+                "RollingOut",
+                "web",
+            ),
+            (
+                SpreadVerdict::NothingToSpread,
+                Truth::Unknown,
+                "NothingToSpread",
+                "no workload",
+            ),
+        ] {
+            let fact = said(verdict, "eu");
+            assert_eq!((fact.status, fact.reason.as_str()), (status, reason));
+            assert!(fact.message.contains(named), "{}", fact.message);
+        }
     }
 }

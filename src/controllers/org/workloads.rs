@@ -1,30 +1,90 @@
-//! How an org fares: conditions from what the cluster shows of its pods and workloads. Pure.
+//! What of an org's workloads runs at present, and why the rest does not. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tray_api::{
-    conditions::reasons,
+    conditions::{reasons, types},
     workload::{Workload, WorkloadKind},
 };
+use tray_domain::replicas::Situation;
 
+use super::validate::Valid;
 use crate::{
     adapters::kube::{
         child::{ChildFact, ChildStatus, WorkloadFact},
         facts::{PodFact, PodProblem},
     },
     controllers::{
-        conditions::{ConditionFact, listed},
-        view::org::PlacedPod,
+        conditions::{ConditionFact, is_true, listed},
+        view::org::{OrgView, PlacedPod},
     },
     resources::{
         child::ChildKind,
-        org::quota::{QuotaUse, is_full, taken_by_pod},
+        org::{
+            claim,
+            quota::{QuotaUse, is_full, taken_by_pod},
+        },
     },
 };
 
+/// What keeps the org's workloads from running, from what was observed.
+pub(super) fn situation(observed: &OrgView, valid: &Valid) -> Situation {
+    let lost_claims = match &observed.known.lost {
+        Some(lost) => lost.keys().cloned().collect(),
+        None if lost_is_recorded(observed) => claims_of_stopped(observed, valid),
+        None => BTreeSet::new(),
+    };
+    Situation {
+        suspended: observed.is_suspended(),
+        restoring: observed.stopped_by().is_some(),
+        lost_claims,
+    }
+}
+
+/// Why workloads that are meant to run do not; none where nothing keeps them.
+pub(super) fn why_stopped(situation: &Situation) -> Option<ConditionFact> {
+    let (reason, message) = if situation.suspended {
+        let message = "nothing runs while spec.lifecycle.state is Suspended";
+        (reasons::SUSPENDED, message.to_owned())
+    } else if situation.restoring {
+        let message = "nothing runs until the restore has filled the volumes";
+        (reasons::RESTORING, message.to_owned())
+    } else if situation.lost_claims.is_empty() {
+        return None;
+    } else {
+        let claims: Vec<&str> = situation.lost_claims.iter().map(String::as_str).collect();
+        let message = format!(
+            "the workloads of {} are stopped: their data is lost",
+            claims.join(", ")
+        );
+        (reasons::VOLUME_REPLACED, message)
+    };
+    Some(ConditionFact::new(false, reason, message))
+}
+
+fn lost_is_recorded(observed: &OrgView) -> bool {
+    let status = observed.org.status.as_ref();
+    status.is_some_and(|status| is_true(&status.conditions, types::DATA_LOST))
+}
+
+/// After a start it is not known yet which claims are lost, only that some are. What was stopped for them stays so.
+fn claims_of_stopped(observed: &OrgView, valid: &Valid) -> BTreeSet<String> {
+    let stopped = observed.children.iter().filter(|child| {
+        child.id.kind == ChildKind::StatefulSet
+            && matches!(&child.observed, ChildStatus::Workload(fact) if fact.replicas == 0)
+    });
+    let stopped: BTreeSet<&str> = stopped.map(|child| child.id.name.as_str()).collect();
+    let workloads = valid
+        .effective
+        .workloads
+        .iter()
+        .filter(|w| stopped.contains(w.name.as_str()));
+    workloads.flat_map(claim::claim_names).collect()
+}
+
 /// WorkloadsAvailable of workloads that are meant to run. The first problem that a person can mend is told; else what is
 /// still on its way.
-pub(super) fn workloads(
+pub(super) fn availability(
     workloads: &[Workload],
     children: &[std::sync::Arc<ChildFact>],
     pods: &[PlacedPod],
@@ -139,12 +199,10 @@ fn rolling_out(waiting: &[&Workload], facts: &BTreeMap<&str, &WorkloadFact>) -> 
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use serde_json::json;
-
     use super::*;
     use crate::{controllers::conditions::Truth, resources::org::fixtures};
+    use serde_json::json;
+    use std::sync::Arc;
 
     fn pod(name: &str, workload: &str, waiting: (&str, &str)) -> PlacedPod {
         pod_of(("1", "2026-01-01T00:00:00Z"), name, workload, waiting)
@@ -185,7 +243,7 @@ mod tests {
     fn workloads_are_available_when_all_are_rolled_out() {
         let running = [fixtures::database()];
         let fact = |available, pods: &[PlacedPod]| {
-            workloads(&running, &[stateful_set("db", 1, available)], pods, &[])
+            availability(&running, &[stateful_set("db", 1, available)], pods, &[])
         };
         assert_eq!(fact(1, &[]).status, Truth::True);
         let rolling = fact(0, &[]);
@@ -195,7 +253,7 @@ mod tests {
         );
         assert_eq!(rolling.message, "StatefulSet db has 0 of 1 replicas");
         assert_eq!(
-            workloads(&running, &[], &[], &[]).reason,
+            availability(&running, &[], &[], &[]).reason,
             "RollingOut",
             "one that is not there is not available"
         );
@@ -214,12 +272,12 @@ mod tests {
             (("CrashLoopBackOff", "back-off"), "Crashing", "pod db-0"),
         ] {
             let pods = [pod("db-0", "db", waiting)];
-            let fact = workloads(&running, &[stateful_set("db", 1, 0)], &pods, &[]);
+            let fact = availability(&running, &[stateful_set("db", 1, 0)], &pods, &[]);
             assert_eq!(fact.reason, reason);
             assert!(fact.message.contains(named), "{}", fact.message);
             let other = [pod("web-0", "web", waiting)];
             assert_eq!(
-                workloads(&running, &[stateful_set("db", 1, 0)], &other, &[]).reason,
+                availability(&running, &[stateful_set("db", 1, 0)], &other, &[]).reason,
                 "RollingOut"
             );
         }
@@ -240,7 +298,7 @@ mod tests {
                 hard: "50".to_owned(),
                 used: used.to_owned(),
             }];
-            let fact = workloads(&[fixtures::database()], &failing, &[], &uses);
+            let fact = availability(&[fixtures::database()], &failing, &[], &uses);
             assert_eq!(fact.reason, reason, "{used}");
             assert!(fact.message.contains("no pods are made"), "{}", fact.message);
         }
@@ -249,7 +307,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_pods_of_an_earlier_revision_is_no_news() {
         let running = [fixtures::database()];
-        let told = |pods: &[PlacedPod]| workloads(&running, &[stateful_set("db", 1, 0)], pods, &[]).reason;
+        let told = |pods: &[PlacedPod]| availability(&running, &[stateful_set("db", 1, 0)], pods, &[]).reason;
         let earlier = |name| {
             let of = ("1", "2026-01-01T00:00:00Z");
             pod_of(of, name, "db", ("ImagePullBackOff", "no"))
