@@ -3,8 +3,8 @@
 //! What it is made of (`tests/checkout/architecture.rs` and Cargo hold who may use whom):
 //! `tray-domain` the rules, pure · `tray-api` the kinds · `tray-ledger` the ledger's protocol · `tray-ports` what is needed of the
 //! outside · `tray-mover` the data plane · `tray-engine` repositories. Here: `resources` builds objects, `adapters` are the only users
-//! of the Kubernetes and AWS clients, `controllers` decide by the former and act
-//! through the latter, and none imports another; `cli`, `operator`, `responder`
+//! of the Kubernetes and AWS clients, `controllers` render with `resources`
+//! and act through `adapters`, and none imports another; `cli`, `operator`, `responder`
 //! and `mover_process` put it all together.
 
 pub mod adapters;

@@ -29,7 +29,7 @@ use crate::{
         context::{Context, Parts},
         malformed::MalformedObjects,
         org::OrgDriver,
-        reference_counts::UsageDriver,
+        reference_counts::ReferenceCountDriver,
         region::RegionDriver,
         run,
         support::SupportDriver,
@@ -65,8 +65,8 @@ pub fn drivers() -> Vec<Arc<dyn Driver>> {
 fn driver(kind: Kind) -> Option<Arc<dyn Driver>> {
     Some(match kind {
         Kind::Region => Arc::new(RegionDriver::default()),
-        Kind::RetentionPolicy => Arc::new(UsageDriver::<RetentionPolicy>::default()),
-        Kind::BackupSchedule => Arc::new(UsageDriver::<BackupSchedule>::default()),
+        Kind::RetentionPolicy => Arc::new(ReferenceCountDriver::<RetentionPolicy>::default()),
+        Kind::BackupSchedule => Arc::new(ReferenceCountDriver::<BackupSchedule>::default()),
         Kind::TrayOrg => Arc::new(OrgDriver::default()),
         Kind::OrgSnapshot => Arc::new(BackupDriver::default()),
         Kind::SupportAccess => Arc::new(SupportDriver::default()),

@@ -7,12 +7,15 @@ use std::{error::Error, sync::Arc, time::Duration};
 use tray_api::conditions::reasons;
 use tray_domain::{
     backup_place::Changed, exclusion::Busy, placement::PlacementRefusal, reattachment::ReattachmentRefusal,
-    restore_choice::RestoreRefusal, session_policy::SessionPolicyError,
+    restore_choice::RestoreRefusal, retention, session_policy::SessionPolicyError,
 };
 use tray_ledger::{LedgerStoreError, RemoteError};
 
 use super::{Requeue, conditions::ConditionFact};
-use crate::{adapters::kube::apply::ApplyError, resources::org::effective::Conflict};
+use crate::{
+    adapters::kube::{apply::ApplyError, mover_jobs::StartError},
+    resources::org::effective::Conflict,
+};
 
 /// When what goes away by itself is looked at again, even if nothing changes.
 pub const LATER: Duration = Duration::from_secs(15);
@@ -87,8 +90,8 @@ impl Blocked {
         Self::new(reason, format!("failed to {action}: {error}"), until).caused_by(error.clone())
     }
 
-    /// What the status says of a child that could not be made as it should be, whoever has to act. One of the way to the API
-    /// server is nobody's fault and is asked again. `no_room` = the org's quotas have no room for it, by what Kubernetes
+    /// What the status says of a child that could not be made as it should be, whoever has to act. An error on the way to the
+    /// API server is nobody's fault; it is retried. `no_room` = the org's quotas have no room for it, by what Kubernetes
     /// counts: nothing else in an answer tells a full quota from a right that is missing.
     pub fn of_child(error: ApplyError, no_room: bool) -> Self {
         let (reason, until) = match &error {
@@ -126,10 +129,14 @@ impl Blocked {
         }
     }
 
-    /// The same, told otherwise.
+    /// The same, told otherwise. What is underneath goes: it may tell what `message` does not.
     #[must_use]
     pub fn saying(self, message: String) -> Self {
-        Self { message, ..self }
+        Self {
+            message,
+            source: None,
+            ..self
+        }
     }
 
     /// The same, looked at again when `next` says so at the latest.
@@ -185,6 +192,15 @@ impl From<ApplyError> for Blocked {
     /// Where nothing is said of the child in a status, it is tried again whatever it is.
     fn from(error: ApplyError) -> Self {
         Self::service(reasons::APPLY_REFUSED, error.to_string()).caused_by(error)
+    }
+}
+
+impl From<StartError> for Blocked {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Foreign { .. } => Self::person(reasons::APPLY_REFUSED, error.to_string()),
+            StartError::Api(error) => error.into(),
+        }
     }
 }
 
@@ -270,6 +286,12 @@ impl From<Busy> for Blocked {
     }
 }
 
+impl From<retention::Unsafe> for Blocked {
+    fn from(refused: retention::Unsafe) -> Self {
+        Self::person(reasons::PRUNING_STOPPED, refused.to_string()).caused_by(refused)
+    }
+}
+
 impl From<RestoreRefusal> for Blocked {
     fn from(refusal: RestoreRefusal) -> Self {
         let reason = match &refusal {
@@ -300,6 +322,67 @@ mod tests {
         ] {
             assert_eq!(blocked.looked_at(next).again, again, "{next:?}");
         }
+    }
+
+    #[test]
+    fn each_refusal_has_its_reason() {
+        let known = || "none".to_owned();
+        let run_id = || "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned();
+        for (blocked, reason) in [
+            (
+                Blocked::from(Conflict::ByRegion("db".into())),
+                "WorkloadNameTaken",
+            ),
+            (Conflict::ByMovers("snap".into()).into(), "WorkloadNameTaken"),
+            (
+                Conflict::TwoWebhooks("a".into(), "b".into()).into(),
+                "WebhookNotUnique",
+            ),
+            (
+                RestoreRefusal::Unknown {
+                    run_id: run_id(),
+                    known: known(),
+                }
+                .into(),
+                "RunNotFound",
+            ),
+            (
+                RestoreRefusal::NoGood {
+                    when: String::new(),
+                    known: known(),
+                }
+                .into(),
+                "RunNotFound",
+            ),
+            (
+                RestoreRefusal::Pruned {
+                    run_id: run_id(),
+                    why: "old".into(),
+                    known: known(),
+                }
+                .into(),
+                "RunPruned",
+            ),
+            (
+                RestoreRefusal::ProductionData {
+                    run_id: run_id().parse().unwrap(),
+                }
+                .into(),
+                "ProductionData",
+            ),
+            (PlacementRefusal::Cordoned("eu".into()).into(), "RegionCordoned"),
+            (PlacementRefusal::NotServed("eu".into()).into(), "RegionNotServed"),
+        ] {
+            assert_eq!(
+                (blocked.reason, blocked.until),
+                (reason, Until::Person),
+                "{blocked}"
+            );
+        }
+        let busy = Blocked::from(Busy {
+            holder: "OrgRestore/r".into(),
+        });
+        assert_eq!((busy.reason, busy.until), ("OrgBusy", Until::Service));
     }
 
     #[test]

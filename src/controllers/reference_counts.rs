@@ -141,7 +141,7 @@ impl Named for BackupSchedule {
 }
 
 /// Writes the status of one such kind; keys are names.
-pub struct UsageDriver<K> {
+pub struct ReferenceCountDriver<K> {
     /// What each org named when it was last seen, and what is shown of it: most changes of an org are no news here.
     named: Mutex<HashMap<String, (String, Vec<PendingReduction>)>>,
     /// Since when a count has been behind.
@@ -149,7 +149,7 @@ pub struct UsageDriver<K> {
     kind: PhantomData<fn() -> K>,
 }
 
-impl<K> Default for UsageDriver<K> {
+impl<K> Default for ReferenceCountDriver<K> {
     fn default() -> Self {
         Self {
             named: Mutex::default(),
@@ -160,7 +160,7 @@ impl<K> Default for UsageDriver<K> {
 }
 
 #[async_trait::async_trait]
-impl<K: Named> Driver for UsageDriver<K> {
+impl<K: Named> Driver for ReferenceCountDriver<K> {
     fn name(&self) -> &'static str {
         K::CONTROLLER
     }
@@ -199,7 +199,7 @@ impl<K: Named> Driver for UsageDriver<K> {
     }
 }
 
-impl<K: Named> UsageDriver<K> {
+impl<K: Named> ReferenceCountDriver<K> {
     /// What an org named before and what it names now, where that is not the same or shows something else of it.
     fn renamed(&self, org: &str, index: &Index) -> Vec<String> {
         let now = index.orgs.get(org);
@@ -261,8 +261,8 @@ mod tests {
     use super::*;
     use tray_api::retention_policy::RetentionPolicySpec;
 
-    fn driver() -> UsageDriver<RetentionPolicy> {
-        UsageDriver::default()
+    fn driver() -> ReferenceCountDriver<RetentionPolicy> {
+        ReferenceCountDriver::default()
     }
 
     fn org(name: &str, policy: &str, version: u8) -> TrayOrg {

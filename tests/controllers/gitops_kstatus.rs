@@ -15,8 +15,8 @@ use support::{
 };
 use tray_api::{backup_schedule::BackupSchedule, retention_policy::RetentionPolicy};
 use tray_operator::controllers::{
-    Driver, backup::BackupDriver, org::OrgDriver, reference_counts::UsageDriver, region::RegionDriver,
-    support::SupportDriver,
+    Driver, backup::BackupDriver, org::OrgDriver, reference_counts::ReferenceCountDriver,
+    region::RegionDriver, support::SupportDriver,
 };
 
 /// One of every kind that people apply, and what becomes of it: orgs as they should be, and what names something that is
@@ -66,8 +66,8 @@ async fn start(operator: &Operator) -> Running {
         Arc::new(RegionDriver::default()),
         Arc::new(OrgDriver::default()),
         Arc::new(BackupDriver::default()),
-        Arc::new(UsageDriver::<RetentionPolicy>::default()),
-        Arc::new(UsageDriver::<BackupSchedule>::default()),
+        Arc::new(ReferenceCountDriver::<RetentionPolicy>::default()),
+        Arc::new(ReferenceCountDriver::<BackupSchedule>::default()),
     ];
     operator.start(drivers).await
 }

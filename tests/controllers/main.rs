@@ -20,8 +20,8 @@ mod gitops_kstatus;
 mod malformed;
 mod org_silence;
 mod org_webhook_requests;
+mod reference_counts;
 mod regions;
 mod staging;
 #[path = "../support/mod.rs"]
 mod support;
-mod usage;

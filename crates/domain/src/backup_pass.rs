@@ -1,9 +1,14 @@
 //! What a pass does next for an org whose ledger is open, as a pure function of what it has observed.
 //!
-//! A pass observes, decides, carries out, and observes again, until what it has carried out ends it. The order: a restore that
-//! means no run is refused, since nothing gives way to it → the run that is open → what ended work has left behind goes → the
-//! restore → the sweep that is open → volumes that lost their data, and a backup location that lies elsewhere, hold up what
-//! follows → the run that waits or is due → pruning.
+//! A pass observes, decides, carries out, and observes again, until what it has carried out ends it. The order:
+//! 1. A restore that means no run is refused, since nothing gives way to it.
+//! 2. The run that is open is driven.
+//! 3. What ended work has left behind goes.
+//! 4. The restore is driven; an open sweep gives way to it.
+//! 5. The sweep that is open is driven.
+//! 6. A volume that lost its data, or a backup location that lies elsewhere, holds up what follows.
+//! 7. The run that waits or is due is begun.
+//! 8. Runs are pruned, and the sweep that is due is begun.
 
 use jiff::Timestamp;
 
@@ -56,8 +61,8 @@ impl PassFacts<'_> {
     }
 }
 
-/// How far a pass has come with what it does once, in the order in which it does it. What came of that need not show when it
-/// observes again.
+/// How far a pass has come with what it does once, in the order in which it does it. Its effect may not show in the next
+/// observation, so it is remembered here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Done {
     /// Nothing.
@@ -69,8 +74,8 @@ pub enum Done {
     RightsRevoked,
     /// [`PassWork::MakeSnapshot`].
     SnapshotMade,
-    /// [`PassWork::Retain`].
-    Retained,
+    /// [`PassWork::PruneRuns`].
+    RunsPruned,
 }
 
 impl Done {
@@ -81,7 +86,7 @@ impl Done {
             PassWork::RemoveLeftovers => Self::LeftoversRemoved,
             PassWork::RevokeRights => Self::RightsRevoked,
             PassWork::MakeSnapshot { .. } => Self::SnapshotMade,
-            PassWork::Retain => Self::Retained,
+            PassWork::PruneRuns => Self::RunsPruned,
             _ => self,
         }
     }
@@ -92,7 +97,7 @@ impl Done {
 pub enum PassWork<'a> {
     /// End the restore: it means no run. The pass ends.
     RefuseRestore,
-    /// Bring the open run nearer to its end. The pass ends, unless the run has.
+    /// Bring the open run nearer to its end. The pass ends; where the run has, another one begins at once.
     DriveRun,
     /// Remove the movers of work that has ended: all but those of the restore and of the open sweep. Observe again.
     RemoveLeftovers,
@@ -116,7 +121,7 @@ pub enum PassWork<'a> {
     /// Begin the run of this OrgSnapshot. The pass ends.
     BeginRun(&'a str),
     /// Write down which runs go. Observe again.
-    Retain,
+    PruneRuns,
     /// Begin the sweep that is due. The pass ends.
     BeginSweep,
     /// Nothing is left to do; a sweep is due then. The pass ends.
@@ -170,8 +175,8 @@ fn run<'a>(seen: &PassFacts<'a>, done: Done) -> Option<PassWork<'a>> {
 }
 
 fn pruning<'a>(seen: &PassFacts<'a>, done: Done, now: Timestamp) -> PassWork<'a> {
-    if done < Done::Retained {
-        return PassWork::Retain;
+    if done < Done::RunsPruned {
+        return PassWork::PruneRuns;
     }
     match seen.sweep_due_at {
         Some(at) if at <= now => PassWork::BeginSweep,
@@ -261,7 +266,7 @@ mod tests {
             PassWork::MakeSnapshot { slot: now() },
         );
         // It does not show that the OrgSnapshot was made.
-        look(&|_| {}, PassWork::Retain);
+        look(&|_| {}, PassWork::PruneRuns);
         look(&|_| {}, PassWork::BeginSweep);
         look(
             &|seen| seen.sweep_due_at = Some(later()),
@@ -286,7 +291,7 @@ mod tests {
         for want in [
             PassWork::RemoveLeftovers,
             PassWork::RevokeRights,
-            PassWork::Retain,
+            PassWork::PruneRuns,
             PassWork::Rest(None),
             PassWork::Rest(None),
         ] {
@@ -382,7 +387,7 @@ mod tests {
                     self.snapshot &= !ends;
                     self.due &= !ends;
                 }
-                PassWork::Retain => {
+                PassWork::PruneRuns => {
                     self.garbage |= self.old;
                     self.old = false;
                     return false;
@@ -415,7 +420,7 @@ mod tests {
                 PassWork::MakeSnapshot { .. } | PassWork::BeginRun(_) => {
                     prop_assert!(alone && !self.is_held());
                 }
-                PassWork::Retain | PassWork::BeginSweep | PassWork::Rest(_) => {
+                PassWork::PruneRuns | PassWork::BeginSweep | PassWork::Rest(_) => {
                     prop_assert!(alone && !self.is_held() && !self.snapshot);
                 }
                 _ => {}

@@ -1,7 +1,7 @@
 //! How pieces of work on an org's repositories exclude each other. Pure.
 //!
 //! A run or a sweep begins with an entry of the ledger, which is written only where nothing is open, no mover may be at work,
-//! and nothing has begun since the movers were asked for. The lock is taken before that. A restore begins without an entry: it
+//! and nothing has begun since the API server was asked which movers there are. The lock is taken before that. A restore begins without an entry: it
 //! has the lock, and waits for the movers. The lock has no expiry: it is taken over from a holder that has ended.
 
 use super::ledger::LedgerState;
@@ -9,7 +9,7 @@ use super::ledger::LedgerState;
 /// What is seen before the entry that begins a run or a sweep is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen<'a> {
-    /// Sequence number of the ledger's next entry, read **before** the movers were asked for.
+    /// Sequence number of the ledger's next entry, read **before** the API server was asked for the movers.
     pub next_seq: u64,
     /// The first of the org's movers that may be at work, asked of the API server; none = none may.
     pub at_work: Option<&'a str>,
@@ -18,7 +18,7 @@ pub struct Seen<'a> {
 /// What becomes of beginning a run or a sweep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Beginning {
-    /// Its entry is written.
+    /// Its entry may be written: after the append, it is.
     Written,
     /// This mover may be at work.
     Waits(String),

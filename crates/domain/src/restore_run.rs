@@ -79,12 +79,6 @@ impl RestoreObserved {
             .iter()
             .all(|part| part.proof == MoverProgress::Succeeded)
     }
-
-    /// Whether the org's workloads stop, and stay at 0: nothing stops before it is proven that all of it can come back, and once
-    /// the claims are filled the workloads may start.
-    pub fn stops_workloads(&self) -> bool {
-        self.is_proven() && !self.filled
-    }
 }
 
 /// The run in the status of a restore is not in the ledger.
@@ -432,7 +426,7 @@ mod tests {
                     | RestoreStep::WaitForMovers
                     | RestoreStep::RecordFilled
             );
-            assert_eq!(observed.stops_workloads(), told, "{step:?}");
+            assert_eq!(observed.is_proven() && !observed.filled, told, "{step:?}");
             stops.push(told);
             carry_out(&mut observed, &step);
         }

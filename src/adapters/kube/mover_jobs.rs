@@ -1,7 +1,8 @@
 //! The movers in the cluster: starts them, says how they fare, removes them.
 //!
-//! How far a Job is has one source, the index: the answers to writes go into it at once. What nothing may hang on that is
-//! behind, whether no mover is left at all, is asked of the API server.
+//! How far a Job is has one source, the index: the answers to writes go into it at once. It may be behind, also just after a
+//! start, so what hangs on a Job *not* being there is asked of the API server: before a run or a sweep begins, before a hook
+//! runs, before a sweep is given up.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,7 +12,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Client, ResourceExt,
-    api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
 };
 use serde_json::json;
 use tray_domain::{
@@ -26,6 +27,37 @@ use super::{
     table::Row,
 };
 use crate::resources::mover_job::Mover;
+
+/// Why a mover could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A Job of its name is there, and is not the operator's: it gets no credentials, and how it ends says nothing.
+    #[error(
+        "Job {name} in namespace {namespace} has the name of a mover and is none: delete it, and find out who made it"
+    )]
+    Foreign {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// The API server did not do it.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+}
+
+/// Whether a Job that is there already is the mover that was to be made, by the labels that it is found by.
+fn is_same_mover(wanted: &Job, found: &Job) -> bool {
+    let found = found.labels();
+    [
+        names::LABEL_COMPONENT,
+        names::LABEL_ORG,
+        names::LABEL_ORG_ID,
+        names::LABEL_OWNER,
+    ]
+    .iter()
+    .all(|label| found.get(*label) == wanted.labels().get(*label))
+}
 
 /// The movers of all orgs.
 #[derive(Clone)]
@@ -61,9 +93,9 @@ impl MoverJobs {
         jobs
     }
 
-    /// A mover of an org in `namespace` that may be at work, asked of the API server: neither a pod nor an index tells of one
-    /// that was made a moment ago, or whose node does not answer.
-    pub async fn at_work(&self, namespace: &str, org: &OrgId) -> Result<Option<String>, kube::Error> {
+    /// The movers of an org in `namespace`, asked of the API server: neither a pod nor an index tells of one that was made a
+    /// moment ago, or whose node does not answer.
+    pub async fn asked(&self, namespace: &str, org: &OrgId) -> Result<Vec<JobFact>, kube::Error> {
         let selector = format!(
             "{}={},{}={org}",
             names::LABEL_COMPONENT,
@@ -72,8 +104,14 @@ impl MoverJobs {
         );
         let params = ListParams::default().labels(&selector);
         let jobs = self.jobs(namespace).list(&params).await?;
-        let mut jobs = jobs.items.iter().map(JobFact::of);
-        Ok(jobs.find(JobFact::may_be_at_work).map(|job| job.name))
+        Ok(jobs.items.iter().map(JobFact::of).collect())
+    }
+
+    /// The first of them that may be at work.
+    pub async fn at_work(&self, namespace: &str, org: &OrgId) -> Result<Option<String>, kube::Error> {
+        let asked = self.asked(namespace, org).await?;
+        let mut at_work = asked.into_iter().filter(JobFact::may_be_at_work);
+        Ok(at_work.next().map(|job| job.name))
     }
 
     /// Job suspended, then its Secret, then the Job resumed. Each step finds what an earlier try left.
@@ -83,16 +121,23 @@ impl MoverJobs {
         task: &MoverTask,
         credentials: &SessionCredentials,
         ca_bundle: Option<&[u8]>,
-    ) -> Result<(), kube::Error> {
+    ) -> Result<(), StartError> {
         let params = PostParams {
             field_manager: Some(names::OPERATOR.to_owned()),
             ..PostParams::default()
         };
         let jobs = self.jobs(&mover.namespace);
-        let job = match jobs.create(&params, &mover.job()).await {
+        let wanted = mover.job();
+        let job = match jobs.create(&params, &wanted).await {
             Err(kube::Error::Api(status)) if status.is_already_exists() => jobs.get(&mover.name).await?,
             other => other?,
         };
+        if !is_same_mover(&wanted, &job) {
+            return Err(StartError::Foreign {
+                namespace: mover.namespace.clone(),
+                name: mover.name.clone(),
+            });
+        }
         let (uid, made) = (job.uid().unwrap_or_default(), JobFact::of(&job));
         let mut secret = mover
             .secret(&uid, task, credentials, ca_bundle)
@@ -155,13 +200,18 @@ impl MoverJobs {
             Phase::Suspended | Phase::Running => DeleteParams::foreground(),
             Phase::Succeeded | Phase::Failed => DeleteParams::background(),
         };
+        // Another one of its name may be at work by now: how that goes is not known here.
+        let params = params.preconditions(Preconditions {
+            uid: Some(job.identity.uid.clone()),
+            resource_version: None,
+        });
         match self.jobs(&job.namespace).delete(&job.name, &params).await {
             // It goes when its last pod has gone.
             Ok(answer) if answer.is_left() => {
                 answer.map_left(|going| self.index.jobs.answer(JobFact::of(&going)));
             }
             Ok(_) => drop(self.index.jobs.remove(&job.key(), Some(job.uid()))),
-            Err(kube::Error::Api(status)) if status.is_not_found() => {
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
                 self.index.jobs.remove(&job.key(), Some(job.uid()));
             }
             Err(error) => return Err(error),

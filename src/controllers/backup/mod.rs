@@ -13,6 +13,7 @@ mod restore;
 mod run;
 mod scheduling;
 mod snapshots;
+mod sweep;
 mod work;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -105,12 +106,12 @@ impl Driver for BackupDriver {
     async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Requeue, Blocked> {
         let now = ctx.now();
         let Some(org) = ctx.index.orgs.get(key) else {
-            return told(ctx, key, None, &missing(&ctx.index, key), now).await;
+            return report_blocked(ctx, key, None, &missing(&ctx.index, key), now).await;
         };
         let view = ctx.view(org, now);
         let subject = match Subject::of(&view) {
             Ok(subject) => subject,
-            Err(blocked) => return told(ctx, key, Some(&view), &blocked, now).await,
+            Err(blocked) => return report_blocked(ctx, key, Some(&view), &blocked, now).await,
         };
         let services = ctx.regions.services(&subject.location).map_err(|error| {
             Blocked::remote(reasons::BUCKET_UNAVAILABLE, "reach the backup location", &error)
@@ -212,7 +213,7 @@ fn missing(index: &Index, org: &str) -> Blocked {
 }
 
 /// Snapshots and restores of an org for which nothing can be done say why, and so do its conditions.
-async fn told(
+async fn report_blocked(
     ctx: &Context,
     org: &str,
     view: Option<&OrgView>,

@@ -80,16 +80,19 @@ impl Pass<'_> {
         self.ledger.state()
     }
 
-    /// The movers of a run or a restore of the org, by the name of its OrgSnapshot or OrgRestore.
+    /// The movers of a run or a restore of the org when the pass began, by the name of its OrgSnapshot or OrgRestore.
     pub(super) fn movers_of(&self, owner: &str) -> Vec<Arc<JobFact>> {
-        let (namespace, org) = (self.subject.namespace(), self.subject.name());
-        self.ctx.movers.of_owner(namespace, org, owner)
+        let namespace = self.subject.namespace();
+        let mut jobs = self.subject.view.movers.clone();
+        jobs.retain(|job| job.namespace == namespace && job.owner.as_deref() == Some(owner));
+        jobs
     }
 
     /// The movers that prune for the org, whatever sweep they are of.
     pub(super) fn pruners(&self) -> Vec<Arc<JobFact>> {
-        let mut jobs = self.ctx.movers.of_org(PRUNE_NAMESPACE, self.subject.name());
-        jobs.retain(|job| job.org_id.as_deref() == Some(self.subject.org_id().as_str()));
+        let org_id = self.subject.org_id().as_str();
+        let mut jobs = self.subject.view.movers.clone();
+        jobs.retain(|job| job.namespace == PRUNE_NAMESPACE && job.org_id.as_deref() == Some(org_id));
         jobs
     }
 

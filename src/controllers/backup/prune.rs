@@ -1,44 +1,17 @@
-//! Pruning: what retention says may go is written into the ledger, then a sweep removes it from the bucket. A sweep is an
-//! entry of the ledger before its mover is made, and ends with one: while it is open no run begins.
-
-use std::{sync::Arc, time::Duration};
+//! Pruning: what retention says may go is written into the ledger. A [sweep](super::sweep) removes it from the bucket.
 
 use jiff::Timestamp;
-use tracing::{info, warn};
-use tray_api::conditions::reasons;
+use tracing::info;
 use tray_domain::{
-    exclusion::Beginning,
-    ids::SweepId,
-    ledger::{Event, Sweep},
-    mover_lifetime::RUN_DEADLINE,
-    mover_task::{Action, MoverOutcome},
+    ledger::Event,
     retention::{Retention, plan, plan_again_at},
-    session_policy::SessionScope,
-    sweep::{SweepMover, SweepObserved, SweepStep, Waiting, garbage, next_step},
 };
 
-use super::pass::{Pass, Work};
-use crate::{
-    adapters::kube::facts::{JobFact, Phase},
-    controllers::{
-        backup::pass::{PRUNE_NAMESPACE, holder, prune_owner},
-        blocked::{Blocked, Until},
-    },
-    resources::mover_job::sweep_job_name,
-    telemetry::metrics,
-};
-
-/// How long a marked pack waits: longer than a run may take, so that no run refers to it any more.
-const KEEP_DELETE_HOURS: u32 = 23;
-/// How long a new pack is left alone.
-const KEEP_PACK_HOURS: u32 = 72;
-/// Look at a running sweep, besides every change of its Job.
-const LOOK: Duration = Duration::from_secs(60);
-/// Look again where a mover of earlier work may still be there.
-pub(super) const SOON: Duration = Duration::from_secs(5);
+use super::pass::Pass;
+use crate::controllers::Blocked;
 
 /// Writes down which runs go. Returns when that is looked at again; none = how long runs are kept is not known.
-pub(super) async fn retain(pass: &Pass<'_>) -> Result<Option<Timestamp>, Blocked> {
+pub(super) async fn prune(pass: &Pass<'_>) -> Result<Option<Timestamp>, Blocked> {
     let Some(snapshots) = pass.subject.snapshot_retention() else {
         return Ok(None);
     };
@@ -52,7 +25,7 @@ pub(super) async fn retain(pass: &Pass<'_>) -> Result<Option<Timestamp>, Blocked
         pass.services.store.clock_skew(),
         pass.now,
     )
-    .map_err(|unsafe_| Blocked::person(reasons::PRUNING_STOPPED, unsafe_.to_string()))?;
+    .map_err(Blocked::from)?;
     for removal in &removals {
         info!(run = %removal.run_id, why = removal.why, "run pruned");
         let event = Event::Pruned {
@@ -69,209 +42,4 @@ pub(super) async fn retain(pass: &Pass<'_>) -> Result<Option<Timestamp>, Blocked
         decided.await?;
     }
     Ok(plan_again_at(&pass.state(), retention, pass.now))
-}
-
-/// Begins the sweep that is due. Returns when to look again.
-pub(super) async fn begin(pass: &Pass<'_>) -> Result<Duration, Blocked> {
-    pass.lock(&lock_holder(pass)).await?;
-    let sweep_id = SweepId::of(pass.now, pass.subject.org_id());
-    Ok(match pass.begin(&Event::SweepPlanned { sweep_id }).await? {
-        Beginning::Written | Beginning::Overtaken => Duration::ZERO,
-        Beginning::Waits(_) => SOON,
-    })
-}
-
-/// What became of a look at an open sweep.
-pub(super) enum Driven {
-    /// It goes on, or has ended; look again after that.
-    Again(Duration),
-    /// It was given up and has ended.
-    GivenUp,
-    /// It is given up; this mover of it may still be at work.
-    Stopping(String),
-}
-
-/// Brings an open sweep nearer to its end; `waits` = who waits for that.
-pub(super) async fn drive(pass: &Pass<'_>, open: &Sweep, waits: Option<Waiting>) -> Result<Driven, Blocked> {
-    let name = job_name(pass, open);
-    let jobs = pass.pruners();
-    let job = jobs.iter().find(|job| job.name == name);
-    let observed = SweepObserved {
-        sweep: open,
-        mover: job.map_or(SweepMover::Absent, |job| match job.phase {
-            Phase::Suspended => SweepMover::Suspended,
-            Phase::Running => SweepMover::Running,
-            Phase::Succeeded => SweepMover::Succeeded,
-            Phase::Failed => SweepMover::Failed,
-        }),
-        at_work: jobs
-            .iter()
-            .find(|job| job.may_be_at_work())
-            .map(|job| job.name.as_str()),
-        waits,
-    };
-    match next_step(&observed, pass.now) {
-        SweepStep::StopMovers { why, at_work } => {
-            warn!(job = name, why, "pruning is given up; tried again in an hour");
-            remove(pass, &jobs).await?;
-            Ok(Driven::Stopping(at_work))
-        }
-        SweepStep::GiveUp(why) => {
-            warn!(
-                job = name,
-                why, "pruning has been given up; tried again in an hour"
-            );
-            remove(pass, &jobs).await?;
-            end(pass, open, Some(why.to_owned()), &[]).await?;
-            Ok(Driven::GivenUp)
-        }
-        step => {
-            pass.lock(&lock_holder(pass)).await?;
-            let job = job.map(|job| &**job);
-            carry_out(pass, open, step, job, &jobs).await.map(Driven::Again)
-        }
-    }
-}
-
-/// Carries out a step of a sweep that goes on. Returns when to look again.
-async fn carry_out(
-    pass: &Pass<'_>,
-    open: &Sweep,
-    step: SweepStep,
-    job: Option<&JobFact>,
-    jobs: &[Arc<JobFact>],
-) -> Result<Duration, Blocked> {
-    match (step, job) {
-        (SweepStep::Renew, Some(job)) => Ok(pass.renew(job, &SessionScope::Prune).await?.min(LOOK)),
-        (SweepStep::RecordSwept, Some(job)) => {
-            swept(pass, job).await?;
-            end(pass, open, None, jobs).await
-        }
-        (SweepStep::Fail, Some(job)) => {
-            let why = failure(pass, job).await?;
-            end(pass, open, Some(why), jobs).await
-        }
-        _ => start_or_end(pass, open, jobs).await,
-    }
-}
-
-/// Starts the mover of a sweep. Where a person has to act first, the sweep ends: runs go on meanwhile.
-async fn start_or_end(pass: &Pass<'_>, open: &Sweep, jobs: &[Arc<JobFact>]) -> Result<Duration, Blocked> {
-    match start(pass, open).await {
-        Err(blocked) if blocked.until != Until::Service => {
-            warn!(
-                code = blocked.reason,
-                why = blocked.message,
-                "no pruner can be started; tried again in an hour"
-            );
-            end(pass, open, Some(blocked.reason.to_owned()), jobs).await
-        }
-        done => done,
-    }
-}
-
-/// Name of the Job of an open sweep.
-pub(super) fn job_name(pass: &Pass<'_>, open: &Sweep) -> String {
-    sweep_job_name(pass.subject.org_id(), &open.sweep_id)
-}
-
-fn lock_holder(pass: &Pass<'_>) -> String {
-    holder("Prune", pass.subject.name())
-}
-
-async fn start(pass: &Pass<'_>, open: &Sweep) -> Result<Duration, Blocked> {
-    let state = pass.state();
-    let action = Action::Prune {
-        sweep_id: open.sweep_id.clone(),
-        planned_at: open.planned_at,
-        volumes: state.repositories.clone(),
-        remove: garbage(&state),
-        keep_delete_hours: KEEP_DELETE_HOURS,
-        keep_pack_hours: KEEP_PACK_HOURS,
-    };
-    let work = Work {
-        name: job_name(pass, open),
-        namespace: PRUNE_NAMESPACE.to_owned(),
-        owner: prune_owner(pass.subject.name()),
-        run_id: None,
-        part: None,
-        volume: None,
-        kubernetes_api: false,
-        consistency_point: None,
-        deadline: RUN_DEADLINE,
-        action,
-        scope: SessionScope::Prune,
-    };
-    pass.start(work).await?;
-    Ok(LOOK)
-}
-
-/// Writes down what was removed.
-async fn swept(pass: &Pass<'_>, job: &JobFact) -> Result<(), Blocked> {
-    let outcome = pass.ctx.movers.outcome(job).await?;
-    let said = match outcome {
-        Some(MoverOutcome::Pruned { volumes }) => volumes,
-        // Its last words are lost: how much it was is not known.
-        _ => Vec::new(),
-    };
-    for volume in &pass.state().repositories {
-        let pruned = said.iter().find(|pruned| pruned.volume == *volume);
-        let event = Event::Swept {
-            volume: volume.clone(),
-            marked_packs: pruned.map_or(0, |pruned| pruned.marked_packs),
-            freed_bytes: pruned.map_or(0, |pruned| pruned.freed_bytes),
-        };
-        pass.ledger.append(event, pass.now).await?;
-    }
-    Ok(())
-}
-
-/// Why a pruner failed, as a code; its words are in the log.
-async fn failure(pass: &Pass<'_>, job: &JobFact) -> Result<String, Blocked> {
-    let (code, said) = match pass.ctx.movers.outcome(job).await? {
-        Some(MoverOutcome::Failed { reason, message }) => (format!("{reason:?}"), message),
-        _ => ("JobFailed".to_owned(), job.failure.clone().unwrap_or_default()),
-    };
-    warn!(
-        job = job.name,
-        code, said, "pruning failed; tried again in an hour"
-    );
-    Ok(code)
-}
-
-/// The end is in the ledger before the Job goes: a sweep without a Job is one that was not started.
-async fn end(
-    pass: &Pass<'_>,
-    open: &Sweep,
-    failed: Option<String>,
-    jobs: &[Arc<JobFact>],
-) -> Result<Duration, Blocked> {
-    let result = if failed.is_none() { "good" } else { "failed" };
-    let event = Event::SweepEnded {
-        sweep_id: open.sweep_id.clone(),
-        failed,
-    };
-    let decided = pass.ledger.append_decided(pass.now, |state| {
-        let is_open = state.sweep.as_ref() == Some(open);
-        is_open.then(|| event.clone())
-    });
-    decided.await?;
-    pass.ctx
-        .metrics
-        .runs
-        .get_or_create(&metrics::Run {
-            kind: "prune",
-            result,
-        })
-        .inc();
-    remove(pass, jobs).await?;
-    pass.unlock(&lock_holder(pass)).await?;
-    Ok(Duration::ZERO)
-}
-
-async fn remove(pass: &Pass<'_>, jobs: &[Arc<JobFact>]) -> Result<(), Blocked> {
-    for job in jobs {
-        pass.remove(job).await?;
-    }
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Makes the OrgSnapshots that are due by the schedule.
+//! When the next run is due, and the OrgSnapshot of the one that is.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

@@ -1,4 +1,4 @@
-//! The OrgSnapshots of an org, as a view of its ledger: at most three that ended, each telling what the ledger tells.
+//! The OrgSnapshots of an org, as a view of its ledger: at most three, each telling what the ledger tells.
 
 use std::collections::BTreeMap;
 

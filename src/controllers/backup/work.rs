@@ -14,18 +14,18 @@ use tray_domain::{
     backup_pass::{Done, PassFacts, PassWork, next_work},
     ledger::LedgerState,
     schedule::Due,
-    sweep,
-    sweep::Waiting,
+    sweep::{Waiting, due_at},
     volume_facts::Loss,
 };
 
 use super::{
     pass::{PRUNE_NAMESPACE, Pass},
-    prune::{self, Driven, SOON},
+    prune::prune,
     restore,
     run::{self, Drive},
     scheduling,
     snapshots::Phases,
+    sweep::{self, Driven, SOON},
 };
 use crate::{
     adapters::kube::facts::{JobFact, Phase},
@@ -75,7 +75,7 @@ pub(super) async fn advance(
             elsewhere,
             waiting: waiting.as_deref(),
             due: scheduling::next(pass),
-            sweep_due_at: sweep::due_at(&state),
+            sweep_due_at: due_at(&state),
         };
         let work = next_work(&seen, done, pass.now);
         done = done.after(&work);
@@ -119,7 +119,7 @@ impl CarryingOut<'_> {
         phases: &mut Phases,
     ) -> Result<Ends, Blocked> {
         let pass = self.pass;
-        if matches!(work, PassWork::BeginRun(_) | PassWork::Retain)
+        if matches!(work, PassWork::BeginRun(_) | PassWork::PruneRuns)
             && let Due::At(at) = self.seen.due
         {
             again.next_due = Some(at);
@@ -134,7 +134,8 @@ impl CarryingOut<'_> {
             }
             PassWork::DriveRun => match self.drive_run(phases).await? {
                 Drive::Open(after) => Ends::Yes(Some(after)),
-                Drive::Ended => Ends::No,
+                // What was seen of the org may be old by now: its `post` hooks have run.
+                Drive::Ended => Ends::Yes(Some(Duration::ZERO)),
             },
             PassWork::RemoveLeftovers => {
                 self.remove_leftovers().await?;
@@ -181,11 +182,11 @@ impl CarryingOut<'_> {
                 Ends::No
             }
             PassWork::BeginRun(_) => Ends::Yes(self.begin_run(phases).await?),
-            PassWork::Retain => {
-                again.at(prune::retain(pass).await?);
+            PassWork::PruneRuns => {
+                again.at(prune(pass).await?);
                 Ends::No
             }
-            PassWork::BeginSweep => Ends::Yes(Some(prune::begin(pass).await?)),
+            PassWork::BeginSweep => Ends::Yes(Some(sweep::begin(pass).await?)),
             PassWork::Rest(at) => {
                 again.at(at);
                 Ends::Yes(None)
@@ -202,7 +203,8 @@ impl CarryingOut<'_> {
         let restore = self.restore.map(ResourceExt::name_any);
         let drive = run::drive(pass, run_id, run, self.seen.losses, restore.as_deref()).await;
         // Also where a service did not answer: the run is where it was.
-        let movers = pass.movers_of(&run.plan.snapshot_name);
+        let (namespace, org) = (pass.subject.namespace(), pass.subject.name());
+        let movers = pass.ctx.movers.of_owner(namespace, org, &run.plan.snapshot_name);
         let copied = movers.iter().filter(|job| job.phase == Phase::Succeeded).count();
         let (phase, message) = if movers.is_empty() {
             (
@@ -225,7 +227,7 @@ impl CarryingOut<'_> {
     /// Brings the open sweep nearer to its end; none = none is open.
     async fn drive_sweep(&self, waits: Option<Waiting>) -> Result<Option<Driven>, Blocked> {
         match &self.state.sweep {
-            Some(open) => prune::drive(self.pass, open, waits).await.map(Some),
+            Some(open) => sweep::drive(self.pass, open, waits).await.map(Some),
             None => Ok(None),
         }
     }
@@ -254,7 +256,7 @@ impl CarryingOut<'_> {
     /// made them. Those of the restore that is under way and of the open sweep stay.
     async fn remove_leftovers(&self) -> Result<(), Blocked> {
         let pass = self.pass;
-        let open = self.state.sweep.as_ref().map(|open| prune::job_name(pass, open));
+        let open = self.state.sweep.as_ref().map(|open| sweep::job_name(pass, open));
         let is_wanted = |job: &JobFact| {
             open.as_ref() == Some(&job.name)
                 || self

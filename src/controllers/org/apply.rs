@@ -184,7 +184,7 @@ async fn apply_stage(
     Ok(refused)
 }
 
-/// What the status says of an error; one of the way to the API server ends the pass. `no_room` = see [`Blocked::of_child`].
+/// What the status says of an error; one on the way to the API server ends the pass. `no_room` = see [`Blocked::of_child`].
 pub(super) fn refusal(error: ApplyError, no_room: bool) -> Result<Blocked, Blocked> {
     let blocked = Blocked::of_child(error, no_room);
     match blocked.until {

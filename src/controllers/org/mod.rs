@@ -1,4 +1,4 @@
-//! The TrayOrg controller: observe → validate → decide → build → apply → status.
+//! The TrayOrg controller: view → check → apply → judge → status.
 //!
 //! An org whose spec cannot be carried out keeps what it has; its status says what a person has to do. Replicas are
 //! decided here alone: by what the backup controller says on the board, and by how far an OrgRestore is.
@@ -43,9 +43,9 @@ mod mapper;
 mod namespace_loss;
 mod places;
 mod retention;
-mod routes;
 mod status;
 mod validate;
+mod webhook_host;
 mod workloads;
 
 #[cfg(test)]
@@ -59,15 +59,15 @@ const DEBOUNCE: Duration = Duration::from_secs(15);
 pub struct OrgDriver {
     /// Since when an org has been on its way without its status saying so.
     on_their_way: Mutex<HashMap<String, Timestamp>>,
-    /// What orgs go by of each Region, as last seen. A Region's status counts its orgs: without this, every new org would
-    /// have all others of its Region looked at.
+    /// What orgs go by of each Region, as last seen. Ignores what only the counts of a Region's status show: else each new org
+    /// would have all others of its Region looked at.
     regions: Mutex<HashMap<String, mapper::RegionMark>>,
     /// The same of what else orgs name.
     specs: Specs,
     /// Pods that were deleted since they ran elsewhere.
     evictions: evict::Evictions,
     /// Webhook tokens, which no watch shows.
-    tokens: routes::KnownTokens,
+    tokens: webhook_host::KnownTokens,
 }
 
 #[async_trait::async_trait]
@@ -173,19 +173,19 @@ async fn check(ctx: &Context, observed: &OrgView) -> Result<Result<Valid, Blocke
 /// Makes the cluster agree, and says how the org fares.
 async fn carry_out(
     ctx: &Context,
-    tokens: &routes::KnownTokens,
+    tokens: &webhook_host::KnownTokens,
     observed: &OrgView,
     valid: &Valid,
     now: Timestamp,
 ) -> Result<Findings, Blocked> {
     let org = &*observed.org;
     ctx.cluster.set_finalizer(org, names::FINALIZER_ORG, true).await?;
-    let exposure = routes::exposure(valid, ctx.settings.webhooks, ctx.index.has_gateway_api());
+    let exposure = webhook_host::exposure(valid, ctx.settings.webhooks, ctx.index.has_gateway_api());
     let exposed = exposure.children(&valid.placement);
     let kept = retention::kept(observed, now);
     let applied = apply::apply(ctx, observed, valid, &valid.regional.spec, &kept, exposed).await?;
     namespace_loss::done(ctx, observed, &valid.placement).await?;
-    let webhook = routes::expose(ctx, tokens, observed, valid, &exposure, now).await;
+    let webhook = webhook_host::expose(ctx, tokens, observed, valid, &exposure, now).await;
     let children = ctx.index.children.of(&org.name_any());
     let situation = workloads::situation(observed, valid);
     let workloads = workloads::why_stopped(&situation).unwrap_or_else(|| {

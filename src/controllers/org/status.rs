@@ -12,7 +12,7 @@ use tray_api::{
     },
 };
 
-use super::{enforcement, places, retention::Kept, routes, validate::Valid};
+use super::{enforcement, places, retention::Kept, validate::Valid, webhook_host};
 use crate::{
     controllers::{
         blocked::{Blocked, Until},
@@ -47,7 +47,7 @@ pub(super) struct Findings {
     /// Condition WorkloadsAvailable.
     pub workloads: ConditionFact,
     /// What was found out about the webhook host.
-    pub webhook: routes::RouteFindings,
+    pub webhook: webhook_host::WebhookFindings,
     /// How long its execution logs and snapshots are kept.
     pub kept: Kept,
     /// Why a child could not be made as it should be.
@@ -124,7 +124,7 @@ pub(super) fn of_valid(
     }
 }
 
-/// The status of an org that cannot be worked on: what is recorded stays, and the blocked is told. Whatever became of
+/// The status of an org that cannot be worked on: what is recorded stays, and what blocks it is told. Whatever became of
 /// its Region, where its pods and volumes are is looked at, and where its copies are stays pinned. `hindrance` = why no
 /// snapshot can be taken either, if that is so.
 pub(super) fn of_blocked(

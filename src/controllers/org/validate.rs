@@ -66,13 +66,15 @@ impl Valid {
 pub(super) fn validate(observed: &OrgView) -> Result<Valid, Blocked> {
     let id = identity(observed)?;
     let placement = place(observed, id)?;
-    let (Some(region), Some(regional)) = (observed.region.clone(), observed.regional.clone()) else {
+    let known = (
+        observed.region.clone(),
+        observed.regional.clone(),
+        &observed.effective,
+    );
+    let (Some(region), Some(regional), Some(effective)) = known else {
         return Err(PlacementRefusal::NotServed(placement.region.name).into());
     };
-    let effective = match &observed.effective {
-        Some(effective) => effective.clone()?,
-        None => Effective::default(),
-    };
+    let effective: Effective = effective.clone()?;
     let uses = enforcement::uses(observed, &placement.namespace);
     let fitted = fit(limits(&observed.org.spec, &region.spec), &uses);
     let Settled { place, changed } = observed.settled(&placement.region);

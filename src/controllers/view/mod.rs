@@ -1,7 +1,7 @@
 //! What is seen of orgs and Regions: pure functions over the index, the board and the API's objects.
 //!
-//! Every controller reads it, and none imports another: what two of them have to know stands here, or on the board of
-//! [`board`](super::board), where one writes it.
+//! Controllers do not import each other. What several of them derive from the index is here; what one finds out and another
+//! needs is on the [board](super::board).
 
 pub mod backup_place;
 pub mod backups;

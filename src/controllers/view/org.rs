@@ -31,7 +31,7 @@ use super::{
 use crate::{
     adapters::kube::{
         child::ChildFact,
-        facts::{NodeFact, PodFact, StorageClassFact, VolumeFact},
+        facts::{JobFact, NodeFact, PodFact, StorageClassFact, VolumeFact},
         index::Index,
     },
     controllers::board::{Board, Known},
@@ -103,6 +103,9 @@ pub struct OrgView {
     pub pods: Vec<PlacedPod>,
     /// The volumes of its claims, and of claims that are gone.
     pub volumes: Vec<PlacedVolume>,
+    /// The Jobs of its movers, in its namespace and in the operator's: looked at before the pods and claims. A copy whose mover
+    /// has ended is judged by what was there then or later.
+    pub movers: Vec<Arc<JobFact>>,
     /// What the board says of it.
     pub known: Known,
     /// Who of support is in it, and who is meant to be.
@@ -131,6 +134,7 @@ impl OrgView {
             now,
         } = *sources;
         let name = org.name_any();
+        let movers = index.jobs.of(&name);
         let (taken_up, refusal) = match taken_up(index, &org) {
             Ok(taken_up) => (taken_up, None),
             Err(refusal) => (None, Some(refusal)),
@@ -184,6 +188,7 @@ impl OrgView {
                 .map(|own| support_in(index, own, support_groups, now))
                 .unwrap_or_default(),
             namespace,
+            movers,
             org_id: id,
             org,
         }

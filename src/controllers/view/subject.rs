@@ -76,7 +76,7 @@ impl<'a> Subject<'a> {
             return Err(Blocked::person(reasons::ORG_NOT_PLACED, message));
         };
         let pinned = &placement.region;
-        let Some(region) = view.home.clone() else {
+        let (Some(region), Some(effective)) = (view.home.clone(), &view.effective) else {
             let message = format!("there is no Region {}: create it as it was", pinned.name);
             return Err(Blocked::person(reasons::REGION_NOT_SERVED, message));
         };
@@ -107,10 +107,9 @@ impl<'a> Subject<'a> {
         let shared_key = shared_key
             .map(|arn| key(arn, "keyArn", reasons::KEY_UNUSABLE))
             .transpose()?;
-        let workloads = match &view.effective {
-            Some(Ok(effective)) => effective.workloads.as_slice(),
-            Some(Err(conflict)) => return Err(conflict.clone().into()),
-            None => &[],
+        let workloads = match effective {
+            Ok(effective) => effective.workloads.as_slice(),
+            Err(conflict) => return Err(conflict.clone().into()),
         };
         Ok(Self {
             location: bucket_location(backup),

@@ -1,4 +1,4 @@
-//! Of pods.
+//! What is remembered of a pod.
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;

@@ -1,4 +1,4 @@
-//! Of PersistentVolumes.
+//! What is remembered of a PersistentVolume.
 
 use std::collections::BTreeSet;
 

@@ -41,6 +41,7 @@ use crate::{
     controllers::{
         backup::pass::holder,
         blocked::{Blocked, Until},
+        changes::Change,
     },
     resources::{
         mover_job::{Access, proof_job_name, restore_job_name, restore_jobs},
@@ -226,12 +227,20 @@ pub(super) async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Durat
     Ok(next)
 }
 
+/// Writes the status. The TrayOrg controller goes by its phase, so it is told at once: the watch may show it in a list, after
+/// which what is known already is no news.
 async fn write(pass: &Pass<'_>, restore: &OrgRestore, mut status: OrgRestoreStatus) -> Result<(), Blocked> {
     status.observed_generation = restore.metadata.generation;
     let cluster = &pass.ctx.cluster;
-    cluster
+    if cluster
         .write_status(restore, restore.status.as_ref(), &status)
-        .await?;
+        .await?
+    {
+        pass.ctx.changes.publish(&Change::Restore {
+            name: restore.name_any(),
+            org: pass.subject.name().to_owned(),
+        });
+    }
     Ok(())
 }
 
@@ -572,10 +581,7 @@ async fn end(
             result: outcome,
         })
         .inc();
-    pass.ctx
-        .cluster
-        .write_status(restore, restore.status.as_ref(), &status)
-        .await?;
+    write(pass, restore, status).await?;
     clean_up(pass, restore).await?;
     Ok(Duration::ZERO)
 }
@@ -588,7 +594,9 @@ fn run_of(event: &Event) -> Option<&RunId> {
 }
 
 async fn clean_up(pass: &Pass<'_>, restore: &OrgRestore) -> Result<(), Blocked> {
-    for job in pass.movers_of(&restore.name_any()) {
+    // Those of this very pass, too.
+    let (namespace, org) = (pass.subject.namespace(), pass.subject.name());
+    for job in pass.ctx.movers.of_owner(namespace, org, &restore.name_any()) {
         pass.remove(&job).await?;
     }
     pass.ctx

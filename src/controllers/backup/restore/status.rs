@@ -118,7 +118,7 @@ pub(crate) async fn progress(
         .unwrap_or_default();
     status.bytes = Some(bytes);
     status.rate_bytes_per_second = (bytes > 0).then(|| bytes / seconds.max(1));
-    let (phase, mut message) = told(step);
+    let (phase, mut message) = phase_of(step);
     if matches!(phase, RestorePhase::Proving | RestorePhase::Filling)
         && let Some(problem) = pass.subject.mover_problem()
     {
@@ -301,7 +301,7 @@ fn going_on(
     status.conditions = conditions.build();
 }
 
-fn told(step: &RestoreStep) -> (RestorePhase, String) {
+fn phase_of(step: &RestoreStep) -> (RestorePhase, String) {
     let names = |parts: &[tray_domain::ids::PartId]| {
         parts
             .iter()

@@ -27,7 +27,10 @@ use tray_domain::{
     volume_facts::{Loss, PresentClaim},
 };
 
-use super::pass::{Pass, Work};
+use super::{
+    pass::{Pass, Work},
+    sweep::SOON,
+};
 use crate::{
     adapters::kube::facts::{JobFact, Phase},
     controllers::{Blocked, backup::pass::holder, changes::Change},
@@ -140,6 +143,7 @@ pub(super) async fn drive(
             .map(|fault| fault.to_string()),
     };
     match next_step(&observed) {
+        RunStep::RunPreHooks(claims) if has_mover(pass, run_id, &claims).await? => Ok(Drive::Open(SOON)),
         RunStep::RunPreHooks(claims) => {
             begin_hooks(pass, run_id, plan, &claims);
             Ok(Drive::Open(LOOK))
@@ -159,6 +163,18 @@ pub(super) async fn drive(
             .await
             .map(|()| Drive::Ended),
     }
+}
+
+/// Whether a part of these claims has a mover that the index does not show yet: its hook has run, and must not run again under
+/// the copy.
+async fn has_mover(pass: &Pass<'_>, run_id: &RunId, claims: &[PartId]) -> Result<bool, Blocked> {
+    let (namespace, org_id) = (pass.subject.namespace(), pass.subject.org_id());
+    let made = pass.ctx.movers.asked(namespace, org_id).await?;
+    let names: Vec<String> = claims
+        .iter()
+        .map(|claim| snapshot_job_name(run_id, claim))
+        .collect();
+    Ok(made.iter().any(|job| names.contains(&job.name)))
 }
 
 /// Whether the run's OrgSnapshot still asks for it. Another operator may have planned the run of one that this one's watch

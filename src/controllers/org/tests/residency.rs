@@ -13,8 +13,8 @@ use crate::{
             mapper::keys_of,
             places,
             retention::Kept,
-            routes::RouteFindings,
             status::{self, Findings},
+            webhook_host::WebhookFindings,
         },
     },
     resources::{child::ChildKind, org::fixtures},
@@ -33,7 +33,7 @@ fn p1_a_pod_in_another_region_is_worse_than_anything_else() {
             isolation: fact(true, "Acknowledged"),
             quota: fact(true, "AsSpecified"),
             workloads: fact(true, "AsSpecified"),
-            webhook: RouteFindings::default(),
+            webhook: WebhookFindings::default(),
             kept: Kept::default(),
             refused: None,
         };

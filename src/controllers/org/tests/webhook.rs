@@ -9,7 +9,7 @@ use crate::{
         conditions::is_true,
         org::{
             mapper::keys_of,
-            routes::{Exposure, RouteFindings, exposure},
+            webhook_host::{Exposure, WebhookFindings, exposure},
         },
     },
     resources::org::fixtures,
@@ -54,7 +54,7 @@ fn p21_a_webhook_host_needs_a_workload_an_ingress_and_a_cluster_that_routes() {
 
 #[test]
 fn p21_a_status_names_the_host_and_is_ready_without_it() {
-    let missing = RouteFindings {
+    let missing = WebhookFindings {
         condition: Some(fact(false, "GatewayApiMissing")),
         again: None,
     };

@@ -15,9 +15,9 @@ use crate::{
         conditions::{ConditionFact, find},
         org::{
             retention::kept,
-            routes::RouteFindings,
             status::{self, Findings},
             validate::{Valid, validate},
+            webhook_host::WebhookFindings,
         },
         view::{
             org::{OrgView, Sources},
@@ -155,11 +155,11 @@ impl World {
 
     /// The status after a pass in which `workloads` was found.
     pub(super) fn status(&self, workloads: &ConditionFact) -> TrayOrgStatus {
-        self.status_with(workloads, RouteFindings::default())
+        self.status_with(workloads, WebhookFindings::default())
     }
 
     /// The same where that was found of the webhook host.
-    pub(super) fn status_with(&self, workloads: &ConditionFact, webhook: RouteFindings) -> TrayOrgStatus {
+    pub(super) fn status_with(&self, workloads: &ConditionFact, webhook: WebhookFindings) -> TrayOrgStatus {
         let observed = self.observed();
         let findings = Findings {
             residency: fact(true, "AllInRegion"),

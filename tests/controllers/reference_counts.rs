@@ -8,7 +8,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tray_api::{backup_schedule::BackupSchedule, retention_policy::RetentionPolicy, trayorg::TrayOrg};
-use tray_operator::controllers::{changes::Change, conditions::find, reference_counts::UsageDriver};
+use tray_operator::controllers::{changes::Change, conditions::find, reference_counts::ReferenceCountDriver};
 
 use crate::support::{
     api_server::{self, eventually},
@@ -18,8 +18,8 @@ use crate::support::{
 async fn at_work() -> (Operator, Running) {
     let operator = Operator::new().await;
     let running = operator.start(vec![
-        Arc::new(UsageDriver::<RetentionPolicy>::default()),
-        Arc::new(UsageDriver::<BackupSchedule>::default()),
+        Arc::new(ReferenceCountDriver::<RetentionPolicy>::default()),
+        Arc::new(ReferenceCountDriver::<BackupSchedule>::default()),
     ]);
     let running = running.await;
     (operator, running)

@@ -83,7 +83,7 @@ impl Exposure<'_> {
 
 /// What a pass found out about the webhook host.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct RouteFindings {
+pub(super) struct WebhookFindings {
     /// Condition WebhookReady; none where no workload takes webhooks.
     pub condition: Option<ConditionFact>,
     /// When it has to be looked at again, even if nothing changes.
@@ -124,12 +124,12 @@ pub(super) async fn expose(
     valid: &Valid,
     exposure: &Exposure<'_>,
     now: Timestamp,
-) -> RouteFindings {
+) -> WebhookFindings {
     let tried = try_expose(ctx, known, observed, valid, exposure, now).await;
     tried.unwrap_or_else(|blocked| {
         warn!(failure = %blocked, "the webhook host is not as it should be");
         let said = ConditionFact::new(Truth::Unknown, reasons::RETRYING, blocked.message);
-        RouteFindings {
+        WebhookFindings {
             condition: Some(said),
             again: Some(LATER),
         }
@@ -143,11 +143,11 @@ async fn try_expose(
     valid: &Valid,
     exposure: &Exposure<'_>,
     now: Timestamp,
-) -> Result<RouteFindings, Blocked> {
+) -> Result<WebhookFindings, Blocked> {
     let webhook = match exposure {
-        Exposure::Unwanted => return Ok(RouteFindings::default()),
+        Exposure::Unwanted => return Ok(WebhookFindings::default()),
         Exposure::Impossible(fact) => {
-            return Ok(RouteFindings {
+            return Ok(WebhookFindings {
                 condition: Some(fact.clone()),
                 again: None,
             });
@@ -157,7 +157,7 @@ async fn try_expose(
     let placement = &valid.placement;
     if !may_enter(ctx, placement) {
         // Whatever kept the operator out is told, and brings the next pass.
-        return Ok(RouteFindings {
+        return Ok(WebhookFindings {
             condition: Some(pending()),
             again: None,
         });
@@ -169,14 +169,14 @@ async fn try_expose(
         refused = refused.or(ensure(ctx, &child, &tokens).await?);
     }
     if let Some(refused) = refused {
-        return Ok(RouteFindings {
+        return Ok(WebhookFindings {
             condition: Some(refused.fact()),
             again: refused.again,
         });
     }
     let route = ctx.index.children.get(&webhook::route_id(placement));
     let fact = route.as_ref().and_then(|route| route.observed.route());
-    Ok(RouteFindings {
+    Ok(WebhookFindings {
         condition: Some(condition(fact, observed.is_suspended(), webhook, &tokens)),
         again: tokens.changes_at().map(|at| until(at, now)),
     })
