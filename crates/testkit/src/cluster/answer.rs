@@ -46,11 +46,14 @@ pub(super) fn answer(
     state: &mut State,
     request: &Request,
     fate: &Fate,
-) -> Result<Answer, Status> {
+) -> Result<Answer, Box<Status>> {
     let call = &request.call;
     if call.resource.is_empty() {
         return Ok(discovery::answer(&state.store, request)
             .map_or(Answer::NoSuchPath, |found| Answer::Json(200, found.to_string())));
+    }
+    if request.query("dryRun").is_some() {
+        return Err(failure::unsupported("a dry run"));
     }
     let Some(kind) = state
         .store
@@ -100,7 +103,7 @@ fn is_path_of(kind: &ServedKind, request: &Request) -> bool {
 }
 
 /// What is not there at all is said in three ways, by who serves what is around it.
-fn no_such_path(state: &State, request: &Request) -> Result<Answer, Status> {
+fn no_such_path(state: &State, request: &Request) -> Result<Answer, Box<Status>> {
     let call = &request.call;
     let custom = state.store.kind(&call.resource);
     if let Some(kind) = custom.filter(|kind| kind.is(Trait::Custom) && kind.version == request.version) {
@@ -128,7 +131,7 @@ fn writer(request: &Request) -> Writer {
     }
 }
 
-fn json_of(request: &Request) -> Result<Value, Status> {
+fn json_of(request: &Request) -> Result<Value, Box<Status>> {
     serde_json::from_slice(&request.body)
         .map_err(|error| failure::bad_request(format!("the body is no JSON: {error}")))
 }
@@ -141,7 +144,12 @@ fn shown(request: &Request, stored: &Stored) -> String {
     }
 }
 
-fn update(state: &mut State, kind: &ServedKind, name: &Name, request: &Request) -> Result<Answer, Status> {
+fn update(
+    state: &mut State,
+    kind: &ServedKind,
+    name: &Name,
+    request: &Request,
+) -> Result<Answer, Box<Status>> {
     let wanted = json_of(request)?;
     let Some(old) = state.store.get(&kind.resource(), name) else {
         // One that was read and is gone meanwhile is not what the caller takes it for.
@@ -166,7 +174,12 @@ fn update(state: &mut State, kind: &ServedKind, name: &Name, request: &Request) 
     Ok(Answer::Json(200, shown(request, &changed)))
 }
 
-fn patch(state: &mut State, kind: &ServedKind, name: &Name, request: &Request) -> Result<Answer, Status> {
+fn patch(
+    state: &mut State,
+    kind: &ServedKind,
+    name: &Name,
+    request: &Request,
+) -> Result<Answer, Box<Status>> {
     let patch = json_of(request)?;
     let writer = writer(request);
     match request.content_type.as_str() {
@@ -202,7 +215,7 @@ fn merged(
     patch: &Value,
     request: &Request,
     writer: &Writer,
-) -> Result<Answer, Status> {
+) -> Result<Answer, Box<Status>> {
     let old = state.store.get(&kind.resource(), name);
     let old = old.ok_or_else(|| failure::not_found(kind, &name.name))?;
     let mut wanted = old.object.clone();
@@ -211,7 +224,12 @@ fn merged(
     Ok(Answer::Json(200, shown(request, &changed)))
 }
 
-fn delete(state: &mut State, kind: &ServedKind, name: &Name, request: &Request) -> Result<Answer, Status> {
+fn delete(
+    state: &mut State,
+    kind: &ServedKind,
+    name: &Name,
+    request: &Request,
+) -> Result<Answer, Box<Status>> {
     if !request.call.subresource.is_empty() {
         return Err(failure::not_allowed("a part of an object is not deleted"));
     }
@@ -237,7 +255,7 @@ fn delete(state: &mut State, kind: &ServedKind, name: &Name, request: &Request) 
 }
 
 /// All that is selected, or a page of it. Pages show what there was when the first was asked for.
-fn list(state: &State, kind: &ServedKind, request: &Request) -> Result<Answer, Status> {
+fn list(state: &State, kind: &ServedKind, request: &Request) -> Result<Answer, Box<Status>> {
     let call = &request.call;
     let filter = Filter::of(
         Some(call.namespace.as_str()).filter(|namespace| !namespace.is_empty()),
@@ -275,7 +293,7 @@ fn list(state: &State, kind: &ServedKind, request: &Request) -> Result<Answer, S
     Ok(Answer::Json(200, list.to_string()))
 }
 
-fn page(token: &str) -> Result<(u64, Name), Status> {
+fn page(token: &str) -> Result<(u64, Name), Box<Status>> {
     let mut parts = token.splitn(3, '/');
     let version = parts.next().and_then(|version| version.parse().ok());
     match (version, parts.next(), parts.next()) {

@@ -57,7 +57,7 @@ impl Connection {
                 self.trace(&request, 0, true);
                 return std::future::pending().await;
             }
-            Outcome::Refused(status) => Err((**status).clone()),
+            Outcome::Refused(status) => Err(status.clone()),
             Outcome::Done | Outcome::AnswerLost | Outcome::Expired => {
                 let mut state = self.server.state();
                 answer::answer(&self.server.0, &mut state, &request, &fate)
@@ -117,7 +117,7 @@ fn broken() -> BoxError {
     io::Error::from(io::ErrorKind::ConnectionReset).into()
 }
 
-fn code_of(answer: &Result<Answer, Status>) -> u16 {
+fn code_of(answer: &Result<Answer, Box<Status>>) -> u16 {
     match answer {
         Ok(Answer::Json(code, _)) => *code,
         Ok(Answer::NoSuchPath) => 404,
@@ -126,7 +126,7 @@ fn code_of(answer: &Result<Answer, Status>) -> u16 {
     }
 }
 
-fn response(answer: Result<Answer, Status>) -> http::Result<Response<AnswerBody>> {
+fn response(answer: Result<Answer, Box<Status>>) -> http::Result<Response<AnswerBody>> {
     let code = code_of(&answer);
     let response = Response::builder().status(code);
     let whole = |text: String| Full::new(Bytes::from(text)).map_err(never).boxed_unsync();

@@ -39,7 +39,7 @@ impl State {
         name: &Name,
         options: &Value,
         writer: &Writer,
-    ) -> Result<Deleted, Status> {
+    ) -> Result<Deleted, Box<Status>> {
         let resource = kind.resource();
         let present = self.store.get(&resource, name);
         let Some(present) = present else {

@@ -9,15 +9,24 @@ use kube::core::{
 use super::kinds::ServedKind;
 
 /// A failure of that code and reason; the other functions make those that the server gives by itself.
-pub fn failure(code: u16, reason: &str, message: impl Into<String>) -> Status {
-    Status {
+pub fn failure(code: u16, reason: &str, message: impl Into<String>) -> Box<Status> {
+    detailed(code, reason, message, None)
+}
+
+fn detailed(
+    code: u16,
+    reason: &str,
+    message: impl Into<String>,
+    details: impl Into<Option<StatusDetails>>,
+) -> Box<Status> {
+    Box::new(Status {
         status: Some(StatusSummary::Failure),
         code,
         message: message.into(),
         metadata: None,
         reason: reason.to_owned(),
-        details: None,
-    }
+        details: details.into(),
+    })
 }
 
 /// A failure that is about an object, which is named by its plural.
@@ -42,36 +51,32 @@ fn about_nothing() -> StatusDetails {
 }
 
 /// A group of Kubernetes' own has no such kind, or the kind no such part.
-pub(super) fn no_such_resource() -> Status {
+pub(super) fn no_such_resource() -> Box<Status> {
     let message = "the server could not find the requested resource";
-    failure(404, "NotFound", message).with_details(about_nothing())
+    detailed(404, "NotFound", message, about_nothing())
 }
 
-pub(super) fn not_found(kind: &ServedKind, name: &str) -> Status {
-    failure(
-        404,
-        "NotFound",
-        format!("{} \"{name}\" not found", kind.resource()),
-    )
-    .with_details(about(kind, name))
+pub(super) fn not_found(kind: &ServedKind, name: &str) -> Box<Status> {
+    let message = format!("{} \"{name}\" not found", kind.resource());
+    detailed(404, "NotFound", message, about(kind, name))
 }
 
-pub(super) fn already_exists(kind: &ServedKind, name: &str) -> Status {
+pub(super) fn already_exists(kind: &ServedKind, name: &str) -> Box<Status> {
     let message = format!("{} \"{name}\" already exists", kind.resource());
-    failure(409, "AlreadyExists", message).with_details(about(kind, name))
+    detailed(409, "AlreadyExists", message, about(kind, name))
 }
 
 /// The object is no longer what the caller takes it for.
-pub(super) fn conflict(kind: &ServedKind, name: &str, why: &str) -> Status {
+pub(super) fn conflict(kind: &ServedKind, name: &str, why: &str) -> Box<Status> {
     let message = format!(
         "Operation cannot be fulfilled on {} \"{name}\": {why}",
         kind.resource()
     );
-    failure(409, "Conflict", message).with_details(about(kind, name))
+    detailed(409, "Conflict", message, about(kind, name))
 }
 
 /// Fields that others apply would change: a cause each.
-pub(super) fn apply_conflict(fields: &[(String, String)]) -> Status {
+pub(super) fn apply_conflict(fields: &[(String, String)]) -> Box<Status> {
     let causes = fields.iter().map(|(manager, field)| StatusCause {
         reason: "FieldManagerConflict".to_owned(),
         message: format!("conflict with \"{manager}\""),
@@ -82,11 +87,11 @@ pub(super) fn apply_conflict(fields: &[(String, String)]) -> Status {
         ..about_nothing()
     };
     let message = format!("Apply failed with {} conflicts", fields.len());
-    failure(409, "Conflict", message).with_details(details)
+    detailed(409, "Conflict", message, details)
 }
 
 /// The object is not good: a cause for the field. Here the details name the kind, not the plural.
-pub(super) fn invalid(kind: &ServedKind, name: &str, reason: &str, field: &str, why: &str) -> Status {
+pub(super) fn invalid(kind: &ServedKind, name: &str, reason: &str, field: &str, why: &str) -> Box<Status> {
     let message = format!(
         "{}.{} \"{name}\" is invalid: {field}: {why}",
         kind.kind, kind.group
@@ -98,11 +103,11 @@ pub(super) fn invalid(kind: &ServedKind, name: &str, reason: &str, field: &str, 
         message: why.to_owned(),
         field: field.to_owned(),
     });
-    failure(422, "Invalid", message).with_details(details)
+    detailed(422, "Invalid", message, details)
 }
 
 /// Nothing new comes into a namespace that is going.
-pub(super) fn terminating(kind: &ServedKind, name: &str, namespace: &str) -> Status {
+pub(super) fn terminating(kind: &ServedKind, name: &str, namespace: &str) -> Box<Status> {
     let why = format!("namespace {namespace} is being terminated");
     let mut details = about(kind, name);
     details.causes.push(StatusCause {
@@ -115,11 +120,11 @@ pub(super) fn terminating(kind: &ServedKind, name: &str, namespace: &str) -> Sta
          terminated",
         kind.resource()
     );
-    failure(403, "Forbidden", message).with_details(details)
+    detailed(403, "Forbidden", message, details)
 }
 
 /// The caller reads on from a version that is no longer known.
-pub(super) fn expired(asked: u64, oldest: u64) -> Status {
+pub(super) fn expired(asked: u64, oldest: u64) -> Box<Status> {
     failure(
         410,
         "Expired",
@@ -127,16 +132,16 @@ pub(super) fn expired(asked: u64, oldest: u64) -> Status {
     )
 }
 
-pub(super) fn bad_request(why: impl Into<String>) -> Status {
+pub(super) fn bad_request(why: impl Into<String>) -> Box<Status> {
     failure(400, "BadRequest", why)
 }
 
-pub(super) fn not_allowed(verb: &str) -> Status {
+pub(super) fn not_allowed(verb: &str) -> Box<Status> {
     let message = format!("the server does not allow this method on the requested resource: {verb}");
     failure(405, "MethodNotAllowed", message)
 }
 
-pub(super) fn unsupported(what: &str) -> Status {
+pub(super) fn unsupported(what: &str) -> Box<Status> {
     failure(
         415,
         "UnsupportedMediaType",
@@ -145,7 +150,7 @@ pub(super) fn unsupported(what: &str) -> Status {
 }
 
 /// The server has too much in hand (429), is not there (503) or gave up (504). `retry_after` in seconds.
-pub fn busy(code: u16, retry_after: Option<u32>) -> Status {
+pub fn busy(code: u16, retry_after: Option<u32>) -> Box<Status> {
     let (reason, message) = match code {
         429 => (
             "TooManyRequests",
@@ -168,5 +173,5 @@ pub fn busy(code: u16, retry_after: Option<u32>) -> Status {
         retry_after_seconds: retry_after.unwrap_or_default(),
         ..about_nothing()
     };
-    failure(code, reason, message).with_details(details)
+    detailed(code, reason, message, details)
 }

@@ -163,14 +163,11 @@ pub(super) fn record(
     now: Timestamp,
 ) {
     let changed = changed(old, new);
-    let mut own = match applied {
-        Some(applied) => applied.clone(),
-        None => {
-            let mut own = owned_by(old, manager);
-            join(&mut own, &changed);
-            own
-        }
-    };
+    let mut own = applied.cloned().unwrap_or_else(|| {
+        let mut own = owned_by(old, manager);
+        join(&mut own, &changed);
+        own
+    });
     retain_present(&mut own, new);
     let mut kept = Vec::new();
     for mut entry in entries(old) {

@@ -17,7 +17,7 @@ const OF_STATEFUL_SETS: [&str; 7] = [
 ];
 
 /// Refuses a change of what never changes, with a cause that names the field.
-pub(super) fn check(kind: &ServedKind, old: &Value, new: &Value) -> Result<(), Status> {
+pub(super) fn check(kind: &ServedKind, old: &Value, new: &Value) -> Result<(), Box<Status>> {
     let name = object::text(old, "name").unwrap_or_default();
     let forbid =
         |field: &str, why: &str| Err(failure::invalid(kind, name, "FieldValueForbidden", field, why));

@@ -75,139 +75,120 @@ impl ServedKind {
     }
 }
 
-const fn kind(
-    group: &'static str,
-    version: &'static str,
-    plural: &'static str,
-    kind: &'static str,
-    traits: &'static [Trait],
-) -> (
+/// Group, version, plural, kind, and what sets it apart.
+type Row = (
     &'static str,
     &'static str,
     &'static str,
     &'static str,
     &'static [Trait],
-) {
-    (group, version, plural, kind, traits)
-}
+);
 
-/// What Kubernetes itself serves, as far as anybody here asks for it, and the kinds of the Gateway API.
-pub fn of_kubernetes() -> Vec<ServedKind> {
+const TABLE: &[Row] = {
     use Trait::{Custom, Generation, Namespaced, Orphaning, Returned, Status};
+    const LIVING: &[Trait] = &[Namespaced, Status, Generation];
     const RBAC: &str = "rbac.authorization.k8s.io";
     const GATEWAY: &str = "gateway.networking.k8s.io";
-    [
-        kind("", "v1", "namespaces", "Namespace", &[Status]),
-        kind("", "v1", "nodes", "Node", &[Status]),
-        kind(
+    &[
+        ("", "v1", "namespaces", "Namespace", &[Status]),
+        ("", "v1", "nodes", "Node", &[Status]),
+        (
             "",
             "v1",
             "pods",
             "Pod",
             &[Namespaced, Status, Generation, Returned],
         ),
-        kind("", "v1", "configmaps", "ConfigMap", &[Namespaced]),
-        kind("", "v1", "secrets", "Secret", &[Namespaced]),
-        kind("", "v1", "services", "Service", &[Namespaced, Status, Returned]),
-        kind(
+        ("", "v1", "configmaps", "ConfigMap", &[Namespaced]),
+        ("", "v1", "secrets", "Secret", &[Namespaced]),
+        ("", "v1", "services", "Service", &[Namespaced, Status, Returned]),
+        (
             "",
             "v1",
             "serviceaccounts",
             "ServiceAccount",
             &[Namespaced, Returned],
         ),
-        kind(
+        (
             "",
             "v1",
             "persistentvolumeclaims",
             "PersistentVolumeClaim",
             &[Namespaced, Status, Returned],
         ),
-        kind(
+        (
             "",
             "v1",
             "persistentvolumes",
             "PersistentVolume",
             &[Status, Returned],
         ),
-        kind(
+        (
             "",
             "v1",
             "resourcequotas",
             "ResourceQuota",
             &[Namespaced, Status, Returned],
         ),
-        kind("", "v1", "limitranges", "LimitRange", &[Namespaced]),
-        kind("events.k8s.io", "v1", "events", "Event", &[Namespaced]),
-        kind("coordination.k8s.io", "v1", "leases", "Lease", &[Namespaced]),
-        kind(
+        ("", "v1", "limitranges", "LimitRange", &[Namespaced]),
+        ("events.k8s.io", "v1", "events", "Event", &[Namespaced]),
+        ("coordination.k8s.io", "v1", "leases", "Lease", &[Namespaced]),
+        (
             "batch",
             "v1",
             "jobs",
             "Job",
             &[Namespaced, Status, Generation, Orphaning],
         ),
-        kind(
-            "apps",
-            "v1",
-            "deployments",
-            "Deployment",
-            &[Namespaced, Status, Generation],
-        ),
-        kind(
-            "apps",
-            "v1",
-            "statefulsets",
-            "StatefulSet",
-            &[Namespaced, Status, Generation],
-        ),
-        kind(
+        ("apps", "v1", "deployments", "Deployment", LIVING),
+        ("apps", "v1", "statefulsets", "StatefulSet", LIVING),
+        (
             "networking.k8s.io",
             "v1",
             "networkpolicies",
             "NetworkPolicy",
             &[Namespaced, Generation],
         ),
-        kind(
+        (
             "policy",
             "v1",
             "poddisruptionbudgets",
             "PodDisruptionBudget",
-            &[Namespaced, Status, Generation],
+            LIVING,
         ),
-        kind(RBAC, "v1", "roles", "Role", &[Namespaced]),
-        kind(RBAC, "v1", "rolebindings", "RoleBinding", &[Namespaced]),
-        kind(RBAC, "v1", "clusterroles", "ClusterRole", &[]),
-        kind(RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", &[]),
-        kind(
+        (RBAC, "v1", "roles", "Role", &[Namespaced]),
+        (RBAC, "v1", "rolebindings", "RoleBinding", &[Namespaced]),
+        (RBAC, "v1", "clusterroles", "ClusterRole", &[]),
+        (RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", &[]),
+        (
             "storage.k8s.io",
             "v1",
             "storageclasses",
             "StorageClass",
             &[Returned],
         ),
-        kind(
+        (
             "scheduling.k8s.io",
             "v1",
             "priorityclasses",
             "PriorityClass",
             &[Generation],
         ),
-        kind(
+        (
             "apiextensions.k8s.io",
             "v1",
             "customresourcedefinitions",
             "CustomResourceDefinition",
             &[Status, Generation],
         ),
-        kind(
+        (
             GATEWAY,
             "v1",
             "httproutes",
             "HTTPRoute",
             &[Namespaced, Status, Generation, Custom],
         ),
-        kind(
+        (
             GATEWAY,
             "v1beta1",
             "referencegrants",
@@ -215,13 +196,16 @@ pub fn of_kubernetes() -> Vec<ServedKind> {
             &[Namespaced, Generation, Custom],
         ),
     ]
-    .into_iter()
-    .map(|(group, version, plural, kind, traits)| ServedKind {
+};
+
+/// What Kubernetes itself serves, as far as anybody here asks for it, and the kinds of the Gateway API.
+pub fn of_kubernetes() -> Vec<ServedKind> {
+    let served = |&(group, version, plural, kind, traits): &Row| ServedKind {
         group: group.to_owned(),
         version: version.to_owned(),
         plural: plural.to_owned(),
         kind: kind.to_owned(),
         traits: traits.to_vec(),
-    })
-    .collect()
+    };
+    TABLE.iter().map(served).collect()
 }

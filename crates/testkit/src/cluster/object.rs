@@ -137,7 +137,7 @@ pub(super) fn tidy(object: &mut Value) {
 }
 
 /// Whether an object says to be of that kind, or nothing of it.
-pub(super) fn check_type(kind: &ServedKind, object: &Value) -> Result<(), Status> {
+pub(super) fn check_type(kind: &ServedKind, object: &Value) -> Result<(), Box<Status>> {
     if !object.is_object() {
         return Err(bad_request("the body is no object"));
     }

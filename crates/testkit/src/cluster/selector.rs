@@ -21,7 +21,7 @@ impl Filter {
         namespace: Option<&str>,
         labels: Option<&str>,
         fields: Option<&str>,
-    ) -> Result<Self, Status> {
+    ) -> Result<Self, Box<Status>> {
         let mut filter = Self {
             namespace: namespace.map(str::to_owned),
             name: None,
@@ -64,7 +64,7 @@ fn labels_of(metadata: &Value) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn expressions(text: &str) -> Result<Vec<Expression>, Status> {
+fn expressions(text: &str) -> Result<Vec<Expression>, Box<Status>> {
     terms(text).into_iter().map(expression).collect()
 }
 
@@ -83,7 +83,7 @@ fn terms(text: &str) -> Vec<&str> {
     found
 }
 
-fn expression(term: &str) -> Result<Expression, Status> {
+fn expression(term: &str) -> Result<Expression, Box<Status>> {
     let term = term.trim();
     let trimmed = |text: &str| text.trim().to_owned();
     if let Some((key, value)) = term.split_once("!=") {

@@ -123,7 +123,7 @@ impl State {
         verb: Verb,
         old: Option<&Value>,
         new: Option<&Value>,
-    ) -> Result<(), Status> {
+    ) -> Result<(), Box<Status>> {
         let admission = self.admission.as_mut().filter(|_| writer.part != Part::Whole);
         let Some(admission) = admission else {
             return Ok(());
@@ -136,6 +136,6 @@ impl State {
             old,
             new,
         };
-        admission.admit(&review).map_err(|refused| *refused)
+        admission.admit(&review)
     }
 }

@@ -64,7 +64,7 @@ pub(super) fn begin(
     kind: Arc<ServedKind>,
     request: &Request,
     fate: &Fate,
-) -> Result<Watch, Status> {
+) -> Result<Watch, Box<Status>> {
     let resource = kind.resource();
     let filter = Filter::of(
         Some(request.call.namespace.as_str()).filter(|namespace| !namespace.is_empty()),

@@ -125,7 +125,7 @@ impl ApiServer {
             return Ok(());
         };
         match state.delete(&kind, name, options, &writer()) {
-            Err(status) if !status.is_not_found() => Err(status.boxed()),
+            Err(status) if !status.is_not_found() => Err(status),
             _ => Ok(()),
         }
     }
@@ -175,7 +175,7 @@ impl ApiServer {
             kinds.find(|kind| object::check_type(kind, object).is_ok() && object["kind"] == kind.kind);
         found.cloned().ok_or_else(|| {
             let said = format!("{} {}", object["apiVersion"], object["kind"]);
-            failure::bad_request(format!("no such kind: {said}")).boxed()
+            failure::bad_request(format!("no such kind: {said}"))
         })
     }
 }

@@ -38,8 +38,8 @@ impl State {
         wanted: Value,
         writer: &Writer,
         applied: Option<&Fields>,
-    ) -> Result<Arc<Stored>, Status> {
-        let mut new = self.typed(kind, wanted)?;
+    ) -> Result<Arc<Stored>, Box<Status>> {
+        let mut new = Self::typed(kind, wanted)?;
         let metadata = &mut new["metadata"];
         if kind.is(Trait::Namespaced) {
             let said = metadata["namespace"].as_str().unwrap_or(namespace);
@@ -82,7 +82,7 @@ impl State {
     }
 
     /// An object of that kind, without what is null.
-    fn typed(&self, kind: &ServedKind, mut wanted: Value) -> Result<Value, Status> {
+    fn typed(kind: &ServedKind, mut wanted: Value) -> Result<Value, Box<Status>> {
         object::check_type(kind, &wanted)?;
         super::merge::without_nulls(&mut wanted);
         wanted["apiVersion"] = json!(kind.api_version());
@@ -98,7 +98,7 @@ impl State {
     }
 
     /// Whether the namespace is there and takes in anything new.
-    fn lets_new_in(&self, kind: &ServedKind, name: &Name) -> Result<(), Status> {
+    fn lets_new_in(&self, kind: &ServedKind, name: &Name) -> Result<(), Box<Status>> {
         if !kind.is(Trait::Namespaced) {
             return Ok(());
         }
@@ -170,10 +170,10 @@ impl State {
         wanted: Value,
         writer: &Writer,
         applied: Option<&Fields>,
-    ) -> Result<Arc<Stored>, Status> {
+    ) -> Result<Arc<Stored>, Box<Status>> {
         let before = &old.object;
         let name = Name::of(before);
-        let wanted = self.typed(kind, wanted)?;
+        let wanted = Self::typed(kind, wanted)?;
         Self::is_meant(kind, before, &wanted)?;
         let mut new = match writer.part {
             Part::Status => {
@@ -217,7 +217,7 @@ impl State {
     }
 
     /// Whether a write means the object that is there.
-    pub(super) fn is_meant(kind: &ServedKind, present: &Value, wanted: &Value) -> Result<(), Status> {
+    pub(super) fn is_meant(kind: &ServedKind, present: &Value, wanted: &Value) -> Result<(), Box<Status>> {
         let name = object::text(present, "name").unwrap_or_default();
         for field in ["name", "namespace"] {
             let said = object::text(wanted, field);
@@ -253,8 +253,8 @@ impl State {
         wanted: Value,
         force: bool,
         writer: &Writer,
-    ) -> Result<(Arc<Stored>, bool), Status> {
-        let mut wanted = self.typed(kind, wanted)?;
+    ) -> Result<(Arc<Stored>, bool), Box<Status>> {
+        let mut wanted = Self::typed(kind, wanted)?;
         if let Some(fields) = wanted.as_object_mut()
             && kind.is(Trait::Status)
         {

@@ -109,7 +109,7 @@ async fn how_a_deletion_goes_on_is_said_by_finalizers() {
     let name = Name::new("org", "foreground");
     server
         .change("jobs.batch", &name, |job| {
-            job["metadata"]["finalizers"] = json!([])
+            job["metadata"]["finalizers"] = json!([]);
         })
         .unwrap();
     assert!(jobs.get_opt("foreground").await.unwrap().is_none());

@@ -31,7 +31,7 @@ async fn a_refusal_says_when_to_come_back() {
     let server = server();
     let api = config_maps(&server.client("operator"));
     for code in [429, 503] {
-        let refusal = Outcome::Refused(busy(code, Some(3)).boxed());
+        let refusal = Outcome::Refused(busy(code, Some(3)));
         server.set_faults(on(Verb::Create, refusal));
         let made = config_map("a", json!({}));
         let status = refused(api.create(&PostParams::default(), &made).await);
@@ -117,7 +117,7 @@ async fn a_watch_that_is_disturbed_misses_nothing() {
         count += 1;
         Fate {
             outcome: match count % 5 {
-                1 => Outcome::Refused(busy(503, None).boxed()),
+                1 => Outcome::Refused(busy(503, None)),
                 2 => Outcome::Dropped,
                 3 => Outcome::Expired,
                 _ => Outcome::Done,

@@ -9,7 +9,7 @@ use kube::{
     Api, ResourceExt,
     api::{ApiResource, ListParams, Patch, PatchParams, PostParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tray_api::{kinds::Kind, trayorg::TrayOrg};
 
 use super::{any, config_map, config_maps, create, refused, server};
@@ -127,6 +127,45 @@ async fn a_list_is_of_what_is_selected_and_comes_in_pages() {
         .list(&ListParams::default().limit(2).continue_token(&token))
         .await;
     assert_eq!(refused(late).code, 410);
+}
+
+#[tokio::test(start_paused = true)]
+async fn items_of_a_list_say_what_they_are_only_where_a_crd_defines_them() {
+    let server = server();
+    let client = server.client("operator");
+    let api = config_maps(&client);
+    api.create(&PostParams::default(), &config_map("a", json!({})))
+        .await
+        .unwrap();
+    let resource = own(Kind::Region);
+    let region =
+        json!({"apiVersion": resource.api_version, "kind": "Region", "metadata": {"name": "r"}, "spec": {}});
+    create(&any(&client, &resource, None), region).await.unwrap();
+    let listed = async |path: &str| -> Value {
+        let request = http::Request::get(path).body(Vec::new()).unwrap();
+        client.request(request).await.unwrap()
+    };
+    let ours = listed(&format!("/apis/{}/regions", resource.api_version)).await;
+    assert_eq!(
+        (&ours["kind"], &ours["items"][0]["kind"]),
+        (&json!("RegionList"), &json!("Region"))
+    );
+    let theirs = listed("/api/v1/configmaps").await;
+    assert_eq!(theirs["kind"], "ConfigMapList");
+    assert_eq!(theirs["items"][0].get("kind"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_is_refused_before_it_is_done() {
+    let server = server();
+    let api = config_maps(&server.client("operator"));
+    let dry = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let status = refused(api.create(&dry, &config_map("a", json!({}))).await);
+    assert_eq!(status.code, 415);
+    assert!(server.all("configmaps").is_empty());
 }
 
 #[tokio::test(start_paused = true)]

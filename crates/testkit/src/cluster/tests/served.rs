@@ -1,6 +1,10 @@
 //! Which kinds are served.
 
-use kube::{api::ApiResource, core::GroupVersionKind, discovery::Discovery};
+use kube::{
+    api::ApiResource,
+    core::GroupVersionKind,
+    discovery::{ApiGroup, Discovery},
+};
 use serde_json::json;
 
 use super::{any, create, refused, server};
@@ -39,7 +43,7 @@ async fn what_is_served_is_told_in_two_answers() {
         .unwrap();
     let served: Vec<String> = discovery
         .groups()
-        .flat_map(|group| group.recommended_resources())
+        .flat_map(ApiGroup::recommended_resources)
         .map(|(resource, _)| format!("{}.{}", resource.plural, resource.group))
         .collect();
     for wanted in ["pods.", "jobs.batch", "trayorgs.platform.tray.ai"] {

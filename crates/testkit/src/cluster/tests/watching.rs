@@ -107,7 +107,7 @@ async fn a_watch_comes_back_from_where_it_was() {
         .filter(|asked| asked.verb == Verb::Watch)
         .map(|asked| asked.path.contains("sendInitialEvents"))
         .collect();
-    assert_eq!(started[0], true);
+    assert!(started[0]);
     assert!(started[1..].iter().all(|first| !first), "{started:?}");
 }
 
@@ -125,6 +125,43 @@ async fn a_watch_that_knows_too_little_begins_anew() {
     assert_eq!(heard(&mut events).await, ["error 410", "init", "there b", "done"]);
     make(&api, "c").await;
     assert_eq!(heard(&mut events).await, ["put c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_is_known_for_five_minutes_of_writes() {
+    let server = server();
+    let api = config_maps(&server.client("test"));
+    make(&api, "a").await;
+    let version = server.version().to_string();
+    for name in ["b", "c", "d"] {
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        make(&api, name).await;
+    }
+    let first = async |version: &str| {
+        let events = api.watch(&WatchParams::default(), version).await.unwrap();
+        events.boxed().next().await.unwrap().unwrap()
+    };
+    // What "b" made old was known until "d" was made.
+    let told = first(&version).await;
+    assert!(matches!(&told, WatchEvent::Error(status) if status.code == 410 && status.reason == "Expired"));
+    let version = (version.parse::<u64>().unwrap() + 1).to_string();
+    let told = first(&version).await;
+    assert!(matches!(&told, WatchEvent::Added(object) if object.name_any() == "c"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_falls_silent_is_given_up_by_the_client() {
+    let server = server();
+    let api = config_maps(&server.client("test"));
+    let mut events = followed(&server, config());
+    assert_eq!(heard(&mut events).await, ["init", "done"]);
+    server.cut_watches(Cut::Silent, |_| true);
+    make(&api, "a").await;
+    let begun = Instant::now();
+    let told = timeout(Duration::from_secs(2 * 45 * 60), events.next()).await;
+    assert_eq!(said(told.unwrap().unwrap()), "put a");
+    // It had waited for a second before.
+    assert_eq!(begun.elapsed().as_secs(), 45 * 60 + 5 - 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,7 +26,7 @@ async fn the_world_hears_of_writes_and_answers_with_its_own() {
     assert!(made.old.is_none());
     server
         .change("jobs.batch", &made.name, |job| {
-            job["status"] = json!({"active": 1})
+            job["status"] = json!({"active": 1});
         })
         .unwrap();
     assert_eq!(jobs.get("j").await.unwrap().status.unwrap().active, Some(1));
@@ -67,7 +67,7 @@ impl Admission for KeepsKey {
         let had = review.old.is_some_and(|old| old["data"]["k"].is_string());
         let has = review.new.is_some_and(|new| new["data"]["k"].is_string());
         if review.verb == Verb::Update && had && !has {
-            return Err(failure(403, "Forbidden", format!("{} may not", review.user)).boxed());
+            return Err(failure(403, "Forbidden", format!("{} may not", review.user)));
         }
         Ok(())
     }
@@ -88,6 +88,8 @@ async fn policies_are_the_worlds() {
     assert_eq!(status.message, "operator may not");
     let name = Name::new("org", "a");
     server
-        .change("configmaps", &name, |object| object["data"] = json!({}))
+        .change("configmaps", &name, |object| {
+            object["data"] = json!({});
+        })
         .unwrap();
 }
