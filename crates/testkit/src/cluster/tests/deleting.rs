@@ -158,13 +158,20 @@ async fn a_pod_that_runs_has_time_to_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_is_protected_from_the_start() {
+async fn claims_and_volumes_are_protected_from_the_start() {
     let server = server();
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(server.client("operator"), "org");
     let claim = serde_json::from_value(json!({"metadata": {"name": "data"}, "spec": {}})).unwrap();
     let made = claims.create(&PostParams::default(), &claim).await.unwrap();
     assert_eq!(made.finalizers(), ["kubernetes.io/pvc-protection"]);
     assert_eq!(made.status.unwrap().phase.as_deref(), Some("Pending"));
+    let volume =
+        json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "v"}, "spec": {}});
+    let volume = server.put(volume).unwrap();
+    assert_eq!(
+        volume["metadata"]["finalizers"],
+        json!(["kubernetes.io/pv-protection"])
+    );
     claims.delete("data", &DeleteParams::background()).await.unwrap();
     assert!(
         claims
@@ -178,7 +185,7 @@ async fn a_claim_is_protected_from_the_start() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_going_in_the_world_goes_with_its_last_hold() {
+async fn the_world_takes_an_object_away_whatever_holds_it() {
     let server = server();
     let api: Api<ConfigMap> = config_maps(&server.client("operator"));
     let mut held = config_map("a", json!({}));
