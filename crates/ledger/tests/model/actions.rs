@@ -80,7 +80,7 @@ pub(crate) struct Next {
     pub(crate) world: World,
     /// The fault that it is.
     pub(crate) fault: Option<Fault>,
-    /// It begins something in a ledger that is full: what follows is not looked at.
+    /// Something would have begun in a ledger that is full.
     pub(crate) cut: bool,
 }
 
@@ -127,7 +127,9 @@ impl Actions<'_> {
         let process = &world.processes[0];
         let begins = process.runs && process.call == Call::None;
         if begins && !found.iter().any(|next| next.action == late) {
-            self.acts(world, 0, late, None, &mut found, |acting| acting.begin_pass(true));
+            self.acts(world, 0, late, None, &mut found, |acting| {
+                acting.begin_pass(true);
+            });
             self.settle(world, &mut found);
         }
         let rank = |next: &Next| match next.action {
@@ -236,14 +238,18 @@ impl Actions<'_> {
         match process.call {
             Call::None if process.objects.org == Org::Terminating => {
                 let action = Action::TakeDown(at);
-                self.acts(world, at, action, None, found, |acting| acting.take_down());
+                self.acts(world, at, action, None, found, |acting| {
+                    acting.take_down();
+                });
             }
             Call::None if is_leader || process.stale_passes < self.bounds.stale_passes => {
                 // Of a leader of before it is enough that it is behind.
                 for late in [false, true].into_iter().take(1 + usize::from(is_leader)) {
                     let action = Action::BeginPass(at, late);
                     let fault = late.then_some(Fault::Late);
-                    self.acts(world, at, action, fault, found, |acting| acting.begin_pass(late));
+                    self.acts(world, at, action, fault, found, |acting| {
+                        acting.begin_pass(late);
+                    });
                 }
             }
             Call::None => {}

@@ -11,7 +11,7 @@ pub(crate) struct Bounds {
     pub(crate) snapshots: u8,
     /// An OrgRestore is asked for.
     pub(crate) restore: bool,
-    /// Nothing begins behind so many new entries.
+    /// Nothing begins behind so many new entries: passes end there.
     pub(crate) entries: u8,
     /// Passes that a leader of before begins before it notices that it leads no more.
     pub(crate) stale_passes: u8,
@@ -82,6 +82,8 @@ impl Start {
 pub(crate) enum Cure {
     /// A Job is deleted by its UID, so that one that was made anew under its name stays.
     RemovesByUid,
+    /// A pass begins by reading the ledger on.
+    ReadsOnFirst,
 }
 
 /// What is broken around the real functions, to prove that a search finds it.

@@ -51,6 +51,7 @@ const HOLDS: &[Violation] = &[
     Violation::LedgerTorn,
     Violation::NoWayOut,
 ];
+/// What has to be mended for that.
 const MENDED: &[Cure] = &[Cure::RemovesByUid];
 
 /// One run is asked for.
@@ -227,7 +228,19 @@ fn a_restore_is_given_up_by_who_does_not_know_its_run() {
         faults: &[TWO],
         ..ONE_SNAPSHOT
     };
-    assert_eq!(breaks(bounds, Violation::EndsUnrecorded), 30);
+    assert_eq!(breaks(bounds, Violation::EndsUnrecorded), 32);
+}
+
+/// What a pass that begins by reading the ledger on would mend, even where Jobs are deleted by their names.
+#[test]
+fn reading_on_first_mends_what_is_decided_on_an_old_ledger() {
+    let bounds = Bounds {
+        stale_passes: 2,
+        faults: &[TWO],
+        cures: &[Cure::ReadsOnFirst],
+        ..ONE_SNAPSHOT
+    };
+    holds(bounds, Violation::ALL);
 }
 
 // What is broken on purpose is found.
@@ -261,7 +274,7 @@ fn without_the_sequence_number_a_sweep_begins_beside_a_mover() {
     assert_eq!(breaks(bounds, Violation::TwoAtWork), 27);
 }
 
-// The same with wider bounds: half a minute and more each.
+// The same with wider bounds.
 
 #[test]
 #[ignore = "takes long: cargo test --workspace --locked --test model -- --ignored --nocapture"]
@@ -312,4 +325,17 @@ fn one_process_bears_any_three_faults() {
         ..Bounds::QUIET
     };
     holds(bounds, HOLDS);
+}
+
+#[test]
+#[ignore = "takes long: cargo test --workspace --locked --test model -- --ignored --nocapture"]
+fn reading_on_first_mends_a_restore_that_is_given_up() {
+    let bounds = Bounds {
+        restore: true,
+        entries: 1,
+        faults: &[TWO],
+        cures: &[Cure::ReadsOnFirst],
+        ..ONE_SNAPSHOT
+    };
+    holds(bounds, &[Violation::EndsUnrecorded]);
 }

@@ -41,7 +41,7 @@ pub(crate) struct Acting<'a> {
     pub(crate) world: World,
     /// Which process.
     pub(crate) at: usize,
-    /// Something would have begun in a ledger that is full: what follows is not looked at.
+    /// Something would have begun in a ledger that is full: the pass ends instead, as if S3 did not answer.
     pub(crate) cut: bool,
 }
 
@@ -80,10 +80,12 @@ impl Acting<'_> {
             return;
         }
         self.process_mut().late = late;
+        self.process_mut().restore = self.process().objects.restore;
         if self.at == STALE {
             self.process_mut().stale_passes += 1;
         }
-        if self.process().known.is_none() {
+        let reads_on = self.bounds.cures.contains(&Cure::ReadsOnFirst);
+        if reads_on || self.process().known.is_none() {
             let entries = self.ledgers.of(self.world.ledger).len();
             self.process_mut().known = Some(entries);
         }
@@ -99,6 +101,7 @@ impl Acting<'_> {
         process.call = Call::None;
         process.done = 0;
         process.late = false;
+        process.restore = Restore::default();
     }
 
     /// The next request; where there is nothing to remove there is none.
@@ -127,7 +130,7 @@ impl Acting<'_> {
 
     fn facts(&self, name: Option<&'static str>) -> PassFacts<'static> {
         let (process, known) = (self.process(), self.known());
-        let restore = process.objects.restore;
+        let restore = process.restore;
         PassFacts {
             restore: restore.is_under_way().then(|| RestoreFacts {
                 has_begun: restore.pinned.is_some(),
@@ -196,7 +199,7 @@ impl Acting<'_> {
     /// `work.rs`, `remove_leftovers`.
     fn remove_leftovers(&self, after: Done) -> Decided {
         let open = self.known().open_sweep;
-        let restores = self.process().objects.restore.is_under_way();
+        let restores = self.process().restore.is_under_way();
         let doomed = self.doomed(|job, shown| {
             let is_wanted = match job {
                 JobName::Copy(_) => false,
@@ -232,7 +235,7 @@ impl Acting<'_> {
         let volumes = present_volumes();
         let surroundings = RunSurroundings {
             losses: &[],
-            restore: (self.process().objects.restore.is_under_way()).then_some("home"),
+            restore: self.process().restore.is_under_way().then_some("home"),
             volumes: &volumes,
         };
         let mut found = fault(record, &surroundings, self.now());
@@ -273,14 +276,9 @@ impl Acting<'_> {
         let jobs = self.doomed(|job, _| job.is_in_system());
         let pruners = JobName::ALL.into_iter().filter(|job| job.is_in_system());
         let mut at_work = pruners.filter(|job| self.shown(*job).may_be_at_work());
-        let mover = if usize::from(sweep) < SWEEPS {
-            self.shown(JobName::Prune(sweep)).phase
-        } else {
-            Phase::Absent
-        };
         let observed = SweepObserved {
             sweep: open,
-            mover: match mover {
+            mover: match self.shown(JobName::Prune(sweep)).phase {
                 Phase::Absent => SweepMover::Absent,
                 Phase::Suspended => SweepMover::Suspended,
                 Phase::Running => SweepMover::Running,
@@ -309,7 +307,7 @@ impl Acting<'_> {
 
     /// `restore/mod.rs`, `drive` and `resolve`, up to the lock.
     fn drive_restore(&self) -> Decided {
-        let (known, restore) = (self.known(), self.process().objects.restore);
+        let (known, restore) = (self.known(), self.process().restore);
         Decided::Calls(match restore.pinned {
             None => match known.restorable {
                 Some(run) => Call::Lock(Purpose::Resolve(run)),
@@ -323,7 +321,7 @@ impl Acting<'_> {
 
     /// `restore/mod.rs`, `drive`, under the lock.
     fn restore_step(&self) -> Decided {
-        let (known, restore) = (self.known(), self.process().objects.restore);
+        let (known, restore) = (self.known(), self.process().restore);
         let Some(run) = restore.pinned else {
             return Decided::Ends;
         };
@@ -390,7 +388,7 @@ impl Acting<'_> {
     fn ended_restore(&self) -> Call {
         let ended = Restore {
             ended: true,
-            ..self.process().objects.restore
+            ..self.process().restore
         };
         Call::WriteStatus(ended, Then::CleanUpRestore)
     }
@@ -447,7 +445,7 @@ impl Acting<'_> {
         let appended = self.ledgers.append(from, Cluster::Ours, entry, answers);
         if appended.ledger != self.world.ledger && self.is_too_much(entry) {
             self.cut = true;
-            return;
+            return self.pass_ends();
         }
         self.world.ledger = appended.ledger;
         self.process_mut().known = Some(appended.known);
@@ -604,7 +602,7 @@ impl Acting<'_> {
             Purpose::Resolve(run) => {
                 let pinned = Restore {
                     pinned: Some(run),
-                    ..self.process().objects.restore
+                    ..self.process().restore
                 };
                 Call::WriteStatus(pinned, Then::PassEnds)
             }

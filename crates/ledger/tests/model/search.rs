@@ -77,7 +77,7 @@ pub(crate) struct Found {
     pub(crate) depth: usize,
     /// Ledgers that were met.
     pub(crate) ledgers: usize,
-    /// States behind which something would have begun in a full ledger.
+    /// States in which something would have begun in a full ledger.
     pub(crate) cut: usize,
     /// States that only time leads out of.
     pub(crate) held: usize,
@@ -185,7 +185,7 @@ impl<'a> Search<'a> {
             let wrong = self.bounds.faults_behind(faults);
             while let Some((world, from)) = queue.pop_front() {
                 self.look(&world, from, wrong, &mut found);
-                for next in found.iter().filter(|next| !next.cut) {
+                for next in &found {
                     if next.fault.is_some() {
                         if !self.seen.contains_key(&Quick::fingerprint(&next.world)) {
                             later.push((next.world, from, next.action));
@@ -222,7 +222,7 @@ impl<'a> Search<'a> {
         self.actions(wrong).of(world, found);
         let is_cut = found.iter().any(|next| next.cut);
         self.cut += usize::from(is_cut);
-        // What is cut off may lead to the goal.
+        // What would follow may lead to the goal.
         if is_cut || is_goal(world, &self.ledgers) {
             self.goals.push(at);
         }

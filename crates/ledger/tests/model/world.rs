@@ -485,6 +485,8 @@ pub(crate) struct Process {
     pub(crate) call: Call,
     /// How far its pass is.
     pub(crate) done: Progress,
+    /// The OrgRestore as its pass has found it.
+    pub(crate) restore: Restore,
     /// By the clock of its pass everything that is open is late, and everything that waits for its time is due.
     pub(crate) late: bool,
     /// Passes that it has begun since another one leads.
