@@ -53,7 +53,7 @@ const DONE: [Done; 5] = [
     Done::LeftoversRemoved,
     Done::RightsRevoked,
     Done::SnapshotMade,
-    Done::Retained,
+    Done::RunsPruned,
 ];
 
 impl Acting<'_> {
@@ -164,7 +164,7 @@ impl Acting<'_> {
                 let run = waiting.unwrap_or_default();
                 Decided::Calls(Call::Lock(Purpose::BeginRun(run)))
             }
-            PassWork::Retain => self.retain(after),
+            PassWork::PruneRuns => self.retain(after),
             PassWork::BeginSweep => Decided::Calls(Call::Lock(Purpose::BeginSweep)),
             PassWork::Rest(_) => Decided::Ends,
             PassWork::HoldForLoss(_) | PassWork::HoldElsewhere(_) | PassWork::MakeSnapshot { .. } => {
