@@ -157,7 +157,7 @@ impl Blocked {
         ConditionFact::new(false, self.reason, self.message.clone())
     }
 
-    /// What went wrong at the very bottom, where the message does not come from there.
+    /// What went wrong at the very bottom. The message may have it already.
     pub fn cause(&self) -> Option<String> {
         let mut innermost: &dyn Error = self.source.as_deref()?;
         while let Some(deeper) = innermost.source() {

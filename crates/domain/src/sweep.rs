@@ -49,7 +49,7 @@ fn due_since(ledger: &LedgerState) -> Option<Timestamp> {
 
 /// Why an open sweep ends before it has done its work, as the ledger's code for it; none = it goes on. What it has not done
 /// the next one does.
-pub fn must_end(open: &Sweep, mover_works: bool, run_waits: bool, now: Timestamp) -> Option<&'static str> {
+fn must_end(open: &Sweep, mover_works: bool, run_waits: bool, now: Timestamp) -> Option<&'static str> {
     let age = now.duration_since(open.planned_at);
     let limit = SignedDuration::try_from(RUN_DEADLINE).unwrap_or(SignedDuration::MAX);
     if age > limit {

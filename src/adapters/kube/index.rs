@@ -152,6 +152,12 @@ impl<K: OwnKind> Objects<K> {
     fn of(&self, group: &str) -> Vec<Arc<K>> {
         self.table.of(group).iter().map(|row| row.0.clone()).collect()
     }
+    /// The names of those that `matches` is true of.
+    pub fn names_where(&self, matches: impl Fn(&K) -> bool) -> Vec<String> {
+        let rows = self.table.all();
+        let matching = rows.iter().filter(|row| matches(&row.0));
+        matching.map(|row| row.key()).collect()
+    }
     /// The names of all.
     pub fn names(&self) -> Vec<String> {
         self.table.keys().into_iter().collect()

@@ -79,17 +79,11 @@ impl MoverJobs {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// The movers of an org in `namespace`, as they are known.
-    pub fn of_org(&self, namespace: &str, org: &str) -> Vec<Arc<JobFact>> {
-        let mut jobs = self.index.jobs.of(org);
-        jobs.retain(|job| job.namespace == namespace);
-        jobs
-    }
-
-    /// Those of them that work for `owner` (an OrgSnapshot, an OrgRestore, or a TrayOrg).
+    /// The movers of an org in `namespace` that work for `owner` (an OrgSnapshot or an OrgRestore), as they are known now: with
+    /// those that this very pass has made.
     pub fn of_owner(&self, namespace: &str, org: &str, owner: &str) -> Vec<Arc<JobFact>> {
-        let mut jobs = self.of_org(namespace, org);
-        jobs.retain(|job| job.owner.as_deref() == Some(owner));
+        let mut jobs = self.index.jobs.of(org);
+        jobs.retain(|job| job.namespace == namespace && job.owner.as_deref() == Some(owner));
         jobs
     }
 

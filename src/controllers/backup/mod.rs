@@ -16,11 +16,10 @@ mod snapshots;
 mod sweep;
 mod work;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::ResourceExt;
-use tray_api::{conditions::reasons, kinds::Kind, trayorg::TrayOrg};
+use tray_api::{conditions::reasons, kinds::Kind};
 use tray_domain::volume_facts::{Loss, losses};
 
 use self::{
@@ -81,13 +80,13 @@ impl Driver for BackupDriver {
                 let org = Change::org_of_pod(org.as_ref(), namespace, index);
                 org.filter(restores).into_iter().collect()
             }
-            Change::Region(name) => orgs_that(index, |org| org.spec.region_ref.name == *name),
-            Change::RetentionPolicy(name) => {
-                orgs_that(index, |org| org.spec.retention_policy_ref.name == *name)
-            }
-            Change::BackupSchedule(name) => {
-                orgs_that(index, |org| org.spec.backup_schedule_ref.name == *name)
-            }
+            Change::Region(name) => index.orgs.names_where(|org| org.spec.region_ref.name == *name),
+            Change::RetentionPolicy(name) => index
+                .orgs
+                .names_where(|org| org.spec.retention_policy_ref.name == *name),
+            Change::BackupSchedule(name) => index
+                .orgs
+                .names_where(|org| org.spec.backup_schedule_ref.name == *name),
             Change::Node { .. }
             | Change::Volume { .. }
             | Change::Tombstone { .. }
@@ -255,17 +254,4 @@ async fn wait_for_person(ctx: &Context, org: &str, blocked: &Blocked, now: Times
         }
     }
     Ok(())
-}
-
-fn orgs_that(index: &Index, concerned: impl Fn(&TrayOrg) -> bool) -> Vec<String> {
-    let orgs: BTreeMap<String, _> = index
-        .orgs
-        .all()
-        .into_iter()
-        .map(|org| (org.name_any(), org))
-        .collect();
-    orgs.into_iter()
-        .filter(|(_, org)| concerned(org))
-        .map(|(name, _)| name)
-        .collect()
 }

@@ -27,6 +27,8 @@ use crate::{
     resources::mover_job::{Mover, MoverVolume},
 };
 
+/// Look again where a mover of earlier work may still be there, or is not seen yet.
+pub(super) const SOON: Duration = Duration::from_secs(5);
 /// The longest name that STS takes for a session.
 const LONGEST_SESSION_NAME: usize = 64;
 

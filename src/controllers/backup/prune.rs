@@ -24,8 +24,7 @@ pub(super) async fn prune(pass: &Pass<'_>) -> Result<Option<Timestamp>, Blocked>
         retention,
         pass.services.store.clock_skew(),
         pass.now,
-    )
-    .map_err(Blocked::from)?;
+    )?;
     for removal in &removals {
         info!(run = %removal.run_id, why = removal.why, "run pruned");
         let event = Event::Pruned {

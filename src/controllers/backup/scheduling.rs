@@ -12,7 +12,10 @@ use tray_domain::{
 };
 
 use super::pass::Pass;
-use crate::controllers::{Blocked, view::schedule::objective};
+use crate::controllers::{
+    Blocked,
+    view::{schedule::objective, subject::Subject},
+};
 
 /// Makes the OrgSnapshot of the run that is due at `slot`.
 pub(super) async fn schedule(pass: &Pass<'_>, slot: Timestamp) -> Result<(), Blocked> {
@@ -42,16 +45,19 @@ pub(super) fn free(pass: &Pass<'_>, slot: Timestamp) -> Timestamp {
     }
 }
 
-/// When the next run is due. A BackupSchedule that is not there or cannot be read has no slots; the RPO goes on counting,
-/// by the objectives that [`backups`](crate::controllers::view::backups) judges by.
-pub(super) fn next(pass: &Pass<'_>) -> Due {
+/// The slots of the org; none where its BackupSchedule is not there or cannot be read.
+pub(super) fn of(subject: &Subject<'_>) -> Option<Schedule> {
+    let spec = &subject.schedule()?.spec;
+    let slots = Slots::parse(&spec.schedule, &spec.time_zone).ok()?;
+    let window = u32::try_from(spec.window_minutes).unwrap_or_default();
+    Some(Schedule::new(slots, window, subject.org_id()))
+}
+
+/// When the next run is due. Without slots the RPO goes on counting, by the objectives that
+/// [`backups`](crate::controllers::view::backups) judges by.
+pub(super) fn next(pass: &Pass<'_>, schedule: Option<&Schedule>) -> Due {
     let subject = pass.subject;
     let spec = subject.schedule().map(|schedule| &schedule.spec);
-    let slots = spec.and_then(|spec| Slots::parse(&spec.schedule, &spec.time_zone).ok());
-    let schedule = spec.zip(slots).map(|(spec, slots)| {
-        let window = u32::try_from(spec.window_minutes).unwrap_or_default();
-        Schedule::new(slots, window, subject.org_id())
-    });
     let objectives = spec.map(|spec| spec.objectives.clone()).unwrap_or_default();
     let circumstances = Circumstances {
         placed_at: subject.placed_at(),
@@ -59,5 +65,5 @@ pub(super) fn next(pass: &Pass<'_>) -> Due {
         rpo: objective(objectives.rpo_hours),
         suspended: spec.is_some_and(|spec| spec.suspend),
     };
-    due(schedule.as_ref(), &pass.state(), &circumstances, pass.now)
+    due(schedule, &pass.state(), &circumstances, pass.now)
 }

@@ -14,7 +14,7 @@ use tray_domain::{
     sweep::{SweepMover, SweepObserved, SweepStep, Waiting, garbage, next_step},
 };
 
-use super::pass::{Pass, Work};
+use super::pass::{Pass, SOON, Work};
 use crate::{
     adapters::kube::facts::{JobFact, Phase},
     controllers::{
@@ -31,8 +31,6 @@ const KEEP_DELETE_HOURS: u32 = 23;
 const KEEP_PACK_HOURS: u32 = 72;
 /// Look at a running sweep, besides every change of its Job.
 const LOOK: Duration = Duration::from_secs(60);
-/// Look again where a mover of earlier work may still be there.
-pub(super) const SOON: Duration = Duration::from_secs(5);
 
 /// Begins the sweep that is due. Returns when to look again.
 pub(super) async fn begin(pass: &Pass<'_>) -> Result<Duration, Blocked> {

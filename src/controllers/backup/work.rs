@@ -19,13 +19,11 @@ use tray_domain::{
 };
 
 use super::{
-    pass::{PRUNE_NAMESPACE, Pass},
+    pass::{PRUNE_NAMESPACE, Pass, SOON},
     prune::prune,
-    restore,
-    run::{self, Drive},
-    scheduling,
+    restore, run, scheduling,
     snapshots::Phases,
-    sweep::{self, Driven, SOON},
+    sweep::{self, Driven},
 };
 use crate::{
     adapters::kube::facts::{JobFact, Phase},
@@ -63,6 +61,7 @@ pub(super) async fn advance(
 ) -> Result<(), Blocked> {
     let restore = pass.subject.view.restore.as_deref();
     let elsewhere = elsewhere(&pass.subject.region);
+    let schedule = scheduling::of(pass.subject);
     let mut done = Done::default();
     loop {
         let (state, pending) = (pass.state(), pending(pass));
@@ -74,7 +73,7 @@ pub(super) async fn advance(
             losses,
             elsewhere,
             waiting: waiting.as_deref(),
-            due: scheduling::next(pass),
+            due: scheduling::next(pass, schedule.as_ref()),
             sweep_due_at: due_at(&state),
         };
         let work = next_work(&seen, done, pass.now);
@@ -132,11 +131,8 @@ impl CarryingOut<'_> {
                 }
                 Ends::Yes(Some(Duration::ZERO))
             }
-            PassWork::DriveRun => match self.drive_run(phases).await? {
-                Drive::Open(after) => Ends::Yes(Some(after)),
-                // What was seen of the org may be old by now: its `post` hooks have run.
-                Drive::Ended => Ends::Yes(Some(Duration::ZERO)),
-            },
+            // Also where it has ended: what was seen of the org may be old by now, since its `post` hooks have run.
+            PassWork::DriveRun => Ends::Yes(Some(self.drive_run(phases).await?)),
             PassWork::RemoveLeftovers => {
                 self.remove_leftovers().await?;
                 Ends::No
@@ -194,11 +190,11 @@ impl CarryingOut<'_> {
         })
     }
 
-    /// Brings the open run nearer to its end, and says how far it is.
-    async fn drive_run(&self, phases: &mut Phases) -> Result<Drive, Blocked> {
+    /// Brings the open run nearer to its end, and says how far it is. Returns when to look again.
+    async fn drive_run(&self, phases: &mut Phases) -> Result<Duration, Blocked> {
         let pass = self.pass;
         let Some((run_id, run)) = self.state.open_runs().next() else {
-            return Ok(Drive::Ended);
+            return Ok(Duration::ZERO);
         };
         let restore = self.restore.map(ResourceExt::name_any);
         let drive = run::drive(pass, run_id, run, self.seen.losses, restore.as_deref()).await;
@@ -263,11 +259,10 @@ impl CarryingOut<'_> {
                     .restore
                     .is_some_and(|restore| restore::is_mover_of(restore, &job.name))
         };
-        for namespace in [pass.subject.namespace(), PRUNE_NAMESPACE] {
-            for job in pass.ctx.movers.of_org(namespace, pass.subject.name()) {
-                if !is_wanted(&job) && !job.deleting {
-                    pass.remove(&job).await?;
-                }
+        let places = [pass.subject.namespace(), PRUNE_NAMESPACE];
+        for job in &pass.subject.view.movers {
+            if places.contains(&job.namespace.as_str()) && !is_wanted(job) && !job.deleting {
+                pass.remove(job).await?;
             }
         }
         Ok(())

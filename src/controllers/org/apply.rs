@@ -5,17 +5,11 @@ use std::{collections::BTreeSet, sync::Arc};
 use futures::{StreamExt, stream};
 use tray_api::{
     conditions::reasons,
-    region::RegionSpec,
     trayorg::{ExecutionLogsStatus, LogMode},
 };
-use tray_domain::names;
+use tray_domain::{names, replicas::Situation};
 
-use super::{
-    enforcement::{Isolation, uses},
-    retention::Kept,
-    validate::Valid,
-    workloads,
-};
+use super::{enforcement::Isolation, retention::Kept, validate::Valid};
 use crate::{
     adapters::kube::{
         apply::{Applied, ApplyError},
@@ -54,23 +48,22 @@ pub(super) async fn apply(
     ctx: &Context,
     observed: &OrgView,
     valid: &Valid,
-    region: &RegionSpec,
+    situation: &Situation,
     kept: &Kept,
     others: Vec<ChildId>,
 ) -> Result<Outcome, Blocked> {
     hide_logs(ctx, observed, &valid.placement, kept.logs.as_ref()).await?;
-    let situation = workloads::situation(observed, valid);
     let surroundings = Surroundings {
         api_server_ports: ctx.settings.api_server_ports.clone(),
     };
     let stages = children(&Inputs {
         placement: &valid.placement,
         org: &observed.org.spec,
-        region,
+        region: &valid.regional.spec,
         workloads: &valid.effective.workloads,
         limits: &valid.fitted.limits,
         logs: kept.logs.as_ref(),
-        situation: &situation,
+        situation,
         surroundings: &surroundings,
         support: observed.support.debug_groups.as_deref(),
     });
@@ -80,9 +73,8 @@ pub(super) async fn apply(
         refused: None,
         isolation: Isolation::of(&stages),
     };
-    let uses = uses(observed, &valid.placement.namespace);
     for (number, stage) in stages.into_iter().enumerate() {
-        let refused = apply_stage(ctx, stage, &uses, &mut outcome.isolation).await?;
+        let refused = apply_stage(ctx, stage, &valid.uses, &mut outcome.isolation).await?;
         let unfounded = refused.is_some() && number < FOUNDATION;
         outcome.refused = outcome.refused.or(refused);
         if unfounded {

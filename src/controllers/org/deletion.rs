@@ -74,8 +74,11 @@ async fn take_down(ctx: &Context, observed: &OrgView, placement: &Placement) -> 
     for id in apply::running(&observed.children).into_iter().flatten() {
         ctx.cluster.remove(&id).await?;
     }
-    for job in ctx.movers.of_org(&placement.namespace, &placement.org) {
-        ctx.movers.remove(&job).await?;
+    // As they are now: one may have been made since the pass began.
+    for job in ctx.index.jobs.of(&placement.org) {
+        if job.namespace == placement.namespace {
+            ctx.movers.remove(&job).await?;
+        }
     }
     if observed.namespace.is_some() {
         ctx.cluster.ensure(&namespace::retained(placement)).await?;

@@ -90,9 +90,13 @@ pub(super) fn keys_of(change: &Change, index: &Index) -> Vec<String> {
             with_waiting(index, org)
         }
         Change::Org(name) => vec![name.clone()],
-        Change::Region(name) => named(index, |org| org.spec.region_ref.name == *name),
-        Change::RetentionPolicy(name) => named(index, |org| org.spec.retention_policy_ref.name == *name),
-        Change::BackupSchedule(name) => named(index, |org| org.spec.backup_schedule_ref.name == *name),
+        Change::Region(name) => index.orgs.names_where(|org| org.spec.region_ref.name == *name),
+        Change::RetentionPolicy(name) => index
+            .orgs
+            .names_where(|org| org.spec.retention_policy_ref.name == *name),
+        Change::BackupSchedule(name) => index
+            .orgs
+            .names_where(|org| org.spec.backup_schedule_ref.name == *name),
         Change::Child { org, .. } | Change::Restore { org, .. } => vec![org.clone()],
         Change::Pod { org, namespace, .. } => Change::org_of_pod(org.as_ref(), namespace, index)
             .into_iter()
@@ -104,7 +108,7 @@ pub(super) fn keys_of(change: &Change, index: &Index) -> Vec<String> {
             let namespace = key.split_once('/').map_or("", |(namespace, _)| namespace);
             home(index, namespace).map(|home| home.org).into_iter().collect()
         }
-        Change::GatewayApi => named(index, |org| {
+        Change::GatewayApi => index.orgs.names_where(|org| {
             let region = index.regions.get(&org.spec.region_ref.name);
             region.is_some_and(|region| region.spec.ingress.is_some())
         }),
@@ -113,7 +117,7 @@ pub(super) fn keys_of(change: &Change, index: &Index) -> Vec<String> {
             let of_it = orgs.iter().filter(|org| org_id(org).as_ref() == Some(id));
             of_it.map(|org| org.name_any()).collect()
         }
-        Change::StorageClass(class) => named(index, |org| {
+        Change::StorageClass(class) => index.orgs.names_where(|org| {
             let region = index.regions.get(&org.spec.region_ref.name);
             region.is_some_and(|region| region.spec.storage.storage_class_name == *class)
         }),
@@ -133,17 +137,9 @@ fn on_node(index: &Index, node: &str) -> Vec<String> {
     orgs.into_iter().collect()
 }
 
-fn named(index: &Index, concerned: impl Fn(&TrayOrg) -> bool) -> Vec<String> {
-    let orgs = index.orgs.all();
-    orgs.iter()
-        .filter(|org| concerned(org))
-        .map(|org| org.name_any())
-        .collect()
-}
-
 /// That org, and those that wait for an orgId, which may be free now.
 fn with_waiting(index: &Index, org: &str) -> Vec<String> {
-    let mut waiting = named(index, waits_for_an_id);
+    let mut waiting = index.orgs.names_where(waits_for_an_id);
     if !waiting.iter().any(|name| name == org) {
         waiting.push(org.to_owned());
     }

@@ -183,14 +183,13 @@ async fn carry_out(
     let exposure = webhook_host::exposure(valid, ctx.settings.webhooks, ctx.index.has_gateway_api());
     let exposed = exposure.children(&valid.placement);
     let kept = retention::kept(observed, now);
-    let applied = apply::apply(ctx, observed, valid, &valid.regional.spec, &kept, exposed).await?;
+    let situation = workloads::situation(observed, valid);
+    let applied = apply::apply(ctx, observed, valid, &situation, &kept, exposed).await?;
     namespace_loss::done(ctx, observed, &valid.placement).await?;
     let webhook = webhook_host::expose(ctx, tokens, observed, valid, &exposure, now).await;
     let children = ctx.index.children.of(&org.name_any());
-    let situation = workloads::situation(observed, valid);
     let workloads = workloads::why_stopped(&situation).unwrap_or_else(|| {
-        let uses = enforcement::uses(observed, &valid.placement.namespace);
-        workloads::availability(&valid.effective.workloads, &children, &observed.pods, &uses)
+        workloads::availability(&valid.effective.workloads, &children, &observed.pods, &valid.uses)
     });
     let found = places::look(observed, &valid.placement.region);
     // Where another backup location lies than its copies are in, says nothing of them.

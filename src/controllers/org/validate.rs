@@ -20,7 +20,7 @@ use crate::{
         Blocked, conditions,
         view::{
             backup_place,
-            org::{OrgView, pinned_region},
+            org::{Home, OrgView, pinned_region},
             region::Regional,
         },
     },
@@ -29,7 +29,7 @@ use crate::{
         org::{
             Placement,
             effective::Effective,
-            quota::{Fitted, fit, limits},
+            quota::{Fitted, QuotaUse, fit, limits},
         },
     },
 };
@@ -48,6 +48,8 @@ pub(super) struct Valid {
     pub regional: Regional,
     /// What it runs.
     pub effective: Effective,
+    /// What Kubernetes counts of what it uses.
+    pub uses: Vec<QuotaUse>,
     /// What it may use, as far as that fits what it uses.
     pub fitted: Fitted,
     /// What a person has to put in order, though what the org has goes on and is kept up.
@@ -66,15 +68,15 @@ impl Valid {
 pub(super) fn validate(observed: &OrgView) -> Result<Valid, Blocked> {
     let id = identity(observed)?;
     let placement = place(observed, id)?;
-    let known = (
-        observed.region.clone(),
-        observed.regional.clone(),
-        &observed.effective,
-    );
-    let (Some(region), Some(regional), Some(effective)) = known else {
+    let Some(Home {
+        region,
+        regional,
+        effective,
+    }) = observed.home.clone()
+    else {
         return Err(PlacementRefusal::NotServed(placement.region.name).into());
     };
-    let effective: Effective = effective.clone()?;
+    let effective = effective?;
     let uses = enforcement::uses(observed, &placement.namespace);
     let fitted = fit(limits(&observed.org.spec, &region.spec), &uses);
     let Settled { place, changed } = observed.settled(&placement.region);
@@ -91,6 +93,7 @@ pub(super) fn validate(observed: &OrgView) -> Result<Valid, Blocked> {
             region,
             regional,
             effective,
+            uses,
             fitted,
             flaw,
         }),

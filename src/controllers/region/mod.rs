@@ -60,19 +60,15 @@ impl Driver for RegionDriver {
     }
 
     fn map_to_keys(&self, change: &Change, index: &Index) -> Vec<String> {
-        let named = |wanted: &dyn Fn(&Region) -> bool| {
-            let regions = index.regions.all();
-            regions
-                .iter()
-                .filter(|r| wanted(r))
-                .map(|r| r.name_any())
-                .collect()
-        };
         match change {
             Change::Region(name) => vec![name.clone()],
-            Change::Node { regions, .. } => named(&|r| regions.contains(&r.spec.cloud_region)),
-            Change::GatewayApi => named(&|r| r.spec.ingress.is_some()),
-            Change::StorageClass(class) => named(&|r| r.spec.storage.storage_class_name == *class),
+            Change::Node { regions, .. } => index
+                .regions
+                .names_where(|r| regions.contains(&r.spec.cloud_region)),
+            Change::GatewayApi => index.regions.names_where(|r| r.spec.ingress.is_some()),
+            Change::StorageClass(class) => index
+                .regions
+                .names_where(|r| r.spec.storage.storage_class_name == *class),
             // The number of orgs: of one that is gone nobody knows any more where it was.
             Change::Org(org) => match index.orgs.get(org) {
                 Some(org) => placed_in(&org).map(str::to_owned).into_iter().collect(),

@@ -59,6 +59,28 @@ pub struct PlacedVolume {
     pub nodes: Vec<Arc<NodeFact>>,
 }
 
+/// The Region that an org lives in, and what that gives it.
+#[derive(Clone, Debug)]
+pub struct Home {
+    /// The Region.
+    pub region: Arc<Region>,
+    /// The same as the org has it at present.
+    pub regional: Regional,
+    /// What the org runs there.
+    pub effective: Result<Effective, Conflict>,
+}
+
+impl Home {
+    fn of(region: Arc<Region>, org: &TrayOrg) -> Self {
+        let regional = regional(&region, org);
+        Self {
+            effective: effective::workloads(&org.spec, &regional.spec),
+            regional,
+            region,
+        }
+    }
+}
+
 /// What is known of an org.
 #[derive(Clone, Debug)]
 pub struct OrgView {
@@ -81,12 +103,8 @@ pub struct OrgView {
     pub tombstones: Vec<Arc<OrgTombstone>>,
     /// The Region that its spec names.
     pub region: Option<Arc<Region>>,
-    /// The Region that it is pinned to; of one that is not pinned yet the one that its spec names.
-    pub home: Option<Arc<Region>>,
-    /// Its home as it has that at present.
-    pub regional: Option<Regional>,
-    /// What it runs there.
-    pub effective: Option<Result<Effective, Conflict>>,
+    /// Where it lives: the Region that it is pinned to, or of one that is not pinned yet the one that its spec names.
+    pub home: Option<Home>,
     /// The StorageClass that the Region names.
     pub storage_class: Option<Arc<StorageClassFact>>,
     /// The RetentionPolicy that its spec names.
@@ -156,7 +174,6 @@ impl OrgView {
             Some(place) => index.regions.get(&place.region),
             None => region.clone(),
         };
-        let regional = home.as_ref().map(|home| regional(home, &org));
         let copies = id
             .as_ref()
             .and_then(|id| backup_place::recorded(index, &org, id, own_tombstone));
@@ -170,11 +187,7 @@ impl OrgView {
                 .as_ref()
                 .and_then(|region| index.storage_class(&region.spec.storage.storage_class_name)),
             region,
-            home,
-            effective: regional
-                .as_ref()
-                .map(|regional| effective::workloads(&org.spec, &regional.spec)),
-            regional,
+            home: home.map(|home| Home::of(home, &org)),
             policy: index.policies.get(&org.spec.retention_policy_ref.name),
             schedule: index.schedules.get(&org.spec.backup_schedule_ref.name),
             snapshots: index.snapshots.of_org(&name),

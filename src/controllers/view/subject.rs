@@ -30,7 +30,7 @@ use crate::{
         view::{
             backup_place::{self, committed_at},
             identity::{is_abandoned, is_of},
-            org::OrgView,
+            org::{Home, OrgView},
             region::bucket_location,
         },
     },
@@ -76,7 +76,10 @@ impl<'a> Subject<'a> {
             return Err(Blocked::person(reasons::ORG_NOT_PLACED, message));
         };
         let pinned = &placement.region;
-        let (Some(region), Some(effective)) = (view.home.clone(), &view.effective) else {
+        let Some(Home {
+            region, effective, ..
+        }) = &view.home
+        else {
             let message = format!("there is no Region {}: create it as it was", pinned.name);
             return Err(Blocked::person(reasons::REGION_NOT_SERVED, message));
         };
@@ -88,7 +91,7 @@ impl<'a> Subject<'a> {
             );
             return Err(Blocked::person(reasons::REGION_CHANGED, message));
         }
-        if let Some(changed) = settle(view.copies.clone(), Some(&backup_place::said(&region))).changed {
+        if let Some(changed) = settle(view.copies.clone(), Some(&backup_place::said(region))).changed {
             return Err(changed.into());
         }
         let backup = &spec.backup;
@@ -117,7 +120,7 @@ impl<'a> Subject<'a> {
             shared_key,
             workloads,
             placement,
-            region,
+            region: region.clone(),
             view,
         })
     }

@@ -30,7 +30,7 @@ use tray_domain::{
 };
 
 use super::{
-    pass::{Pass, Work},
+    pass::{Pass, SOON, Work},
     run::mounted,
 };
 use crate::{
@@ -52,8 +52,6 @@ use crate::{
 
 /// How often a restore is looked at, besides every change of what it waits for.
 const LOOK: Duration = Duration::from_secs(30);
-/// Look again where a mover of earlier work is on its way out.
-const SOON: Duration = Duration::from_secs(5);
 
 /// Why a restore failed.
 pub(super) struct Failure {
@@ -93,9 +91,10 @@ pub(super) fn is_mover_of(restore: &OrgRestore, job: &str) -> bool {
 
 /// What decides whether a restore is refused.
 pub(super) fn facts(pass: &Pass<'_>, restore: &OrgRestore) -> RestoreFacts {
+    let has_begun = has_begun(restore);
     RestoreFacts {
-        has_begun: has_begun(restore),
-        means_run: has_begun(restore) || chosen(pass, restore).is_ok(),
+        has_begun,
+        means_run: has_begun || chosen(pass, restore).is_ok(),
     }
 }
 

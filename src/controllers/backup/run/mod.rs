@@ -27,10 +27,7 @@ use tray_domain::{
     volume_facts::{Loss, PresentClaim},
 };
 
-use super::{
-    pass::{Pass, Work},
-    sweep::SOON,
-};
+use super::pass::{Pass, SOON, Work};
 use crate::{
     adapters::kube::facts::{JobFact, Phase},
     controllers::{Blocked, backup::pass::holder, changes::Change},
@@ -104,23 +101,14 @@ fn volumes(pass: &Pass<'_>) -> Result<Vec<VolumeFacts>, String> {
     Ok(volumes)
 }
 
-/// What became of a look at an open run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Drive {
-    /// It goes on; look again after that.
-    Open(Duration),
-    /// It has ended, well or not.
-    Ended,
-}
-
-/// Brings an open run nearer to its end.
+/// Brings an open run nearer to its end. Returns when to look again: at once where it has ended.
 pub(super) async fn drive(
     pass: &Pass<'_>,
     run_id: &RunId,
     run: &Run,
     losses: &[Loss],
     restore: Option<&str>,
-) -> Result<Drive, Blocked> {
+) -> Result<Duration, Blocked> {
     let plan = &run.plan;
     let jobs = pass.movers_of(&plan.snapshot_name);
     let job_of = |part: &PartId| {
@@ -143,25 +131,25 @@ pub(super) async fn drive(
             .map(|fault| fault.to_string()),
     };
     match next_step(&observed) {
-        RunStep::RunPreHooks(claims) if has_mover(pass, run_id, &claims).await? => Ok(Drive::Open(SOON)),
+        RunStep::RunPreHooks(claims) if has_mover(pass, run_id, &claims).await? => Ok(SOON),
         RunStep::RunPreHooks(claims) => {
             begin_hooks(pass, run_id, plan, &claims);
-            Ok(Drive::Open(LOOK))
+            Ok(LOOK)
         }
-        RunStep::WaitForHooks => Ok(Drive::Open(LOOK)),
+        RunStep::WaitForHooks => Ok(LOOK),
         RunStep::StartMovers(parts) => {
             for planned in plan.parts.iter().filter(|planned| parts.contains(&planned.part)) {
                 start(pass, run_id, plan, planned, job_of(&planned.part)).await?;
             }
-            Ok(Drive::Open(LOOK))
+            Ok(LOOK)
         }
-        RunStep::WaitForMovers => renew(pass, run_id, plan, &jobs).await.map(Drive::Open),
+        RunStep::WaitForMovers => renew(pass, run_id, plan, &jobs).await,
         RunStep::Commit => end::commit(pass, run_id, plan, &jobs)
             .await
-            .map(|()| Drive::Ended),
+            .map(|()| Duration::ZERO),
         RunStep::Abort(why) => end::abort(pass, run_id, plan, &jobs, &why)
             .await
-            .map(|()| Drive::Ended),
+            .map(|()| Duration::ZERO),
     }
 }
 
