@@ -404,7 +404,7 @@ mod tests {
         let first = repository.backup(&request("one"), &NoProgress).unwrap();
         write(2);
         let second = repository.backup(&request("two"), &NoProgress).unwrap();
-        repository.forget(&[first.snapshot.clone()]).unwrap();
+        repository.forget(std::slice::from_ref(&first.snapshot)).unwrap();
         assert_eq!(prune(&mut *repository, SignedDuration::MAX).packs_marked, 1);
         // A marked pack is used by no new copy.
         write(1);

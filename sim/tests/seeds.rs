@@ -1,5 +1,7 @@
 //! Seeds that are simulated at every test. `make simulate` searches others.
 
+#![allow(clippy::unwrap_used, reason = "in a test this is an assertion")]
+
 use tray_sim::{
     log,
     simulation::{self, Plan, Report},
