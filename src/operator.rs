@@ -155,8 +155,9 @@ pub async fn control(
     // Kept until the end: dropping them stops the watches.
     let watches = watches::start(&ctx, &readiness);
     tokio::select! {
-        () = readiness.wait() => {}
+        biased;
         _ = ends.wait_for(|ends| *ends) => return,
+        () = readiness.wait() => {}
     }
     info!(
         orgs = ctx.index.orgs.names().len(),

@@ -81,6 +81,8 @@ impl Queue {
             };
             match wait {
                 Some(at) => tokio::select! {
+                    // In order, so that the same course of things is always taken the same way.
+                    biased;
                     () = changed => {}
                     () = sleep_until(at) => {}
                 },

@@ -46,8 +46,10 @@ pub async fn run(
             (slot, queue.next().await)
         };
         let (slot, key) = tokio::select! {
-            next = next => next,
+            // In order, so that the same course of things is always taken the same way.
+            biased;
             _ = ends.wait_for(|ends| *ends) => break,
+            next = next => next,
         };
         while working.try_join_next().is_some() {}
         let (driver, ctx, queue) = (driver.clone(), ctx.clone(), queue.clone());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tray_domain::{
     bucket_layout,
     ids::{PartId, RunId},
@@ -128,10 +129,14 @@ impl Session {
     }
 }
 
-/// Runs what blocks on a thread of its own, in the caller's log span.
+/// Runs what blocks on a thread of its own, in the caller's log span. A runtime of one thread has no other: there it is done at
+/// once, so that the same course of things is always taken the same way.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
+    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return work();
+    }
     let span = tracing::Span::current();
     let work = tokio::task::spawn_blocking(move || span.in_scope(work));
     work.await.unwrap_or_else(|error| {

@@ -117,7 +117,10 @@ impl Children {
             let namespace = stored.iter().find(|stored| stored.kind == ChildKind::Namespace)?;
             Some(Arc::new(namespace.fact(name)))
         });
-        found.collect()
+        // The first decides: by name, not by chance.
+        let mut found: Vec<_> = found.collect();
+        found.sort_by(|one, other| one.id.name.cmp(&other.id.name));
+        found
     }
 
     /// Which child an object is, where exactly that version of it is known already: the watch's echo of our own write.

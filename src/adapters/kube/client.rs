@@ -2,9 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use http::{Request, Response};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, Config, ResourceExt, client::ClientBuilder};
-use tower::limit::ConcurrencyLimitLayer;
+use kube::{
+    Api, Client, Config, ResourceExt,
+    client::{Body, ClientBuilder},
+};
+use tower::{BoxError, Service, limit::ConcurrencyLimitLayer};
 
 use crate::telemetry::{metrics::Metrics, requests::CountRequests};
 
@@ -54,14 +59,26 @@ impl Connections {
         let calls = ClientBuilder::try_from(config.clone()).map_err(unreachable)?;
         config.read_timeout = Some(SILENCE);
         let watches = ClientBuilder::try_from(config).map_err(unreachable)?;
+        Ok(Self::over(calls, watches, metrics))
+    }
+
+    /// Over these services, which may be those of an API server that a simulation plays.
+    pub fn over<S, B>(calls: ClientBuilder<S>, watches: ClientBuilder<S>, metrics: &Arc<Metrics>) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
         let counted = CountRequests(metrics.clone());
-        Ok(Self {
+        Self {
             calls: calls
                 .with_layer(&ConcurrencyLimitLayer::new(AT_ONCE))
                 .with_layer(&counted)
                 .build(),
             watches: watches.with_layer(&counted).build(),
-        })
+        }
     }
 }
 
