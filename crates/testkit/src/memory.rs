@@ -310,6 +310,11 @@ impl MemoryKeys {
         self.ring().failure = failure;
     }
 
+    /// Every key, by org and intent.
+    pub fn all(&self) -> Vec<KmsKeyArn> {
+        self.ring().keys.values().cloned().collect()
+    }
+
     /// How many keys there are.
     pub fn count(&self) -> usize {
         self.ring().keys.len()

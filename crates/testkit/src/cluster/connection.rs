@@ -81,7 +81,7 @@ impl Connection {
     fn trace(&self, request: &Request, code: u16, lost: bool) {
         let mut state = self.server.state();
         let at = state.now();
-        state.trace.push(Traced {
+        state.trace.note(Traced {
             at,
             user: request.call.user.clone(),
             verb: request.call.verb,

@@ -39,7 +39,6 @@ use kube::Client;
 use serde_json::json;
 use tray_ports::Clock;
 
-use self::state::State;
 pub use self::{
     admission::{Admission, Review},
     connection::Connection,
@@ -48,9 +47,11 @@ pub use self::{
     kinds::{ServedKind, Trait, of_kubernetes},
     object::Name,
     request::{Call, Verb},
-    trace::Traced,
+    trace::{Observer, Traced},
+    watch::Pace,
     world::{Change, Changes},
 };
+use self::{state::State, trace::Trace};
 
 /// Namespaces that every cluster has.
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
@@ -134,11 +135,21 @@ impl ApiServer {
 
     /// What was asked so far, in order.
     pub fn trace(&self) -> Vec<Traced> {
-        self.state().trace.clone()
+        self.state().trace.kept().cloned().unwrap_or_default()
     }
 
     /// The same, and forgets it: a long simulation reads it now and then.
     pub fn take_trace(&self) -> Vec<Traced> {
-        std::mem::take(&mut self.state().trace)
+        self.state().trace.kept().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Has `observer` be told of what is asked from now on; no trace is kept any more.
+    pub fn set_observer(&self, observer: impl Observer + 'static) {
+        self.state().trace = Trace::Told(Box::new(observer));
+    }
+
+    /// Sets how often watches speak and how long they last, from the next ones on.
+    pub fn set_pace(&self, pace: Pace) {
+        self.state().pace = pace;
     }
 }

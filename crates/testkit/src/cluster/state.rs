@@ -16,7 +16,8 @@ use super::{
     object::{Name, Stored},
     request::Verb,
     store::{Store, Written},
-    trace::Traced,
+    trace::Trace,
+    watch::Pace,
 };
 
 /// Letters of names that are made up: none that spell words.
@@ -28,7 +29,8 @@ pub(super) struct State {
     pub(super) listeners: Listeners,
     pub(super) faults: Box<dyn Faults>,
     pub(super) admission: Option<Box<dyn Admission>>,
-    pub(super) trace: Vec<Traced>,
+    pub(super) trace: Trace,
+    pub(super) pace: Pace,
     clock: Arc<dyn Clock>,
     random: Box<dyn FnMut() -> u64 + Send>,
 }
@@ -59,7 +61,8 @@ impl State {
             listeners: Listeners::default(),
             faults: Box::new(super::faults::NoFaults),
             admission: None,
-            trace: Vec::new(),
+            trace: Trace::Kept(Vec::new()),
+            pace: Pace::default(),
             clock,
             random,
         }

@@ -26,11 +26,27 @@ use super::{
     store::Written,
 };
 
-/// How often a watch that has nothing to tell says up to where it has told all.
-const BOOKMARKS: Duration = Duration::from_secs(60);
-
 /// How long a watch goes on that does not say how long.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
+
+/// How often watches speak, and how long they last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// How often a watch that has nothing to tell says up to where it has told all.
+    pub bookmarks: Duration,
+    /// How long a watch lasts at least, whatever it was asked for: a simulated year need not begin them anew each hour.
+    pub at_least: Duration,
+}
+
+impl Default for Pace {
+    /// As a real server's.
+    fn default() -> Self {
+        Self {
+            bookmarks: Duration::from_secs(60),
+            at_least: Duration::ZERO,
+        }
+    }
+}
 
 /// A watch that is open. It is forgotten when it is dropped.
 pub(super) struct Watch {
@@ -45,6 +61,7 @@ pub(super) struct Watch {
     /// Version up to which all has been told.
     told: u64,
     bookmark_at: Option<Instant>,
+    pace: Pace,
     ends_at: Instant,
     cut: Option<(Instant, Cut)>,
     is_over: bool,
@@ -94,7 +111,8 @@ pub(super) fn begin(
         .and_then(|seconds| seconds.parse().ok());
     let lifetime = lifetime
         .filter(|seconds| *seconds > 0)
-        .map_or(LIFETIME, Duration::from_secs);
+        .map_or(LIFETIME, Duration::from_secs)
+        .max(state.pace.at_least);
     let mut watch = Watch {
         state: shared.clone(),
         id,
@@ -104,7 +122,8 @@ pub(super) fn begin(
         about_metadata: request.is_about_metadata(),
         lines: VecDeque::new(),
         told: asked,
-        bookmark_at: with_bookmarks.then(|| now + BOOKMARKS),
+        bookmark_at: with_bookmarks.then(|| now + state.pace.bookmarks),
+        pace: state.pace,
         ends_at: now + lifetime,
         cut: fate.cut.map(|(after, cut)| (now + after, cut)),
         is_over: false,
@@ -185,7 +204,7 @@ impl Watch {
                 Next::Wait(due) => due,
             };
             if self.bookmark_at.is_some_and(|at| at <= now) {
-                self.bookmark_at = Some(now + BOOKMARKS);
+                self.bookmark_at = Some(now + self.pace.bookmarks);
                 // What is on its way has not been told.
                 if due.is_none() {
                     let version = self.state().store.version();

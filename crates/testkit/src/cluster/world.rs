@@ -10,27 +10,40 @@ use tokio::sync::Notify;
 use super::{
     ApiServer, failure,
     fields::Manager,
-    kinds::ServedKind,
+    kinds::{ServedKind, Trait},
     listeners::{ListenerId, Next},
-    object::{self, Name, Stored},
+    object::{self, Name},
     selector::Filter,
     state::{Part, Writer},
+    store::Written,
 };
 
 /// Who the world is in `managedFields`.
 const MANAGER: &str = "kube-controller-manager";
 
 /// A write, as the world sees it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Change {
     /// The kind: `<plural>` or `<plural>.<group>`.
     pub resource: String,
+    written: Arc<Written>,
+}
+
+impl Change {
     /// Which object.
-    pub name: Name,
+    pub fn name(&self) -> &Name {
+        &self.written.name
+    }
+
     /// As it was; none = it was made.
-    pub old: Option<Value>,
+    pub fn before(&self) -> Option<&Value> {
+        self.written.old.as_ref().map(|stored| &stored.object)
+    }
+
     /// As it is; none = it is gone.
-    pub new: Option<Value>,
+    pub fn after(&self) -> Option<&Value> {
+        self.written.new.as_ref().map(|stored| &stored.object)
+    }
 }
 
 /// The writes to some kinds, from some time on. It is forgotten when it is dropped.
@@ -61,12 +74,9 @@ impl Changes {
     pub fn try_next(&mut self) -> Option<Change> {
         let next = self.server.state().listeners.next(self.id);
         let Next::Tell(told) = next else { return None };
-        let object = |stored: &Option<Arc<Stored>>| stored.as_ref().map(|stored| stored.object.clone());
         Some(Change {
             resource: told.resource,
-            name: told.written.name.clone(),
-            old: object(&told.written.old),
-            new: object(&told.written.new),
+            written: told.written,
         })
     }
 }
@@ -76,6 +86,32 @@ impl ApiServer {
     pub fn get(&self, resource: &str, name: &Name) -> Option<Value> {
         let found = self.state().store.get(resource, name);
         found.map(|stored| stored.object.clone())
+    }
+
+    /// What somebody reads off an object, without a copy of it; none = it is not there.
+    pub fn read<T>(&self, resource: &str, name: &Name, read: impl FnOnce(&Value) -> T) -> Option<T> {
+        let found = self.state().store.get(resource, name)?;
+        Some(read(&found.object))
+    }
+
+    /// The same of every object of a kind, by namespace and name.
+    pub fn read_all<T>(&self, resource: &str, mut read: impl FnMut(&Value) -> T) -> Vec<T> {
+        let found = self.state().store.all(resource);
+        found.iter().map(|stored| read(&stored.object)).collect()
+    }
+
+    /// The kinds that are served, as `<plural>` or `<plural>.<group>`, with whether their objects are in namespaces.
+    pub fn served(&self) -> Vec<(String, bool)> {
+        let state = self.state();
+        let kinds = state.store.kinds();
+        kinds
+            .map(|kind| (kind.resource(), kind.is(Trait::Namespaced)))
+            .collect()
+    }
+
+    /// The kind that an object says to be of, as `<plural>` or `<plural>.<group>`; none = no such kind is served.
+    pub fn resource_of(&self, object: &Value) -> Option<String> {
+        self.kind_of(object).ok().map(|kind| kind.resource())
     }
 
     /// The objects of a kind, by namespace and name.

@@ -20,23 +20,23 @@ async fn the_world_hears_of_writes_and_answers_with_its_own() {
     jobs.create(&PostParams::default(), &job).await.unwrap();
     let made = changes.next().await;
     assert_eq!(
-        (made.resource.as_str(), &made.name),
+        (made.resource.as_str(), made.name()),
         ("jobs.batch", &Name::new("org", "j"))
     );
-    assert!(made.old.is_none());
+    assert!(made.before().is_none());
     server
-        .change("jobs.batch", &made.name, |job| {
+        .change("jobs.batch", made.name(), |job| {
             job["status"] = json!({"active": 1});
         })
         .unwrap();
     assert_eq!(jobs.get("j").await.unwrap().status.unwrap().active, Some(1));
     let told = changes.try_next().unwrap();
-    assert_eq!(told.new.unwrap()["status"]["active"], 1);
+    assert_eq!(told.after().unwrap()["status"]["active"], 1);
     let resumed = Patch::Merge(json!({"spec": {"suspend": false}}));
     jobs.patch("j", &PatchParams::default(), &resumed).await.unwrap();
     let told = changes.try_next().unwrap();
-    assert_eq!(told.new.unwrap()["metadata"]["generation"], 2);
-    assert_eq!(changes.try_next(), None);
+    assert_eq!(told.after().unwrap()["metadata"]["generation"], 2);
+    assert!(changes.try_next().is_none());
 }
 
 #[tokio::test(start_paused = true)]
