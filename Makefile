@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo root check lint docs dependencies unused advisories generated test test-unit test-cluster test-others prepare cluster-up cluster-down image install bench bench-engine bench-control-plane bench-orgs generate
+.PHONY: help demo root check lint docs dependencies unused advisories generated test test-unit test-cluster test-others prepare cluster-up cluster-down image install bench bench-engine bench-control-plane bench-orgs generate simulate simulate-night
 
 # Programs and images that are built once, outside the checkout.
 CACHE := $(or $(TRAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tray-operator)
@@ -52,7 +52,7 @@ generated:
 # The names of a folder's programs of tests: a file each, or a folder with a main.rs.
 tests_in = $(notdir $(basename $(wildcard $(1)/*.rs)) $(patsubst %/main.rs,%,$(wildcard $(1)/*/main.rs)))
 CLUSTER_TESTS := $(call tests_in,e2e/tests)
-OTHER_TESTS := $(foreach folder,$(wildcard crates/*/tests) engine/tests tests,$(call tests_in,$(folder)))
+OTHER_TESTS := $(foreach folder,$(wildcard crates/*/tests) engine/tests sim/tests tests,$(call tests_in,$(folder)))
 
 # What ONLY names: a program, a file or folder of one in tests/, or any part of a test's name.
 PARTS := $(wildcard tests/*/$(ONLY).rs tests/*/$(ONLY)/mod.rs tests/*/bare/$(ONLY).rs)
@@ -115,6 +115,16 @@ install: root ## Build the operator and install it on the local cluster with Hel
 
 bench-orgs: cluster-up install
 	$(E2E) bench
+
+# With examples, as everywhere.
+SIM := cargo build --quiet --workspace --locked --examples --bin tray-sim && $(TARGET)/debug/tray-sim --commit "$$(git describe --always --dirty)"
+
+simulate: ## The controllers in a simulated world: SEED=7 again, or SEEDS=1..1000 DAYS=2; FLAGS='--orgs 3 --calm --steps'
+	$(SIM) $(or $(SEED),$(SEEDS),1..100) --days $(or $(DAYS),2) $(FLAGS)
+
+simulate-night: ## The same for HOURS=8: short worlds with every fault, then long ones
+	$(SIM) $(or $(SEEDS),1000000..9000000) --days 2 --minutes $$(( $(or $(HOURS),8) * 30 ))
+	$(SIM) $(or $(SEEDS),1000000..9000000) --days 400 --minutes $$(( $(or $(HOURS),8) * 30 ))
 
 generate: ## Write crds/ and the chart's copies from the code
 	cargo test --workspace --locked --test checkout -- --ignored regenerate

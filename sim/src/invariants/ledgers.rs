@@ -1,0 +1,89 @@
+//! Invariants 11, 12 and 20: ledgers, entry by entry.
+
+use std::collections::BTreeMap;
+
+use tray_domain::{
+    bucket_layout,
+    ids::OrgId,
+    ledger::{Entry, Event, LedgerState, digest},
+};
+
+use super::Invariants;
+use crate::aws::Version;
+
+/// What a state may be large: as many runs as a year of two a day keeps, with room.
+const LARGEST_STATE: usize = 400 * 1024;
+
+impl Invariants {
+    /// 12: the keys are 0 to n, chained, written once; so is the wrapped key. 11: each run is planned once and ends once.
+    pub(super) fn ledger_is_whole(&self, org: &OrgId) {
+        let broken = |invariant, what: String| self.world.log.broken(invariant, what);
+        let versions = self.bucket().versions(&bucket_layout::ledger_prefix("", org));
+        let mut before: Option<String> = None;
+        let mut planned: BTreeMap<String, u32> = BTreeMap::new();
+        let mut ended: BTreeMap<String, u32> = BTreeMap::new();
+        for (seq, (key, version)) in (0_u64..).zip(&versions) {
+            let wanted = bucket_layout::ledger_entry("", org, seq);
+            let Version::Object(object) = version else {
+                broken(12, format!("{key} was deleted"));
+                return;
+            };
+            if *key != wanted {
+                broken(
+                    12,
+                    format!("{wanted} is missing or was written twice: {key} comes instead"),
+                );
+                return;
+            }
+            let entry = match Entry::decode(seq, &object.body) {
+                Ok(entry) => entry,
+                Err(error) => {
+                    broken(12, format!("{key}: {error}"));
+                    return;
+                }
+            };
+            if before
+                .as_ref()
+                .is_some_and(|before| *before != entry.previous_digest)
+            {
+                broken(12, format!("{key} does not follow the entry before it"));
+            }
+            before = Some(digest(&object.body));
+            match &entry.event {
+                Event::RunPlanned { plan } => {
+                    *planned.entry(plan.run_id.to_string()).or_default() += 1;
+                }
+                Event::RunCommitted { manifest } => {
+                    *ended.entry(manifest.run_id.to_string()).or_default() += 1;
+                }
+                Event::RunAborted { run_id, .. } => *ended.entry(run_id.to_string()).or_default() += 1,
+                _ => {}
+            }
+        }
+        for (what, counted) in [("planned", planned), ("ended", ended)] {
+            for (run, count) in counted.iter().filter(|(_, count)| **count > 1) {
+                broken(11, format!("run {run} of {org} was {what} {count} times"));
+            }
+        }
+        let wrapped = self.bucket().versions(&bucket_layout::wrapped_key("", org));
+        if wrapped.len() > 1 {
+            broken(
+                12,
+                format!("the wrapped key of {org} was written {} times", wrapped.len()),
+            );
+        }
+    }
+
+    /// 20: what is kept in memory and in checkpoints stays bounded by what can be restored.
+    pub(super) fn is_bounded(&self, org: &OrgId, state: &LedgerState) {
+        let size = serde_json::to_vec(state)
+            .map(|text| text.len())
+            .unwrap_or_default();
+        if size > LARGEST_STATE {
+            let runs = state.runs.len();
+            self.world
+                .log
+                .broken(20, format!("the state of {org} has {size} bytes and {runs} runs"));
+        }
+    }
+}

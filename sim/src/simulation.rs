@@ -1,0 +1,117 @@
+//! One simulation: a world out of a seed, for some days.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::runtime::Builder;
+
+use crate::{
+    calamities::Calamities,
+    invariants::Invariants,
+    kubernetes::Kubernetes,
+    log::{Broken, Step},
+    manifests,
+    operators::Operators,
+    people::People,
+    trouble::Trouble,
+    world::World,
+};
+
+/// What is simulated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Where everything random comes from.
+    pub seed: u64,
+    /// How many orgs there are.
+    pub orgs: usize,
+    /// How many days pass.
+    pub days: u64,
+    /// Whether anything goes wrong, until the last day.
+    pub faults: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What was simulated.
+    pub plan: Plan,
+    /// Hash over all that happened, and how much it was.
+    pub trace: (u64, u64),
+    /// What must never be, and was.
+    pub broken: Vec<Broken>,
+    /// The last steps in words.
+    pub last: Vec<Step>,
+    /// How often each rare path was taken.
+    pub counted: std::collections::BTreeMap<&'static str, u64>,
+}
+
+/// Hours at the end in which nothing goes wrong and nobody does anything: then all that was asked for has to be done.
+const HEALED: u64 = 24;
+/// Steps that are shown of one that went wrong.
+const SHOWN: usize = 50;
+
+/// Simulates.
+pub fn run(plan: &Plan) -> std::io::Result<Report> {
+    run_into(plan, None::<std::io::Sink>)
+}
+
+/// The same, and writes every step in words.
+pub fn run_into(plan: &Plan, sink: Option<impl std::io::Write + Send + 'static>) -> std::io::Result<Report> {
+    // The pauses between tries of watches.
+    fastrand::seed(plan.seed);
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()?;
+    let report = runtime.block_on(simulate(plan, sink));
+    Ok(report)
+}
+
+async fn simulate(plan: &Plan, sink: Option<impl std::io::Write + Send + 'static>) -> Report {
+    let world = World::new(plan.seed);
+    if let Some(sink) = sink {
+        world.log.write_to(sink);
+    }
+    tokio::spawn(Kubernetes::new(world.clone()).work());
+    world.platform();
+    tokio::spawn(Operators::new(&world).lead());
+    for number in 0..plan.orgs {
+        world.put(manifests::org(number));
+    }
+    if plan.faults {
+        world.set_trouble(Trouble::drawn(&world.random));
+    }
+    let mut people = People::new(&world, plan);
+    let mut calamities = Calamities::new(&world);
+    let mut invariants = Invariants::new(&world, plan);
+    let heals_at = (plan.days * 24).saturating_sub(HEALED);
+    for hour in 1..=plan.days * 24 {
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        world.workloads_write();
+        if hour == heals_at {
+            world.set_trouble(Trouble::none());
+            world.log.step("all is well from now on");
+        }
+        calamities.befall(hour);
+        people.act(hour, hour >= heals_at);
+        if hour % 24 == 0 {
+            tidy(&world);
+        }
+        if hour % 6 == 0 {
+            invariants.look().await;
+        }
+    }
+    invariants.at_the_end().await;
+    Report {
+        plan: plan.clone(),
+        trace: world.log.hash(),
+        broken: world.log.found(),
+        last: world.log.last(SHOWN),
+        counted: world.log.counted(),
+    }
+}
+
+fn tidy(world: &Arc<World>) {
+    for place in world.places.values() {
+        place.bucket.tidy();
+    }
+}
