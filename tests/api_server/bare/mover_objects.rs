@@ -86,6 +86,8 @@ impl OpenLedger {
                 consistency: Consistency::Live,
             }],
             excluded: vec![],
+            not_copied: None,
+            objectives: None,
         };
         let end = matches!(action, Action::RestoreObjects { .. }).then(|| RunEnd::Committed {
             manifest: Box::new(manifest(&plan)),
