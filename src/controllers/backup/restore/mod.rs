@@ -22,6 +22,7 @@ use tray_domain::{
     mover_lifetime::RESTORE_DEADLINE,
     mover_task::Action,
     restore_choice::{RestoreRefusal, RunChoice, resolve as choose},
+    restore_once::{self, made_before},
     restore_run::{
         ClaimProgress, MoverProgress, RestoreObserved, RestorePartProgress, RestoreStep, next_step, pinned,
         recorded_end, unrestorable,
@@ -94,7 +95,7 @@ pub(super) fn facts(pass: &Pass<'_>, restore: &OrgRestore) -> RestoreFacts {
     let has_begun = has_begun(restore);
     RestoreFacts {
         has_begun,
-        means_run: has_begun || chosen(pass, restore).is_ok(),
+        means_run: has_begun || (!was_made_before(pass, restore) && chosen(pass, restore).is_ok()),
     }
 }
 
@@ -103,8 +104,16 @@ fn chosen(pass: &Pass<'_>, restore: &OrgRestore) -> Result<RunId, RestoreRefusal
     choose(&state, choice(restore), stage).map(|(run_id, _)| run_id.clone())
 }
 
-/// Ends a restore that means no run, before anything gives way to it.
+/// Whether a restore of its name has come to its end: this one was made anew, and restores nothing more.
+fn was_made_before(pass: &Pass<'_>, restore: &OrgRestore) -> bool {
+    made_before(&pass.state(), &restore.name_any()).is_some()
+}
+
+/// Ends a restore that means no run, or was made before, before anything gives way to it.
 pub(super) async fn refuse(pass: &Pass<'_>, restore: &OrgRestore) -> Result<(), Blocked> {
+    if let Some(record) = made_before(&pass.state(), &restore.name_any()) {
+        return write(pass, restore, status::made_before(restore, record, pass.now)).await;
+    }
     if let Err(refusal) = chosen(pass, restore) {
         let recorded = restore.status.clone().unwrap_or_default();
         end(pass, restore, &recorded, Err(Blocked::from(refusal).into())).await?;
@@ -140,9 +149,9 @@ fn has_begun(restore: &OrgRestore) -> bool {
     status.is_some_and(|status| status.run_id.is_some()) && !restore.has_ended()
 }
 
-/// The restore in the words of the ledger: its name may be used again, its UID never is.
+/// The restore in the words of the ledger.
 fn ledger_name(restore: &OrgRestore) -> String {
-    format!("{} ({})", restore.name_any(), restore.uid().unwrap_or_default())
+    restore_once::ledger_name(&restore.name_any(), &restore.uid().unwrap_or_default())
 }
 
 /// Brings a restore nearer to its end. Returns when to look again.

@@ -11,6 +11,7 @@ use tray_api::{
 };
 use tray_domain::{
     ids::RunId,
+    ledger::RestoreRecord,
     mover_task::{MoverOutcome, RefusedObjects},
     names,
     restore_run::{MoverProgress, RestoreObserved, RestoreStep},
@@ -120,7 +121,7 @@ pub(crate) async fn progress(
     status.rate_bytes_per_second = (bytes > 0).then(|| bytes / seconds.max(1));
     let (phase, mut message) = phase_of(step);
     if matches!(phase, RestorePhase::Proving | RestorePhase::Filling)
-        && let Some(problem) = pass.subject.mover_problem()
+        && let Some(problem) = pass.subject.mover_problem(pass.now)
     {
         message = format!("{message}; {problem}");
     }
@@ -179,6 +180,72 @@ pub(crate) fn ended(
     }
     status.conditions = conditions.build();
     status
+}
+
+/// It was made anew: what became of the restore of its name is told, and nothing is done.
+pub(crate) fn made_before(restore: &OrgRestore, record: &RestoreRecord, now: Timestamp) -> OrgRestoreStatus {
+    let generation = restore.metadata.generation;
+    let recorded = restore.status.as_ref();
+    let mut conditions = Conditions::new(
+        recorded.map_or(&[][..], |status| &status.conditions),
+        generation,
+        now,
+    );
+    let name = restore.name_any();
+    let again = format!(
+        "a restore of this name ended at {}, and a name is one restore: nothing was restored again; to restore once more, create \
+         an OrgRestore of another name than {name}",
+        whole_seconds(record.at)
+    );
+    let phase = match (record.succeeded, record.refused) {
+        (true, 0) => {
+            conditions.set(
+                types::RESTORED,
+                &ConditionFact::new(true, reasons::AS_SPECIFIED, again),
+            );
+            RestorePhase::Succeeded
+        }
+        (true, refused) => {
+            let why = format!("{refused} objects were refused; {again}");
+            conditions
+                .set(
+                    types::RESTORED,
+                    &ConditionFact::new(false, reasons::OBJECTS_REFUSED, why.clone()),
+                )
+                .set(
+                    types::STALLED,
+                    &ConditionFact::new(true, reasons::OBJECTS_REFUSED, why),
+                );
+            RestorePhase::SucceededWithRefusals
+        }
+        (false, _) => {
+            let why = format!(
+                "it failed: {}; {again}",
+                record.why.as_deref().unwrap_or("why is not recorded")
+            );
+            conditions
+                .set(
+                    types::RESTORED,
+                    &ConditionFact::new(false, reasons::MOVER_FAILED, why.clone()),
+                )
+                .set(
+                    types::STALLED,
+                    &ConditionFact::new(true, reasons::MOVER_FAILED, why),
+                );
+            RestorePhase::Failed
+        }
+    };
+    OrgRestoreStatus {
+        observed_generation: generation,
+        phase: Some(phase),
+        run_id: Some(record.run_id.to_string()),
+        finished_at: Some(Time(whole_seconds(record.at))),
+        seconds: i64::try_from(record.seconds).ok(),
+        bytes: i64::try_from(record.bytes).ok(),
+        refused_count: i64::try_from(record.refused).ok().filter(|refused| *refused > 0),
+        conditions: conditions.build(),
+        ..OrgRestoreStatus::default()
+    }
 }
 
 /// The objects part ended well, and what it said is lost: whether any object was refused is not known.
