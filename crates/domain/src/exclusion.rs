@@ -91,7 +91,7 @@ mod tests {
         running.open(PLANNED);
         let mut swept = idle.clone();
         let sweep_id = SweepId::of(planned(), &org());
-        swept.tell(Event::SweepPlanned { sweep_id }, planned());
+        swept.tell(Event::sweep_planned(sweep_id), planned());
         let waits = Beginning::Waits("copy-1".to_owned());
         for (story, at_work, want) in [
             (&idle, None, Beginning::Written),

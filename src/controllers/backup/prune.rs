@@ -5,13 +5,15 @@ use tracing::info;
 use tray_domain::{
     ledger::Event,
     retention::{Retention, plan, plan_again_at},
+    sweep::collectable,
 };
 
-use super::pass::Pass;
+use super::{audit::hold, pass::Pass};
 use crate::controllers::Blocked;
 
-/// Writes down which runs go. Returns when that is looked at again; none = how long runs are kept is not known.
+/// Writes down which runs are gone, and which go. Returns when that is looked at again; none = how long runs are kept is not known.
 pub(super) async fn prune(pass: &Pass<'_>) -> Result<Option<Timestamp>, Blocked> {
+    collect(pass).await?;
     let Some(snapshots) = pass.subject.snapshot_retention() else {
         return Ok(None);
     };
@@ -25,6 +27,9 @@ pub(super) async fn prune(pass: &Pass<'_>) -> Result<Option<Timestamp>, Blocked>
         pass.services.store.clock_skew(),
         pass.now,
     )?;
+    if !removals.is_empty() {
+        hold(pass).await?;
+    }
     for removal in &removals {
         info!(run = %removal.run_id, why = removal.why, "run pruned");
         let event = Event::Pruned {
@@ -41,4 +46,18 @@ pub(super) async fn prune(pass: &Pass<'_>) -> Result<Option<Timestamp>, Blocked>
         decided.await?;
     }
     Ok(plan_again_at(&pass.state(), retention, pass.now))
+}
+
+/// Writes down of which runs nothing is left in the bucket.
+async fn collect(pass: &Pass<'_>) -> Result<(), Blocked> {
+    loop {
+        let decided = pass.ledger.append_decided(pass.now, |state| {
+            let runs = collectable(state);
+            (!runs.is_empty()).then_some(Event::Collected { runs })
+        });
+        match decided.await? {
+            Some(_) => info!("what was removed of runs is known to be gone"),
+            None => return Ok(()),
+        }
+    }
 }

@@ -98,6 +98,8 @@ impl OpenLedger {
             planned_at: Timestamp::UNIX_EPOCH,
             end,
             pruned: None,
+            marked_at: None,
+            collected_at: None,
         };
         let mut state = LedgerState::default();
         state.runs.insert(run(), known);
