@@ -546,7 +546,8 @@ async fn end(
             seconds: status.seconds.unwrap_or_default().unsigned_abs(),
             bytes: status.bytes.unwrap_or_default().unsigned_abs(),
             refused: refused.unsigned_abs(),
-            why: result.as_ref().err().map(|failed| failed.why.clone()),
+            // A code: what it says in full is for its status.
+            why: result.as_ref().err().map(|failed| failed.reason.to_owned()),
         };
         let decided = pass.ledger.append_decided(pass.now, |state| {
             let known = state.restores.iter().any(|known| known.restore == name);
