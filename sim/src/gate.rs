@@ -1,48 +1,38 @@
 //! What stands between a process and the world: it is alive, frozen, or dead.
 
-use tokio::sync::watch;
+use std::sync::Mutex;
+
+use tokio::sync::Notify;
+
+use crate::lock::lock;
 
 /// How a process is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Condition {
+    #[default]
     Alive,
     Frozen,
     Dead,
 }
 
 /// What every call of a process goes through, on its way out and on its way back.
-#[derive(Debug)]
-pub struct Gate(watch::Sender<Condition>);
-
-impl Default for Gate {
-    fn default() -> Self {
-        Self(watch::Sender::new(Condition::Alive))
-    }
+///
+/// Whoever waits goes on in the order in which they came. A channel that is watched would take them in an order by chance.
+#[derive(Debug, Default)]
+pub struct Gate {
+    condition: Mutex<Condition>,
+    turned: Notify,
 }
 
 impl Gate {
     /// Until the process is alive: at once, when it is thawed, or never.
     pub async fn pass(&self) {
-        if *self.0.borrow() == Condition::Alive {
-            return;
-        }
-        let mut condition = self.0.subscribe();
-        if condition
-            .wait_for(|condition| *condition == Condition::Alive)
-            .await
-            .is_err()
-        {
-            std::future::pending::<()>().await;
-        }
+        self.until(Condition::Alive).await;
     }
 
     /// Until it is dead.
     pub async fn dead(&self) {
-        let mut condition = self.0.subscribe();
-        // The sender is ours: it does not go.
-        let _ = condition
-            .wait_for(|condition| *condition == Condition::Dead)
-            .await;
+        self.until(Condition::Dead).await;
     }
 
     /// Its calls wait from now on.
@@ -60,18 +50,50 @@ impl Gate {
         self.turn(Condition::Dead);
     }
 
-    /// Whether its calls go through.
-    pub fn is_alive(&self) -> bool {
-        *self.0.borrow() == Condition::Alive
+    async fn until(&self, wanted: Condition) {
+        loop {
+            // Before the look, so that a turn in between is not missed.
+            let turned = self.turned.notified();
+            if *lock(&self.condition) == wanted {
+                return;
+            }
+            turned.await;
+        }
     }
 
     fn turn(&self, to: Condition) {
-        self.0.send_if_modified(|condition| {
-            let turns = *condition != Condition::Dead && *condition != to;
-            if turns {
-                *condition = to;
-            }
-            turns
-        });
+        let mut condition = lock(&self.condition);
+        if *condition != Condition::Dead {
+            *condition = to;
+            self.turned.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn those_who_wait_go_on_in_the_order_in_which_they_came() {
+        let (gate, passed) = (Arc::new(Gate::default()), Arc::new(Mutex::new(Vec::new())));
+        gate.freeze();
+        let wait = |number| {
+            let (gate, passed) = (gate.clone(), passed.clone());
+            tokio::spawn(async move {
+                gate.pass().await;
+                lock(&passed).push(number);
+            })
+        };
+        let waiting: Vec<_> = (0..50).map(wait).collect();
+        tokio::task::yield_now().await;
+        assert!(lock(&passed).is_empty());
+        gate.thaw();
+        for task in waiting {
+            task.await.unwrap();
+        }
+        assert_eq!(*lock(&passed), (0..50).collect::<Vec<_>>());
     }
 }

@@ -8,6 +8,7 @@ pub mod faults;
 pub mod gate;
 pub mod invariants;
 pub mod kubernetes;
+mod lock;
 pub mod log;
 pub mod manifests;
 pub mod operators;
