@@ -134,17 +134,21 @@ async fn platform() {
     }
 }
 
-/// The one mover of `namespace`, once it was let run.
-async fn mover(namespace: &str) -> Job {
-    let jobs: Api<Job> = Api::namespaced(api_server::shared().await.client().await, namespace);
+/// The mover of the org that works for `owner`, once it was let run: one that goes, or that an operator which is behind has
+/// made for earlier work, is not it.
+async fn mover(org: &Org, owner: &str) -> Job {
+    let jobs: Api<Job> = Api::namespaced(api_server::shared().await.client().await, &org.namespace());
+    let of_owner = ListParams::default().labels(&format!("platform.tray.ai/owner={owner}"));
     let started = eventually(async || {
-        let jobs = jobs.list(&ListParams::default()).await.ok()?.items;
-        jobs.into_iter()
-            .find(|job| job.spec.as_ref().and_then(|spec| spec.suspend) == Some(false))
+        let jobs = jobs.list(&of_owner).await.ok()?.items;
+        jobs.into_iter().find(|job| {
+            let runs = job.spec.as_ref().and_then(|spec| spec.suspend) == Some(false);
+            runs && job.metadata.deletion_timestamp.is_none()
+        })
     });
     started
         .await
-        .unwrap_or_else(|| panic!("no mover was started in {namespace}"))
+        .unwrap_or_else(|| panic!("no mover of {owner} was started for {}", org.name))
 }
 
 /// The mover that prunes for the org, once it was let run.
@@ -271,15 +275,18 @@ async fn two_operators_at_once_copy_an_org_once(first: &Operator, org: &Org) {
     let mut wanted = BTreeMap::new();
     for name in ["fresh-twice", "fresh-twice-more"] {
         org.ask(name).await;
-        wanted.insert(succeed(first, org, 3).await, name.to_owned());
+        wanted.insert(succeed(first, org, name, 3).await, name.to_owned());
         snapshot(name, "Committed").await;
         nothing_is_left(org).await;
     }
     org.ask("fresh-cut-off").await;
-    mover(&org.namespace()).await;
+    mover(org, "fresh-cut-off").await;
     running.cut_off().await;
     its_watch_is_behind(&second, org, "fresh-cut-off").await;
-    wanted.insert(succeed(&second, org, 3).await, "fresh-cut-off".to_owned());
+    wanted.insert(
+        succeed(&second, org, "fresh-cut-off", 3).await,
+        "fresh-cut-off".to_owned(),
+    );
     snapshot("fresh-cut-off", "Committed").await;
     nothing_is_left(org).await;
     others.stop().await;
@@ -320,9 +327,9 @@ async fn its_watch_is_behind(operator: &Operator, org: &Org, snapshot: &str) {
         .unwrap();
 }
 
-/// Lets the mover of the org's run leave a verified record of that many objects, and end well.
-async fn succeed(operator: &Operator, org: &Org, objects: u64) -> RunId {
-    let job = mover(&org.namespace()).await;
+/// Lets the mover of the run that an OrgSnapshot asks for leave a verified record of that many objects, and end well.
+async fn succeed(operator: &Operator, org: &Org, snapshot: &str, objects: u64) -> RunId {
+    let job = mover(org, snapshot).await;
     let task = task(&job).await;
     assert_eq!(task["action"]["action"], "SnapshotObjects");
     assert!(
@@ -361,7 +368,7 @@ async fn an_org_that_a_region_gives_a_shared_key_keeps_it(operator: &Operator, o
     kms("SharedKey", Some(shared)).await;
     let sharing = Org::place("sharing", "44444444-4444-4444-8444-444444444444").await;
     sharing.ask("sharing-one").await;
-    succeed(operator, &sharing, 3).await;
+    succeed(operator, &sharing, "sharing-one", 3).await;
     let shown = snapshot("sharing-one", "Committed").await;
     assert_eq!(shown["status"]["kmsKeyArn"], shared);
     nothing_is_left(&sharing).await;
@@ -370,7 +377,7 @@ async fn an_org_that_a_region_gives_a_shared_key_keeps_it(operator: &Operator, o
 
     kms("PerOrgKey", None).await;
     sharing.ask("sharing-two").await;
-    succeed(operator, &sharing, 3).await;
+    succeed(operator, &sharing, "sharing-two", 3).await;
     let shown = snapshot("sharing-two", "Committed").await;
     assert_eq!(shown["status"]["kmsKeyArn"], shared);
     nothing_is_left(&sharing).await;
@@ -406,7 +413,7 @@ async fn an_org_without_slots_is_pruned_and_copied_all_the_same(operator: &Opera
 
         let asked = format!("{name}-now");
         org.ask(&asked).await;
-        succeed(operator, &org, 3).await;
+        succeed(operator, &org, &asked, 3).await;
         snapshot(&asked, "Committed").await;
         nothing_is_left(&org).await;
 
@@ -427,7 +434,7 @@ async fn an_org_without_slots_is_pruned_and_copied_all_the_same(operator: &Opera
 
 async fn a_run_is_committed_when_its_mover_has_left_a_verified_record(operator: &Operator, org: &Org) {
     org.ask("fresh-one").await;
-    let run = succeed(operator, org, 3).await;
+    let run = succeed(operator, org, "fresh-one", 3).await;
     let shown = snapshot("fresh-one", "Committed").await;
     let status = &shown["status"];
     assert_eq!(status["verdict"], "Good");
@@ -440,7 +447,7 @@ async fn a_run_is_committed_when_its_mover_has_left_a_verified_record(operator: 
 
 async fn a_run_that_shrank_counts_once_a_person_accepts_it(operator: &Operator, org: &Org) {
     org.ask("fresh-three").await;
-    let run = succeed(operator, org, 1).await;
+    let run = succeed(operator, org, "fresh-three", 1).await;
     let shown = snapshot("fresh-three", "Committed").await;
     assert_eq!(shown["status"]["verdict"], "Suspicious");
     let message = shown["status"]["conditions"][0]["message"].as_str().unwrap();
@@ -478,7 +485,7 @@ async fn a_snapshot_of_no_org_says_so() {
 
 async fn a_mover_that_fails_ends_its_run_with_its_reason(operator: &Operator, org: &Org) {
     org.ask("fresh-two").await;
-    end(&mover(&org.namespace()).await, Some("the disk is on fire")).await;
+    end(&mover(org, "fresh-two").await, Some("the disk is on fire")).await;
     let shown = snapshot("fresh-two", "Failed").await;
     let message = shown["status"]["conditions"][0]["message"].as_str().unwrap();
     assert!(
@@ -501,7 +508,7 @@ async fn a_mover_that_fails_ends_its_run_with_its_reason(operator: &Operator, or
 /// And ends nothing that is under way.
 async fn a_run_that_is_not_there_cannot_be_restored(operator: &Operator, org: &Org) {
     org.ask("fresh-goes-on").await;
-    mover(&org.namespace()).await;
+    mover(org, "fresh-goes-on").await;
     let restores: Api<OrgRestore> = Api::all(api_server::shared().await.client().await);
     let restore = serde_json::from_value(json!({
         "apiVersion": "platform.tray.ai/v1alpha1", "kind": "OrgRestore", "metadata": {"name": "of-nothing"},
@@ -522,7 +529,7 @@ async fn a_run_that_is_not_there_cannot_be_restored(operator: &Operator, org: &O
             .contains("01ARZ3NDEKTSV4RRFFQ69G5FAV"),
         "{conditions}"
     );
-    succeed(operator, org, 3).await;
+    succeed(operator, org, "fresh-goes-on", 3).await;
     snapshot("fresh-goes-on", "Committed").await;
     nothing_is_left(org).await;
 }
@@ -530,7 +537,7 @@ async fn a_run_that_is_not_there_cannot_be_restored(operator: &Operator, org: &O
 /// A person has to act before any pruner starts: the sweep ends, and is tried again later.
 async fn a_sweep_that_cannot_start_keeps_no_run_waiting(operator: &Operator, org: &Org) {
     org.ask("fresh-unswept").await;
-    let job = mover(&org.namespace()).await;
+    let job = mover(org, "fresh-unswept").await;
     let sessions = &operator.regions.sessions;
     sessions.set_failure(Some(RemoteError::Denied("not yours".to_owned())));
     end(&job, Some("the disk is on fire")).await;
@@ -547,7 +554,7 @@ async fn a_sweep_that_cannot_start_keeps_no_run_waiting(operator: &Operator, org
     );
     sessions.set_failure(None);
     org.ask("fresh-unswept-next").await;
-    succeed(operator, org, 3).await;
+    succeed(operator, org, "fresh-unswept-next", 3).await;
     snapshot("fresh-unswept-next", "Committed").await;
     nothing_is_left(org).await;
 }
@@ -601,7 +608,7 @@ async fn an_aged_run_is_pruned_and_no_run_begins_meanwhile(operator: &Operator, 
     let state = org.ledger(operator).await.state();
     assert!(state.open_runs().next().is_none() && state.sweep.as_ref() == Some(&sweep));
     end(&job, None).await;
-    let run = succeed(operator, org, 3).await;
+    let run = succeed(operator, org, "aged-meanwhile", 3).await;
     snapshot("aged-meanwhile", "Committed").await;
     let state = org.ledger(operator).await.state();
     assert!(state.sweep.is_none() && !state.swept.is_empty());
@@ -647,7 +654,7 @@ async fn no_run_begins_while_a_mover_of_earlier_work_is_there(operator: &Operato
     let told = eventually(async || jobs.get("snap-earlier").await.ok()?.metadata.deletion_timestamp);
     assert!(told.await.is_some(), "the Job that was left over is not removed");
     gone(&jobs, "snap-earlier").await;
-    succeed(operator, org, 3).await;
+    succeed(operator, org, "fresh-after-earlier", 3).await;
     snapshot("fresh-after-earlier", "Committed").await;
     nothing_is_left(org).await;
 }
@@ -834,7 +841,7 @@ async fn a_restore_whose_report_is_lost_says_so(org: &Org) {
 async fn a_suspended_org_is_restored_and_stays_suspended(operator: &Operator) {
     let org = Org::place("suspended", "77777777-7777-4777-8777-777777777777").await;
     org.ask("suspended-one").await;
-    succeed(operator, &org, 3).await;
+    succeed(operator, &org, "suspended-one", 3).await;
     snapshot("suspended-one", "Committed").await;
     let orgs: Api<TrayOrg> = Api::all(api_server::shared().await.client().await);
     let workload = json!({"name": "web", "kind": "Deployment", "image": "i", "runAsUser": 1000});

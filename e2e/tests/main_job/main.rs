@@ -168,8 +168,10 @@ fn a_snapshot_under_a_writer(cluster: &Cluster, kube: &Kube) -> Commits {
     let commits = writer.stop().unwrap();
     assert!(first.files > 100 && first.objects >= 2, "{first:?}");
     assert_eq!(first.bucket_region, "eu-central-1");
+    // The writer adds the more the longer they take. Of what was there before, little is copied again.
+    let written = second.bytes_read.saturating_sub(first.bytes_read);
     assert!(
-        second.bytes_added < first.bytes_added / 2,
+        second.bytes_added < written + first.bytes_added / 2,
         "{first:?} then {second:?}"
     );
     commits
