@@ -34,6 +34,7 @@ use tray_operator::{
     resources::mover_job,
 };
 
+use crate::restores;
 use crate::support::{
     api_server::{self, eventually},
     flux,
@@ -43,13 +44,15 @@ use crate::support::{
 };
 
 /// An org without workloads, placed as the TrayOrg controller places one.
-struct Org {
-    name: &'static str,
-    id: OrgId,
+pub(crate) struct Org {
+    /// Name of the TrayOrg.
+    pub(crate) name: &'static str,
+    /// Its id.
+    pub(crate) id: OrgId,
 }
 
 impl Org {
-    async fn place(name: &'static str, id: &str) -> Self {
+    pub(crate) async fn place(name: &'static str, id: &str) -> Self {
         Self::place_by(name, id, "backups").await
     }
 
@@ -93,11 +96,11 @@ impl Org {
             .unwrap();
     }
 
-    fn namespace(&self) -> String {
+    pub(crate) fn namespace(&self) -> String {
         format!("org-{}-{}", self.name, &self.id.as_str()[..8])
     }
 
-    async fn ask(&self, snapshot: &str) {
+    pub(crate) async fn ask(&self, snapshot: &str) {
         let client = api_server::shared().await.client().await;
         api_server::apply(&client, &json!({
             "apiVersion": "platform.tray.ai/v1alpha1", "kind": "OrgSnapshot", "metadata": {"name": snapshot},
@@ -106,12 +109,12 @@ impl Org {
         .await;
     }
 
-    async fn ledger(&self, operator: &Operator) -> Ledger {
+    pub(crate) async fn ledger(&self, operator: &Operator) -> Ledger {
         runs::ledger(operator, &self.id).await
     }
 }
 
-async fn platform() {
+pub(crate) async fn platform() {
     let client = api_server::shared().await.client().await;
     let group = "platform.tray.ai/v1alpha1";
     for object in [
@@ -166,7 +169,7 @@ async fn pruner(org: &Org) -> Job {
 }
 
 /// What a mover was told.
-async fn task(job: &Job) -> Value {
+pub(crate) async fn task(job: &Job) -> Value {
     let secrets: Api<Secret> = Api::namespaced(
         api_server::shared().await.client().await,
         &job.namespace().unwrap(),
@@ -177,7 +180,7 @@ async fn task(job: &Job) -> Value {
 }
 
 /// Ends a mover, as the Job controller does when its pod has ended.
-async fn end(job: &Job, failure: Option<&str>) {
+pub(crate) async fn end(job: &Job, failure: Option<&str>) {
     let jobs: Api<Job> = Api::namespaced(
         api_server::shared().await.client().await,
         &job.namespace().unwrap(),
@@ -199,7 +202,7 @@ async fn end(job: &Job, failure: Option<&str>) {
         .unwrap();
 }
 
-async fn snapshot(name: &str, phase: &str) -> Value {
+pub(crate) async fn snapshot(name: &str, phase: &str) -> Value {
     let snapshots: Api<OrgSnapshot> = Api::all(api_server::shared().await.client().await);
     let reached = eventually(async || {
         let snapshot = serde_json::to_value(snapshots.get(name).await.ok()?).ok()?;
@@ -212,7 +215,7 @@ async fn snapshot(name: &str, phase: &str) -> Value {
     panic!("OrgSnapshot {name} did not become {phase}: {last:#?}")
 }
 
-async fn nothing_is_left(org: &Org) {
+pub(crate) async fn nothing_is_left(org: &Org) {
     let client = api_server::shared().await.client().await;
     let jobs: Api<Job> = Api::namespaced(client.clone(), &org.namespace());
     let leases: Api<Lease> = Api::namespaced(client, "tray-system");
@@ -261,8 +264,11 @@ async fn an_org_is_copied_pruned_and_told_about() {
     a_restore_names_what_was_refused(&operator, &fresh).await;
     a_restore_whose_report_is_lost_says_so(&fresh).await;
     a_suspended_org_is_restored_and_stays_suspended(&operator).await;
+    let filled = restores::with_a_volume(&operator).await;
+    let run = Box::pin(restores::while_an_operator_runs(&operator, &filled)).await;
     an_org_that_a_region_gives_a_shared_key_keeps_it(&operator, &fresh).await;
     running.stop().await;
+    restores::from_an_earlier_version(&operator, &filled, &run).await;
     a_wrapped_key_is_never_replaced(&operator, &fresh).await;
     two_operators_at_once_copy_an_org_once(&operator, &fresh).await;
 }
@@ -659,7 +665,7 @@ async fn no_run_begins_while_a_mover_of_earlier_work_is_there(operator: &Operato
     nothing_is_left(org).await;
 }
 
-async fn restore_of(org: &str, name: &str) {
+pub(crate) async fn restore_of(org: &str, name: &str) {
     let client = api_server::shared().await.client().await;
     api_server::apply(
         &client,
@@ -671,7 +677,7 @@ async fn restore_of(org: &str, name: &str) {
     .await;
 }
 
-async fn restored(name: &str, phase: &str) -> Value {
+pub(crate) async fn restored(name: &str, phase: &str) -> Value {
     let restores: Api<OrgRestore> = Api::all(api_server::shared().await.client().await);
     let reached = eventually(async || {
         let restore = serde_json::to_value(restores.get(name).await.ok()?).ok()?;
@@ -684,7 +690,7 @@ async fn restored(name: &str, phase: &str) -> Value {
 }
 
 /// The mover of `namespace` with that action, once it was let run, and what it was told.
-async fn mover_that(namespace: &str, action: &str) -> (Job, Value) {
+pub(crate) async fn mover_that(namespace: &str, action: &str) -> (Job, Value) {
     let jobs: Api<Job> = Api::namespaced(api_server::shared().await.client().await, namespace);
     let started = eventually(async || {
         for job in jobs.list(&ListParams::default()).await.ok()?.items {
@@ -775,7 +781,7 @@ async fn a_restore_does_not_wait_for_one_that_was_deleted(org: &Org) {
 }
 
 /// Says a mover's last words, as its pod does.
-async fn last_words(job: &Job, words: &Value) {
+pub(crate) async fn last_words(job: &Job, words: &Value) {
     let client = api_server::shared().await.client().await;
     let name = format!("{}-pod", job.name_any());
     let namespace = job.namespace().unwrap();

@@ -22,6 +22,7 @@ mod org_silence;
 mod org_webhook_requests;
 mod reference_counts;
 mod regions;
+mod restores;
 mod staging;
 #[path = "../support/mod.rs"]
 mod support;
