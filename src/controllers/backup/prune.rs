@@ -28,11 +28,7 @@ pub(super) async fn prune(pass: &Pass<'_>) -> Result<Option<Timestamp>, Blocked>
             why: removal.why.clone(),
         };
         let decided = pass.ledger.append_decided(pass.now, |state| {
-            let restorable = state
-                .runs
-                .get(&removal.run_id)
-                .is_some_and(|run| run.restorable().is_some());
-            restorable.then(|| event.clone())
+            state.may_prune(&removal.run_id).then(|| event.clone())
         });
         decided.await?;
     }

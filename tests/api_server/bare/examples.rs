@@ -1,6 +1,13 @@
 //! The manifests in `examples/`: each is read as the type it is, keeps the rules, and is what the documentation says.
 
-use std::{collections::BTreeSet, fs, io::Write, process::Command};
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Output},
+};
 
 use serde_json::Value;
 use tray_api::{
@@ -151,6 +158,65 @@ fn scripts_are_shell() {
         sh.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
         assert!(sh.wait().unwrap().success(), "not a script:\n{script}");
     }
+}
+
+/// Runs the hook of the example's database in `data`, with stand-ins for PostgreSQL's programs and for what measures.
+fn base_backup(data: &Path, used: &str, free: &str) -> Output {
+    let bin = tempfile::tempdir().unwrap();
+    for (program, script) in [
+        (
+            "pg_basebackup",
+            "mkdir backup.new && echo newer > backup.new/base".to_owned(),
+        ),
+        ("pg_verifybackup", "test -e \"$2\"/base".to_owned()),
+        ("du", format!("printf '{used}\\tpgdata\\n'")),
+        (
+            "df",
+            format!(
+                "printf 'Filesystem 1024-blocks Used Available Capacity Mounted on\\n/dev/vdb 9 9    {free}  9%% /data\\n'"
+            ),
+        ),
+    ] {
+        let path = bin.path().join(program);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let workload = &regions()[0].spec.workloads[0];
+    let hook = workload.backup.as_ref().unwrap().pre.clone().unwrap();
+    let script = hook.command[2].replace("cd /data", &format!("cd {}", data.display()));
+    let script = script.replace("/tmp/backup.lock", "backup.lock");
+    let path = format!("{}:{}", bin.path().display(), env::var("PATH").unwrap());
+    let sh = Command::new("sh")
+        .args(["-c", &script])
+        .env("PATH", path)
+        .output();
+    sh.unwrap()
+}
+
+#[test]
+fn the_base_backup_of_the_example_looks_for_room_and_keeps_the_former_copy_until_then() {
+    let data = tempfile::tempdir().unwrap();
+    let copy = |name: &str| fs::read_to_string(data.path().join(name).join("base")).ok();
+    let keep = |name: &str| {
+        fs::create_dir(data.path().join(name)).unwrap();
+        fs::write(data.path().join(name).join("base"), "former").unwrap();
+    };
+    // An earlier try ended between its moves.
+    keep("backup.old");
+    keep("backup.new");
+    let refused = base_backup(data.path(), "5000", "5000");
+    assert_eq!(refused.status.code(), Some(28));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("needs 5000 KiB, 5000 KiB are free"), "{said}");
+    assert_eq!(
+        (copy("backup").as_deref(), copy("backup.new")),
+        (Some("former"), None)
+    );
+
+    let taken = base_backup(data.path(), "5000", "5001");
+    assert!(taken.status.success(), "{taken:?}");
+    assert_eq!(copy("backup").as_deref(), Some("newer\n"));
+    assert_eq!((copy("backup.old"), copy("backup.new")), (None, None));
 }
 
 /// The Gateway of the example has a listener for each Region that names it, and takes routes of orgs alone.

@@ -36,6 +36,13 @@ impl LedgerState {
         self.sweep.is_none() && self.restore.is_none() && self.open_runs().next().is_none()
     }
 
+    /// Whether the run may be pruned: it can still be restored, and nothing is open that may need it. A restore has pinned its
+    /// run before it takes anything away.
+    pub fn may_prune(&self, run_id: &RunId) -> bool {
+        let run = self.runs.get(run_id);
+        self.is_idle() && run.is_some_and(|run| run.restorable().is_some())
+    }
+
     /// Whether `work` is open.
     pub fn check_open(&self, work: &Work<'_>) -> Result<(), Ended> {
         let (open, what) = match work {
@@ -93,6 +100,19 @@ mod tests {
         let unknown: RunId = "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
         let refused = story.state.check_open(&Work::Run(&unknown)).unwrap_err();
         assert!(refused.to_string().contains(unknown.as_str()), "{refused}");
+    }
+
+    #[test]
+    fn a_run_that_a_restore_has_pinned_is_not_pruned() {
+        let mut story = Story::new();
+        let run_id = story.good("2026-01-01T00:00:00Z", 60);
+        assert!(story.state.may_prune(&run_id));
+        let planned = Event::RestorePlanned {
+            restore: "home (7c9e6679)".to_owned(),
+            run_id: run_id.clone(),
+        };
+        story.tell(planned, at("2026-01-20T00:00:00Z"));
+        assert!(!story.state.may_prune(&run_id));
     }
 
     #[test]

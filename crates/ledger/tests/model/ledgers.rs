@@ -304,10 +304,7 @@ impl Ledgers {
                 begin(&seen, state) == Beginning::Written
             }
             Entry::RunCommitted { run, .. } | Entry::RunAborted { run } => is_open(run),
-            Entry::Pruned { run } => {
-                let run = state.runs.get(&run_id(run));
-                run.is_some_and(|run| run.restorable().is_some())
-            }
+            Entry::Pruned { run } => state.may_prune(&run_id(run)),
             Entry::SweepEnded { sweep, .. } => {
                 let ended = self.sweep_id(attempt.ledger, sweep);
                 state.sweep.as_ref().map(|open| &open.sweep_id) == Some(ended)
