@@ -381,6 +381,7 @@ mod tests {
         }
         let busy = Blocked::from(Busy {
             holder: "OrgRestore/r".into(),
+            mover: None,
         });
         assert_eq!((busy.reason, busy.until), ("OrgBusy", Until::Service));
     }

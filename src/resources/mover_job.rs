@@ -53,6 +53,8 @@ pub enum Access {
 pub struct MoverVolume {
     /// Claim in the Job's namespace.
     pub claim: PartId,
+    /// Its UID. Recorded on the Job of a mover that fills it: another claim may have its name when that has ended.
+    pub claim_uid: Option<String>,
     /// Read or fill.
     pub access: Access,
     /// Node of the pod that has it mounted; none when no pod has.
@@ -121,15 +123,27 @@ impl Mover {
 
     /// The Job, suspended: its Secret is made after it (so that the Secret can be owned by it), then it is resumed.
     pub fn job(&self) -> Job {
-        let annotations = self
-            .consistency_point
-            .map(|at| BTreeMap::from([(names::ANNOTATION_CONSISTENCY_POINT.to_owned(), at.to_string())]));
+        let point = self.consistency_point.map(|at| at.to_string());
+        let filled = self
+            .volume
+            .as_ref()
+            .filter(|volume| volume.access == Access::ReadWrite);
+        let annotations: BTreeMap<String, String> = [
+            (names::ANNOTATION_CONSISTENCY_POINT, point),
+            (
+                names::ANNOTATION_CLAIM_UID,
+                filled.and_then(|volume| volume.claim_uid.clone()),
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect();
         Job {
             metadata: ObjectMeta {
                 name: Some(self.name.clone()),
                 namespace: Some(self.namespace.clone()),
                 labels: Some(self.labels()),
-                annotations,
+                annotations: (!annotations.is_empty()).then_some(annotations),
                 ..ObjectMeta::default()
             },
             spec: Some(JobSpec {
@@ -366,9 +380,15 @@ pub fn proof_job_name(restore_uid: &str, part: &PartId) -> String {
     names::bounded(format!("{}proof-{part}", restore_jobs(restore_uid)))
 }
 
+/// What the names of the Jobs of all OrgRestores begin with.
+pub const RESTORE_JOBS: &str = "restore-";
+
 /// What the names of all Jobs of an OrgRestore begin with.
 pub fn restore_jobs(restore_uid: &str) -> String {
-    format!("restore-{}-", restore_uid.split('-').next().unwrap_or_default())
+    format!(
+        "{RESTORE_JOBS}{}-",
+        restore_uid.split('-').next().unwrap_or_default()
+    )
 }
 
 /// Name of the Job of a sweep of an org's repositories: the first group of the org's id, and the sweep's ULID.
@@ -399,6 +419,7 @@ mod tests {
             image: "operator".into(),
             image_pull_policy: None,
             volume: Some(MoverVolume {
+                claim_uid: Some("claim-uid".to_owned()),
                 claim: "data-db-0".parse().unwrap(),
                 access,
                 node: Some("n1".into()),
@@ -452,6 +473,16 @@ mod tests {
                 .read_only,
             None
         );
+    }
+
+    #[test]
+    fn the_job_of_a_filling_mover_says_which_claim_it_is_for() {
+        let said = |access| {
+            let annotations = mover(access).job().metadata.annotations.unwrap();
+            annotations.get(names::ANNOTATION_CLAIM_UID).cloned()
+        };
+        assert_eq!(said(Access::ReadWrite).as_deref(), Some("claim-uid"));
+        assert_eq!(said(Access::ReadOnly), None);
     }
 
     #[test]

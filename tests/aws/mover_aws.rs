@@ -130,6 +130,12 @@ impl Org {
         self.ledger.append(event, SystemClock.now()).await.unwrap();
     }
 
+    /// Begins a restore of that run.
+    async fn begin_restore(&self, run_id: RunId) {
+        let restore = "r (uid)".to_owned();
+        self.tell(Event::RestorePlanned { restore, run_id }).await;
+    }
+
     /// Begins a run of one part.
     async fn begin(&self, run_id: &RunId, part: PartId, source: PartSource) -> RunPlan {
         let plan = RunPlan {
@@ -350,6 +356,7 @@ async fn a_volume_is_copied_restored_and_pruned_with_credentials_for_just_that()
     fs::remove_dir_all(org.volume()).unwrap();
     fs::create_dir(org.volume()).unwrap();
     let scope = SessionScope::RestoreVolume { volume: volume() };
+    org.begin_restore(second.run_id.clone()).await;
     let prove = |capacity_bytes| Action::ProveVolume {
         restore: "r (uid)".to_owned(),
         run_id: second.run_id.clone(),
@@ -438,6 +445,7 @@ async fn objects_are_archived_and_restored_with_credentials_for_just_that() {
 
     let scope = SessionScope::RestoreObjects { run_id: run('V') };
     org.commit(&plan, &record, "pod-1").await;
+    org.begin_restore(run('V')).await;
     let action = Action::ProveObjects {
         restore: "r (uid)".to_owned(),
         run_id: run('V'),

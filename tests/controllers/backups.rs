@@ -748,7 +748,8 @@ async fn a_restore_does_not_wait_for_one_that_was_deleted(org: &Org) {
     let says = eventually(async || {
         let restore = serde_json::to_value(restores.get("fresh-stays").await.ok()?).ok()?;
         let said = restore["status"]["conditions"].to_string();
-        said.contains("in use by OrgRestore/fresh-gone").then_some(())
+        said.contains(&format!("waits for mover {name} of earlier work to end"))
+            .then_some(())
     });
     let last = restores.get("fresh-stays").await.map(|restore| restore.status);
     assert!(says.await.is_some(), "{last:#?}");

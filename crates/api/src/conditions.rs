@@ -264,6 +264,14 @@ pub mod reasons {
     pub const HOOK_FAILED: &str = "HookFailed";
     /// A mover failed.
     pub const MOVER_FAILED: &str = "MoverFailed";
+    /// Pods hold a claim that a restore replaces. Event: one that had ended was removed.
+    pub const CLAIM_HELD: &str = "ClaimHeld";
+    /// A restore waited for something longer than it may; the message says for what.
+    pub const TOOK_TOO_LONG: &str = "TookTooLong";
+    /// The data of a restore is back, and the workloads did not become available in time.
+    pub const WORKLOADS_UNAVAILABLE: &str = "WorkloadsUnavailable";
+    /// Event: an OrgRestore was deleted before it had ended.
+    pub const RESTORE_DELETED: &str = "RestoreDeleted";
     /// The wrapped master key of an org is missing, or is not the one that its ledger names: no copy can be opened.
     pub const KEY_MISSING: &str = "KeyMissing";
     /// The API server, or a webhook that it asked, did not take some objects of a restore back.

@@ -93,12 +93,15 @@ pub struct OrgRestoreStatus {
     /// When the run was resolved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
-    /// When the workloads were available again, or the restore failed.
+    /// When the workloads were available again, or the restore ended without them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
-    /// From start to finish.
+    /// From the creation of the OrgRestore to its end: what it waited for before it began counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<i64>,
+    /// What it waits for at present, and since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<RestoreWaiting>,
     /// Bytes filled into volumes so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<i64>,
@@ -120,6 +123,13 @@ pub struct OrgRestoreStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub refused_objects: Vec<RefusedObject>,
+    /// How many objects are there that the run does not hold: they came later, and stay as they are. None = not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub later_count: Option<i64>,
+    /// Those objects, as many as there is room for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub later_objects: Vec<LaterObject>,
     /// Restored; Reconciling and Stalled while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -140,9 +150,9 @@ pub enum RestorePhase {
     Filling,
     /// The org's workloads start.
     Starting,
-    /// Every volume and every object is back.
+    /// Every volume and every object is back. Where the workloads did not become available in time, the conditions say so.
     Succeeded,
-    /// Every volume is back and the workloads are up; some objects were refused, and are named.
+    /// Every volume is back; some objects were refused, and are named.
     SucceededWithRefusals,
     /// Ended without a result.
     Failed,
@@ -171,6 +181,61 @@ impl OrgRestore {
     pub fn has_ended(&self) -> bool {
         self.phase().is_some_and(RestorePhase::is_end)
     }
+
+    /// Whether it still asks for its restore: it has not ended, and is not being deleted.
+    pub fn is_open(&self) -> bool {
+        !self.has_ended() && self.metadata.deletion_timestamp.is_none()
+    }
+
+    /// Whether its run is pinned.
+    pub fn has_begun(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| status.run_id.is_some())
+    }
+}
+
+/// What a restore waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreWaiting {
+    /// What; the conditions name the objects.
+    pub what: RestoreWait,
+    /// Since when.
+    pub since: Time,
+}
+
+/// What a restore waits for. But for its turn, each has a limit, after which the restore ends and says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RestoreWait {
+    /// Another OrgRestore of the org comes first.
+    Turn,
+    /// A run or a sweep of the org, or movers of theirs, are on their way out.
+    OtherWork,
+    /// It is proven that every part can come back.
+    Proofs,
+    /// Pods of others hold claims that are to be replaced: delete them.
+    ClaimHolders,
+    /// Pods of the org's workloads stop.
+    Pods,
+    /// Old claims go.
+    ClaimsGone,
+    /// Fresh claims are made.
+    ClaimsMade,
+    /// Volumes are filled, objects are put back.
+    Fills,
+    /// The org's workloads start.
+    Workloads,
+}
+
+/// An object that came after the run that was restored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LaterObject {
+    /// Kind in URLs and rights: `configmaps`, `deployments.apps`.
+    #[schemars(length(max = 317))]
+    pub kind: String,
+    /// Its name.
+    #[schemars(length(max = 253))]
+    pub name: String,
 }
 
 /// An object that a restore could not put back.
@@ -183,7 +248,7 @@ pub struct RefusedObject {
     /// Its name.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// The API server's own word: `Invalid`, `Forbidden`, `InternalError`.
+    /// The API server's own word: `Invalid`, `Forbidden`, `InternalError`; or `Terminating`, or `Immutable`.
     #[schemars(length(max = 253))]
     pub reason: String,
     /// What it said; none where it is the same as of an object before it.
@@ -205,6 +270,10 @@ pub struct RestorePart {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36))]
     pub replaced_claim_uid: Option<String>,
+    /// UID of the claim that the mover has filled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub filled_claim_uid: Option<String>,
     /// Files filled, or objects put back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<i64>,

@@ -150,8 +150,14 @@ pub enum OfPresent {
     /// It is the operator's, it is as archived, or (a claim) it cannot be changed.
     Leave,
     /// It is given back its archived content. The body carries the present object's resourceVersion, so that a change
-    /// in between is not overwritten unseen.
+    /// in between is not overwritten unseen, and everything that belongs to the life that it lives.
     Update(Box<Value>),
+    /// It is being deleted, and whoever holds it has not let go: a change would be lost with it, and what holds it is not a
+    /// restore's to take away.
+    IsGoing(String),
+    /// It holds something else and can never be changed. It is not made anew: whoever owns it, or guards it by a finalizer, has
+    /// reasons that a restore does not know.
+    Immutable(String),
 }
 
 /// Compares `wanted` (as of [`for_restore`]) with the object that has its name.
@@ -159,18 +165,82 @@ pub fn of_present(wanted: &Value, present: &Value, namespace: &str) -> OfPresent
     if is_rendered(present) || wanted["kind"] == "PersistentVolumeClaim" {
         return OfPresent::Leave;
     }
+    if !present["metadata"]["deletionTimestamp"].is_null() {
+        return OfPresent::IsGoing(going(present));
+    }
     if *wanted == for_restore(present.clone(), namespace) {
         return OfPresent::Leave;
     }
-    let mut body = wanted.clone();
-    if let Some(metadata) = body["metadata"].as_object_mut() {
-        for field in ["resourceVersion", "uid"] {
-            if let Some(value) = present["metadata"].get(field) {
-                metadata.insert(field.to_owned(), value.clone());
-            }
+    if is_immutable(wanted, present) {
+        let message = "it is immutable and holds something else than the copy: delete it, then restore once more, or apply it \
+                       from your own manifests";
+        return OfPresent::Immutable(message.to_owned());
+    }
+    OfPresent::Update(Box::new(with_life_of(wanted.clone(), present)))
+}
+
+/// Why nothing is done to an object that is being deleted.
+fn going(present: &Value) -> String {
+    let finalizers = present["metadata"]["finalizers"].as_array();
+    let finalizers: Vec<&str> = finalizers
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    format!(
+        "it is being deleted and waits for its finalizers ({}): when it is gone, apply it from your own manifests, or restore once \
+         more",
+        finalizers.join(", ")
+    )
+}
+
+/// Whether the API server would refuse the content for being immutable. Labels and annotations of such an object may change.
+fn is_immutable(wanted: &Value, present: &Value) -> bool {
+    let holds_data = matches!(present["kind"].as_str(), Some("ConfigMap" | "Secret"));
+    let mut content = ["data", "binaryData", "immutable", "type"].iter();
+    holds_data && present["immutable"] == true && content.any(|field| wanted[field] != present[field])
+}
+
+/// What of `metadata` says which life of an object it is, and who watches over it.
+const OF_THE_LIVING: [&str; 4] = ["finalizers", "ownerReferences", "resourceVersion", "uid"];
+
+/// The wanted content for the object that is there: who owns it, what guards it, and what the cluster gave it stays as it is.
+fn with_life_of(mut wanted: Value, present: &Value) -> Value {
+    keep(&mut wanted["metadata"], &present["metadata"], &OF_THE_LIVING);
+    let notes = &present["metadata"]["annotations"];
+    if NOTES_OF_CONTROLLERS.iter().any(|note| !notes[*note].is_null()) {
+        if !wanted["metadata"]["annotations"].is_object() {
+            wanted["metadata"]["annotations"] = Value::Object(Map::new());
+        }
+        keep(
+            &mut wanted["metadata"]["annotations"],
+            notes,
+            &NOTES_OF_CONTROLLERS,
+        );
+    }
+    match present["kind"].as_str() {
+        Some("Service")
+            if wanted["spec"]["clusterIP"].is_null() && present["spec"]["clusterIP"] != "None" =>
+        {
+            let addresses = ["clusterIP", "clusterIPs", "healthCheckNodePort"];
+            keep(&mut wanted["spec"], &present["spec"], &addresses);
+        }
+        Some("ServiceAccount") => keep(&mut wanted, present, &["secrets"]),
+        _ => {}
+    }
+    wanted
+}
+
+/// Takes these fields over, as far as `present` has them.
+fn keep(wanted: &mut Value, present: &Value, fields: &[&str]) {
+    let Some(wanted) = wanted.as_object_mut() else {
+        return;
+    };
+    for field in fields {
+        if let Some(value) = present.get(*field) {
+            wanted.insert((*field).to_owned(), value.clone());
         }
     }
-    OfPresent::Update(Box::new(body))
 }
 
 #[cfg(test)]
@@ -304,5 +374,119 @@ mod tests {
         let present =
             json!({"kind": "PersistentVolumeClaim", "metadata": {"name": "a"}, "spec": {"volumeName": "x"}});
         assert_eq!(of_present(&wanted, &present, "n"), OfPresent::Leave);
+    }
+
+    fn living(kind: &str, rest: &Value) -> Value {
+        let mut object = json!({"kind": kind, "metadata": {"name": "a", "namespace": "n", "uid": "u2", "resourceVersion": "9",
+            "finalizers": ["example.com/guard"],
+            "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": "o", "controller": true}]}});
+        for (field, value) in rest.as_object().unwrap() {
+            object[field] = value.clone();
+        }
+        object
+    }
+    fn updated(archived: &Value, present: &Value) -> Value {
+        match of_present(&for_restore(archived.clone(), "n"), present, "n") {
+            OfPresent::Update(body) => *body,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_living_object_keeps_its_owners_its_finalizers_and_what_the_cluster_gave_it() {
+        let archived = living("Secret", &json!({"data": {"password": "b2xk"}}));
+        let mut present = living("Secret", &json!({"data": {"password": "bmV3"}}));
+        present["metadata"]["ownerReferences"][0]["uid"] = json!("another owner by now");
+        present["metadata"]["finalizers"] = json!(["example.com/guard", "example.com/another"]);
+        let body = updated(&archived, &present);
+        assert_eq!(body["data"]["password"], "b2xk");
+        for field in ["ownerReferences", "finalizers", "uid", "resourceVersion"] {
+            assert_eq!(body["metadata"][field], present["metadata"][field], "{field}");
+        }
+        // None had any: none comes from the archive.
+        let mut bare = present.clone();
+        for field in ["ownerReferences", "finalizers"] {
+            bare["metadata"].as_object_mut().unwrap().remove(field);
+        }
+        let body = updated(&archived, &bare);
+        assert!(body["metadata"]["ownerReferences"].is_null() && body["metadata"]["finalizers"].is_null());
+
+        let archived = living(
+            "Service",
+            &json!({"spec": {"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"], "ports": [1]}}),
+        );
+        let present = living(
+            "Service",
+            &json!({"spec": {"clusterIP": "10.0.0.2", "clusterIPs": ["10.0.0.2"], "ports": [2]}}),
+        );
+        let body = updated(&archived, &present);
+        assert_eq!(
+            body["spec"],
+            json!({"clusterIP": "10.0.0.2", "clusterIPs": ["10.0.0.2"], "ports": [1]})
+        );
+
+        let present = living(
+            "ServiceAccount",
+            &json!({"secrets": [{"name": "a-token"}], "imagePullSecrets": []}),
+        );
+        let body = updated(&living("ServiceAccount", &json!({})), &present);
+        assert_eq!(body["secrets"], json!([{"name": "a-token"}]));
+        assert!(body["imagePullSecrets"].is_null(), "this is content");
+
+        let mut present = living("Deployment", &json!({"spec": {"replicas": 2}}));
+        present["metadata"]["annotations"] = json!({"deployment.kubernetes.io/revision": "7", "mine": "2"});
+        let body = updated(&living("Deployment", &json!({"spec": {"replicas": 1}})), &present);
+        assert_eq!(
+            body["metadata"]["annotations"],
+            json!({"deployment.kubernetes.io/revision": "7"}),
+            "the controller's note stays, a person's is content"
+        );
+    }
+
+    #[test]
+    fn what_is_being_deleted_is_left_alone_whether_or_not_it_differs() {
+        for value in ["v", "w"] {
+            let mut present = living("ConfigMap", &json!({"data": {"k": value}}));
+            present["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            let wanted = for_restore(living("ConfigMap", &json!({"data": {"k": "v"}})), "n");
+            let OfPresent::IsGoing(why) = of_present(&wanted, &present, "n") else {
+                panic!("{value}")
+            };
+            assert!(why.contains("example.com/guard"), "{why}");
+        }
+    }
+
+    #[test]
+    fn what_can_never_be_changed_is_told_where_it_differs() {
+        let of = |kind: &str, data: &str| living(kind, &json!({"immutable": true, "data": {"k": data}}));
+        for kind in ["ConfigMap", "Secret"] {
+            let wanted = for_restore(of(kind, "before"), "n");
+            assert_eq!(of_present(&wanted, &of(kind, "before"), "n"), OfPresent::Leave);
+            assert!(matches!(
+                of_present(&wanted, &of(kind, "after"), "n"),
+                OfPresent::Immutable(_)
+            ));
+            // The archived one could still be changed: the one that is there cannot.
+            let mut changeable = wanted.clone();
+            changeable.as_object_mut().unwrap().remove("immutable");
+            let present = of(kind, "before");
+            assert!(matches!(
+                of_present(&changeable, &present, "n"),
+                OfPresent::Immutable(_)
+            ));
+            // Labels may change.
+            let mut labelled = wanted;
+            labelled["metadata"]["labels"] = json!({"l": "1"});
+            assert!(matches!(
+                of_present(&labelled, &present, "n"),
+                OfPresent::Update(_)
+            ));
+        }
+        let present = living("ConfigMap", &json!({"data": {"k": "after"}}));
+        let wanted = for_restore(of("ConfigMap", "before"), "n");
+        assert!(
+            matches!(of_present(&wanted, &present, "n"), OfPresent::Update(_)),
+            "it may become so"
+        );
     }
 }

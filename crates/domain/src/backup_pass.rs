@@ -3,7 +3,7 @@
 //! A pass observes, decides, carries out, and observes again, until what it has carried out ends it. The order:
 //! 1. A restore that means no run is refused, since nothing gives way to it.
 //! 2. The run that is open is driven.
-//! 3. What ended work has left behind goes.
+//! 3. What ended work has left behind goes; a restore that nobody asks for any more is ended in the ledger.
 //! 4. The restore is driven; an open sweep gives way to it.
 //! 5. The sweep that is open is driven.
 //! 6. A volume that lost its data, or a backup location that lies elsewhere, holds up what follows.
@@ -17,7 +17,7 @@ use super::{schedule::Due, sweep::Waiting, volume_facts::Loss};
 /// What is seen of the restore that is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestoreFacts {
-    /// Its run is pinned.
+    /// The ledger has it as open, or its run is pinned.
     pub has_begun: bool,
     /// The run that it asks for is in the ledger and can be restored here. Of one that has begun it is not asked.
     pub means_run: bool,
@@ -32,8 +32,10 @@ impl RestoreFacts {
 /// What is recorded and seen of an org.
 #[derive(Clone, Debug)]
 pub struct PassFacts<'a> {
-    /// The restore that is under way: the oldest that has not ended.
+    /// The restore that is under way: the one that has begun, else the oldest that has not ended.
     pub restore: Option<RestoreFacts>,
+    /// The ledger has a restore as open whose OrgRestore is not seen, or does not ask for it any more.
+    pub has_gone_restore: bool,
     /// The ledger has a run as open.
     pub has_open_run: bool,
     /// The ledger has a sweep as open.
@@ -70,8 +72,6 @@ pub enum Done {
     Nothing,
     /// [`PassWork::RemoveLeftovers`].
     LeftoversRemoved,
-    /// [`PassWork::RevokeRights`].
-    RightsRevoked,
     /// [`PassWork::MakeSnapshot`].
     SnapshotMade,
     /// [`PassWork::PruneRuns`].
@@ -84,7 +84,6 @@ impl Done {
     pub fn after(self, work: &PassWork<'_>) -> Self {
         match work {
             PassWork::RemoveLeftovers => Self::LeftoversRemoved,
-            PassWork::RevokeRights => Self::RightsRevoked,
             PassWork::MakeSnapshot { .. } => Self::SnapshotMade,
             PassWork::PruneRuns => Self::RunsPruned,
             _ => self,
@@ -101,8 +100,8 @@ pub enum PassWork<'a> {
     DriveRun,
     /// Remove the movers of work that has ended: all but those of the restore and of the open sweep. Observe again.
     RemoveLeftovers,
-    /// Take back what movers of restores may do in the org's namespace. Observe again.
-    RevokeRights,
+    /// Write the end of the open restore, unless its OrgRestore turns out to be there. Observe again where it has ended.
+    EndGoneRestore,
     /// Give the open sweep up for the restore. The pass ends, unless the sweep has.
     GiveWay,
     /// Bring the restore nearer to its end. The pass ends.
@@ -128,6 +127,30 @@ pub enum PassWork<'a> {
     Rest(Option<Timestamp>),
 }
 
+impl PassWork<'_> {
+    /// Whether it changes something that others may have changed since the ledger was read: then it is decided on the newest.
+    /// [`PassWork::RemoveLeftovers`] and [`PassWork::PruneRuns`] come in each pass, and mostly find nothing: whoever carries them
+    /// out reads on where they do.
+    pub fn is_decided_on_the_newest(&self) -> bool {
+        match self {
+            PassWork::RefuseRestore
+            | PassWork::DriveRun
+            | PassWork::EndGoneRestore
+            | PassWork::GiveWay
+            | PassWork::DriveRestore
+            | PassWork::DriveSweep
+            | PassWork::MakeSnapshot { .. }
+            | PassWork::BeginRun(_)
+            | PassWork::BeginSweep => true,
+            PassWork::RemoveLeftovers
+            | PassWork::PruneRuns
+            | PassWork::HoldForLoss(_)
+            | PassWork::HoldElsewhere(_)
+            | PassWork::Rest(_) => false,
+        }
+    }
+}
+
 /// The next piece of work of a pass that has come as far as `done`.
 pub fn next_work<'a>(seen: &PassFacts<'a>, done: Done, now: Timestamp) -> PassWork<'a> {
     if seen.restore.is_some_and(RestoreFacts::is_refused) {
@@ -139,6 +162,9 @@ pub fn next_work<'a>(seen: &PassFacts<'a>, done: Done, now: Timestamp) -> PassWo
     if done < Done::LeftoversRemoved {
         return PassWork::RemoveLeftovers;
     }
+    if seen.has_gone_restore {
+        return PassWork::EndGoneRestore;
+    }
     match seen.restore {
         Some(_) if seen.has_open_sweep => PassWork::GiveWay,
         Some(_) => PassWork::DriveRestore,
@@ -147,9 +173,6 @@ pub fn next_work<'a>(seen: &PassFacts<'a>, done: Done, now: Timestamp) -> PassWo
 }
 
 fn without_restore<'a>(seen: &PassFacts<'a>, done: Done, now: Timestamp) -> PassWork<'a> {
-    if done < Done::RightsRevoked {
-        return PassWork::RevokeRights;
-    }
     if seen.has_open_sweep {
         return PassWork::DriveSweep;
     }
@@ -221,6 +244,7 @@ mod tests {
     fn everything(losses: &[Loss]) -> PassFacts<'_> {
         PassFacts {
             restore: Some(MEANS_NO_RUN),
+            has_gone_restore: true,
             has_open_run: true,
             has_open_sweep: true,
             losses,
@@ -247,11 +271,14 @@ mod tests {
         look(&|seen| seen.restore = Some(ASKED_FOR), PassWork::DriveRun);
         look(&|seen| seen.restore = Some(BEGUN), PassWork::DriveRun);
         look(&|seen| seen.has_open_run = false, PassWork::RemoveLeftovers);
-        look(&|_| {}, PassWork::GiveWay);
+        look(&|_| {}, PassWork::EndGoneRestore);
+        look(&|seen| seen.has_gone_restore = false, PassWork::GiveWay);
         look(&|seen| seen.has_open_sweep = false, PassWork::DriveRestore);
         look(&|seen| seen.restore = Some(ASKED_FOR), PassWork::DriveRestore);
-        look(&|seen| seen.restore = None, PassWork::RevokeRights);
-        look(&|seen| seen.has_open_sweep = true, PassWork::DriveSweep);
+        look(
+            &|seen| (seen.restore, seen.has_open_sweep) = (None, true),
+            PassWork::DriveSweep,
+        );
         look(
             &|seen| seen.has_open_sweep = false,
             PassWork::HoldForLoss(&losses[0]),
@@ -279,6 +306,7 @@ mod tests {
     fn an_org_that_has_nothing_to_do_is_tidied_once_a_pass() {
         let seen = PassFacts {
             restore: None,
+            has_gone_restore: false,
             has_open_run: false,
             has_open_sweep: false,
             losses: &[],
@@ -290,7 +318,6 @@ mod tests {
         let mut done = Done::Nothing;
         for want in [
             PassWork::RemoveLeftovers,
-            PassWork::RevokeRights,
             PassWork::PruneRuns,
             PassWork::Rest(None),
             PassWork::Rest(None),
@@ -330,6 +357,7 @@ mod tests {
     )]
     struct Org {
         restore: Option<RestoreFacts>,
+        gone_restore: bool,
         run: bool,
         sweep: bool,
         losses: Vec<Loss>,
@@ -345,6 +373,7 @@ mod tests {
         fn seen(&self) -> PassFacts<'_> {
             PassFacts {
                 restore: self.restore,
+                has_gone_restore: self.gone_restore,
                 has_open_run: self.run,
                 has_open_sweep: self.sweep,
                 losses: &self.losses,
@@ -377,7 +406,11 @@ mod tests {
                 }
                 PassWork::DriveRestore => self.restore = Some(BEGUN),
                 PassWork::DriveSweep => self.sweep &= !ends,
-                PassWork::RemoveLeftovers | PassWork::RevokeRights => return false,
+                PassWork::EndGoneRestore => {
+                    self.gone_restore &= !ends;
+                    return !ends;
+                }
+                PassWork::RemoveLeftovers => return false,
                 PassWork::MakeSnapshot { .. } => {
                     self.snapshot = ends;
                     return false;
@@ -407,16 +440,19 @@ mod tests {
 
         /// What a piece of work must not meet.
         fn check(&self, work: &PassWork<'_>) -> Result<(), TestCaseError> {
-            let alone = self.restore.is_none() && !self.run && !self.sweep;
+            let alone = self.restore.is_none() && !self.gone_restore && !self.run && !self.sweep;
             match work {
                 PassWork::RefuseRestore => prop_assert_eq!(self.restore, Some(MEANS_NO_RUN)),
                 PassWork::DriveRun => prop_assert!(self.run),
                 _ => prop_assert!(!self.run, "beside an open run"),
             }
             match work {
-                PassWork::DriveRestore => prop_assert!(self.restore.is_some() && !self.sweep),
+                PassWork::EndGoneRestore => prop_assert!(self.gone_restore),
+                PassWork::DriveRestore => {
+                    prop_assert!(self.restore.is_some() && !self.sweep && !self.gone_restore);
+                }
                 PassWork::GiveWay => prop_assert!(self.restore.is_some() && self.sweep),
-                PassWork::RevokeRights | PassWork::DriveSweep => prop_assert_eq!(self.restore, None),
+                PassWork::DriveSweep => prop_assert_eq!(self.restore, None),
                 PassWork::MakeSnapshot { .. } | PassWork::BeginRun(_) => {
                     prop_assert!(alone && !self.is_held());
                 }
@@ -451,10 +487,21 @@ mod tests {
     fn org() -> impl Strategy<Value = Org> {
         let restores = vec![None, Some(MEANS_NO_RUN), Some(ASKED_FOR), Some(BEGUN)];
         let restore = prop::sample::select(restores);
-        (restore, any::<[bool; 8]>()).prop_map(|(restore, is)| {
-            let [run, sweep, lost, elsewhere, snapshot, due, old, garbage] = is;
+        (restore, any::<[bool; 9]>()).prop_map(|(restore, is)| {
+            let [
+                gone_restore,
+                run,
+                sweep,
+                lost,
+                elsewhere,
+                snapshot,
+                due,
+                old,
+                garbage,
+            ] = is;
             Org {
                 restore,
+                gone_restore,
                 run,
                 sweep,
                 losses: lost.then(loss).into_iter().collect(),
@@ -488,7 +535,7 @@ mod tests {
                 org.pass(&mut std::iter::empty())?;
             }
             let last = org.pass(&mut std::iter::empty())?;
-            prop_assert!(!org.run && !org.sweep && org.restore.is_none(), "{org:?}");
+            prop_assert!(!org.run && !org.sweep && !org.gone_restore && org.restore.is_none(), "{org:?}");
             if org.is_held() {
                 prop_assert!(last.starts_with("Hold"), "{last}");
             } else {

@@ -1,12 +1,12 @@
 //! How pieces of work on an org's repositories exclude each other. Pure.
 //!
-//! A run or a sweep begins with an entry of the ledger, which is written only where nothing is open, no mover may be at work,
-//! and nothing has begun since the API server was asked which movers there are. The lock is taken before that. A restore begins without an entry: it
-//! has the lock, and waits for the movers. The lock has no expiry: it is taken over from a holder that has ended.
+//! A run, a sweep or a restore begins with an entry of the ledger, which is written only where nothing is open, no mover may be
+//! at work, and nothing has begun since the API server was asked which movers there are. The lock is taken before that. It has
+//! no expiry: it is taken over from a holder that has ended.
 
 use super::ledger::LedgerState;
 
-/// What is seen before the entry that begins a run or a sweep is decided.
+/// What is seen before the entry that begins something is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen<'a> {
     /// Sequence number of the ledger's next entry, read **before** the API server was asked for the movers.
@@ -15,7 +15,7 @@ pub struct Seen<'a> {
     pub at_work: Option<&'a str>,
 }
 
-/// What becomes of beginning a run or a sweep.
+/// What becomes of beginning a run, a sweep or a restore.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Beginning {
     /// Its entry may be written: after the append, it is.
@@ -26,7 +26,7 @@ pub enum Beginning {
     Overtaken,
 }
 
-/// Whether the entry that begins a run or a sweep is written next in `ledger`. Decided anew whenever another entry was faster:
+/// Whether the entry that begins a run, a sweep or a restore is written next in `ledger`. Decided anew whenever another entry was faster:
 /// whoever begins anything writes one.
 pub fn begin(seen: &Seen<'_>, ledger: &LedgerState) -> Beginning {
     if let Some(mover) = seen.at_work {
@@ -41,22 +41,30 @@ pub fn begin(seen: &Seen<'_>, ledger: &LedgerState) -> Beginning {
 
 /// Somebody else works on the org's repositories.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the org's repositories are in use by {holder}")]
+#[error("the org's repositories are in use by {holder}{}", said(.mover.as_deref()))]
 pub struct Busy {
     /// `<kind>/<name>`.
     pub holder: String,
+    /// The mover that may still be at work, where that is known.
+    pub mover: Option<String>,
+}
+
+fn said(mover: Option<&str>) -> String {
+    mover.map_or_else(String::new, |mover| {
+        format!(": waits for mover {mover} of earlier work to end")
+    })
 }
 
 /// Whether the org's lock may be taken over from `holder`. Where none of the org's movers may be at work the holder has ended:
 /// one process works on an org at a time, and it gives the lock back before it begins something else. `at_work` is the first
 /// of the movers that may be; none = none may.
 pub fn take_over(holder: &str, at_work: Option<&str>) -> Result<(), Busy> {
-    if at_work.is_none() {
-        Ok(())
-    } else {
-        Err(Busy {
+    match at_work {
+        None => Ok(()),
+        Some(mover) => Err(Busy {
             holder: holder.to_owned(),
-        })
+            mover: Some(mover.to_owned()),
+        }),
     }
 }
 
@@ -84,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_or_a_sweep_begins_where_nothing_is_open_and_nothing_may_be_at_work() {
+    fn something_begins_where_nothing_is_open_and_nothing_may_be_at_work() {
         let mut idle = Story::new();
         idle.good("2026-01-01T00:00:00Z", 60);
         let mut running = idle.clone();
@@ -92,11 +100,16 @@ mod tests {
         let mut swept = idle.clone();
         let sweep_id = SweepId::of(planned(), &org());
         swept.tell(Event::SweepPlanned { sweep_id }, planned());
+        let mut restoring = idle.clone();
+        let run_id = restoring.state.newest_good().unwrap().0.clone();
+        let restore = "home (uid)".to_owned();
+        restoring.tell(Event::RestorePlanned { restore, run_id }, planned());
         let waits = Beginning::Waits("copy-1".to_owned());
         for (story, at_work, want) in [
             (&idle, None, Beginning::Written),
             (&running, None, Beginning::Overtaken),
             (&swept, None, Beginning::Overtaken),
+            (&restoring, None, Beginning::Overtaken),
             (&idle, Some("copy-1"), waits.clone()),
             (&running, Some("copy-1"), waits),
         ] {
@@ -120,7 +133,7 @@ mod tests {
         let busy = take_over("OrgRestore/home", Some("copy-1")).unwrap_err();
         assert_eq!(
             busy.to_string(),
-            "the org's repositories are in use by OrgRestore/home"
+            "the org's repositories are in use by OrgRestore/home: waits for mover copy-1 of earlier work to end"
         );
     }
 

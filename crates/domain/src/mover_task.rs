@@ -179,13 +179,18 @@ pub enum MoverOutcome {
     /// It is proven that the part can be restored: so much is to be written.
     Proven { bytes: u64 },
     /// Objects were created, or given their archived content back (`updated`), or refused by the API server: `refused` of
-    /// them, of which `named` holds what fits.
+    /// them, of which `named` holds what fits. `later` are there and not in the copy, and stay; none = a mover of before did
+    /// not look.
     RestoredObjects {
         created: u64,
         updated: u64,
         unchanged: u64,
         refused: u64,
         named: Vec<RefusedObjects>,
+        #[serde(default)]
+        later: Option<u64>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        later_named: Vec<LaterObjects>,
     },
     /// Repositories were pruned.
     Pruned { volumes: Vec<PrunedVolume> },
@@ -199,11 +204,22 @@ pub enum MoverOutcome {
 pub struct RefusedObjects {
     /// Kind in URLs and rights: `configmaps`, `deployments.apps`.
     pub kind: String,
-    /// The API server's own word: `Invalid`, `Forbidden`, `InternalError`.
+    /// The API server's own word (`Invalid`, `Forbidden`, `InternalError`), or `Terminating` or `Immutable`, where it was not
+    /// asked.
     pub reason: String,
     /// What it said of the first of them; it may be cut.
     pub message: String,
     /// Their names.
+    pub names: Vec<String>,
+}
+
+/// Objects of one kind that are there and were not when the copy was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LaterObjects {
+    /// Kind in URLs and rights: `configmaps`, `deployments.apps`.
+    pub kind: String,
+    /// Their names, as far as they fit.
     pub names: Vec<String>,
 }
 

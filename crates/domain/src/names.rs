@@ -73,6 +73,9 @@ pub const REATTACH_ALLOWED: &str = "allowed";
 /// On mover Jobs: the consistency point of their part, RFC 3339.
 pub const ANNOTATION_CONSISTENCY_POINT: &str = "platform.tray.ai/consistency-point";
 
+/// On mover Jobs that fill a claim: the claim's UID.
+pub const ANNOTATION_CLAIM_UID: &str = "platform.tray.ai/claim-uid";
+
 /// Finalizer of a TrayOrg.
 pub const FINALIZER_ORG: &str = "platform.tray.ai/org";
 /// Finalizer of a SupportAccess: support is out, and its removal is in the access record.

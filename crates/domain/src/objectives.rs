@@ -124,6 +124,7 @@ mod tests {
             Event::Restored {
                 refused: 0,
                 why: None,
+                data_is_back: succeeded,
                 restore,
                 run_id,
                 succeeded,

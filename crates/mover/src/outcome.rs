@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use tray_domain::mover_task::{MoverOutcome, RefusedObjects};
+use tray_domain::mover_task::{LaterObjects, MoverOutcome, RefusedObjects};
 
 /// What the kubelet keeps of a termination message.
 const LARGEST: usize = 4096;
@@ -19,9 +19,13 @@ pub fn encode(outcome: &MoverOutcome) -> String {
         dropped = list.len().saturating_sub(MOST);
         list.truncate(MOST);
     }
-    if let MoverOutcome::RestoredObjects { named, .. } = &mut outcome {
-        for of_one in named {
-            of_one.names.truncate(MOST_NAMES);
+    if let MoverOutcome::RestoredObjects {
+        named, later_named, ..
+    } = &mut outcome
+    {
+        let refused = named.iter_mut().map(|of_one| &mut of_one.names);
+        for names in refused.chain(later_named.iter_mut().map(|of_one| &mut of_one.names)) {
+            names.truncate(MOST_NAMES);
         }
     }
     loop {
@@ -50,8 +54,11 @@ fn shorten(outcome: &mut MoverOutcome) -> bool {
     if let Some(list) = list(outcome) {
         return list.pop().is_some();
     }
-    if let MoverOutcome::RestoredObjects { named, .. } = outcome {
-        return shorten_refused(named);
+    if let MoverOutcome::RestoredObjects {
+        named, later_named, ..
+    } = outcome
+    {
+        return shorten_later(later_named) || shorten_refused(named);
     }
     if let MoverOutcome::Failed { message, .. } = outcome {
         let end = message.len().saturating_sub(1 + message.len() / 8);
@@ -59,6 +66,17 @@ fn shorten(outcome: &mut MoverOutcome) -> bool {
         return !message.is_empty();
     }
     false
+}
+
+/// What came after the copy is worth less than what was refused, so it goes first, down to this many names of a kind.
+const LEAST_LATER: usize = 8;
+
+/// Takes the last name of the longest list away.
+fn shorten_later(later: &mut [LaterObjects]) -> bool {
+    let longest = later.iter_mut().max_by_key(|of_one| of_one.names.len());
+    longest
+        .filter(|of_one| of_one.names.len() > LEAST_LATER)
+        .is_some_and(|of_one| of_one.names.pop().is_some())
 }
 
 /// Names are worth most: messages go first, then the last name of the longest list. How many were refused is counted beside
@@ -119,6 +137,8 @@ mod tests {
                 unchanged: 0,
                 refused: (counts[0] + counts[1]) as u64,
                 named: vec![of("configmaps", counts[0]), of("secrets", counts[1])],
+                later: Some(0),
+                later_named: Vec::new(),
             };
             let text = encode(&outcome);
             assert!(text.len() <= LARGEST);
@@ -137,6 +157,42 @@ mod tests {
         let (refused, named) = said([50_000, 3]);
         assert_eq!((refused, named[1].names.len()), (50_003, 3));
         assert!(named[0].names.len() > 200, "{}", named[0].names.len());
+    }
+
+    #[test]
+    fn what_came_later_is_cut_before_what_was_refused() {
+        let names = |what: &str, count: usize| (0..count).map(|n| format!("{what}-{n}")).collect();
+        let outcome = MoverOutcome::RestoredObjects {
+            created: 0,
+            updated: 0,
+            unchanged: 0,
+            refused: 50,
+            named: vec![RefusedObjects {
+                kind: "configmaps".to_owned(),
+                reason: "Immutable".to_owned(),
+                message: "it is immutable".to_owned(),
+                names: names("settings", 50),
+            }],
+            later: Some(10_000),
+            later_named: vec![LaterObjects {
+                kind: "secrets".to_owned(),
+                names: names("later", 10_000),
+            }],
+        };
+        let text = encode(&outcome);
+        assert!(text.len() <= LARGEST);
+        let MoverOutcome::RestoredObjects {
+            named,
+            later,
+            later_named,
+            ..
+        } = serde_json::from_str(&text).unwrap()
+        else {
+            unreachable!("it was this outcome")
+        };
+        assert_eq!((named[0].names.len(), later), (50, Some(10_000)));
+        assert!(!named[0].message.is_empty());
+        assert!(later_named[0].names.len() > 100, "{}", later_named[0].names.len());
     }
 
     #[test]

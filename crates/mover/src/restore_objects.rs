@@ -1,14 +1,14 @@
 //! Puts archived objects back: what the operator renders is the operator's, everything else comes from the archive.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_json::Value;
 use tray_domain::{
     archived_kinds::{ARCHIVED, ObjectKind, of_object},
-    archived_objects::{OfPresent, for_restore, of_present},
+    archived_objects::{OfPresent, Triage, for_restore, of_present, triage},
     ids::{OrgId, RunId},
-    mover_task::{FailureReason, MoverOutcome, RefusedObjects},
+    mover_task::{FailureReason, LaterObjects, MoverOutcome, RefusedObjects},
 };
 use tray_ledger::PutOutcome;
 
@@ -23,7 +23,7 @@ use crate::ports::{NamespaceObjects, ObjectError, ObjectRefusal};
 
 /// A ConfigMap that the cluster publishes into every namespace.
 const ALWAYS_THERE: &str = "kube-root-ca.crt";
-/// How often objects are tried again that the API server, or a webhook that it asked, failed at.
+/// How often objects are tried again that the API server, or a webhook that it asked, failed at, or that are being deleted.
 const MORE_ROUNDS: usize = 3;
 /// Before each of those rounds.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -42,7 +42,7 @@ pub(crate) async fn restore(
     may_read(&*objects).await?;
     let archive = Archive::open(session, run).await?;
     let phase = Phase::begin("verify");
-    let unknown = archive.verify(content_digest).await?;
+    let Contents { unknown, names } = archive.verify(content_digest).await?;
     drop(phase);
 
     let _phase = Phase::begin("restore");
@@ -67,7 +67,45 @@ pub(crate) async fn restore(
         }
     }
     try_again(&*objects, namespace, failed, &mut counts).await?;
+    find_later(&*objects, &names, &mut counts).await?;
+    if counts.refused > 0 {
+        // Where the right to restore was taken away meanwhile, it is not the objects that were refused.
+        may_read(&*objects).await?;
+    }
     Ok(counts.outcome())
+}
+
+/// Names what is there, and was not when the copy was taken: it stays as it is. What the operator renders is its own.
+async fn find_later(
+    objects: &dyn NamespaceObjects,
+    archived: &HashSet<(usize, String)>,
+    counts: &mut Counts,
+) -> Result<(), Failure> {
+    for (place, kind) in ARCHIVED.iter().enumerate() {
+        let mut after = None;
+        loop {
+            let page = match objects.list(kind, after.as_deref()).await {
+                Ok(page) => page,
+                Err(error @ ObjectError::Unavailable(_)) => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(%kind, %error, "what came after the copy is not known of this kind");
+                    break;
+                }
+            };
+            for object in &page.objects {
+                let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                let is_archived = archived.contains(&(place, name.to_owned()));
+                if !is_archived && triage(object) == (Triage::Archive { rendered: false }) {
+                    counts.is_later(kind, name);
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What was failed at is tried some more times: a webhook may come back. What still fails is refused.
@@ -106,6 +144,14 @@ async fn may_read(objects: &dyn NamespaceObjects) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What an archive holds, without the objects.
+pub(crate) struct Contents {
+    /// Kind, name and apiVersion of the objects that this version does not know.
+    pub(crate) unknown: Vec<(String, String, String)>,
+    /// The others, rendered or not, by the place of their kind.
+    names: HashSet<(usize, String)>,
+}
+
 /// The archive of the run, sealed.
 #[derive(Clone)]
 pub(crate) struct Archive {
@@ -141,23 +187,22 @@ impl Archive {
         )?)
     }
 
-    /// Reads all of it before anything is written: kind, name and apiVersion of the objects that this version does not know.
-    pub(crate) async fn verify(&self, digest: &str) -> Result<Vec<(String, String, String)>, Failure> {
+    /// Reads all of it before anything is written.
+    pub(crate) async fn verify(&self, digest: &str) -> Result<Contents, Failure> {
         let (archive, digest) = (self.clone(), digest.to_owned());
         blocking(move || {
-            let mut unknown = Vec::new();
+            let (mut unknown, mut names) = (Vec::new(), HashSet::new());
             let summary = archive.read(|rendered, object| {
-                if !rendered && place(&object).is_none() {
-                    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-                    unknown.push((
-                        text(&object["kind"]),
-                        text(&object["metadata"]["name"]),
-                        text(&object["apiVersion"]),
-                    ));
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                let name = text(&object["metadata"]["name"]);
+                match place(&object) {
+                    Some(place) => drop(names.insert((place, name))),
+                    None if rendered => {}
+                    None => unknown.push((text(&object["kind"]), name, text(&object["apiVersion"]))),
                 }
             })?;
             if summary.content_digest == digest {
-                return Ok(unknown);
+                return Ok(Contents { unknown, names });
             }
             Err(Failure::permanent(
                 FailureReason::VerificationFailed,
@@ -197,6 +242,10 @@ enum Done {
     Created,
     Updated,
     Unchanged,
+    /// It is there and being deleted.
+    Going(String),
+    /// It is there and never changes.
+    Immutable(String),
 }
 
 /// One object that comes back.
@@ -210,6 +259,10 @@ impl Wanted {
     fn new(kind: &'static ObjectKind, body: Value) -> Self {
         let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         Self { kind, name, body }
+    }
+
+    fn says(&self, what: &str) -> String {
+        format!("{}/{}: {what}", self.kind, self.name)
     }
 
     async fn put_back(&self, objects: &dyn NamespaceObjects, namespace: &str) -> Result<Done, ObjectError> {
@@ -236,6 +289,8 @@ impl Wanted {
         match of_present(&self.body, &present, namespace) {
             OfPresent::Leave => Ok(Done::Unchanged),
             OfPresent::Update(body) => objects.replace(kind, &body).await.map(|()| Done::Updated),
+            OfPresent::IsGoing(why) => Ok(Done::Going(why)),
+            OfPresent::Immutable(why) => Ok(Done::Immutable(why)),
         }
     }
 }
@@ -247,11 +302,13 @@ struct Counts {
     unchanged: u64,
     refused: u64,
     named: Vec<RefusedObjects>,
+    later: u64,
+    later_named: Vec<LaterObjects>,
 }
 
 impl Counts {
-    /// Counts what became of an object. A refusal is of this object; what the server failed at is given back, to be tried
-    /// again; a server that does not answer ends the try.
+    /// Counts what became of an object. A refusal is of this object; what the server failed at, or what is on its way out, is
+    /// given back, to be tried again; a server that does not answer ends the try.
     fn count(
         &mut self,
         wanted: &Wanted,
@@ -274,6 +331,8 @@ impl Counts {
                 self.unchanged += 1;
                 return Ok(None);
             }
+            Ok(Done::Going(why)) => return Ok(Some(refused("Terminating", wanted.says(&why)))),
+            Ok(Done::Immutable(why)) => refused("Immutable", wanted.says(&why)),
             Err(error @ ObjectError::Unavailable(_)) => return Err(error.into()),
             Err(ObjectError::Failed(said)) => return Ok(Some(said)),
             Err(ObjectError::Refused(said)) => said,
@@ -300,6 +359,17 @@ impl Counts {
         });
     }
 
+    fn is_later(&mut self, kind: &ObjectKind, name: &str) {
+        self.later += 1;
+        let kind = kind.to_string();
+        let same = |of_one: &&mut LaterObjects| of_one.kind == kind;
+        if let Some(of_one) = self.later_named.iter_mut().find(same) {
+            return of_one.names.push(name.to_owned());
+        }
+        let names = vec![name.to_owned()];
+        self.later_named.push(LaterObjects { kind, names });
+    }
+
     fn outcome(self) -> MoverOutcome {
         let Self {
             created,
@@ -307,14 +377,18 @@ impl Counts {
             unchanged,
             refused,
             named,
+            later,
+            later_named,
         } = self;
-        tracing::info!(created, updated, unchanged, refused, "objects restored");
+        tracing::info!(created, updated, unchanged, refused, later, "objects restored");
         MoverOutcome::RestoredObjects {
             created,
             updated,
             unchanged,
             refused,
             named,
+            later: Some(later),
+            later_named,
         }
     }
 }

@@ -8,12 +8,13 @@ use tempfile::TempDir;
 use tray_api::{region::Region, trayorg::TrayOrg};
 use tray_domain::{
     ids::{KmsKeyArn, OrgId, PartId, SweepId},
+    ledger::{LedgerState, OpenRestore, Work},
     mover_lifetime::CREDENTIALS_LIFETIME,
     mover_task::{Action, BucketLocation, MoverOutcome, MoverTask},
     session_policy::{SessionScope, session_policy},
 };
-use tray_ledger::{Ledger, LedgerStore};
-use tray_mover::{Places, Session};
+use tray_ledger::{Ledger, LedgerStore, RemoteError};
+use tray_mover::{Places, Session, ports::LedgerReader};
 use tray_operator::{
     adapters::{
         aws_client::AwsClients, aws_regions::AwsRegions, clock::SystemClock, kube::client::cluster_uid,
@@ -210,7 +211,34 @@ impl Org {
         action: Action,
         clock: Arc<dyn Clock>,
     ) -> Result<MoverOutcome, Failed> {
-        Ok(tray_mover::perform(self.mover(folders, scope, action, clock).await?).await?)
+        let mut session = self.mover(folders, scope, action, clock).await?;
+        if let Work::Restore { restore, run_id } = session.task.action.work() {
+            let open = OpenRestore {
+                restore: restore.to_owned(),
+                run_id: run_id.clone(),
+                planned_at: SystemClock.now(),
+            };
+            session.ports.ledger = Arc::new(Beside {
+                ledger: session.ports.ledger.clone(),
+                open,
+            });
+        }
+        Ok(tray_mover::perform(session).await?)
+    }
+}
+
+/// The org's ledger, as if this restore were open in it: what a copy holds is looked at beside whatever the operator does.
+struct Beside {
+    ledger: Arc<dyn LedgerReader>,
+    open: OpenRestore,
+}
+
+#[async_trait::async_trait]
+impl LedgerReader for Beside {
+    async fn read(&self) -> Result<LedgerState, RemoteError> {
+        let mut state = self.ledger.read().await?;
+        state.restore = Some(self.open.clone());
+        Ok(state)
     }
 }
 

@@ -192,6 +192,13 @@ impl Cluster {
         Ok(found.map_err(|error| failed(id, error))?.is_some())
     }
 
+    /// Asks the API server for the UID of an object of that kind and name, whosever it is: the index may be behind.
+    pub async fn uid_of(&self, id: &ChildId) -> Result<Option<String>, ApplyError> {
+        let found = self.api(id).get_opt(&id.name).await;
+        let found = found.map_err(|error| failed(id, error))?;
+        Ok(found.and_then(|live| live.metadata.uid))
+    }
+
     async fn create(&self, goal: Goal<'_>) -> Result<Applied, ApplyError> {
         let _turn = if gets_an_address(goal) {
             self.addresses.acquire().await.ok()

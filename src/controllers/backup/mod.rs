@@ -2,7 +2,8 @@
 //!
 //! All of an org's work is one key, so that at most one thing is done to its repositories at a time and every entry of
 //! its ledger is decided on what the entry before left. A pass drives the run that is open (a restore or lost data end it), else
-//! the restore under way, else the sweep that is open; else it begins the run that waits or is due, else it prunes.
+//! the restore under way, else the sweep that is open; else it begins the run that waits or is due, else it prunes. Before it
+//! acts it reads on in the ledger: another process may have.
 
 mod annotations;
 mod credential_times;
@@ -16,17 +17,17 @@ mod snapshots;
 mod sweep;
 mod work;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
-use tray_api::{conditions::reasons, kinds::Kind};
+use tray_api::{conditions::reasons, kinds::Kind, orgrestore::OrgRestore};
 use tray_domain::volume_facts::{Loss, losses};
 
 use self::{
     credential_times::CredentialTimes,
     keys::Keys,
     pass::Pass,
-    restore::status::waiting,
+    restore::{rights, status::waiting},
     run::hooks::HookTasks,
     snapshots::Phases,
     work::{Again, advance},
@@ -47,6 +48,8 @@ pub struct BackupDriver {
     hooks: HookTasks,
     issued: CredentialTimes,
     specs: Specs,
+    /// When this process looked at an org first.
+    looks_since: OnceLock<Timestamp>,
 }
 
 #[async_trait::async_trait]
@@ -108,6 +111,13 @@ impl Driver for BackupDriver {
             return report_blocked(ctx, key, None, &missing(&ctx.index, key), now).await;
         };
         let view = ctx.view(org, now);
+        // Whatever else can be done for the org: nobody may do in it what no restore needs.
+        let seen = rights::Seen {
+            restores: &view.restores,
+            children: &view.children,
+            movers: &view.movers,
+        };
+        rights::revoke(ctx, &seen).await?;
         let subject = match Subject::of(&view) {
             Ok(subject) => subject,
             Err(blocked) => return report_blocked(ctx, key, Some(&view), &blocked, now).await,
@@ -123,8 +133,9 @@ impl Driver for BackupDriver {
             Ok(pass) => pass,
             Err(blocked) => {
                 tell_unread(ctx, &view, &blocked, now);
-                if blocked.until != Until::Service {
-                    wait_for_person(ctx, key, &blocked, now).await?;
+                match blocked.until {
+                    Until::Service => tell_restores(ctx, key, |_| true, &blocked, false, now).await?,
+                    Until::Person | Until::Time => wait_for_person(ctx, key, &blocked, now).await?,
                 }
                 return Err(blocked.unwatched());
             }
@@ -139,6 +150,11 @@ impl Driver for BackupDriver {
         };
         let (view, changes_at) = backups::view(&subject, &read, blocked.as_ref(), now);
         ctx.board.backups.set(subject.org_id(), view);
+        if let Err(blocked) = &result {
+            // One that has got on says itself what keeps it.
+            let is_new = |restore: &OrgRestore| restore.phase().is_none();
+            tell_restores(ctx, key, is_new, blocked, false, now).await?;
+        }
         result.map_err(Blocked::unwatched)?;
         again.at(changes_at);
         Ok(again.next(now))
@@ -167,6 +183,7 @@ impl BackupDriver {
             ledger,
             key,
             now,
+            looks_since: *self.looks_since.get_or_init(|| now),
         };
         match (found, known) {
             (Ok(key), _) => {
@@ -186,13 +203,17 @@ impl BackupDriver {
 /// One look at an org whose ledger is open. What is known is shown, whatever went wrong.
 async fn look(pass: &Pass<'_>, lost: &mut Vec<Loss>, again: &mut Again) -> Result<(), Blocked> {
     *lost = losses(&pass.state(), &pass.subject.claims());
+    if !lost.is_empty() {
+        // Another process may have written down that they are filled, or given up.
+        pass.ledger.refresh().await?;
+    }
     annotations::carry_out(pass, lost).await?;
     *lost = losses(&pass.state(), &pass.subject.claims());
     let told = annotations::messages(lost);
     pass.ctx.board.lost.set(pass.subject.org_id(), told);
 
     let mut phases = Phases::new();
-    let result = advance(pass, lost, again, &mut phases).await;
+    let result = advance(pass, again, &mut phases).await;
     let shown = snapshots::sync(pass, &phases).await;
     result.and(shown)
 }
@@ -222,6 +243,7 @@ async fn report_blocked(
     // One that is going tells of itself.
     let placed = view.filter(|view| view.is_placed() && !view.is_terminating());
     let turns_at = placed.and_then(|view| tell_unread(ctx, view, blocked, now));
+    rights::take_back(ctx, org).await?;
     wait_for_person(ctx, org, blocked, now).await?;
     Ok(Requeue::OnChange.or_sooner(turns_at.map(|at| until(at, now))))
 }
@@ -245,9 +267,21 @@ async fn wait_for_person(ctx: &Context, org: &str, blocked: &Blocked, now: Times
                 .await?;
         }
     }
+    tell_restores(ctx, org, |_| true, blocked, true, now).await
+}
+
+/// These restores of the org say what keeps them, unless they have ended; `stalled`: a person has to act.
+async fn tell_restores(
+    ctx: &Context,
+    org: &str,
+    which: impl Fn(&OrgRestore) -> bool,
+    blocked: &Blocked,
+    stalled: bool,
+    now: Timestamp,
+) -> Result<(), Blocked> {
     for restore in ctx.index.restores.of_org(org) {
-        if !restore.has_ended() {
-            let status = waiting(&restore, blocked.reason, &blocked.message, true, now);
+        if !restore.has_ended() && which(&restore) {
+            let status = waiting(&restore, blocked.reason, &blocked.message, stalled, now);
             ctx.cluster
                 .write_status(&*restore, restore.status.as_ref(), &status)
                 .await?;

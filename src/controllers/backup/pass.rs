@@ -48,6 +48,8 @@ pub(super) struct Pass<'a> {
     pub key: KmsKeyArn,
     /// The time of this pass.
     pub now: Timestamp,
+    /// When this process looked at an org first: what was to be done before that, nobody may have done.
+    pub looks_since: Timestamp,
 }
 
 /// A mover to start.
@@ -211,20 +213,37 @@ impl Pass<'_> {
     }
 
     /// Name of a mover of the org that may be at work on its repositories, asked of the API server.
-    pub(super) async fn mover_at_work(&self) -> Result<Option<String>, Blocked> {
+    async fn mover_at_work(&self) -> Result<Option<String>, Blocked> {
+        self.other_mover_at_work(|_| false).await
+    }
+
+    /// The same, but for those of that name.
+    async fn other_mover_at_work(&self, is_own: impl Fn(&str) -> bool) -> Result<Option<String>, Blocked> {
         for namespace in [self.subject.namespace(), PRUNE_NAMESPACE] {
-            let at_work = self.ctx.movers.at_work(namespace, self.subject.org_id()).await?;
-            if at_work.is_some() {
-                return Ok(at_work);
+            let asked = self.ctx.movers.asked(namespace, self.subject.org_id()).await?;
+            let mut at_work = asked
+                .into_iter()
+                .filter(|job| job.may_be_at_work() && !is_own(&job.name));
+            if let Some(job) = at_work.next() {
+                return Ok(Some(job.name));
             }
         }
         Ok(None)
     }
 
-    /// Writes the entry that begins what excludes a run and a sweep from each other, where [`begin`] lets it.
+    /// Writes the entry that begins a run, a sweep or a restore, where [`begin`] lets it.
     pub(super) async fn begin(&self, event: &Event) -> Result<Beginning, Blocked> {
+        self.begin_beside(event, |_| false).await
+    }
+
+    /// The same, where movers of that name may be at work: they are of what begins.
+    pub(super) async fn begin_beside(
+        &self,
+        event: &Event,
+        is_own: impl Fn(&str) -> bool,
+    ) -> Result<Beginning, Blocked> {
         let next_seq = self.state().next_seq;
-        let at_work = self.mover_at_work().await?;
+        let at_work = self.other_mover_at_work(is_own).await?;
         let seen = Seen {
             next_seq,
             at_work: at_work.as_deref(),
@@ -252,7 +271,7 @@ impl Pass<'_> {
         }
         match lock {
             Lock::Held => Ok(()),
-            Lock::HeldBy(holder) => Err(Busy { holder }.into()),
+            Lock::HeldBy(holder) => Err(Busy { holder, mover: None }.into()),
         }
     }
 

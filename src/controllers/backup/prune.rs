@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use tracing::info;
 use tray_domain::{
     ledger::Event,
-    retention::{Retention, plan, plan_again_at},
+    retention::{Removal, Retention, plan, plan_again_at},
 };
 
 use super::pass::Pass;
@@ -12,19 +12,15 @@ use crate::controllers::Blocked;
 
 /// Writes down which runs go. Returns when that is looked at again; none = how long runs are kept is not known.
 pub(super) async fn prune(pass: &Pass<'_>) -> Result<Option<Timestamp>, Blocked> {
-    let Some(snapshots) = pass.subject.snapshot_retention() else {
+    let Some(retention) = retention(pass) else {
         return Ok(None);
     };
-    let retention = Retention {
-        keep_days: u32::try_from(snapshots.keep_days).unwrap_or(u32::MAX),
-        keep_at_least: usize::try_from(snapshots.keep_at_least).unwrap_or(usize::MAX),
-    };
-    let removals = plan(
-        &pass.state(),
-        retention,
-        pass.services.store.clock_skew(),
-        pass.now,
-    )?;
+    let mut removals = plan_of(pass, retention)?;
+    if !removals.is_empty() {
+        // Another process may have written what keeps them.
+        pass.ledger.refresh().await?;
+        removals = plan_of(pass, retention)?;
+    }
     for removal in &removals {
         info!(run = %removal.run_id, why = removal.why, "run pruned");
         let event = Event::Pruned {
@@ -41,4 +37,18 @@ pub(super) async fn prune(pass: &Pass<'_>) -> Result<Option<Timestamp>, Blocked>
         decided.await?;
     }
     Ok(plan_again_at(&pass.state(), retention, pass.now))
+}
+
+/// How long runs are kept at present; none = that is not known.
+fn retention(pass: &Pass<'_>) -> Option<Retention> {
+    let snapshots = pass.subject.snapshot_retention()?;
+    Some(Retention {
+        keep_days: u32::try_from(snapshots.keep_days).unwrap_or(u32::MAX),
+        keep_at_least: usize::try_from(snapshots.keep_at_least).unwrap_or(usize::MAX),
+    })
+}
+
+fn plan_of(pass: &Pass<'_>, retention: Retention) -> Result<Vec<Removal>, Blocked> {
+    let skew = pass.services.store.clock_skew();
+    Ok(plan(&pass.state(), retention, skew, pass.now)?)
 }

@@ -13,9 +13,10 @@ use tray_api::{
 use tray_domain::{
     backup_pass::{Done, PassFacts, PassWork, next_work},
     ledger::LedgerState,
+    restore_waits::Wait,
     schedule::Due,
     sweep::{Waiting, due_at},
-    volume_facts::Loss,
+    volume_facts::losses,
 };
 
 use super::{
@@ -52,32 +53,30 @@ impl Again {
     }
 }
 
-/// Does what is next for the org, until it has to be looked at again.
-pub(super) async fn advance(
-    pass: &Pass<'_>,
-    losses: &[Loss],
-    again: &mut Again,
-    phases: &mut Phases,
-) -> Result<(), Blocked> {
-    let restore = pass.subject.view.restore.as_deref();
+/// Does what is next for the org, until it has to be looked at again. Before the first piece of work that changes anything it
+/// reads on in the ledger, and decides anew: an idle pass costs no request.
+pub(super) async fn advance(pass: &Pass<'_>, again: &mut Again, phases: &mut Phases) -> Result<(), Blocked> {
     let elsewhere = elsewhere(&pass.subject.region);
     let schedule = scheduling::of(pass.subject);
-    let mut done = Done::default();
+    let (mut done, mut has_read) = (Done::default(), false);
+    restore::tell_turns(pass, restore::driven(pass, &pass.state())).await?;
     loop {
         let (state, pending) = (pass.state(), pending(pass));
+        let restore = restore::driven(pass, &state);
+        let losses = losses(&state, &pass.subject.claims());
         let waiting = pending.first().map(|snapshot| snapshot.name_any());
         let seen = PassFacts {
             restore: restore.map(|restore| restore::facts(pass, restore)),
+            has_gone_restore: restore::is_gone(pass, &state),
             has_open_run: state.open_runs().next().is_some(),
             has_open_sweep: state.sweep.is_some(),
-            losses,
+            losses: &losses,
             elsewhere,
             waiting: waiting.as_deref(),
             due: scheduling::next(pass, schedule.as_ref()),
             sweep_due_at: due_at(&state),
         };
         let work = next_work(&seen, done, pass.now);
-        done = done.after(&work);
         let carried_out = CarryingOut {
             pass,
             state: &state,
@@ -85,6 +84,12 @@ pub(super) async fn advance(
             pending: &pending,
             seen: &seen,
         };
+        if !has_read && carried_out.acts(&work) {
+            has_read = true;
+            pass.ledger.refresh().await?;
+            continue;
+        }
+        done = done.after(&work);
         if let Ends::Yes(after) = carried_out.carry_out(work, again, phases).await? {
             again.after = after;
             return Ok(());
@@ -111,6 +116,14 @@ struct CarryingOut<'a> {
 }
 
 impl CarryingOut<'_> {
+    /// Whether a piece of work changes anything, as far as it is known.
+    fn acts(&self, work: &PassWork<'_>) -> bool {
+        match work {
+            PassWork::RemoveLeftovers => !self.leftovers().is_empty(),
+            work => work.is_decided_on_the_newest(),
+        }
+    }
+
     async fn carry_out(
         &self,
         work: PassWork<'_>,
@@ -132,21 +145,28 @@ impl CarryingOut<'_> {
                 Ends::Yes(Some(Duration::ZERO))
             }
             // Also where it has ended: what was seen of the org may be old by now, since its `post` hooks have run.
-            PassWork::DriveRun => Ends::Yes(Some(self.drive_run(phases).await?)),
+            PassWork::DriveRun => {
+                self.tell_of_what_gives_way("the run that is open").await?;
+                Ends::Yes(Some(self.drive_run(phases).await?))
+            }
             PassWork::RemoveLeftovers => {
                 self.remove_leftovers().await?;
                 Ends::No
             }
-            PassWork::RevokeRights => {
-                restore::revoke(pass).await?;
-                Ends::No
-            }
-            PassWork::GiveWay => match (self.drive_sweep(Some(Waiting::Restore)).await?, self.restore) {
-                (Some(Driven::Stopping(mover)), Some(restore)) => {
-                    Ends::Yes(Some(restore::wait_for_mover(pass, restore, &mover).await?))
-                }
-                _ => Ends::No,
+            PassWork::EndGoneRestore => match &self.state.restore {
+                Some(open) if restore::end_gone(pass, open).await? => Ends::No,
+                // The watch will show it.
+                _ => Ends::Yes(Some(SOON)),
             },
+            PassWork::GiveWay => {
+                self.tell_of_what_gives_way("the sweep that is open").await?;
+                match (self.drive_sweep(Some(Waiting::Restore)).await?, self.restore) {
+                    (Some(Driven::Stopping(mover)), Some(restore)) => {
+                        Ends::Yes(Some(restore::wait_for_mover(pass, restore, &mover).await?))
+                    }
+                    _ => Ends::No,
+                }
+            }
             PassWork::DriveRestore => match self.restore {
                 Some(restore) => Ends::Yes(Some(restore::drive(pass, restore).await?)),
                 None => Ends::Yes(None),
@@ -188,6 +208,15 @@ impl CarryingOut<'_> {
                 Ends::Yes(None)
             }
         })
+    }
+
+    /// The restore says what ends for it, before that takes its time; later it knows better.
+    async fn tell_of_what_gives_way(&self, what: &str) -> Result<(), Blocked> {
+        if let Some(restore) = self.restore.filter(|restore| !restore::waits_for_others(restore)) {
+            let message = format!("waits for {what} to end: it is given up for the restore");
+            restore::wait(self.pass, restore, Wait::OtherWork, &message).await?;
+        }
+        Ok(())
     }
 
     /// Brings the open run nearer to its end, and says how far it is. Returns when to look again.
@@ -251,6 +280,13 @@ impl CarryingOut<'_> {
     /// Removes the movers of runs, restores and sweeps that have ended: the operator died before it did, or one that was behind
     /// made them. Those of the restore that is under way and of the open sweep stay.
     async fn remove_leftovers(&self) -> Result<(), Blocked> {
+        for job in self.leftovers() {
+            self.pass.remove(job).await?;
+        }
+        Ok(())
+    }
+
+    fn leftovers(&self) -> Vec<&Arc<JobFact>> {
         let pass = self.pass;
         let open = self.state.sweep.as_ref().map(|open| sweep::job_name(pass, open));
         let is_wanted = |job: &JobFact| {
@@ -260,12 +296,10 @@ impl CarryingOut<'_> {
                     .is_some_and(|restore| restore::is_mover_of(restore, &job.name))
         };
         let places = [pass.subject.namespace(), PRUNE_NAMESPACE];
-        for job in &pass.subject.view.movers {
-            if places.contains(&job.namespace.as_str()) && !is_wanted(job) && !job.deleting {
-                pass.remove(job).await?;
-            }
-        }
-        Ok(())
+        let movers = pass.subject.view.movers.iter();
+        movers
+            .filter(|job| places.contains(&job.namespace.as_str()) && !is_wanted(job) && !job.deleting)
+            .collect()
     }
 }
 

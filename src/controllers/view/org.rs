@@ -113,8 +113,10 @@ pub struct OrgView {
     pub schedule: Option<Arc<BackupSchedule>>,
     /// Its OrgSnapshots.
     pub snapshots: Vec<Arc<OrgSnapshot>>,
-    /// The OrgRestore that is under way: the oldest that has not ended.
+    /// The OrgRestore that is under way: the first of `restores`.
     pub restore: Option<Arc<OrgRestore>>,
+    /// The OrgRestores that have not ended: the one that has begun, then the others as they were made.
+    pub restores: Vec<Arc<OrgRestore>>,
     /// Its children.
     pub children: Vec<Arc<ChildFact>>,
     /// Every pod in its namespace whatever it is labelled, and its movers elsewhere.
@@ -174,6 +176,7 @@ impl OrgView {
             Some(place) => index.regions.get(&place.region),
             None => region.clone(),
         };
+        let restores = open_restores(index, &name);
         let copies = id
             .as_ref()
             .and_then(|id| backup_place::recorded(index, &org, id, own_tombstone));
@@ -191,7 +194,8 @@ impl OrgView {
             policy: index.policies.get(&org.spec.retention_policy_ref.name),
             schedule: index.schedules.get(&org.spec.backup_schedule_ref.name),
             snapshots: index.snapshots.of_org(&name),
-            restore: under_way(&index.restores.of_org(&name)),
+            restore: restores.first().cloned(),
+            restores,
             children: index.children.of(&name),
             pods: pods(index, &name, namespace_name.as_deref()),
             volumes: volumes(index, namespace_name.as_deref()),
@@ -303,12 +307,18 @@ fn pinned(org: &TrayOrg, namespace: Option<&ChildFact>, tombstone: Option<&OrgTo
     }
 }
 
-fn under_way(restores: &[Arc<OrgRestore>]) -> Option<Arc<OrgRestore>> {
-    let open = restores
-        .iter()
-        .filter(|restore| !restore.has_ended() && restore.metadata.deletion_timestamp.is_none());
-    open.min_by_key(|restore| (restore.creation_timestamp(), restore.name_any()))
-        .cloned()
+/// One that has begun goes first whenever it was made: of two that were made within one second a name decides.
+fn open_restores(index: &Index, org: &str) -> Vec<Arc<OrgRestore>> {
+    let mut restores = index.restores.of_org(org);
+    restores.retain(|restore| restore.is_open());
+    restores.sort_by_key(|restore| {
+        (
+            !restore.has_begun(),
+            restore.creation_timestamp(),
+            restore.name_any(),
+        )
+    });
+    restores
 }
 
 fn pods(index: &Index, org: &str, namespace: Option<&str>) -> Vec<PlacedPod> {

@@ -7,13 +7,14 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use tray_api::{
     backup_schedule::BackupSchedule,
-    conditions::reasons,
+    conditions::{reasons, types},
     region::Region,
     trayorg::{SnapshotRetentionStatus, TrayOrg},
     workload::Workload,
 };
 use tray_domain::{
     backup_place::settle,
+    claim_holders::{NamingPod, PodOf},
     ids::{KmsKeyArn, OrgId, PartId},
     mover_task::BucketLocation,
     names, quantity,
@@ -27,6 +28,7 @@ use crate::{
     },
     controllers::{
         blocked::Blocked,
+        conditions::{Truth, find},
         view::{
             backup_place::{self, committed_at},
             identity::{is_abandoned, is_of},
@@ -254,6 +256,33 @@ impl<'a> Subject<'a> {
             .collect()
     }
 
+    /// Every pod in its namespace, by the claims that it names.
+    pub fn naming_pods(&self) -> Vec<NamingPod<'_>> {
+        let pods = self.view.pods.iter().map(|placed| &*placed.pod);
+        let here = pods.filter(|pod| pod.namespace == self.namespace());
+        here.map(|pod| {
+            let of_workload = || {
+                let workload = pod.workload.as_deref().and_then(|name| self.workload(name));
+                pod.org.as_deref() == Some(self.name()) && workload.is_some()
+            };
+            NamingPod {
+                name: &pod.name,
+                uid: &pod.identity.uid,
+                claims: &pod.claims,
+                of: if pod.mover {
+                    PodOf::Mover
+                } else if of_workload() {
+                    PodOf::Workload
+                } else {
+                    PodOf::Other
+                },
+                has_ended: pod.has_ended(),
+                deleting: pod.deleting,
+            }
+        })
+        .collect()
+    }
+
     /// A pod that has the claim mounted, or is about to.
     pub fn pod_with(&self, claim: &PartId) -> Option<Arc<PodFact>> {
         let pods = self.workload_pods();
@@ -278,6 +307,20 @@ impl<'a> Subject<'a> {
     fn own_pods(&self) -> impl Iterator<Item = &Arc<PodFact>> {
         let pods = self.view.pods.iter().map(|placed| &placed.pod);
         pods.filter(|pod| pod.namespace == self.namespace() && pod.org.as_deref() == Some(self.name()))
+    }
+
+    /// Why its workloads are not available, for people; none = they are, or it is suspended and has none to wait for.
+    pub fn unavailable(&self) -> Option<String> {
+        if self.view.is_suspended() || self.is_available() {
+            return None;
+        }
+        let status = self.org().status.as_ref();
+        let told = status.and_then(|status| find(&status.conditions, types::WORKLOADS_AVAILABLE));
+        let why = told.filter(|told| told.status == Truth::False.as_str());
+        Some(why.map_or_else(
+            || "replicas of its workloads are not available yet".to_owned(),
+            |why| why.message.clone(),
+        ))
     }
 
     /// Whether all workloads that should run have all their replicas available.
@@ -484,5 +527,84 @@ mod tests {
         let index = index(&given_up);
         with_namespace(&index, before, ID, names::LABEL_RETAINED);
         assert!(!has_copies(index));
+    }
+
+    #[test]
+    fn the_restore_that_has_begun_goes_first_then_the_oldest_and_one_that_is_being_deleted_not_at_all() {
+        let index = index(&org(&json!({})));
+        let restore = |name: &str, created: &str, status: &Value| {
+            let spec = json!({"orgRef": {"name": "acme"}, "snapshot": {"latestGood": true}, "target": {"inPlace": true}});
+            let mut restore = object("OrgRestore", name, &spec);
+            restore["metadata"]["creationTimestamp"] = created.into();
+            restore["status"] = status.clone();
+            restore
+        };
+        let (early, late) = ("2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z");
+        let mut going = restore("going", early, &json!({"phase": "Proving", "runId": "r"}));
+        going["metadata"]["deletionTimestamp"] = late.into();
+        for restore in [
+            restore("b", late, &json!({"phase": "Proving", "runId": "r"})),
+            restore("a", early, &json!({"phase": "Pending"})),
+            restore("aa", early, &json!({})),
+            restore("ended", early, &json!({"phase": "Failed", "runId": "r"})),
+            going,
+        ] {
+            index.restores.put(serde_json::from_value(restore).unwrap());
+        }
+        let view = view(index);
+        let names: Vec<String> = view.restores.iter().map(|restore| restore.name_any()).collect();
+        assert_eq!(names, ["b", "a", "aa"]);
+        assert_eq!(view.restore.unwrap().name_any(), "b");
+    }
+
+    #[test]
+    fn a_pod_is_a_workloads_only_where_the_org_has_that_workload() {
+        let mut acme = org(&json!({}));
+        acme["spec"]["workloads"] = json!([{"name": "own", "kind": "Deployment", "image": "x"}]);
+        let index = index(&acme);
+        let pod = |name: &str, namespace: &str, labels: &Value| {
+            let pod = json!({"metadata": {"name": name, "namespace": namespace, "labels": labels}});
+            PodFact::of(&serde_json::from_value(pod).unwrap())
+        };
+        let own = "org-acme-7c9e6679";
+        for pod in [
+            pod(
+                "a",
+                own,
+                &json!({names::LABEL_ORG: "acme", names::LABEL_WORKLOAD: "own"}),
+            ),
+            pod(
+                "b",
+                own,
+                &json!({names::LABEL_ORG: "acme", names::LABEL_WORKLOAD: "former"}),
+            ),
+            pod("c", own, &json!({names::LABEL_WORKLOAD: "own"})),
+            pod(
+                "d",
+                own,
+                &json!({names::LABEL_ORG: "acme", names::LABEL_COMPONENT: names::COMPONENT_MOVER}),
+            ),
+            pod("e", own, &json!({})),
+            pod("f", names::SYSTEM_NAMESPACE, &json!({names::LABEL_ORG: "acme"})),
+        ] {
+            index.pods.put(pod);
+        }
+        let view = view(index);
+        let subject = Subject::of(&view).unwrap();
+        let found: Vec<(&str, PodOf)> = subject
+            .naming_pods()
+            .iter()
+            .map(|pod| (pod.name, pod.of))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("a", PodOf::Workload),
+                ("b", PodOf::Other),
+                ("c", PodOf::Other),
+                ("d", PodOf::Mover),
+                ("e", PodOf::Other)
+            ]
+        );
     }
 }

@@ -18,6 +18,8 @@ const VIEWERS: &str = "tray-viewers";
 pub const OWNER_BINDINGS: [&str; 3] = [ADMINS, ADMINS_WITHOUT_LOGS, VIEWERS];
 /// Binding of the operator itself.
 pub const OPERATOR_BINDING: &str = "tray-operator";
+/// Binding of the movers that put objects back; it lasts while a restore does that.
+pub const RESTORE_BINDING: &str = "tray-restore";
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// The account of the workloads and that of the movers. Neither gets a token unless a pod asks for it.
@@ -93,7 +95,7 @@ pub fn restore_binding(placement: &Placement) -> DesiredChild {
     let mover = account(names::MOVER_SERVICE_ACCOUNT, &placement.namespace);
     role_binding(
         placement,
-        "tray-restore",
+        RESTORE_BINDING,
         names::CLUSTER_ROLE_ORG_RESTORE,
         &[mover],
     )

@@ -7,7 +7,7 @@ use kube::{Client, api::DeleteParams};
 use serde_json::{Value, json};
 use tray_domain::{
     ids::{KmsKeyArn, OrgId, RunId},
-    ledger::{LedgerState, Run, RunEnd},
+    ledger::{LedgerState, OpenRestore, Run, RunEnd},
     manifest::{Consistency, Manifest, PartRecord, PartSource, PlannedPart, RunPlan},
     mover_task::{Action, BucketLocation, Endpoints, FailureReason, MoverOutcome, MoverTask},
     names,
@@ -87,7 +87,15 @@ impl OpenLedger {
             }],
             excluded: vec![],
         };
-        let end = matches!(action, Action::RestoreObjects { .. }).then(|| RunEnd::Committed {
+        let restore = match action {
+            Action::RestoreObjects { restore, run_id, .. } => Some(OpenRestore {
+                restore: restore.clone(),
+                run_id: run_id.clone(),
+                planned_at: Timestamp::UNIX_EPOCH,
+            }),
+            _ => None,
+        };
+        let end = restore.is_some().then(|| RunEnd::Committed {
             manifest: Box::new(manifest(&plan)),
             at: Timestamp::UNIX_EPOCH,
             manifest_digest: String::new(),
@@ -99,7 +107,10 @@ impl OpenLedger {
             end,
             pruned: None,
         };
-        let mut state = LedgerState::default();
+        let mut state = LedgerState {
+            restore,
+            ..LedgerState::default()
+        };
         state.runs.insert(run(), known);
         Self(state)
     }
@@ -430,7 +441,22 @@ async fn what_the_api_server_or_a_webhook_refuses_is_named_and_the_rest_comes_ba
     for name in ["frozen", "guarded", "plain"] {
         org.put(settings(name, "before", false)).await;
     }
+    let watched = |name: &str, value: &str| {
+        let mut watched = settings(name, value, false);
+        watched["metadata"]["finalizers"] = json!(["example.com/guard"]);
+        watched["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner",
+            "uid": "0b1b7a3e-2f0c-4a3b-9f0e-3a1c2d4e5f60"}]);
+        watched
+    };
+    for name in ["owned", "going"] {
+        org.put(watched(name, "before")).await;
+    }
     let record = org.archived().await;
+    for name in ["owned", "going"] {
+        org.put(watched(name, "after")).await;
+    }
+    org.delete("v1", "ConfigMap", "going").await;
+    org.put(settings("later", "after", false)).await;
     for name in ["frozen", "guarded", "plain"] {
         org.delete("v1", "ConfigMap", name).await;
     }
@@ -452,15 +478,38 @@ async fn what_the_api_server_or_a_webhook_refuses_is_named_and_the_rest_comes_ba
     api_server::apply(&org.admin, &webhook).await;
     org.bind(names::CLUSTER_ROLE_ORG_RESTORE).await;
     let outcome = api_server::eventually(async || org.mover("pod-2", org.restore(&record)).await.ok()).await;
-    let mut refused = refused_of(&outcome.unwrap());
+    let outcome = outcome.unwrap();
+    assert!(
+        matches!(&outcome, MoverOutcome::RestoredObjects { later: Some(1), later_named, .. } if later_named[0].names == ["later"]),
+        "{outcome:?}"
+    );
+    let mut refused = refused_of(&outcome);
     refused.sort();
     let named = |name: &str, reason: &str| (format!("configmaps/{name}"), reason.to_owned());
     assert_eq!(
         refused,
-        [named("frozen", "Invalid"), named("guarded", "InternalError")]
+        [
+            named("frozen", "Immutable"),
+            named("going", "Terminating"),
+            named("guarded", "InternalError")
+        ]
     );
     assert!(org.one("v1", "ConfigMap", "plain").await.is_some());
     assert!(org.one("v1", "ConfigMap", "guarded").await.is_none());
+    // Whoever owns or guards a living object goes on doing so; what is on its way out is let go by nobody else.
+    for (name, holds) in [("owned", "before"), ("going", "after")] {
+        let object = org.one("v1", "ConfigMap", name).await.unwrap();
+        assert_eq!(object["data"]["generation"], holds, "{name}");
+        assert_eq!(
+            object["metadata"]["finalizers"],
+            json!(["example.com/guard"]),
+            "{name}"
+        );
+        assert_eq!(
+            object["metadata"]["ownerReferences"][0]["name"], "owner",
+            "{name}"
+        );
+    }
 }
 
 #[tokio::test]

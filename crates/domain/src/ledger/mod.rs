@@ -19,7 +19,9 @@ use super::{
 
 pub use append::{Foreign, after_refusal};
 pub use open_work::{Ended, Work};
-pub use state::{LastSweep, LedgerError, LedgerState, RestoreRecord, Run, RunEnd, Sweep, VolumeHolder};
+pub use state::{
+    LastSweep, LedgerError, LedgerState, OpenRestore, RestoreRecord, Run, RunEnd, Sweep, VolumeHolder,
+};
 
 /// Version of the entry's own form. It goes up where an earlier version would misread what a later one writes: also with a type of
 /// event that changes the state, since a checkpoint holds what came of it in a field that an earlier version leaves out.
@@ -87,18 +89,23 @@ pub enum Event {
         marked_packs: u64,
         freed_bytes: u64,
     },
+    /// A restore begins: until it has ended neither a run nor a sweep begins, nor another restore.
+    RestorePlanned { restore: String, run_id: RunId },
     /// A restore has filled fresh claims: from here they hold the data of their volumes.
     Filled {
         restore: String,
         run_id: RunId,
         claims: Vec<FilledClaim>,
     },
-    /// A restore came to its end: every volume is back and its workloads are up, or it failed. `refused` counts the
-    /// objects that the API server did not take back; `why` says why it failed.
+    /// A restore came to its end: every volume is back and its workloads are up, or not. `data_is_back`: every volume is, whether
+    /// or not the workloads are up. `refused` counts the objects that the API server did not take back; `why` says what is
+    /// not as it should be.
     Restored {
         restore: String,
         run_id: RunId,
         succeeded: bool,
+        #[serde(default)]
+        data_is_back: bool,
         seconds: u64,
         bytes: u64,
         #[serde(default)]

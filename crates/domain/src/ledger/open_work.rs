@@ -1,4 +1,4 @@
-//! What is open in a ledger: at most one run or sweep at a time, and whether the work of a mover is still wanted.
+//! What is open in a ledger: at most one run, sweep or restore at a time, and whether the work of a mover is still wanted.
 //!
 //! A leader that is behind may start a mover of something that has ended. So a mover reads the ledger when it starts, and
 //! touches nothing unless its work is open there.
@@ -31,9 +31,9 @@ pub struct Ended {
 }
 
 impl LedgerState {
-    /// Whether nothing is open that writes to the org's repositories, neither a run nor a sweep: one may begin.
+    /// Whether nothing is open that uses the org's repositories, neither a run nor a sweep nor a restore: one may begin.
     pub fn is_idle(&self) -> bool {
-        self.sweep.is_none() && self.open_runs().next().is_none()
+        self.sweep.is_none() && self.restore.is_none() && self.open_runs().next().is_none()
     }
 
     /// Whether `work` is open.
@@ -44,13 +44,16 @@ impl LedgerState {
                 format!("run {run_id}"),
             ),
             Work::Restore { restore, run_id } => {
-                let ended = self.restores.iter().any(|known| known.restore == *restore);
+                let is_open = self
+                    .restore
+                    .as_ref()
+                    .is_some_and(|open| open.restore == *restore && open.run_id == **run_id);
                 let is_there = self
                     .runs
                     .get(run_id)
                     .is_some_and(|run| run.restorable().is_some());
                 (
-                    is_there && !ended && !self.filled.contains_key(*restore),
+                    is_open && is_there && !self.filled.contains_key(*restore),
                     format!("OrgRestore {restore} of run {run_id}"),
                 )
             }
@@ -134,20 +137,37 @@ mod tests {
             restore: "r (uid)",
             run_id: &run_id,
         };
+        assert!(story.state.check_open(&work).is_err(), "it has not begun");
+        let planned = |restore: &str| Event::RestorePlanned {
+            restore: restore.to_owned(),
+            run_id: run_id.clone(),
+        };
+        story.tell(planned("r (uid)"), at("2026-01-02T00:00:00Z"));
+        story.tell(planned("another (uid)"), at("2026-01-02T00:00:01Z"));
         assert_eq!(story.state.check_open(&work), Ok(()));
+        assert!(!story.state.is_idle());
+        let another = Work::Restore {
+            restore: "another (uid)",
+            run_id: &run_id,
+        };
+        assert!(story.state.check_open(&another).is_err(), "one is open at a time");
         let mut filled = story.state.clone();
         filled.filled.insert("r (uid)".to_owned(), run_id.clone());
         assert!(filled.check_open(&work).is_err());
-        let restored = Event::Restored {
-            restore: "r (uid)".to_owned(),
+        let restored = |restore: &str| Event::Restored {
+            restore: restore.to_owned(),
             run_id: run_id.clone(),
             succeeded: false,
+            data_is_back: false,
             seconds: 1,
             bytes: 0,
             refused: 0,
             why: None,
         };
-        story.tell(restored, at("2026-01-02T00:00:00Z"));
+        story.tell(restored("another (uid)"), at("2026-01-02T00:00:02Z"));
+        assert!(!story.state.is_idle(), "the end of another one ends nothing");
+        story.tell(restored("r (uid)"), at("2026-01-02T00:00:03Z"));
+        assert!(story.state.is_idle());
         assert!(story.state.check_open(&work).is_err());
     }
 }

@@ -172,7 +172,10 @@ pub struct RestoreRecord {
     pub run_id: RunId,
     /// Whether every volume came back and the workloads were up.
     pub succeeded: bool,
-    /// From the moment that its run was pinned to the end.
+    /// Whether every volume came back, if the workloads were not up.
+    #[serde(default)]
+    pub data_is_back: bool,
+    /// From the creation of the OrgRestore to the end; in entries of before, from the moment that its run was pinned.
     pub seconds: u64,
     /// Bytes filled.
     pub bytes: u64,
@@ -184,6 +187,18 @@ pub struct RestoreRecord {
     pub why: Option<String>,
     /// When it ended.
     pub at: Timestamp,
+}
+
+/// A restore that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenRestore {
+    /// `<name> (<UID>)` of the OrgRestore.
+    pub restore: String,
+    /// The run that comes back.
+    pub run_id: RunId,
+    /// When it was planned.
+    pub planned_at: Timestamp,
 }
 
 /// A sweep that has not ended.
@@ -231,6 +246,8 @@ pub struct LedgerState {
     pub runs: BTreeMap<RunId, Run>,
     /// Which claim holds each volume's data.
     pub holders: BTreeMap<PartId, VolumeHolder>,
+    /// The restore that has not ended.
+    pub restore: Option<OpenRestore>,
     /// Restores that filled claims, by OrgRestore name.
     pub filled: BTreeMap<String, RunId>,
     /// Restores that came to their end, oldest first.
@@ -351,6 +368,7 @@ impl LedgerState {
                 });
             }
             Event::SweepEnded { sweep_id, failed } => self.end_sweep(sweep_id, failed.as_deref(), entry.at),
+            Event::RestorePlanned { restore, run_id } => self.begin_restore(restore, run_id, entry.at),
             Event::Filled {
                 restore,
                 run_id,
@@ -365,29 +383,48 @@ impl LedgerState {
                     self.holders.insert(claim.volume.clone(), holder);
                 }
             }
-            Event::Restored {
-                restore,
-                run_id,
-                succeeded,
-                seconds,
-                bytes,
-                refused,
-                why,
-            } => {
-                if self.restores.iter().all(|known| known.restore != *restore) {
-                    self.restores.push(RestoreRecord {
-                        restore: restore.clone(),
-                        run_id: run_id.clone(),
-                        succeeded: *succeeded,
-                        seconds: *seconds,
-                        bytes: *bytes,
-                        refused: *refused,
-                        why: why.clone(),
-                        at: entry.at,
-                    });
-                }
-            }
+            Event::Restored { .. } => self.end_restore(&entry.event, entry.at),
             Event::Checkpoint { .. } | Event::Unknown => {}
+        }
+    }
+
+    /// One restore is open at a time: the first that begins.
+    fn begin_restore(&mut self, restore: &str, run_id: &RunId, at: Timestamp) {
+        self.restore.get_or_insert_with(|| OpenRestore {
+            restore: restore.to_owned(),
+            run_id: run_id.clone(),
+            planned_at: at,
+        });
+    }
+
+    /// The first end of a restore wins.
+    fn end_restore(&mut self, ended: &Event, at: Timestamp) {
+        let Event::Restored {
+            restore,
+            run_id,
+            succeeded,
+            data_is_back,
+            seconds,
+            bytes,
+            refused,
+            why,
+        } = ended
+        else {
+            return;
+        };
+        self.restore.take_if(|open| open.restore == *restore);
+        if self.restores.iter().all(|known| known.restore != *restore) {
+            self.restores.push(RestoreRecord {
+                restore: restore.clone(),
+                run_id: run_id.clone(),
+                succeeded: *succeeded,
+                data_is_back: *data_is_back,
+                seconds: *seconds,
+                bytes: *bytes,
+                refused: *refused,
+                why: why.clone(),
+                at,
+            });
         }
     }
 

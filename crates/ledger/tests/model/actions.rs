@@ -273,6 +273,7 @@ impl Actions<'_> {
             }
             // Nothing comes of a question whose answer is lost.
             Call::ReadSnapshot { .. }
+            | Call::ReadRestore { .. }
             | Call::AskWhoWorks { .. }
             | Call::AskBeforeBegin { .. }
             | Call::ReadRecords { .. } => {}
@@ -286,7 +287,7 @@ impl Actions<'_> {
             let mut next = *world;
             let reads = self.bounds.mutation != Mutation::MoverReadsNoLedger;
             let ledger = self.ledgers.of(world.ledger);
-            if reads && !is_open(ledger, name, job.task) {
+            if reads && !is_open(ledger, name, job.task, self.bounds.mutation) {
                 next.job_mut(name).phase = Phase::Failed;
             } else {
                 next.job_mut(name).pod = Pod::Works;
@@ -618,6 +619,7 @@ fn purpose_of(purpose: Purpose) -> String {
         Purpose::BeginSweep => "begin a sweep".to_owned(),
         Purpose::Resolve(run) => format!("restore run {run}"),
         Purpose::DriveRestore => "go on with the restore".to_owned(),
+        Purpose::BeginLate(run) => format!("begin the restore of run {run}, which is under way"),
         Purpose::StartSweep { sweep, .. } => format!("start the pruner of sweep {sweep}"),
         Purpose::WatchSweep => "look at the sweep".to_owned(),
         Purpose::EndSweep { sweep, .. } => format!("end sweep {sweep}"),
@@ -628,6 +630,7 @@ fn words_of(call: Call) -> String {
     match call {
         Call::None => "does nothing".to_owned(),
         Call::ReadSnapshot { run } => format!("asks the API server for OrgSnapshot {run}"),
+        Call::ReadRestore { run } => format!("asks the API server for the OrgRestore of run {run}"),
         Call::Lock(purpose) => format!("takes the lock to {}", purpose_of(purpose)),
         Call::AskWhoWorks {
             holder, in_system, ..

@@ -23,8 +23,6 @@ pub(crate) struct Bounds {
     pub(crate) again_and_again: bool,
     /// What is broken.
     pub(crate) mutation: Mutation,
-    /// What is mended.
-    pub(crate) cures: &'static [Cure],
 }
 
 impl Bounds {
@@ -39,7 +37,6 @@ impl Bounds {
         faults: &[],
         again_and_again: false,
         mutation: Mutation::Nothing,
-        cures: &[],
     };
 
     /// What may go wrong behind so many faults.
@@ -77,15 +74,6 @@ impl Start {
     }
 }
 
-/// What is mended around the code as it is, to prove that it mends what a search has found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cure {
-    /// A Job is deleted by its UID, so that one that was made anew under its name stays.
-    RemovesByUid,
-    /// A pass begins by reading the ledger on.
-    ReadsOnFirst,
-}
-
 /// What is broken around the real functions, to prove that a search finds it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Mutation {
@@ -98,4 +86,10 @@ pub(crate) enum Mutation {
     BeginsWithoutSequenceNumber,
     /// A mover works without reading the ledger.
     MoverReadsNoLedger,
+    /// A Job is deleted by its name alone, so that one that was made anew under it goes, too.
+    RemovesByName,
+    /// A pass that acts does not read on in the ledger first: it goes by what it knows.
+    DecidesOnWhatItKnows,
+    /// A restore begins without an entry: it has the lock, and waits for the movers.
+    RestoreBeginsWithoutEntry,
 }

@@ -16,6 +16,7 @@ use tray_domain::{
     ledger::{Entry as LedgerEntry, Event, LedgerState, Work},
     manifest::{FORMAT_VERSION, Manifest, PartRecord, PlannedPart, RunPlan},
     restore_choice::{RunChoice, resolve},
+    restore_run::RestoreEnd,
     retention::{self, Retention},
     run_plan::{self, CopiedPart, RunFacts, VolumeFacts},
     snapshot_run::PresentVolume,
@@ -106,6 +107,8 @@ pub(crate) struct Known {
     pub(crate) open_run: Option<u8>,
     /// The sweep that is open.
     pub(crate) open_sweep: Option<u8>,
+    /// The run of the restore that is open.
+    pub(crate) open_restore: Option<u8>,
     /// All sweeps that were planned.
     pub(crate) sweeps: Vec<SweepId>,
     /// Runs whose data a sweep removes: a set.
@@ -287,7 +290,9 @@ impl Ledgers {
         };
         match attempt.entry {
             Entry::Claim => state.claim.is_none(),
-            Entry::RunPlanned { next_seq, .. } | Entry::SweepPlanned { next_seq } => {
+            Entry::RunPlanned { next_seq, .. }
+            | Entry::SweepPlanned { next_seq }
+            | Entry::RestorePlanned { next_seq, .. } => {
                 let next_seq = match self.mutation {
                     Mutation::BeginsWithoutSequenceNumber => state.next_seq,
                     _ => u64::from(next_seq),
@@ -309,8 +314,8 @@ impl Ledgers {
             }
             Entry::Filled { .. } => !state.filled.contains_key(RESTORE),
             Entry::Restored { run, .. } => {
-                let known = state.restores.iter().any(|known| known.restore == RESTORE);
-                !known && state.runs.contains_key(&run_id(run))
+                let has_ended = state.restores.iter().any(|known| known.restore == RESTORE);
+                state.restore.is_some() || (!has_ended && state.runs.contains_key(&run_id(run)))
             }
         }
     }
@@ -337,6 +342,10 @@ impl Ledgers {
                 sweep_id: self.sweep_id(attempt.ledger, sweep).clone(),
                 failed: failed.then(|| "Failed".to_owned()),
             },
+            Entry::RestorePlanned { run, .. } => Event::RestorePlanned {
+                restore: RESTORE.to_owned(),
+                run_id: run_id(run),
+            },
             Entry::Filled { run } => Event::Filled {
                 restore: RESTORE.to_owned(),
                 run_id: run_id(run),
@@ -346,6 +355,7 @@ impl Ledgers {
                 restore: RESTORE.to_owned(),
                 run_id: run_id(run),
                 succeeded,
+                data_is_back: succeeded,
                 seconds: 0,
                 bytes: 0,
                 refused: 0,
@@ -402,6 +412,7 @@ fn known(
     Known {
         runs: set(&mut state.runs.keys()),
         open_run,
+        open_restore: state.restore.as_ref().map(|open| number(&open.run_id)),
         open_sweep: state.sweep.as_ref().map(|open| {
             let place = sweeps.iter().position(|sweep| *sweep == open.sweep_id);
             place.unwrap() as u8
@@ -423,10 +434,14 @@ const RESTORE: &str = "home (uid)";
 const VOLUME: &str = "data-db-0";
 
 /// What a mover works for, checked against that ledger.
-pub(crate) fn is_open(known: &Known, work: JobName, restored: u8) -> bool {
+pub(crate) fn is_open(known: &Known, work: JobName, restored: u8, mutation: Mutation) -> bool {
+    let begins_without_entry = mutation == Mutation::RestoreBeginsWithoutEntry;
     let state = &known.state;
     match work {
         JobName::Copy(run) => state.check_open(&Work::Run(&run_id(run))).is_ok(),
+        JobName::Proof | JobName::Fill if state.restore.is_none() && begins_without_entry => {
+            recorded_end(known).is_none() && !is_filled(known)
+        }
         JobName::Proof | JobName::Fill => {
             let run_id = run_id(restored);
             let work = Work::Restore {
@@ -449,7 +464,8 @@ pub(crate) fn is_filled(known: &Known) -> bool {
 
 /// The end that the ledger has of the restore.
 pub(crate) fn recorded_end(known: &Known) -> Option<bool> {
-    tray_domain::restore_run::recorded_end(&known.state, RESTORE).map(|end| end.is_ok())
+    let ended = tray_domain::restore_run::recorded_end(&known.state, RESTORE)?;
+    Some(matches!(ended, RestoreEnd::Succeeded))
 }
 
 fn org() -> OrgId {

@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use tray_domain::{
     backup_pass::{Done, PassFacts, PassWork, RestoreFacts, next_work},
+    claim_holders::Holders,
     exclusion::{Beginning, Seen, begin, take_over},
     restore_run::{self, MoverProgress, RestoreObserved, RestorePartProgress, RestoreStep},
     schedule::Due,
@@ -12,7 +13,7 @@ use tray_domain::{
 };
 
 use super::{
-    bounds::{Bounds, Cure, Mutation},
+    bounds::{Bounds, Mutation},
     ledgers::{Answers, Cluster, Known, Ledgers, Outcome, is_filled, present_volumes, recorded_end, run_id},
     world::{
         Call, Doomed, Entry, Holder, Job, JobName, Org, Phase, Pod, Process, Purpose, RUNS, Restore, SWEEPS,
@@ -48,10 +49,9 @@ pub(crate) struct Acting<'a> {
 /// The place of the process that leads no more and has not noticed.
 pub(crate) const STALE: usize = 1;
 
-const DONE: [Done; 5] = [
+const DONE: [Done; 4] = [
     Done::Nothing,
     Done::LeftoversRemoved,
-    Done::RightsRevoked,
     Done::SnapshotMade,
     Done::RunsPruned,
 ];
@@ -84,16 +84,21 @@ impl Acting<'_> {
         if self.at == STALE {
             self.process_mut().stale_passes += 1;
         }
-        let reads_on = self.bounds.cures.contains(&Cure::ReadsOnFirst);
-        if reads_on || self.process().known.is_none() {
-            let entries = self.ledgers.of(self.world.ledger).len();
-            self.process_mut().known = Some(entries);
+        let mut has_read = self.bounds.mutation == Mutation::DecidesOnWhatItKnows;
+        if self.process().known.is_none() {
+            self.read_on();
+            has_read = true;
         }
         match self.known().is_ours() {
             None => self.calls(Call::Append(Entry::Claim, Then::PassGoesOn)),
-            Some(true) => self.observe(),
+            Some(true) => self.observe(has_read),
             Some(false) => self.pass_ends(),
         }
+    }
+
+    fn read_on(&mut self) {
+        let entries = self.ledgers.of(self.world.ledger).len();
+        self.process_mut().known = Some(entries);
     }
 
     fn pass_ends(&mut self) {
@@ -112,12 +117,20 @@ impl Acting<'_> {
         }
     }
 
-    /// `work.rs`, `advance`: observes and decides until there is a request to make, or the pass ends.
-    fn observe(&mut self) {
+    /// `work.rs`, `advance`: observes and decides until there is a request to make, or the pass ends. Before the first one it reads
+    /// on in the ledger, and decides anew.
+    fn observe(&mut self, mut has_read: bool) {
         loop {
             let decided = self.decide();
             let done = self.process().done;
             match decided {
+                Decided::Calls(_) if !has_read => {
+                    has_read = true;
+                    self.read_on();
+                    if self.known().is_ours() == Some(false) {
+                        return self.pass_ends();
+                    }
+                }
                 Decided::Calls(call) => return self.calls(call),
                 Decided::Ends => return self.pass_ends(),
                 Decided::Observes(next) => {
@@ -133,9 +146,12 @@ impl Acting<'_> {
         let restore = process.restore;
         PassFacts {
             restore: restore.is_under_way().then(|| RestoreFacts {
-                has_begun: restore.pinned.is_some(),
-                means_run: restore.pinned.is_some() || known.restorable.is_some(),
+                has_begun: restore.pinned.is_some() || known.open_restore.is_some(),
+                means_run: restore.pinned.is_some()
+                    || known.open_restore.is_some()
+                    || known.restorable.is_some(),
             }),
+            has_gone_restore: known.open_restore.is_some() && !restore.is_under_way(),
             has_open_run: known.open_run.is_some(),
             has_open_sweep: known.open_sweep.is_some(),
             losses: &[],
@@ -156,7 +172,10 @@ impl Acting<'_> {
             PassWork::RefuseRestore => self.end_restore(None, false),
             PassWork::DriveRun => self.drive_run(None),
             PassWork::RemoveLeftovers => self.remove_leftovers(after),
-            PassWork::RevokeRights => Decided::Observes(after),
+            PassWork::EndGoneRestore => match self.known().open_restore {
+                Some(run) => Decided::Calls(Call::ReadRestore { run }),
+                None => Decided::Ends,
+            },
             PassWork::GiveWay => self.drive_sweep(Some(Waiting::Restore), true),
             PassWork::DriveRestore => self.drive_restore(),
             PassWork::DriveSweep => self.drive_sweep(facts.waits(), false),
@@ -305,17 +324,29 @@ impl Acting<'_> {
         })
     }
 
-    /// `restore/mod.rs`, `drive` and `resolve`, up to the lock.
+    /// `restore/mod.rs`, `drive`, and `restore/begin.rs`, `resolve`, up to the lock.
     fn drive_restore(&self) -> Decided {
         let (known, restore) = (self.known(), self.process().restore);
         Decided::Calls(match restore.pinned {
-            None => match known.restorable {
+            None => match known.open_restore.or(known.restorable) {
                 Some(run) => Call::Lock(Purpose::Resolve(run)),
                 None => return Decided::Ends,
             },
-            // The run in its status is not in the ledger.
-            Some(run) if known.committed & (1 << run) == 0 => return self.end_restore(Some(run), false),
-            Some(_) => Call::Lock(Purpose::DriveRestore),
+            Some(run) => {
+                let run = known.open_restore.unwrap_or(run);
+                // The run in its status is not in the ledger.
+                if known.committed & (1 << run) == 0 {
+                    return self.end_restore(Some(run), false);
+                }
+                let step = self.next_restore_step(run);
+                if let Some(succeeded) = recorded_end(known) {
+                    return self.end_restore(Some(run), succeeded);
+                }
+                match step.wait() {
+                    Some(_) => Call::Lock(Purpose::DriveRestore),
+                    None => return self.carry_out_restore(run, step),
+                }
+            }
         })
     }
 
@@ -325,6 +356,21 @@ impl Acting<'_> {
         let Some(run) = restore.pinned else {
             return Decided::Ends;
         };
+        let begins_without = self.bounds.mutation == Mutation::RestoreBeginsWithoutEntry;
+        let Some(run) = known.open_restore.or(begins_without.then_some(run)) else {
+            return Decided::Calls(Call::AskBeforeBegin {
+                purpose: Purpose::BeginLate(run),
+                next_seq: known.len(),
+                in_system: false,
+            });
+        };
+        let step = self.next_restore_step(run);
+        self.carry_out_restore(run, step)
+    }
+
+    /// `restore/parts.rs`, `observe`.
+    fn next_restore_step(&self, run: u8) -> RestoreStep {
+        let (known, restore) = (self.known(), self.process().restore);
         let proof = if restore.proven {
             MoverProgress::Succeeded
         } else {
@@ -339,18 +385,22 @@ impl Acting<'_> {
             proof: proof.clone(),
             mover: mover.clone(),
         });
-        let observed = RestoreObserved {
+        restore_run::next_step(&RestoreObserved {
             resolved: true,
-            workload_pods: 0,
+            has_stopped: restore.proven,
+            workload_pods: Vec::new(),
+            holders: Holders::default(),
             parts: parts.collect(),
             filled: is_filled(known),
-            workloads_available: true,
-        };
-        let step = restore_run::next_step(&observed);
-        if let Some(succeeded) = recorded_end(known) {
-            return self.end_restore(Some(run), succeeded);
-        }
-        if observed.is_proven() && !restore.proven {
+            lost_again: Vec::new(),
+            unavailable: None,
+        })
+    }
+
+    fn carry_out_restore(&self, run: u8, step: RestoreStep) -> Decided {
+        let restore = self.process().restore;
+        let proofs = matches!(step, RestoreStep::StartProofs(_) | RestoreStep::WaitForProofs);
+        if step.wait().is_some() && !proofs && !restore.proven {
             let proven = Restore {
                 proven: true,
                 ..restore
@@ -366,19 +416,22 @@ impl Acting<'_> {
                 job: JobName::Fill,
                 task: run,
             },
-            RestoreStep::WaitForProofs | RestoreStep::WaitForMovers => return Decided::Ends,
-            RestoreStep::RecordFilled => Call::Append(Entry::Filled { run }, Then::PassEnds),
+            RestoreStep::WaitForProofs | RestoreStep::WaitForMovers(_) => return Decided::Ends,
+            RestoreStep::RecordFilled(_) => Call::Append(Entry::Filled { run }, Then::PassEnds),
             RestoreStep::Succeed => return self.end_restore(Some(run), true),
             RestoreStep::Fail(_) => return self.end_restore(Some(run), false),
             RestoreStep::Resolve
-            | RestoreStep::WaitUntilDrained
-            | RestoreStep::RemoveClaims(_)
+            | RestoreStep::WaitForHolders(_)
+            | RestoreStep::WaitUntilDrained(_)
+            | RestoreStep::RemoveClaims { .. }
             | RestoreStep::WaitForClaims(_)
-            | RestoreStep::WaitForWorkloads => unreachable!("{step:?} is not modelled"),
+            | RestoreStep::Refill(_)
+            | RestoreStep::WaitForWorkloads(_)
+            | RestoreStep::SucceedWithoutWorkloads(_) => unreachable!("{step:?} is not modelled"),
         })
     }
 
-    /// `restore/mod.rs`, `end`: ledger, then status, then what it needed.
+    /// `restore/end.rs`, `end`: ledger, then status, then what it needed.
     fn end_restore(&self, run: Option<u8>, succeeded: bool) -> Decided {
         Decided::Calls(match run {
             Some(run) => Call::Append(Entry::Restored { run, succeeded }, Then::EndRestore),
@@ -390,13 +443,25 @@ impl Acting<'_> {
             ended: true,
             ..self.process().restore
         };
-        Call::WriteStatus(ended, Then::CleanUpRestore)
+        Call::WriteStatus(ended, Then::CleanUpRestore { goes_on: false })
+    }
+
+    /// `restore/end.rs`, `end_gone`: only the API server says that its OrgRestore is gone, or does not ask for it any more.
+    fn read_restore(&mut self, run: u8) {
+        if self.world.objects.restore.is_under_way() {
+            return self.pass_ends();
+        }
+        let entry = Entry::Restored {
+            run,
+            succeeded: false,
+        };
+        self.calls(Call::Append(entry, Then::CleanUpRestore { goes_on: true }));
     }
 
     fn follow(&mut self, then: Then) {
         let call = match then {
             Then::PassEnds => return self.pass_ends(),
-            Then::PassGoesOn => return self.observe(),
+            Then::PassGoesOn => return self.observe(true),
             Then::Abort { run, jobs } => {
                 Call::Append(Entry::RunAborted { run }, Then::CleanUpRun { run, jobs })
             }
@@ -409,12 +474,13 @@ impl Acting<'_> {
             }
             Then::CleanUpSweep { jobs, goes_on } => Call::Remove(jobs, Then::UnlockSweep { goes_on }),
             Then::UnlockSweep { goes_on } => Call::Unlock(Holder::Prune, goes_on_or_ends(goes_on)),
+            Then::Pin(run) => self.pins(run),
             Then::EndRestore => self.ended_restore(),
-            Then::CleanUpRestore => {
+            Then::CleanUpRestore { goes_on } => {
                 let jobs = self.doomed(|job, _| matches!(job, JobName::Proof | JobName::Fill));
-                Call::Remove(jobs, Then::UnlockRestore)
+                Call::Remove(jobs, Then::UnlockRestore { goes_on })
             }
-            Then::UnlockRestore => Call::Unlock(Holder::Restore, Then::PassEnds),
+            Then::UnlockRestore { goes_on } => Call::Unlock(Holder::Restore, goes_on_or_ends(goes_on)),
         };
         self.calls(call);
     }
@@ -450,6 +516,8 @@ impl Acting<'_> {
         self.world.ledger = appended.ledger;
         self.process_mut().known = Some(appended.known);
         match appended.outcome {
+            // Something else has begun, or it has itself: the next pass finds out.
+            Outcome::NotWanted if matches!(entry, Entry::RestorePlanned { .. }) => self.pass_ends(),
             Outcome::Written | Outcome::NotWanted => self.follow(then),
             Outcome::NoAnswer | Outcome::ClaimLost => self.pass_ends(),
         }
@@ -460,7 +528,7 @@ impl Acting<'_> {
         let known = self.ledgers.of(self.world.ledger);
         let is_full = known.len() >= self.ledgers.at_start + self.bounds.entries;
         match entry {
-            Entry::RunPlanned { .. } | Entry::Pruned { .. } => is_full,
+            Entry::RunPlanned { .. } | Entry::Pruned { .. } | Entry::RestorePlanned { .. } => is_full,
             Entry::SweepPlanned { .. } => is_full || known.sweeps.len() == SWEEPS,
             _ => false,
         }
@@ -476,6 +544,7 @@ impl Acting<'_> {
                     _ => self.pass_ends(),
                 }
             }
+            Call::ReadRestore { run } => self.read_restore(run),
             Call::Lock(purpose) => self.lock(purpose, None),
             Call::TakeOver { purpose, holder } => self.lock(purpose, Some(holder)),
             Call::AskWhoWorks {
@@ -536,7 +605,14 @@ impl Acting<'_> {
             in_system: false,
         };
         match purpose {
-            Purpose::BeginRun(_) | Purpose::BeginSweep | Purpose::Resolve(_) => self.calls(ask),
+            // Its status was not written.
+            Purpose::Resolve(run) if self.known().open_restore.is_some() => {
+                let pins = self.pins(run);
+                self.calls(pins);
+            }
+            Purpose::BeginRun(_) | Purpose::BeginSweep | Purpose::Resolve(_) | Purpose::BeginLate(_) => {
+                self.calls(ask);
+            }
             Purpose::DriveRestore => match self.restore_step() {
                 Decided::Calls(call) => self.calls(call),
                 _ => self.pass_ends(),
@@ -554,10 +630,14 @@ impl Acting<'_> {
     }
 
     /// `pass.rs`, `mover_at_work`, in one namespace: a mover that may be at work.
-    fn at_work(&self, in_system: bool) -> Option<&'static str> {
+    fn at_work(&self, in_system: bool, purpose: Purpose) -> Option<&'static str> {
+        let is_own = |job: JobName| {
+            let of_restore = matches!(job, JobName::Proof | JobName::Fill);
+            of_restore && matches!(purpose, Purpose::BeginLate(_))
+        };
         let mut jobs = JobName::ALL
             .into_iter()
-            .filter(|job| job.is_in_system() == in_system);
+            .filter(|job| job.is_in_system() == in_system && !is_own(*job));
         let works = |job: JobName| match self.bounds.mutation {
             Mutation::JudgesByIndexedPods => self.shown(job).pod,
             _ => self.world.job(job).shown().may_be_at_work(),
@@ -567,7 +647,7 @@ impl Acting<'_> {
 
     /// `pass.rs`, `lock`, where somebody else has it.
     fn ask_who_works(&mut self, purpose: Purpose, holder: Holder, in_system: bool) {
-        let at_work = self.at_work(in_system);
+        let at_work = self.at_work(in_system, purpose);
         if at_work.is_none() && !in_system {
             self.calls(Call::AskWhoWorks {
                 purpose,
@@ -581,9 +661,9 @@ impl Acting<'_> {
         }
     }
 
-    /// `pass.rs`, `begin`; `restore/mod.rs`, `resolve`.
+    /// `pass.rs`, `begin`; `restore/begin.rs`, `resolve` and `hold`.
     fn ask_before_begin(&mut self, purpose: Purpose, next_seq: u8, in_system: bool) {
-        let at_work = self.at_work(in_system);
+        let at_work = self.at_work(in_system, purpose);
         if at_work.is_none() && !in_system {
             return self.calls(Call::AskBeforeBegin {
                 purpose,
@@ -599,16 +679,22 @@ impl Acting<'_> {
         let call = match purpose {
             _ if waits => return self.pass_ends(),
             Purpose::BeginRun(run) => Call::Append(Entry::RunPlanned { run, next_seq }, Then::PassEnds),
-            Purpose::Resolve(run) => {
-                let pinned = Restore {
-                    pinned: Some(run),
-                    ..self.process().restore
-                };
-                Call::WriteStatus(pinned, Then::PassEnds)
+            Purpose::Resolve(run) if self.bounds.mutation == Mutation::RestoreBeginsWithoutEntry => {
+                self.pins(run)
             }
+            Purpose::Resolve(run) => Call::Append(Entry::RestorePlanned { run, next_seq }, Then::Pin(run)),
+            Purpose::BeginLate(run) => Call::Append(Entry::RestorePlanned { run, next_seq }, Then::PassEnds),
             _ => Call::Append(Entry::SweepPlanned { next_seq }, Then::PassEnds),
         };
         self.calls(call);
+    }
+
+    fn pins(&self, run: u8) -> Call {
+        let pinned = Restore {
+            pinned: Some(run),
+            ..self.process().restore
+        };
+        Call::WriteStatus(pinned, Then::PassEnds)
     }
 
     /// `mover_jobs.rs`, `start`: the Job is made, or found.
@@ -654,7 +740,7 @@ impl Acting<'_> {
 
     fn remove_one(&mut self, name: JobName, doomed: Doomed) {
         let uid = doomed.uids[name.place()];
-        let by_uid = self.bounds.cures.contains(&Cure::RemovesByUid);
+        let by_uid = self.bounds.mutation != Mutation::RemovesByName;
         let job = self.world.job_mut(name);
         if !by_uid || job.uid == uid {
             remove(job, doomed.foreground & name.bit() != 0);

@@ -20,7 +20,7 @@ pub(crate) enum Violation {
     WritesIntoCommitted,
     /// The status of the restore says that it has ended, and the ledger does not, although its run was pinned.
     EndsUnrecorded,
-    /// More than one run or sweep is open in the ledger.
+    /// More than one run, sweep or restore is open in the ledger.
     TwoOpen,
     /// An entry of one cluster stands behind the claim of another.
     LedgerTorn,
@@ -73,7 +73,8 @@ impl Violation {
             }
             Self::TwoOpen => {
                 let runs = ledger.state.open_runs().count();
-                runs + usize::from(ledger.state.sweep.is_some()) > 1
+                let sweeps = usize::from(ledger.state.sweep.is_some());
+                runs + sweeps + usize::from(ledger.state.restore.is_some()) > 1
             }
             Self::LedgerTorn => ledger.is_torn,
             Self::NoWayOut => false,

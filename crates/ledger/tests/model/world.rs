@@ -247,10 +247,12 @@ pub(crate) enum Purpose {
     BeginRun(u8),
     /// To begin a sweep.
     BeginSweep,
-    /// To pin the run of the restore.
+    /// To begin the restore and pin its run.
     Resolve(u8),
     /// To do what is next for the restore.
     DriveRestore,
+    /// To begin the restore of this run, which is pinned, and of which the ledger as it is known has no begin.
+    BeginLate(u8),
     /// To start the mover of a sweep, with what it removes.
     StartSweep {
         /// Which sweep.
@@ -276,7 +278,7 @@ impl Purpose {
     pub(crate) fn holder(self) -> Holder {
         match self {
             Self::BeginRun(run) => Holder::Snapshot(run),
-            Self::Resolve(_) | Self::DriveRestore => Holder::Restore,
+            Self::Resolve(_) | Self::DriveRestore | Self::BeginLate(_) => Holder::Restore,
             Self::BeginSweep | Self::StartSweep { .. } | Self::WatchSweep | Self::EndSweep { .. } => {
                 Holder::Prune
             }
@@ -336,6 +338,13 @@ pub(crate) enum Entry {
         /// Badly.
         failed: bool,
     },
+    /// The begin of the restore, decided when the next entry was this one.
+    RestorePlanned {
+        /// Of which run.
+        run: u8,
+        /// The sequence number.
+        next_seq: u8,
+    },
     /// The restore is filled.
     Filled {
         /// From which run.
@@ -392,12 +401,20 @@ pub(crate) enum Then {
         /// The pass goes on.
         goes_on: bool,
     },
+    /// The run of the restore is pinned in its status.
+    Pin(u8),
     /// The status of the restore says that it has ended.
     EndRestore,
     /// The Jobs of a restore that has ended.
-    CleanUpRestore,
+    CleanUpRestore {
+        /// The pass goes on.
+        goes_on: bool,
+    },
     /// The lock of a restore that has ended.
-    UnlockRestore,
+    UnlockRestore {
+        /// The pass goes on.
+        goes_on: bool,
+    },
 }
 
 /// The next call of a process to the API server or to S3, with what it was decided on.
@@ -408,6 +425,11 @@ pub(crate) enum Call {
     None,
     /// Reads the OrgSnapshot of the open run, which the index does not have.
     ReadSnapshot {
+        /// Of which run.
+        run: u8,
+    },
+    /// Asks whether the OrgRestore of the open restore is there, which the index does not have as open.
+    ReadRestore {
         /// Of which run.
         run: u8,
     },

@@ -169,8 +169,13 @@ impl OpenLedger {
             Work::Run(_) => {
                 story.open("2026-01-01T00:00:00Z");
             }
-            Work::Restore { .. } => {
+            Work::Restore { restore, run_id } => {
                 story.good("2026-01-01T00:00:00Z", 60);
+                let planned = Event::RestorePlanned {
+                    restore: restore.to_owned(),
+                    run_id: run_id.clone(),
+                };
+                story.tell(planned, "2026-01-02T00:00:00Z".parse().unwrap());
             }
             Work::Sweep(sweep_id) => {
                 let sweep_id = sweep_id.clone();

@@ -120,10 +120,13 @@ async fn objects_go_to_the_bucket_and_come_back() {
         unchanged,
         refused,
         named,
+        later,
+        later_named: _,
     } = outcome
     else {
         unreachable!("a restore was asked for")
     };
+    assert_eq!(later, Some(0));
     assert_eq!((created, updated, unchanged, refused), (8, 0, 0, 0));
     assert!(named.is_empty());
     // What the operator renders is the operator's; a mover's credentials were never archived.
@@ -237,6 +240,76 @@ fn refused_of(outcome: &MoverOutcome, made: u64) -> Vec<String> {
     let each: Vec<String> = each.collect();
     assert_eq!((*created, *refused as usize), (made, each.len()));
     each
+}
+
+#[tokio::test]
+async fn an_object_that_is_there_keeps_its_owners_and_its_finalizers() {
+    let watched = |value: &str, owner: &str| {
+        let mut object = config("owned", value);
+        object["metadata"]["finalizers"] = json!(["example.com/guard"]);
+        object["metadata"]["ownerReferences"] =
+            json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner}]);
+        object
+    };
+    let world = World::new(Namespace::with(&[watched("old", "uid-owner")]));
+    let record = archived(&world).await;
+    world.namespace.insert(watched("new", "uid-of-a-new-owner"));
+    perform(world.session("pod-2", restore(&record.content_digest)))
+        .await
+        .unwrap();
+    let now = world.namespace.one("ConfigMap", "owned").unwrap();
+    assert_eq!(now["data"]["k"], "old");
+    assert_eq!(now["metadata"]["finalizers"], json!(["example.com/guard"]));
+    assert_eq!(now["metadata"]["ownerReferences"][0]["uid"], "uid-of-a-new-owner");
+}
+
+#[tokio::test]
+async fn what_is_being_deleted_or_never_changes_is_left_alone_and_named() {
+    let world = World::new(Namespace::with(&org_objects()));
+    let record = archived(&world).await;
+    let mut going = config("c1", "changed");
+    going["metadata"]["finalizers"] = json!(["example.com/guard"]);
+    going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    world.namespace.insert(going);
+    let mut fixed = config("c2", "changed");
+    fixed["immutable"] = json!(true);
+    world.namespace.insert(fixed);
+    let outcome = perform(world.session("pod-2", restore(&record.content_digest)))
+        .await
+        .unwrap();
+    assert_eq!(
+        refused_of(&outcome, 0),
+        ["configmaps/c2: Immutable", "configmaps/c1: Terminating"]
+    );
+    let going = world.namespace.one("ConfigMap", "c1").unwrap();
+    assert_eq!(going["metadata"]["finalizers"], json!(["example.com/guard"]));
+    for name in ["c1", "c2"] {
+        assert_eq!(
+            world.namespace.one("ConfigMap", name).unwrap()["data"]["k"],
+            "changed"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_came_after_the_copy_is_named_and_stays() {
+    let world = World::new(Namespace::with(&org_objects()));
+    let record = archived(&world).await;
+    world.namespace.insert(config("later", "v"));
+    world.namespace.insert(rendered(config("the-operators", "v")));
+    let outcome = perform(world.session("pod-2", restore(&record.content_digest)))
+        .await
+        .unwrap();
+    let MoverOutcome::RestoredObjects {
+        later, later_named, ..
+    } = outcome
+    else {
+        unreachable!("a restore was asked for")
+    };
+    assert_eq!(later, Some(1));
+    assert_eq!(later_named[0].kind, "configmaps");
+    assert_eq!(later_named[0].names, ["later"]);
+    assert!(world.namespace.one("ConfigMap", "later").is_some());
 }
 
 #[tokio::test]

@@ -37,6 +37,8 @@ pub struct JobFact {
     pub phase: Phase,
     /// Recorded on the Job: when the hook of its part began.
     pub consistency_point: Option<Timestamp>,
+    /// Recorded on the Job: UID of the claim that it fills.
+    pub claim_uid: Option<String>,
     /// Why it failed, in the Job controller's words.
     pub failure: Option<String>,
     /// It was deleted, and goes when its last pod has gone.
@@ -78,6 +80,7 @@ impl JobFact {
                 .annotations()
                 .get(names::ANNOTATION_CONSISTENCY_POINT)
                 .and_then(|text| text.parse().ok()),
+            claim_uid: job.annotations().get(names::ANNOTATION_CLAIM_UID).cloned(),
             failure: failed.map(|c| {
                 let (reason, message) = (c.reason.as_deref(), c.message.as_deref());
                 format!("{}: {}", reason.unwrap_or("Failed"), message.unwrap_or_default())
@@ -159,6 +162,15 @@ mod tests {
             JobFact::of(&job(json!({"template": {}}), json!([]))).secret,
             "tray-mover-j"
         );
+    }
+
+    #[test]
+    fn it_says_which_claim_it_fills() {
+        let mut made = job(json!({"template": {}}), json!([]));
+        assert_eq!(JobFact::of(&made).claim_uid, None);
+        let annotation = (names::ANNOTATION_CLAIM_UID.to_owned(), "uid".to_owned());
+        made.metadata.annotations = Some([annotation].into());
+        assert_eq!(JobFact::of(&made).claim_uid.as_deref(), Some("uid"));
     }
 
     #[test]

@@ -1,54 +1,46 @@
 //! Restores in place: it is proven that every part of a run can come back; then the org's workloads stop, fresh claims are
 //! filled, objects are put back, and the workloads start.
 //!
-//! Nothing here writes a workload or makes a claim: the TrayOrg controller does, by the phase of the OrgRestore.
+//! Nothing here writes a workload or makes a claim: the TrayOrg controller does, by the phase of the OrgRestore. What is done
+//! next, and for how long it is waited for, the domain decides.
 
+mod begin;
+mod end;
+mod parts;
+pub(super) mod rights;
 pub(super) mod status;
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
-use tracing::{info, warn};
+use tracing::info;
 use tray_api::{
     conditions::reasons,
-    orgrestore::{OrgRestore, OrgRestoreStatus, RestorePart, RestorePartState, RestorePhase},
+    orgrestore::{OrgRestore, OrgRestoreStatus, RestorePhase},
 };
 use tray_domain::{
-    backup_pass::RestoreFacts,
+    claim_holders::FinishedPod,
     ids::{PartId, RunId},
-    ledger::{Event, FilledClaim, RunEnd},
-    manifest::{Manifest, ManifestPart, PartSource},
-    mover_lifetime::RESTORE_DEADLINE,
-    mover_task::Action,
-    restore_choice::{RestoreRefusal, RunChoice, resolve as choose},
-    restore_run::{
-        ClaimProgress, MoverProgress, RestoreObserved, RestorePartProgress, RestoreStep, next_step, pinned,
-        recorded_end, unrestorable,
-    },
-    session_policy::SessionScope,
+    ledger::{Event, FilledClaim, LedgerState, OpenRestore},
+    manifest::Manifest,
+    restore_choice::RunChoice,
+    restore_run::{RestoreEnd, RestoreFault, RestoreStep, ledger_name, next_step, pinned, recorded_end},
+    restore_waits::{Wait, in_time},
 };
 
-use super::{
-    pass::{Pass, SOON, Work},
-    run::mounted,
-};
+use super::pass::{Pass, SOON};
 use crate::{
-    adapters::kube::{
-        events::Severity,
-        facts::{JobFact, Phase},
-    },
+    adapters::kube::{events::Severity, facts::JobFact},
     controllers::{
         backup::pass::holder,
         blocked::{Blocked, Until},
         changes::Change,
     },
-    resources::{
-        mover_job::{Access, proof_job_name, restore_job_name, restore_jobs},
-        org::access::restore_binding,
-    },
-    telemetry::metrics,
+    resources::mover_job::{proof_job_name, restore_job_name, restore_jobs},
 };
+
+pub(super) use begin::{facts, give_up, refuse, tell_turns};
+pub(super) use end::end_gone;
 
 /// How often a restore is looked at, besides every change of what it waits for.
 const LOOK: Duration = Duration::from_secs(30);
@@ -74,6 +66,38 @@ impl From<Blocked> for Failure {
     }
 }
 
+impl From<RestoreFault> for Failure {
+    fn from(fault: RestoreFault) -> Self {
+        let reason = match fault {
+            RestoreFault::Part { .. } | RestoreFault::Proof { .. } => reasons::MOVER_FAILED,
+            RestoreFault::LostAgain(_) => reasons::VOLUME_REPLACED,
+            RestoreFault::ClaimsHeld(_) => reasons::CLAIM_HELD,
+            RestoreFault::TookTooLong(_) => reasons::TOOK_TOO_LONG,
+        };
+        Self::new(reason, fault.to_string())
+    }
+}
+
+/// How a restore comes to its end.
+pub(super) enum End {
+    /// Everything is back.
+    Succeeded,
+    /// Everything is back, and the workloads are not available; why.
+    WithoutWorkloads(String),
+    /// It failed.
+    Failed(Failure),
+}
+
+impl From<RestoreEnd> for End {
+    fn from(end: RestoreEnd) -> Self {
+        match end {
+            RestoreEnd::Succeeded => Self::Succeeded,
+            RestoreEnd::WithoutWorkloads(why) => Self::WithoutWorkloads(why),
+            RestoreEnd::Failed(why) => Self::Failed(Failure::new(reasons::MOVER_FAILED, why)),
+        }
+    }
+}
+
 /// How a restore names its run.
 fn choice(restore: &OrgRestore) -> RunChoice<'_> {
     let named = &restore.spec.snapshot;
@@ -89,279 +113,30 @@ pub(super) fn is_mover_of(restore: &OrgRestore, job: &str) -> bool {
     job.starts_with(&restore_jobs(&restore.uid().unwrap_or_default()))
 }
 
-/// What decides whether a restore is refused.
-pub(super) fn facts(pass: &Pass<'_>, restore: &OrgRestore) -> RestoreFacts {
-    let has_begun = has_begun(restore);
-    RestoreFacts {
-        has_begun,
-        means_run: has_begun || chosen(pass, restore).is_ok(),
-    }
+/// The restore in the words of the ledger.
+fn name_in_ledger(restore: &OrgRestore) -> String {
+    ledger_name(&restore.name_any(), &restore.uid().unwrap_or_default())
 }
 
-fn chosen(pass: &Pass<'_>, restore: &OrgRestore) -> Result<RunId, RestoreRefusal> {
-    let (state, stage) = (pass.state(), pass.subject.region.spec.stage);
-    choose(&state, choice(restore), stage).map(|(run_id, _)| run_id.clone())
+/// What the ledger has of the restore as open.
+fn open_in<'a>(state: &'a LedgerState, restore: &OrgRestore) -> Option<&'a OpenRestore> {
+    let name = name_in_ledger(restore);
+    state.restore.as_ref().filter(|open| open.restore == name)
 }
 
-/// Ends a restore that means no run, before anything gives way to it.
-pub(super) async fn refuse(pass: &Pass<'_>, restore: &OrgRestore) -> Result<(), Blocked> {
-    if let Err(refusal) = chosen(pass, restore) {
-        let recorded = restore.status.clone().unwrap_or_default();
-        end(pass, restore, &recorded, Err(Blocked::from(refusal).into())).await?;
-    }
-    Ok(())
+/// The restore that is to be driven: the one that the ledger has as open, whichever is the oldest.
+pub(super) fn driven<'a>(pass: &'a Pass<'_>, state: &LedgerState) -> Option<&'a OrgRestore> {
+    let view = pass.subject.view;
+    let mut restores = view.restores.iter().map(|restore| &**restore);
+    restores
+        .find(|restore| open_in(state, restore).is_some())
+        .or(view.restore.as_deref())
 }
 
-/// Ends the restore that has touched nothing yet, since what is `blocked` keeps all copies from being opened.
-pub(super) async fn give_up(pass: &Pass<'_>, blocked: &Blocked) -> Result<(), Blocked> {
-    let Some(restore) = &pass.subject.view.restore else {
-        return Ok(());
-    };
-    let recorded = restore.status.clone().unwrap_or_default();
-    if matches!(
-        recorded.phase,
-        None | Some(RestorePhase::Pending | RestorePhase::Proving)
-    ) {
-        let why = format!("it cannot be proven that the copy opens: {}", blocked.message);
-        end(pass, restore, &recorded, Err(Failure::new(blocked.reason, why))).await?;
-    }
-    Ok(())
-}
-
-/// Takes back what movers of a restore may do in the org's namespace, where no restore is under way any more.
-pub(super) async fn revoke(pass: &Pass<'_>) -> Result<(), Blocked> {
-    let binding = restore_binding(&pass.subject.placement);
-    Ok(pass.ctx.cluster.remove(&binding.id).await?)
-}
-
-/// Whether its run is pinned.
-fn has_begun(restore: &OrgRestore) -> bool {
-    let status = restore.status.as_ref();
-    status.is_some_and(|status| status.run_id.is_some()) && !restore.has_ended()
-}
-
-/// The restore in the words of the ledger: its name may be used again, its UID never is.
-fn ledger_name(restore: &OrgRestore) -> String {
-    format!("{} ({})", restore.name_any(), restore.uid().unwrap_or_default())
-}
-
-/// Brings a restore nearer to its end. Returns when to look again.
-pub(super) async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Blocked> {
-    let begun = restore.status.as_ref().filter(|status| status.run_id.is_some());
-    let Some(recorded) = begun else {
-        return resolve(pass, restore).await;
-    };
-    let state = pass.state();
-    let manifest = match pinned(&state, recorded.run_id.as_deref().unwrap_or_default()) {
-        Ok(manifest) => manifest,
-        Err(unknown) => {
-            let failed = Failure::new(reasons::RUN_NOT_FOUND, unknown.to_string());
-            return end(pass, restore, recorded, Err(failed)).await;
-        }
-    };
-    if let Some(busy) = lock(pass, restore).await? {
-        return wait(pass, restore, &busy).await;
-    }
-    let jobs = pass.movers_of(&restore.name_any());
-    let observed = observe(pass, restore, recorded, manifest, &jobs).await?;
-    let step = next_step(&observed);
-    let status = status::progress(pass, restore, recorded, &observed, &step, &jobs).await?;
-    if let Some(result) = recorded_end(&state, &ledger_name(restore)) {
-        let result = result.map_err(|why| Failure::new(reasons::MOVER_FAILED, why));
-        return end(pass, restore, &status, result).await;
-    }
-    // The workloads stop by the status: nothing is taken from under them before it says so.
-    let stops = |phase: Option<RestorePhase>| phase.is_some_and(RestorePhase::stops_workloads);
-    if stops(status.phase) && !stops(restore.phase()) {
-        write(pass, restore, status).await?;
-        return Ok(Duration::ZERO);
-    }
-    let next = match step {
-        RestoreStep::Resolve
-        | RestoreStep::WaitUntilDrained
-        | RestoreStep::WaitForClaims(_)
-        | RestoreStep::WaitForWorkloads => LOOK,
-        RestoreStep::RemoveClaims(claims) => {
-            for claim in claims {
-                pass.ctx.cluster.remove(&pass.subject.claim_id(&claim)).await?;
-            }
-            LOOK
-        }
-        RestoreStep::StartProofs(ref parts) | RestoreStep::StartMovers(ref parts) => {
-            let proves = matches!(step, RestoreStep::StartProofs(_));
-            for part in manifest
-                .parts
-                .iter()
-                .filter(|part| parts.contains(&part.planned.part))
-            {
-                let started = if proves {
-                    prove(pass, restore, manifest, part).await
-                } else {
-                    start(pass, restore, manifest, part).await
-                };
-                if let Err(blocked) = started {
-                    if blocked.until == Until::Service {
-                        return Err(blocked);
-                    }
-                    return end(pass, restore, &status, Err(blocked.into())).await;
-                }
-            }
-            LOOK
-        }
-        RestoreStep::WaitForProofs | RestoreStep::WaitForMovers => {
-            renew(pass, restore, manifest, &jobs).await?
-        }
-        RestoreStep::RecordFilled => {
-            record_filled(pass, restore, manifest).await?;
-            // The next look finds that nothing is lost any more, which lets the workloads start.
-            Duration::ZERO
-        }
-        RestoreStep::Succeed => return end(pass, restore, &status, Ok(())).await,
-        RestoreStep::Fail(why) => {
-            let failed = Failure::new(reasons::MOVER_FAILED, why);
-            return end(pass, restore, &status, Err(failed)).await;
-        }
-    };
-    write(pass, restore, status).await?;
-    Ok(next)
-}
-
-/// Writes the status. The TrayOrg controller goes by its phase, so it is told at once: the watch may show it in a list, after
-/// which what is known already is no news.
-async fn write(pass: &Pass<'_>, restore: &OrgRestore, mut status: OrgRestoreStatus) -> Result<(), Blocked> {
-    status.observed_generation = restore.metadata.generation;
-    let cluster = &pass.ctx.cluster;
-    if cluster
-        .write_status(restore, restore.status.as_ref(), &status)
-        .await?
-    {
-        pass.ctx.changes.publish(&Change::Restore {
-            name: restore.name_any(),
-            org: pass.subject.name().to_owned(),
-        });
-    }
-    Ok(())
-}
-
-/// Locks the org's repositories. Returns who else has them, in words; none = the restore has.
-async fn lock(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Option<String>, Blocked> {
-    match pass.lock(&holder("OrgRestore", &restore.name_any())).await {
-        Err(busy) if busy.reason == reasons::ORG_BUSY => Ok(Some(busy.message)),
-        locked => locked.map(|()| None),
-    }
-}
-
-/// Says that a mover of earlier work is on its way out. Returns when to look again.
-pub(super) async fn wait_for_mover(
-    pass: &Pass<'_>,
-    restore: &OrgRestore,
-    mover: &str,
-) -> Result<Duration, Blocked> {
-    let message = format!("waits for mover {mover} of earlier work to end");
-    wait(pass, restore, &message).await
-}
-
-async fn wait(pass: &Pass<'_>, restore: &OrgRestore, message: &str) -> Result<Duration, Blocked> {
-    let status = status::waiting(restore, reasons::WAITING, message, false, pass.now);
-    pass.ctx
-        .cluster
-        .write_status(restore, restore.status.as_ref(), &status)
-        .await?;
-    Ok(SOON)
-}
-
-/// Pins the run, and the claims that are there now.
-async fn resolve(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Blocked> {
-    let state = pass.state();
-    let resolved = choose(&state, choice(restore), pass.subject.region.spec.stage);
-    // One that means no run was refused before anything gave way to it.
-    let Some((run_id, run)) = resolved.ok() else {
-        return Ok(Duration::ZERO);
-    };
-    let Some(manifest) = run.restorable() else {
-        return Ok(LOOK);
-    };
-    if let Some(busy) = lock(pass, restore).await? {
-        return wait(pass, restore, &busy).await;
-    }
-    // One of the same name that was deleted had the same lock.
-    if let Some(mover) = pass.mover_at_work().await? {
-        return wait_for_mover(pass, restore, &mover).await;
-    }
-    let digest = match &run.end {
-        Some(RunEnd::Committed { manifest_digest, .. }) => Some(manifest_digest.clone()),
-        _ => None,
-    };
-    let part = |part: &ManifestPart| {
-        let claim = pass.subject.claim(&part.planned.part);
-        RestorePart {
-            part: part.planned.part.to_string(),
-            state: RestorePartState::Pending,
-            replaced_claim_uid: claim.map(|claim| claim.identity.uid.clone()),
-            items: None,
-            bytes: None,
-            seconds: None,
-        }
-    };
-    let parts = manifest.parts.iter().map(part).collect();
-    let status = status::resolved(restore, run_id, digest, manifest.bytes(), parts, pass.now);
-    pass.ctx
-        .cluster
-        .write_status(restore, restore.status.as_ref(), &status)
-        .await?;
-    info!(restore = restore.name_any(), run = %run_id, "restore begins");
-    // The answer to the write is in the index: the next look goes on from it.
-    Ok(Duration::ZERO)
-}
-
-async fn observe(
-    pass: &Pass<'_>,
-    restore: &OrgRestore,
-    recorded: &OrgRestoreStatus,
-    manifest: &Manifest,
-    jobs: &[Arc<JobFact>],
-) -> Result<RestoreObserved, Blocked> {
-    let mut parts = Vec::new();
-    for part in &manifest.parts {
-        let id = &part.planned.part;
-        let job_of = |name: String| jobs.iter().find(|job| job.name == name).map(|job| &**job);
-        let known = recorded.parts.iter().find(|known| known.part == id.as_str());
-        let claim = matches!(part.planned.source, PartSource::Volume { .. }).then(|| ClaimProgress {
-            replaced_uid: known.and_then(|known| known.replaced_claim_uid.clone()),
-            present_uid: pass.subject.claim(id).map(|claim| claim.identity.uid.clone()),
-        });
-        let (subject, planned) = (pass.subject, &part.planned);
-        let has_volume = subject.workload_of(id).is_some();
-        let unrestorable = unrestorable(planned, has_volume, subject.capacity_bytes(id));
-        let unrestorable = unrestorable.map(|why| MoverProgress::Failed(why.to_string()));
-        let proof = match &unrestorable {
-            Some(failed) => failed.clone(),
-            // What is recorded holds: later the org is not as it was.
-            None if known.is_some_and(|known| known.state != RestorePartState::Pending) => {
-                MoverProgress::Succeeded
-            }
-            None => {
-                let job = job_of(proof_name_of(restore, id));
-                pass.progress(job).await?
-            }
-        };
-        parts.push(RestorePartProgress {
-            part: id.clone(),
-            claim,
-            proof,
-            mover: match unrestorable {
-                Some(failed) => failed,
-                None => pass.progress(job_of(job_name_of(restore, id))).await?,
-            },
-        });
-    }
-    Ok(RestoreObserved {
-        resolved: true,
-        workload_pods: pass.subject.workload_pods().len(),
-        parts,
-        filled: pass.state().filled.contains_key(&ledger_name(restore)),
-        workloads_available: pass.subject.view.is_suspended() || pass.subject.is_available(),
-    })
+/// Whether the ledger has a restore as open that no OrgRestore which is seen asks for.
+pub(super) fn is_gone(pass: &Pass<'_>, state: &LedgerState) -> bool {
+    let mut restores = pass.subject.view.restores.iter();
+    state.restore.is_some() && !restores.any(|restore| open_in(state, restore).is_some())
 }
 
 fn job_name_of(restore: &OrgRestore, part: &PartId) -> String {
@@ -372,240 +147,250 @@ fn proof_name_of(restore: &OrgRestore, part: &PartId) -> String {
     proof_job_name(&restore.uid().unwrap_or_default(), part)
 }
 
-/// Starts the proof of one part: it mounts no volume, and its session only reads.
-async fn prove(
-    pass: &Pass<'_>,
-    restore: &OrgRestore,
-    manifest: &Manifest,
-    part: &ManifestPart,
-) -> Result<(), Blocked> {
-    let (id, run_id) = (&part.planned.part, manifest.run_id.clone());
-    let content_digest = part.record.content_digest.clone();
-    let name = ledger_name(restore);
-    let action = match &part.planned.source {
-        PartSource::Objects {} => Action::ProveObjects {
-            restore: name,
-            run_id,
-            content_digest,
-        },
-        PartSource::Volume { .. } => Action::ProveVolume {
-            restore: name,
-            run_id,
-            part: id.clone(),
-            repository_snapshot: part.record.repository_snapshot.clone().unwrap_or_default(),
-            content_digest,
-            capacity_bytes: pass.subject.capacity_bytes(id).unwrap_or_default(),
-        },
+/// Brings a restore nearer to its end. Returns when to look again.
+pub(super) async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Duration, Blocked> {
+    let begun = restore.status.as_ref().filter(|status| status.run_id.is_some());
+    let Some(recorded) = begun else {
+        return begin::resolve(pass, restore).await;
     };
-    let name = proof_name_of(restore, id);
-    pass.start(work(pass, restore, manifest, part, name, action))
-        .await
+    let state = pass.state();
+    // What the ledger says is what the movers go by.
+    let run_id = match open_in(&state, restore) {
+        Some(open) => open.run_id.as_str(),
+        None => recorded.run_id.as_deref().unwrap_or_default(),
+    };
+    let manifest = match pinned(&state, run_id) {
+        Ok(manifest) => manifest,
+        Err(unknown) => {
+            let failed = Failure::new(reasons::RUN_NOT_FOUND, unknown.to_string());
+            return end::end(pass, restore, recorded, End::Failed(failed)).await;
+        }
+    };
+    let jobs = pass.movers_of(&restore.name_any());
+    let observed = parts::observe(pass, restore, recorded, manifest, &jobs).await?;
+    let waiting = status::waiting_since(recorded).map(|(wait, since)| (wait, since.max(pass.looks_since)));
+    let step = in_time(next_step(&observed), waiting, pass.now);
+    let status = status::progress(pass, restore, recorded, &observed, &step, &jobs).await?;
+    if let Some(ended) = recorded_end(&state, &name_in_ledger(restore)) {
+        return end::end(pass, restore, &status, ended.into()).await;
+    }
+    // An end needs no lock.
+    if step.wait().is_some()
+        && let Some(after) = begin::hold(pass, restore, &manifest.run_id).await?
+    {
+        return Ok(after);
+    }
+    // The workloads stop by the status: nothing is taken from under them before it says so.
+    let stops = |phase: Option<RestorePhase>| phase.is_some_and(RestorePhase::stops_workloads);
+    if stops(status.phase) && !stops(restore.phase()) {
+        write(pass, restore, status).await?;
+        return Ok(Duration::ZERO);
+    }
+    let driving = Driving {
+        pass,
+        restore,
+        manifest,
+        jobs: &jobs,
+    };
+    match driving.carry_out(step).await {
+        Ok(Carried::Goes(after)) => {
+            write(pass, restore, status).await?;
+            Ok(after)
+        }
+        Ok(Carried::Ends(ended)) => end::end(pass, restore, &status, ended).await,
+        // It says what keeps it, and tries again.
+        Err(blocked) => {
+            let status = status::hindered(status, restore, &blocked.message, pass.now);
+            write(pass, restore, status).await?;
+            Err(blocked)
+        }
+    }
 }
 
-/// Starts the mover of one part.
-async fn start(
-    pass: &Pass<'_>,
-    restore: &OrgRestore,
-    manifest: &Manifest,
-    part: &ManifestPart,
-) -> Result<(), Blocked> {
-    let (id, run_id) = (&part.planned.part, manifest.run_id.clone());
-    let content_digest = part.record.content_digest.clone();
-    let name = ledger_name(restore);
-    let (action, volume) = match &part.planned.source {
-        PartSource::Objects {} => {
-            let binding = restore_binding(&pass.subject.placement);
-            pass.ctx.cluster.ensure(&binding).await?;
-            let action = Action::RestoreObjects {
-                restore: name,
-                run_id,
-                namespace: pass.subject.namespace().to_owned(),
-                content_digest,
+/// What came of a step.
+enum Carried {
+    /// Look again after that.
+    Goes(Duration),
+    /// It is the end.
+    Ends(End),
+}
+
+/// A restore whose run is pinned.
+struct Driving<'a> {
+    pass: &'a Pass<'a>,
+    restore: &'a OrgRestore,
+    manifest: &'a Manifest,
+    jobs: &'a [Arc<JobFact>],
+}
+
+impl Driving<'_> {
+    async fn carry_out(&self, step: RestoreStep) -> Result<Carried, Blocked> {
+        Ok(Carried::Goes(match step {
+            RestoreStep::Resolve
+            | RestoreStep::WaitForHolders(_)
+            | RestoreStep::WaitUntilDrained(_)
+            | RestoreStep::WaitForClaims(_)
+            | RestoreStep::WaitForWorkloads(_) => LOOK,
+            RestoreStep::RemoveClaims { claims, finished, .. } => {
+                self.remove_claims(&claims, &finished).await?;
+                LOOK
+            }
+            RestoreStep::Refill(parts) => {
+                self.remove_movers(&parts).await?;
+                SOON
+            }
+            RestoreStep::StartProofs(parts) => return self.start(&parts, true).await,
+            RestoreStep::StartMovers(parts) => return self.start(&parts, false).await,
+            RestoreStep::WaitForProofs | RestoreStep::WaitForMovers(_) => {
+                parts::renew(self.pass, self.restore, self.manifest, self.jobs).await?
+            }
+            RestoreStep::RecordFilled(claims) => {
+                self.record_filled(claims).await?;
+                // The next look finds that nothing is lost any more, which lets the workloads start.
+                Duration::ZERO
+            }
+            RestoreStep::Succeed => return Ok(Carried::Ends(End::Succeeded)),
+            RestoreStep::SucceedWithoutWorkloads(why) => {
+                return Ok(Carried::Ends(End::WithoutWorkloads(why)));
+            }
+            RestoreStep::Fail(fault) => return Ok(Carried::Ends(End::Failed(fault.into()))),
+        }))
+    }
+
+    /// Starts the proofs or the movers of these parts. Where a person has to act first, the restore ends.
+    async fn start(&self, parts: &[PartId], proves: bool) -> Result<Carried, Blocked> {
+        let wanted = self.manifest.parts.iter();
+        for part in wanted.filter(|part| parts.contains(&part.planned.part)) {
+            let started = if proves {
+                parts::prove(self.pass, self.restore, self.manifest, part).await
+            } else {
+                parts::start(self.pass, self.restore, self.manifest, part).await
             };
-            (action, None)
+            match started {
+                Err(blocked) if blocked.until != Until::Service => {
+                    return Ok(Carried::Ends(End::Failed(blocked.into())));
+                }
+                started => started?,
+            }
         }
-        PartSource::Volume { workload, .. } => {
-            let action = Action::RestoreVolume {
-                restore: name,
-                run_id,
-                part: id.clone(),
-                repository_snapshot: part.record.repository_snapshot.clone().unwrap_or_default(),
-                content_digest,
-            };
-            (action, Some(mounted(pass, id, workload, Access::ReadWrite)?))
+        Ok(Carried::Goes(LOOK))
+    }
+
+    async fn remove_claims(&self, claims: &[PartId], finished: &[FinishedPod]) -> Result<(), Blocked> {
+        let pass = self.pass;
+        for FinishedPod { name, uid } in finished {
+            let cluster = &pass.ctx.cluster;
+            if cluster.delete_pod(pass.subject.namespace(), name, uid).await? {
+                let note = format!(
+                    "pod {name} had ended and held a claim that OrgRestore {} replaces: removed",
+                    self.restore.name_any()
+                );
+                info!("{note}");
+                let (org, events) = (pass.subject.org(), &pass.ctx.events);
+                events
+                    .publish(org, Severity::Normal, reasons::CLAIM_HELD, "Restore", note)
+                    .await;
+            }
         }
-    };
-    let name = job_name_of(restore, id);
-    let work = Work {
-        kubernetes_api: volume.is_none(),
-        volume,
-        ..work(pass, restore, manifest, part, name, action)
-    };
-    pass.start(work).await
-}
-
-/// What the movers of a restore have in common: no volume, and no Kubernetes API.
-fn work(
-    pass: &Pass<'_>,
-    restore: &OrgRestore,
-    manifest: &Manifest,
-    part: &ManifestPart,
-    name: String,
-    action: Action,
-) -> Work {
-    let run_id = manifest.run_id.clone();
-    Work {
-        name,
-        namespace: pass.subject.namespace().to_owned(),
-        owner: restore.name_any(),
-        scope: scope(&run_id, part),
-        run_id: Some(run_id),
-        part: Some(part.planned.part.clone()),
-        volume: None,
-        kubernetes_api: false,
-        consistency_point: None,
-        deadline: RESTORE_DEADLINE,
-        action,
-    }
-}
-
-fn scope(run_id: &RunId, part: &ManifestPart) -> SessionScope {
-    match part.planned.source {
-        PartSource::Objects {} => SessionScope::RestoreObjects {
-            run_id: run_id.clone(),
-        },
-        PartSource::Volume { .. } => SessionScope::RestoreVolume {
-            volume: part.planned.part.clone(),
-        },
-    }
-}
-
-async fn renew(
-    pass: &Pass<'_>,
-    restore: &OrgRestore,
-    manifest: &Manifest,
-    jobs: &[Arc<JobFact>],
-) -> Result<Duration, Blocked> {
-    let mut next = LOOK;
-    for part in &manifest.parts {
-        let id = &part.planned.part;
-        let names = [job_name_of(restore, id), proof_name_of(restore, id)];
-        let running = |job: &&Arc<JobFact>| names.contains(&job.name) && job.phase == Phase::Running;
-        for job in jobs.iter().filter(running) {
-            let due = pass.renew(job, &scope(&manifest.run_id, part)).await?;
-            next = next.min(due);
+        for claim in claims {
+            pass.ctx.cluster.remove(&pass.subject.claim_id(claim)).await?;
         }
+        Ok(())
     }
-    Ok(next)
-}
 
-/// From here the fresh claims hold the data of their volumes.
-async fn record_filled(pass: &Pass<'_>, restore: &OrgRestore, manifest: &Manifest) -> Result<(), Blocked> {
-    let volumes = manifest
-        .parts
-        .iter()
-        .filter(|part| matches!(part.planned.source, PartSource::Volume { .. }));
-    let claims: Vec<FilledClaim> = volumes
-        .filter_map(|part| {
-            let claim = pass.subject.claim(&part.planned.part)?;
-            Some(FilledClaim {
-                volume: part.planned.part.clone(),
-                claim_uid: claim.identity.uid.clone(),
+    /// Removes the movers that fill these parts.
+    async fn remove_movers(&self, parts: &[PartId]) -> Result<(), Blocked> {
+        let names: Vec<String> = parts.iter().map(|part| job_name_of(self.restore, part)).collect();
+        for job in self.jobs.iter().filter(|job| names.contains(&job.name)) {
+            info!(
+                job = job.name,
+                "the claim that it fills was replaced: filled anew"
+            );
+            self.pass.remove(job).await?;
+        }
+        Ok(())
+    }
+
+    /// From here these claims hold the data of their volumes.
+    async fn record_filled(&self, claims: Vec<FilledClaim>) -> Result<(), Blocked> {
+        let name = name_in_ledger(self.restore);
+        let decided = self.pass.ledger.append_decided(self.pass.now, |state| {
+            (!state.filled.contains_key(&name)).then(|| Event::Filled {
+                restore: name.clone(),
+                run_id: self.manifest.run_id.clone(),
+                claims: claims.clone(),
             })
-        })
-        .collect();
-    let name = ledger_name(restore);
-    let decided = pass.ledger.append_decided(pass.now, |state| {
-        (!state.filled.contains_key(&name)).then(|| Event::Filled {
-            restore: name.clone(),
-            run_id: manifest.run_id.clone(),
-            claims: claims.clone(),
-        })
-    });
-    decided.await?;
+        });
+        decided.await?;
+        Ok(())
+    }
+}
+
+/// Writes the status. The TrayOrg controller goes by its phase, so it is told at once of another one: the watch may show it in a
+/// list, after which what is known already is no news.
+async fn write(pass: &Pass<'_>, restore: &OrgRestore, mut status: OrgRestoreStatus) -> Result<(), Blocked> {
+    status.observed_generation = restore.metadata.generation;
+    let (cluster, restores) = (&pass.ctx.cluster, &pass.ctx.index.restores);
+    // This very pass may have written it before.
+    let known = restores.get(&restore.name_any());
+    let known = known.filter(|known| known.uid() == restore.uid());
+    let present = known.as_deref().unwrap_or(restore);
+    let is_another_phase = status.phase != present.phase();
+    let written = cluster
+        .write_status(present, present.status.as_ref(), &status)
+        .await?;
+    if written && is_another_phase {
+        pass.ctx.changes.publish(&Change::Restore {
+            name: restore.name_any(),
+            org: pass.subject.name().to_owned(),
+        });
+    }
     Ok(())
 }
 
-/// Writes the end into the ledger, then into the status, then removes what the restore needed.
-async fn end(
+/// Says what the restore waits for before it goes on, or ends it where that takes too long. Returns when to look again.
+pub(super) async fn wait(
     pass: &Pass<'_>,
     restore: &OrgRestore,
-    recorded: &OrgRestoreStatus,
-    result: Result<(), Failure>,
+    wait: Wait,
+    message: &str,
 ) -> Result<Duration, Blocked> {
-    let suspended = pass.subject.view.is_suspended();
-    let status = status::ended(restore, recorded, &result, suspended, pass.now);
-    let refused = status.refused_count.unwrap_or_default();
-    let run_id: Option<RunId> = recorded.run_id.as_deref().and_then(|id| id.parse().ok());
-    if let Some(run_id) = run_id {
-        let name = ledger_name(restore);
-        let event = Event::Restored {
-            restore: name.clone(),
-            run_id,
-            succeeded: result.is_ok(),
-            seconds: status.seconds.unwrap_or_default().unsigned_abs(),
-            bytes: status.bytes.unwrap_or_default().unsigned_abs(),
-            refused: refused.unsigned_abs(),
-            why: result.as_ref().err().map(|failed| failed.why.clone()),
-        };
-        let decided = pass.ledger.append_decided(pass.now, |state| {
-            let known = state.restores.iter().any(|known| known.restore == name);
-            (!known && state.runs.contains_key(run_of(&event)?)).then(|| event.clone())
-        });
-        decided.await?;
+    let mut status = status::waiting(restore, reasons::WAITING, message, false, pass.now);
+    status.waiting_for = Some(status::waiting_for(restore.status.as_ref(), wait, pass.now));
+    let since = status::waiting_since(&status).map(|(_, since)| since.max(pass.looks_since));
+    if since.is_some_and(|since| wait.is_over(since, pass.now)) {
+        let failed = Failure::new(reasons::TOOK_TOO_LONG, format!("it took too long: {message}"));
+        return end::end(pass, restore, &status, End::Failed(failed)).await;
     }
-    let name = restore.name_any();
-    let told = match &result {
-        Err(Failure { reason, why }) => Some((*reason, format!("OrgRestore {name} failed: {why}"))),
-        Ok(()) if refused > 0 => Some((reasons::OBJECTS_REFUSED, status::refusals(&name, &status))),
-        Ok(()) => None,
-    };
-    if let Some((reason, note)) = told {
-        warn!("{note}");
-        pass.ctx
-            .events
-            .publish(pass.subject.org(), Severity::Warning, reason, "Restore", note)
-            .await;
-    }
-    let outcome = match &result {
-        Err(_) => "failed",
-        Ok(()) if refused > 0 => "refused",
-        Ok(()) => "good",
-    };
-    pass.ctx
-        .metrics
-        .runs
-        .get_or_create(&metrics::Run {
-            kind: "restore",
-            result: outcome,
-        })
-        .inc();
     write(pass, restore, status).await?;
-    clean_up(pass, restore).await?;
-    Ok(Duration::ZERO)
+    Ok(SOON)
 }
 
-fn run_of(event: &Event) -> Option<&RunId> {
-    match event {
-        Event::Restored { run_id, .. } => Some(run_id),
-        _ => None,
+/// Whether its status says already that it waits for a run or a sweep.
+pub(super) fn waits_for_others(restore: &OrgRestore) -> bool {
+    let waiting = restore.status.as_ref().and_then(status::waiting_since);
+    waiting.is_some_and(|(wait, _)| wait == Wait::OtherWork)
+}
+
+/// Says that a mover of earlier work is on its way out. Returns when to look again.
+pub(super) async fn wait_for_mover(
+    pass: &Pass<'_>,
+    restore: &OrgRestore,
+    mover: &str,
+) -> Result<Duration, Blocked> {
+    let message = format!("waits for mover {mover} of earlier work to end");
+    wait(pass, restore, Wait::OtherWork, &message).await
+}
+
+/// Locks the org's repositories. Returns who else has them, in words; none = the restore has.
+async fn lock(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Option<String>, Blocked> {
+    match pass.lock(&holder("OrgRestore", &restore.name_any())).await {
+        Err(busy) if busy.reason == reasons::ORG_BUSY => Ok(Some(busy.message)),
+        locked => locked.map(|()| None),
     }
 }
 
-async fn clean_up(pass: &Pass<'_>, restore: &OrgRestore) -> Result<(), Blocked> {
-    // Those of this very pass, too.
-    let (namespace, org) = (pass.subject.namespace(), pass.subject.name());
-    for job in pass.ctx.movers.of_owner(namespace, org, &restore.name_any()) {
-        pass.remove(&job).await?;
-    }
-    pass.ctx
-        .cluster
-        .remove(&restore_binding(&pass.subject.placement).id)
-        .await?;
-    pass.unlock(&holder("OrgRestore", &restore.name_any())).await
-}
-
-/// From the first moment to now.
-fn elapsed(status: &OrgRestoreStatus, now: Timestamp) -> Option<SignedDuration> {
-    Some(now.duration_since(status.started_at.as_ref()?.0))
+/// The run in a status.
+fn run_of(status: &OrgRestoreStatus) -> Option<RunId> {
+    status.run_id.as_deref().and_then(|id| id.parse().ok())
 }

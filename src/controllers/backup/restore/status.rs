@@ -2,34 +2,38 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use tray_api::{
     conditions::{reasons, types},
-    orgrestore::{OrgRestore, OrgRestoreStatus, RefusedObject, RestorePart, RestorePartState, RestorePhase},
+    orgrestore::{
+        LaterObject, OrgRestore, OrgRestoreStatus, RefusedObject, RestorePart, RestorePartState,
+        RestorePhase, RestoreWait, RestoreWaiting,
+    },
 };
 use tray_domain::{
-    ids::RunId,
-    mover_task::{MoverOutcome, RefusedObjects},
+    ids::{PartId, RunId},
+    mover_task::{LaterObjects, MoverOutcome, RefusedObjects},
     names,
     restore_run::{MoverProgress, RestoreObserved, RestoreStep},
+    restore_waits::Wait,
 };
 
-use super::{Failure, elapsed, job_name_of};
+use super::{End, Failure, job_name_of};
 use crate::{
     adapters::kube::facts::JobFact,
     controllers::{
         Blocked,
         backup::pass::Pass,
-        conditions::{ConditionFact, Conditions, whole_seconds},
+        conditions::{ConditionFact, Conditions, find, listed, whole_seconds},
     },
 };
 
 /// What goes on before anything of the org is touched.
 const PROVES: &str = "it is proven that every part can come back; the org runs on";
-/// So many refused objects are named.
-const MOST_REFUSED: usize = 100;
+/// So many objects are named that were refused, or came later.
+const MOST_NAMED: usize = 100;
 /// So many of them stand in a message.
 const SHOWN_REFUSED: usize = 5;
 
@@ -52,10 +56,55 @@ pub(crate) fn resolved(
         bytes: Some(0),
         bytes_total: Some(bytes as i64),
         parts,
+        waiting_for: Some(waiting_for(Some(&recorded), Wait::Proofs, now)),
         ..OrgRestoreStatus::default()
     };
     going_on(&mut status, &recorded, restore.metadata.generation, PROVES, now);
     status
+}
+
+/// What it waits for, and since when: as recorded, where it is the same.
+pub(crate) fn waiting_for(recorded: Option<&OrgRestoreStatus>, wait: Wait, now: Timestamp) -> RestoreWaiting {
+    let what = shown(wait);
+    let recorded = recorded.and_then(|status| status.waiting_for.as_ref());
+    let same = recorded.filter(|recorded| recorded.what == what);
+    same.cloned().unwrap_or(RestoreWaiting {
+        what,
+        since: Time(whole_seconds(now)),
+    })
+}
+
+/// The same in the words of the domain.
+pub(crate) fn waiting_since(status: &OrgRestoreStatus) -> Option<(Wait, Timestamp)> {
+    let waiting = status.waiting_for.as_ref()?;
+    let wait = WAITS.iter().find(|(_, what)| *what == waiting.what)?.0;
+    Some((wait, waiting.since.0))
+}
+
+const WAITS: [(Wait, RestoreWait); 9] = [
+    (Wait::Turn, RestoreWait::Turn),
+    (Wait::OtherWork, RestoreWait::OtherWork),
+    (Wait::Proofs, RestoreWait::Proofs),
+    (Wait::ClaimHolders, RestoreWait::ClaimHolders),
+    (Wait::Pods, RestoreWait::Pods),
+    (Wait::ClaimsGone, RestoreWait::ClaimsGone),
+    (Wait::ClaimsMade, RestoreWait::ClaimsMade),
+    (Wait::Fills, RestoreWait::Fills),
+    (Wait::Workloads, RestoreWait::Workloads),
+];
+
+fn shown(wait: Wait) -> RestoreWait {
+    match wait {
+        Wait::Turn => RestoreWait::Turn,
+        Wait::OtherWork => RestoreWait::OtherWork,
+        Wait::Proofs => RestoreWait::Proofs,
+        Wait::ClaimHolders => RestoreWait::ClaimHolders,
+        Wait::Pods => RestoreWait::Pods,
+        Wait::ClaimsGone => RestoreWait::ClaimsGone,
+        Wait::ClaimsMade => RestoreWait::ClaimsMade,
+        Wait::Fills => RestoreWait::Fills,
+        Wait::Workloads => RestoreWait::Workloads,
+    }
 }
 
 /// How far it is.
@@ -80,6 +129,11 @@ pub(crate) async fn progress(
             (_, MoverProgress::Succeeded) => RestorePartState::Proven,
             _ => RestorePartState::Pending,
         };
+        if let RestoreStep::RecordFilled(claims) = step {
+            let mut claims = claims.iter();
+            let filled = claims.find(|claim| claim.volume == seen.part);
+            part.filled_claim_uid = filled.map(|claim| claim.claim_uid.clone());
+        }
         let name = job_name_of(restore, &seen.part);
         let job = jobs.iter().find(|job| job.name == name);
         let (RestorePartState::Restored, None, Some(job)) = (part.state, part.items, job) else {
@@ -100,10 +154,14 @@ pub(crate) async fn progress(
                 unchanged,
                 refused,
                 named,
+                later,
+                later_named,
             }) => {
                 part.items = Some((created + updated + unchanged) as i64);
                 status.refused_count = Some(refused as i64);
                 status.refused_objects = by_object(named);
+                status.later_count = later.map(|later| later as i64);
+                status.later_objects = later_by_object(later_named);
             }
             _ => {}
         }
@@ -124,7 +182,13 @@ pub(crate) async fn progress(
     {
         message = format!("{message}; {problem}");
     }
+    if phase == RestorePhase::Filling {
+        message += &beside(&observed.holders.living);
+    }
     status.phase = Some(phase);
+    status.waiting_for = step
+        .wait()
+        .map(|wait| waiting_for(Some(recorded), wait, pass.now));
     going_on(
         &mut status,
         recorded,
@@ -135,42 +199,85 @@ pub(crate) async fn progress(
     Ok(status)
 }
 
+/// Pods of others that use a claim which is filled: the copy may end up as something else.
+fn beside(living: &[String]) -> String {
+    if living.is_empty() {
+        return String::new();
+    }
+    format!(
+        "; pods {} use a claim that is filled: delete them",
+        listed(living)
+    )
+}
+
+/// What a step needs did not answer: it is tried again.
+pub(crate) fn hindered(
+    mut status: OrgRestoreStatus,
+    restore: &OrgRestore,
+    why: &str,
+    now: Timestamp,
+) -> OrgRestoreStatus {
+    let recorded = restore.status.clone().unwrap_or_default();
+    let said = find(&status.conditions, types::RESTORED).map(|said| said.message.clone());
+    let message = format!("{}; it is tried again: {why}", said.unwrap_or_default());
+    going_on(&mut status, &recorded, restore.metadata.generation, &message, now);
+    status
+}
+
 /// It has come to its end.
 pub(crate) fn ended(
     restore: &OrgRestore,
     recorded: &OrgRestoreStatus,
-    result: &Result<(), Failure>,
+    end: &End,
     suspended: bool,
     now: Timestamp,
 ) -> OrgRestoreStatus {
     let mut status = recorded.clone();
-    if result.is_ok() {
+    status.waiting_for = None;
+    if !matches!(end, End::Failed(_)) {
         tell_of_lost_report(&mut status);
     }
     let generation = restore.metadata.generation;
     status.observed_generation = generation;
     status.finished_at = Some(Time(whole_seconds(now)));
-    status.seconds = elapsed(recorded, now).map(|elapsed| elapsed.as_secs());
+    status.seconds = elapsed(restore, now).map(|elapsed| elapsed.as_secs().max(0));
     let before = restore
         .status
         .as_ref()
         .map_or(&[][..], |status| &status.conditions);
     let mut conditions = Conditions::new(before, generation, now);
-    match result {
-        Ok(()) if status.refused_count.unwrap_or_default() > 0 => {
+    let has_refusals = status.refused_count.unwrap_or_default() > 0;
+    match end {
+        End::Succeeded | End::WithoutWorkloads(_) if has_refusals => {
             status.phase = Some(RestorePhase::SucceededWithRefusals);
-            let message = refusals(&restore.name_any(), &status);
+            let mut message = refusals(&restore.name_any(), &status);
+            if let End::WithoutWorkloads(why) = end {
+                message = format!("{message}; the workloads are not available: {why}");
+            }
             let fact = ConditionFact::new(false, reasons::OBJECTS_REFUSED, message.clone());
             conditions.set(types::RESTORED, &fact);
             let fact = ConditionFact::new(true, reasons::OBJECTS_REFUSED, message);
             conditions.set(types::STALLED, &fact);
         }
-        Ok(()) => {
+        End::Succeeded => {
             status.phase = Some(RestorePhase::Succeeded);
-            let fact = ConditionFact::new(true, reasons::AS_SPECIFIED, succeeded(&status, suspended));
+            let workloads = if suspended {
+                "the org stays suspended"
+            } else {
+                "the workloads are available"
+            };
+            let message = succeeded(&status, workloads);
+            let fact = ConditionFact::new(true, reasons::AS_SPECIFIED, message);
             conditions.set(types::RESTORED, &fact);
         }
-        Err(Failure { reason, why }) => {
+        End::WithoutWorkloads(why) => {
+            status.phase = Some(RestorePhase::Succeeded);
+            let message = succeeded(&status, &format!("the workloads are not available: {why}"));
+            let fact = ConditionFact::new(true, reasons::WORKLOADS_UNAVAILABLE, message);
+            conditions.set(types::RESTORED, &fact);
+            conditions.set(types::STALLED, &fact);
+        }
+        End::Failed(Failure { reason, why }) => {
             status.phase = Some(RestorePhase::Failed);
             let fact = ConditionFact::new(false, reason, why.clone());
             conditions.set(types::RESTORED, &fact);
@@ -200,16 +307,16 @@ fn tell_of_lost_report(status: &mut OrgRestoreStatus) {
     }
 }
 
-fn succeeded(status: &OrgRestoreStatus, suspended: bool) -> String {
+/// From its creation to now.
+fn elapsed(restore: &OrgRestore, now: Timestamp) -> Option<SignedDuration> {
+    Some(now.duration_since(restore.creation_timestamp()?.0))
+}
+
+fn succeeded(status: &OrgRestoreStatus, workloads: &str) -> String {
     let volumes = status
         .parts
         .iter()
         .filter(|part| part.part != names::OBJECTS_PART);
-    let workloads = if suspended {
-        "the org stays suspended"
-    } else {
-        "the workloads are available"
-    };
     format!(
         "{} volumes are filled and compared with the copy, no object was refused, and {workloads}",
         volumes.count()
@@ -257,7 +364,17 @@ fn by_object(named: Vec<RefusedObjects>) -> Vec<RefusedObject> {
                 message: (place == 0 && !message.is_empty()).then(|| message.clone()),
             })
     });
-    each.take(MOST_REFUSED).collect()
+    each.take(MOST_NAMED).collect()
+}
+
+fn later_by_object(named: Vec<LaterObjects>) -> Vec<LaterObject> {
+    let each = named.into_iter().flat_map(|LaterObjects { kind, names }| {
+        names.into_iter().map(move |name| LaterObject {
+            kind: kind.clone(),
+            name,
+        })
+    });
+    each.take(MOST_NAMED).collect()
 }
 
 /// It waits for its turn, or for its org.
@@ -302,35 +419,67 @@ fn going_on(
 }
 
 fn phase_of(step: &RestoreStep) -> (RestorePhase, String) {
-    let names = |parts: &[tray_domain::ids::PartId]| {
-        parts
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ")
+    let names = |parts: &[PartId]| {
+        let parts: Vec<String> = parts.iter().map(ToString::to_string).collect();
+        listed(&parts)
     };
     match step {
         RestoreStep::Resolve => (RestorePhase::Pending, "the run is being resolved".to_owned()),
         RestoreStep::StartProofs(_) | RestoreStep::WaitForProofs => {
             (RestorePhase::Proving, PROVES.to_owned())
         }
-        RestoreStep::WaitUntilDrained => (RestorePhase::Draining, "the org's workloads stop".to_owned()),
-        RestoreStep::RemoveClaims(claims) => (
-            RestorePhase::Draining,
-            format!("claims {} go; their volumes are retained", names(claims)),
+        RestoreStep::WaitForHolders(pods) => (
+            RestorePhase::Proving,
+            format!(
+                "every part can come back; waits for pods {}, which use claims that are to be replaced: delete them. The org runs on",
+                listed(pods)
+            ),
         ),
+        RestoreStep::WaitUntilDrained(pods) => (
+            RestorePhase::Draining,
+            format!("the org's workloads stop; pods {} still run", listed(pods)),
+        ),
+        RestoreStep::RemoveClaims { claims, held_by, .. } => {
+            let held = if held_by.is_empty() {
+                String::new()
+            } else {
+                format!("; pods {} hold them: delete those", listed(held_by))
+            };
+            (
+                RestorePhase::Draining,
+                format!("claims {} go; their volumes are retained{held}", names(claims)),
+            )
+        }
         RestoreStep::WaitForClaims(claims) => (
             RestorePhase::Draining,
             format!("fresh claims {} are made", names(claims)),
         ),
-        RestoreStep::StartMovers(_) | RestoreStep::WaitForMovers => (
+        RestoreStep::Refill(claims) => (
+            RestorePhase::Filling,
+            format!(
+                "claims {} were replaced while they were filled: filled anew",
+                names(claims)
+            ),
+        ),
+        RestoreStep::WaitForMovers(unbound) if !unbound.is_empty() => (
+            RestorePhase::Filling,
+            format!(
+                "volumes are filled, objects are put back; claims {} have no volume yet",
+                names(unbound)
+            ),
+        ),
+        RestoreStep::StartMovers(_) | RestoreStep::WaitForMovers(_) => (
             RestorePhase::Filling,
             "volumes are filled, objects are put back".to_owned(),
         ),
-        RestoreStep::RecordFilled | RestoreStep::WaitForWorkloads | RestoreStep::Succeed => (
+        RestoreStep::WaitForWorkloads(why) => (
+            RestorePhase::Starting,
+            format!("everything is filled; the org's workloads start: {why}"),
+        ),
+        RestoreStep::RecordFilled(_) | RestoreStep::Succeed | RestoreStep::SucceedWithoutWorkloads(_) => (
             RestorePhase::Starting,
             "everything is filled; the org's workloads start".to_owned(),
         ),
-        RestoreStep::Fail(why) => (RestorePhase::Failed, why.clone()),
+        RestoreStep::Fail(fault) => (RestorePhase::Failed, fault.to_string()),
     }
 }

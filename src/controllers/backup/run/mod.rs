@@ -312,6 +312,7 @@ pub(super) fn mounted(
     let pod = pass.subject.pod_with(claim);
     Ok(MoverVolume {
         claim: claim.clone(),
+        claim_uid: pass.subject.claim(claim).map(|claim| claim.identity.uid.clone()),
         access,
         node: pod.and_then(|pod| pod.node.clone()),
         run_as_user,
