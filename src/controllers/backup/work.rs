@@ -12,7 +12,7 @@ use tray_api::{
 };
 use tray_domain::{
     backup_pass::{Done, PassFacts, PassWork, next_work},
-    ledger::LedgerState,
+    ledger::{LedgerState, Run},
     restore_waits::Wait,
     schedule::Due,
     sweep::{Waiting, due_at},
@@ -86,7 +86,10 @@ pub(super) async fn advance(pass: &Pass<'_>, again: &mut Again, phases: &mut Pha
         };
         if !has_read && carried_out.acts(&work) {
             has_read = true;
+            // Where the bucket does not answer, the run is where it was.
+            tell_open_run(pass, phases);
             pass.ledger.refresh().await?;
+            phases.clear();
             continue;
         }
         done = done.after(&work);
@@ -95,6 +98,34 @@ pub(super) async fn advance(pass: &Pass<'_>, again: &mut Again, phases: &mut Pha
             return Ok(());
         }
     }
+}
+
+/// Says how far the open run is.
+fn tell_open_run(pass: &Pass<'_>, phases: &mut Phases) {
+    let state = pass.state();
+    if let Some((_, run)) = state.open_runs().next() {
+        phases.insert(run.plan.snapshot_name.clone(), how_far(pass, run));
+    }
+}
+
+/// How far an open run is, by its movers.
+fn how_far(pass: &Pass<'_>, run: &Run) -> (SnapshotPhase, String) {
+    let (namespace, org) = (pass.subject.namespace(), pass.subject.name());
+    let movers = pass.ctx.movers.of_owner(namespace, org, &run.plan.snapshot_name);
+    if movers.is_empty() {
+        return (
+            SnapshotPhase::Hooks,
+            "hooks of the org's workloads run".to_owned(),
+        );
+    }
+    let copied = movers.iter().filter(|job| job.phase == Phase::Succeeded).count();
+    let hindered = pass.subject.mover_problem();
+    let hindered = hindered.map_or_else(String::new, |why| format!("; {why}"));
+    let planned = run.plan.parts.len();
+    (
+        SnapshotPhase::Copying,
+        format!("{copied} of {planned} parts are copied and verified{hindered}"),
+    )
 }
 
 /// Whether a piece of work ends the pass.
@@ -228,24 +259,7 @@ impl CarryingOut<'_> {
         let restore = self.restore.map(ResourceExt::name_any);
         let drive = run::drive(pass, run_id, run, self.seen.losses, restore.as_deref()).await;
         // Also where a service did not answer: the run is where it was.
-        let (namespace, org) = (pass.subject.namespace(), pass.subject.name());
-        let movers = pass.ctx.movers.of_owner(namespace, org, &run.plan.snapshot_name);
-        let copied = movers.iter().filter(|job| job.phase == Phase::Succeeded).count();
-        let (phase, message) = if movers.is_empty() {
-            (
-                SnapshotPhase::Hooks,
-                "hooks of the org's workloads run".to_owned(),
-            )
-        } else {
-            let hindered = pass.subject.mover_problem();
-            let hindered = hindered.map_or_else(String::new, |why| format!("; {why}"));
-            let planned = run.plan.parts.len();
-            (
-                SnapshotPhase::Copying,
-                format!("{copied} of {planned} parts are copied and verified{hindered}"),
-            )
-        };
-        phases.insert(run.plan.snapshot_name.clone(), (phase, message));
+        tell_open_run(pass, phases);
         drive
     }
 
