@@ -14,6 +14,12 @@ use super::{
     workload::{EnvVar, Resources, Workload},
 };
 
+/// Most claims of others that a status lists.
+pub const MOST_OTHER_VOLUMES: usize = 200;
+
+/// Most values of acknowledging annotations that a status remembers.
+pub const MOST_ACKNOWLEDGEMENTS: usize = 40;
+
 /// Most grants of support access that a status lists.
 pub const MOST_SUPPORT_ENTRIES: usize = 50;
 
@@ -409,6 +415,12 @@ pub struct TrayOrgStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[schemars(length(max = MOST_SUPPORT_ENTRIES))]
     pub support_access: Vec<SupportAccessEntry>,
+    /// Values of annotations `platform.tray.ai/accept-…` that were looked at, the newest last. The annotations are left alone; the
+    /// same value is never carried out again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["annotation".into(), "value".into()]))]
+    #[schemars(length(max = MOST_ACKNOWLEDGEMENTS))]
+    pub acknowledgements: Vec<Acknowledgement>,
     /// Ready, Placed, ResidencyCompliant, WorkloadsAvailable, ZonesSpread, IsolationEnforced, EncryptionEnforced, QuotaSatisfied, BackupHealthy, RpoMet, SupportAccessActive, WebhookReady (with a webhook host); Reconciling, Stalled, DataLost and ChildContested while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -421,6 +433,30 @@ pub struct TrayOrgStatus {
 #[serde(rename_all = "camelCase")]
 pub struct ExecutionLogsStatus {
     /// Hours for which they can be seen; 0 = never. A shorter time is in force at once.
+/// A value of an annotation by which a person accepts something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct Acknowledgement {
+    /// The annotation, without its group: `accept-run`.
+    #[schemars(length(max = 63))]
+    pub annotation: String,
+    /// Its value, or of a long one the beginning.
+    #[schemars(length(max = 253))]
+    pub value: String,
+    /// What became of it.
+    pub result: AcknowledgementResult,
+    /// When it was looked at.
+    pub at: Time,
+}
+
+/// What became of an acknowledgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AcknowledgementResult {
+    /// It was carried out, or had been before.
+    CarriedOut,
+    /// There was nothing that it accepts.
+    Refused,
+}
+
     pub visible_hours: i32,
     /// Hours for which they are kept. A shorter time waits for 24 hours.
     pub kept_hours: i32,

@@ -1,6 +1,7 @@
 //! The rules of the product, pure and synchronous: no Kubernetes, no AWS, no runtime, no clock.
 
 pub mod access_record;
+pub mod acknowledgement;
 pub mod archived_kinds;
 pub mod archived_objects;
 pub mod backup_pass;

@@ -209,7 +209,7 @@ async fn look(pass: &Pass<'_>, lost: &mut Vec<Loss>, again: &mut Again) -> Resul
     }
     annotations::carry_out(pass, lost).await?;
     *lost = losses(&pass.state(), &pass.subject.claims());
-    let told = annotations::messages(lost);
+    let told = annotations::told(lost);
     pass.ctx.board.lost.set(pass.subject.org_id(), told);
 
     let mut phases = Phases::new();

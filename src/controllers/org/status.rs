@@ -12,7 +12,7 @@ use tray_api::{
     },
 };
 
-use super::{enforcement, places, retention::Kept, validate::Valid, webhook_host};
+use super::{enforcement, namespace_loss, places, retention::Kept, validate::Valid, webhook_host};
 use crate::{
     controllers::{
         blocked::{Blocked, Until},
@@ -121,6 +121,7 @@ pub(super) fn of_valid(
         excluded_volumes: excluded_volumes(valid),
         support_access: support_status(observed),
         conditions: conditions.build(),
+        acknowledgements: namespace_loss::acknowledged(observed, placement, now),
     }
 }
 
@@ -317,15 +318,17 @@ fn ready(conditions: &mut Conditions<'_>, observed: &OrgView, valid: &Valid, fin
 /// Condition DataLost; none where nothing is known to be lost.
 fn lost_data(observed: &OrgView) -> Option<ConditionFact> {
     let lost = observed.known.lost.as_ref()?;
-    let (first, _) = lost.first_key_value()?;
+    let (first, of_first) = lost.first_key_value()?;
     let named: Vec<String> = lost
         .iter()
-        .map(|(claim, why)| format!("{claim}: {why}"))
+        .map(|(claim, lost)| format!("{claim}: {}", lost.why))
         .collect();
     let org = observed.org.name_any();
     let message = format!(
         "{}; create an OrgRestore of TrayOrg {org}, or give the data up, a volume at a time: \
-         kubectl annotate trayorg {org} {}={first}",
+    // The value means this loss and none that may come later: it may stay, in Git or on the object.
+    let uid: String = of_first.lost_uid.chars().take(8).collect();
+         kubectl annotate --overwrite trayorg {org} {}={first}/{uid}",
         named.join("; "),
         tray_domain::names::ANNOTATION_ACCEPT_DATA_LOSS,
     );

@@ -13,6 +13,7 @@ use tray_api::{
     workload::Workload,
 };
 use tray_domain::{
+    acknowledgement::accepts,
     backup_place::settle,
     claim_holders::{NamingPod, PodOf},
     ids::{KmsKeyArn, OrgId, PartId},
@@ -30,6 +31,7 @@ use crate::{
         blocked::Blocked,
         conditions::{Truth, find},
         view::{
+            acknowledgements::asked,
             backup_place::{self, committed_at},
             identity::{is_abandoned, is_of},
             org::{Home, OrgView},
@@ -140,8 +142,9 @@ impl<'a> Subject<'a> {
     /// Whether copies of it are on record outside of its ledger, or may be there since it is back after its deletion, so that an
     /// empty ledger is not its own. A person may have given them up.
     pub fn has_copies(&self) -> bool {
-        let given_up = self.org().annotations().get(names::ANNOTATION_ACCEPT_LEDGER_LOSS);
-        given_up != Some(&self.location.bucket) && (self.has_recorded_copies() || self.is_back())
+        let given_up = asked(self.org(), names::ANNOTATION_ACCEPT_LEDGER_LOSS);
+        !given_up.is_some_and(|value| accepts(value, &self.location.bucket))
+            && (self.has_recorded_copies() || self.is_back())
     }
 
     /// Whether its status or an OrgSnapshot tells of a good copy.
@@ -467,6 +470,13 @@ mod tests {
         for (bucket, wanted) in [("another", true), ("tray-backups-eu", false)] {
             given_up["metadata"]["annotations"] = json!({names::ANNOTATION_ACCEPT_LEDGER_LOSS: bucket});
             assert_eq!(has(&given_up), wanted, "{bucket}");
+        }
+        // It was carried out once, and the annotation is left alone: another loss needs another value.
+        given_up["status"]["acknowledgements"] = json!([{"annotation": "accept-ledger-loss",
+            "value": "tray-backups-eu", "result": "CarriedOut", "at": "2026-01-01T00:00:00Z"}]);
+        for (value, wanted) in [("tray-backups-eu", true), ("tray-backups-eu/2", false)] {
+            given_up["metadata"]["annotations"] = json!({names::ANNOTATION_ACCEPT_LEDGER_LOSS: value});
+            assert_eq!(has(&given_up), wanted, "{value}");
         }
         for (at, wanted) in [("2026-01-02T00:00:00Z", true), ("2025-12-31T00:00:00Z", false)] {
             let index = index(&org(&json!({})));

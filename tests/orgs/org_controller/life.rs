@@ -343,8 +343,15 @@ async fn a_namespace_deleted_by_force_is_not_made_anew_in_silence() {
     operator().await.ctx.board.lost.set(&id, [].into());
     let again = until(&client, "bereft", READY).await;
     assert_eq!(
-        again["metadata"]["annotations"].get("platform.tray.ai/accept-namespace-loss"),
-        None
+        again["metadata"]["annotations"]["platform.tray.ai/accept-namespace-loss"],
+        namespace.as_str(),
+        "it may lie in Git"
+    );
+    let recorded = &again["status"]["acknowledgements"][0];
+    assert_eq!(recorded["annotation"], "accept-namespace-loss");
+    assert_eq!(
+        (&recorded["value"], &recorded["result"]),
+        (&json!(namespace), &json!("CarriedOut"))
     );
     assert_ne!(uid(&client, "v1", "Namespace", "", &namespace).await, before);
 }
