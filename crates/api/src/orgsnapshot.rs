@@ -8,6 +8,11 @@ use tray_domain::manifest::{Consistency, RunVerdict};
 
 use super::shared::{NameRef, is_false};
 
+/// Most claims, and most objects, that a status lists as not copied.
+pub const MOST_NOT_COPIED: usize = 100;
+/// So much is told of each of those objects, in characters.
+pub const LONGEST_NOT_COPIED: usize = 1_000;
+
 /// What run this is. Never changes.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -127,6 +132,9 @@ pub struct OrgSnapshotStatus {
     /// Good, or Suspicious: a part is empty or under half of its last good one, and a person has to accept the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<RunVerdict>,
+    /// What in the org's namespace the run does not hold; absent where there is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_copied: Option<NotCopied>,
     /// The run's data was removed by retention.
     #[serde(default, skip_serializing_if = "is_false")]
     pub pruned: bool,
@@ -165,6 +173,30 @@ impl OrgSnapshot {
         let phase = self.status.as_ref().and_then(|status| status.phase);
         matches!(phase, Some(SnapshotPhase::Committed | SnapshotPhase::Failed))
     }
+}
+
+/// What a run does not hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NotCopied {
+    /// Claims with a volume that no workload of the org has, when the run was planned: as many as there is room for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MOST_NOT_COPIED), inner(length(max = 253)))]
+    pub claims: Vec<String>,
+    /// How many such claims there were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims_count: Option<i64>,
+    /// Claims whose workload says `backup.exclude`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 500), inner(length(max = 63)))]
+    pub excluded: Vec<String>,
+    /// Objects that were left out, each with why, and kinds that are not archived: as many as there is room for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MOST_NOT_COPIED), inner(length(max = LONGEST_NOT_COPIED)))]
+    pub objects: Vec<String>,
+    /// How many there were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects_count: Option<i64>,
 }
 
 /// One part of a run.
