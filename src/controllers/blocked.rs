@@ -96,7 +96,7 @@ impl Blocked {
     pub fn of_child(error: ApplyError, no_room: bool) -> Self {
         let (reason, until) = match &error {
             ApplyError::Foreign(_) => (reasons::NAMESPACE_TAKEN, Until::Person),
-            ApplyError::Refused { .. } => (reasons::APPLY_REFUSED, Until::Person),
+            ApplyError::Refused { .. } | ApplyError::Fixed { .. } => (reasons::APPLY_REFUSED, Until::Person),
             ApplyError::Contested { .. } => (reasons::CHILD_CONTESTED, Until::Time),
             // A quota, a policy, or a right that was not granted yet: the object is good, and may be let in later.
             ApplyError::Failed { source, .. } => match &**source {

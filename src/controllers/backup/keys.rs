@@ -20,7 +20,10 @@ use tray_domain::{
 use tray_ledger::{Ledger, LedgerStore, PutOutcome, RemoteError};
 use tray_ports::{RegionBucket, RegionServices};
 
-use crate::controllers::{Blocked, view::subject::Subject};
+use crate::controllers::{
+    Blocked,
+    view::{acknowledgements::offered, subject::Subject},
+};
 
 /// Version of the form of the wrapped key's object.
 const FORMAT_VERSION: u32 = 1;
@@ -257,7 +260,11 @@ fn missing(subject: &Subject<'_>) -> Blocked {
         location.bucket,
         subject.placement.region.name,
         names::ANNOTATION_ACCEPT_LEDGER_LOSS,
-        location.bucket,
+        offered(
+            subject.org(),
+            names::ANNOTATION_ACCEPT_LEDGER_LOSS,
+            &location.bucket
+        ),
     );
     Blocked::person(reasons::LEDGER_MISSING, message)
 }
