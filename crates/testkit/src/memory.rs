@@ -90,6 +90,9 @@ impl MemoryStore {
             harmful_lifecycle_rules: Vec::new(),
             default_lock: None,
             replication_targets: Vec::new(),
+            noncurrent_days: Some(30),
+            unfinished_upload_days: Some(7),
+            mfa_delete: false,
         };
         Self {
             bucket: Mutex::new(Bucket {
