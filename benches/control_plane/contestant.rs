@@ -24,8 +24,8 @@ use tray_operator::{
         readiness::Readiness,
     },
 };
-use tray_ports::{RegionPorts, RegionServices};
-use tray_testkit::memory::{MemoryKeys, MemorySessions, MemoryStore};
+use tray_ports::{RegionBucket, RegionPorts, RegionServices};
+use tray_testkit::memory::{MemoryKeys, MemorySessions};
 
 use super::population::API_SERVER_PORTS;
 
@@ -40,7 +40,7 @@ impl RegionPorts for InMemory {
 /// Runs until it is killed. Says `settled` once every org has been looked at, and `done` once every org is Ready. Both are
 /// read off its own metrics and index: a reader of the audit log would take time from the API server that the ghost's run
 /// does not lose.
-pub(crate) async fn run(orgs: usize, drivers: Vec<Arc<dyn Driver>>) {
+pub(crate) async fn run(orgs: usize, drivers: Vec<Arc<dyn Driver>>, store: Arc<dyn RegionBucket>) {
     let metrics = Arc::new(Metrics::default());
     let connections = Connections::infer(&metrics).await.unwrap();
     let mut election = Election::stand(connections.watches.clone(), "bench")
@@ -52,7 +52,7 @@ pub(crate) async fn run(orgs: usize, drivers: Vec<Arc<dyn Driver>>) {
         identity: "bench".to_owned(),
         clock: Arc::new(SystemClock),
         regions: Arc::new(InMemory(RegionServices {
-            store: Arc::new(MemoryStore::default()),
+            store,
             keys: Arc::new(MemoryKeys::default()),
             sessions: Arc::new(MemorySessions::default()),
         })),

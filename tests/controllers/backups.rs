@@ -9,6 +9,7 @@ use k8s_openapi::api::{
     batch::v1::Job,
     coordination::v1::Lease,
     core::v1::{Pod, Secret},
+    events::v1::Event as ToldEvent,
 };
 use kube::{
     Api, ResourceExt,
@@ -30,9 +31,14 @@ use tray_domain::{
 };
 use tray_ledger::{Ledger, ObjectStore, RemoteError};
 use tray_operator::{
-    controllers::{backup::BackupDriver, changes::Change},
+    controllers::{
+        backup::BackupDriver,
+        changes::Change,
+        conditions::{ConditionFact, Truth},
+    },
     resources::mover_job,
 };
+use tray_testkit::memory::Operation;
 
 use crate::support::{
     api_server::{self, eventually},
@@ -260,7 +266,76 @@ async fn an_org_is_copied_pruned_and_told_about() {
     an_org_that_a_region_gives_a_shared_key_keeps_it(&operator, &fresh).await;
     running.stop().await;
     a_wrapped_key_is_never_replaced(&operator, &fresh).await;
+    a_start_asks_for_nothing_before_something_is_due(&operator).await;
     two_operators_at_once_copy_an_org_once(&operator, &fresh).await;
+}
+
+/// An org at rest keeps no ledger in memory. What its status has recorded stands after a start, and nothing is asked of S3 for it,
+/// until something is due or somebody asks for something; then its ledger is read by few requests.
+async fn a_start_asks_for_nothing_before_something_is_due(first: &Operator) {
+    let org = Org::place("rested", "88888888-8888-4888-8888-888888888888").await;
+    let store = &first.regions.store;
+    let asked = |since: usize| {
+        let calls = store.calls().split_off(since);
+        let of_org = calls.into_iter().filter(|(_, key)| key.contains(org.id.as_str()));
+        of_org.collect::<Vec<_>>()
+    };
+    let running = first.start(vec![Arc::new(BackupDriver::default())]).await;
+    org.ask("rested-1").await;
+    succeed(first, &org, 3).await;
+    snapshot("rested-1", "Committed").await;
+    nothing_is_left(&org).await;
+    let rests = eventually(async || {
+        let view = first.ctx.board.backups.get(&org.id)?;
+        let rests = view.status.ledger.as_ref()?.rests_until.is_some();
+        (rests && view.healthy.status == Truth::True).then_some(view)
+    });
+    let view = rests.await.expect("the org does not come to rest");
+    // Whatever is looked at again meanwhile, S3 is not.
+    let before = store.calls().len();
+    let looks = passes(&first.ctx, "backup");
+    first.ctx.changes.publish(&Change::Org(org.name.to_owned()));
+    let looked = eventually(async || (passes(&first.ctx, "backup") > looks).then_some(()));
+    assert!(looked.await.is_some());
+    assert_eq!(asked(before), []);
+    running.stop().await;
+
+    // As the TrayOrg controller writes it down.
+    let condition = |type_: &str, fact: &ConditionFact| {
+        json!({"type": type_, "status": fact.status.as_str(), "reason": fact.reason, "message": fact.message,
+            "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    };
+    let conditions = [
+        condition("BackupHealthy", &view.healthy),
+        condition("RpoMet", &view.rpo),
+    ];
+    let status = json!({"status": {"backup": view.status, "conditions": conditions}});
+    let orgs: Api<TrayOrg> = Api::all(api_server::shared().await.client().await);
+    let params = PatchParams::default();
+    orgs.patch_status(org.name, &params, &Patch::Merge(status))
+        .await
+        .unwrap();
+
+    let before = store.calls().len();
+    let second = first.beside().await;
+    let running = second.start(vec![Arc::new(BackupDriver::default())]).await;
+    let known = eventually(async || second.ctx.board.backups.get(&org.id));
+    assert_eq!(known.await.as_deref(), Some(&*view));
+    assert_eq!(asked(before), [], "a start asks S3 for nothing");
+
+    org.ask("rested-2").await;
+    mover(&org.namespace()).await;
+    let calls = asked(before);
+    let reads = calls
+        .iter()
+        .take_while(|(operation, _)| *operation != Operation::Put);
+    let reads = reads.count();
+    println!("S3 requests until the run was planned, of an org whose ledger was read: {reads}");
+    assert!(reads <= 8, "{calls:?}");
+    succeed(&second, &org, 3).await;
+    snapshot("rested-2", "Committed").await;
+    nothing_is_left(&org).await;
+    running.stop().await;
 }
 
 /// Leadership can be lost without being noticed at once: two work on one org, and then one is gone in the middle.
@@ -438,6 +513,32 @@ async fn a_run_is_committed_when_its_mover_has_left_a_verified_record(operator: 
     assert_eq!(flux::verdicts(&[shown])[0].status, "Current");
 }
 
+/// What others say may be an org's own: it is in no ledger, status or event.
+async fn is_told_nowhere(operator: &Operator, org: &Org, said: &str) {
+    let store = &operator.regions.store;
+    for key in store.keys() {
+        let body = store.object(&key).unwrap().body;
+        assert!(!String::from_utf8_lossy(&body).contains(said), "{key}");
+    }
+    let client = api_server::shared().await.client().await;
+    let all = ListParams::default();
+    let snapshots: Api<OrgSnapshot> = Api::all(client.clone());
+    let restores: Api<OrgRestore> = Api::all(client.clone());
+    let orgs: Api<TrayOrg> = Api::all(client.clone());
+    // Both APIs show the same events.
+    let events: Api<ToldEvent> = Api::all(client);
+    let told = [
+        serde_json::to_string(&snapshots.list(&all).await.unwrap()).unwrap(),
+        serde_json::to_string(&restores.list(&all).await.unwrap()).unwrap(),
+        serde_json::to_string(&orgs.list(&all).await.unwrap()).unwrap(),
+        serde_json::to_string(&events.list(&all).await.unwrap()).unwrap(),
+        format!("{:?}", operator.ctx.board.backups.get(&org.id)),
+    ];
+    for told in told {
+        assert!(!told.contains(said), "{told}");
+    }
+}
+
 async fn a_run_that_shrank_counts_once_a_person_accepts_it(operator: &Operator, org: &Org) {
     org.ask("fresh-three").await;
     let run = succeed(operator, org, 1).await;
@@ -481,10 +582,8 @@ async fn a_mover_that_fails_ends_its_run_with_its_reason(operator: &Operator, or
     end(&mover(&org.namespace()).await, Some("the disk is on fire")).await;
     let shown = snapshot("fresh-two", "Failed").await;
     let message = shown["status"]["conditions"][0]["message"].as_str().unwrap();
-    assert!(
-        message.contains("part objects") && message.contains("the disk is on fire"),
-        "{message}"
-    );
+    assert!(message.contains("part objects: Ended"), "{message}");
+    is_told_nowhere(operator, org, "the disk is on fire").await;
     assert_eq!(
         flux::verdicts(&[shown])[0].status,
         "Failed",
@@ -718,9 +817,10 @@ async fn a_restore_touches_nothing_before_its_proof(operator: &Operator, org: &O
     let failed = restored("fresh-unproven", "Failed").await;
     let said = failed["status"]["conditions"].to_string();
     assert!(
-        said.contains("the key is disabled") && said.contains("before anything of the org was touched"),
+        said.contains("Ended") && said.contains("before anything of the org was touched"),
         "{said}"
     );
+    is_told_nowhere(operator, org, "the key is disabled").await;
     assert!(!stops_its_org(operator, "fresh-unproven"));
     let state = org.ledger(operator).await.state();
     let recorded = state

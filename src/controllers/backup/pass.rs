@@ -201,7 +201,7 @@ impl Pass<'_> {
         })
     }
 
-    /// Why a mover failed: its own last words, else Kubernetes'.
+    /// Why a mover failed: the reason of its last words, else of its Job.
     async fn why(&self, job: &JobFact) -> Result<String, Blocked> {
         Ok(match self.ctx.movers.outcome(job).await? {
             Some(MoverOutcome::Failed { reason, message }) => format!("{reason:?}: {message}"),

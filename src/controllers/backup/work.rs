@@ -46,6 +46,16 @@ impl Again {
         self.at.extend(at);
     }
 
+    /// Whether what was begun goes on.
+    pub(super) fn is_soon(&self) -> bool {
+        self.after.is_some()
+    }
+
+    /// The soonest of the known times.
+    pub(super) fn at_latest(&self) -> Timestamp {
+        self.at.iter().min().copied().unwrap_or(Timestamp::MAX)
+    }
+
     /// The soonest of all.
     pub(super) fn next(&self, now: Timestamp) -> Requeue {
         let times = self.at.iter().map(|at| until(*at, now));
@@ -324,7 +334,7 @@ fn pending(pass: &Pass<'_>) -> Vec<Arc<OrgSnapshot>> {
     pending.retain(|snapshot| {
         run::is_wanted(snapshot)
             && !snapshot.has_ended()
-            && run::run_id_of(snapshot).is_some_and(|id| !state.runs.contains_key(&id))
+            && run::run_id_of(snapshot).is_some_and(|id| !state.knows(&id))
     });
     pending.sort_by_key(|snapshot| (snapshot.creation_timestamp(), snapshot.name_any()));
     pending

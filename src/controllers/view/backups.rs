@@ -99,6 +99,8 @@ fn judge(
             seconds: time.seconds.map(|seconds| seconds as i64),
             at: time.at.map(api_time),
         }),
+        // Of a look that ends in rest alone.
+        ledger: None,
     };
     let (pruning, told_at) = pruning(read.state, now);
     let view = BackupView {
@@ -182,9 +184,7 @@ fn healthy(
 
 /// What the newest run says.
 fn of_runs(state: &LedgerState) -> ConditionFact {
-    let ended = state.runs.iter().filter(|(_, run)| run.end.is_some());
-    let newest = ended.max_by_key(|(_, run)| run.planned_at);
-    newest.map_or_else(
+    state.newest_ended().map_or_else(
         || ConditionFact::new(Truth::Unknown, reasons::NO_SNAPSHOT_YET, "no run has ended yet"),
         |(id, run)| of_newest(state, id, run),
     )
@@ -455,9 +455,7 @@ mod tests {
         story.aborted("2026-01-01T00:00:00Z", 60);
         story.good("2026-01-01T06:00:00Z", 60);
         let sweep_id = SweepId::of(at("2026-01-01T07:00:00Z"), &org_of_stories());
-        let planned = Event::SweepPlanned {
-            sweep_id: sweep_id.clone(),
-        };
+        let planned = Event::sweep_planned(sweep_id.clone());
         story.tell(planned, at("2026-01-01T07:00:00Z"));
         let failed = Some("BucketFailed".to_owned());
         story.tell(Event::SweepEnded { sweep_id, failed }, at("2026-01-01T08:30:00Z"));

@@ -8,6 +8,7 @@ pub mod backups;
 pub mod identity;
 pub mod org;
 pub mod region;
+pub mod rest;
 pub mod schedule;
 pub mod subject;
 pub mod support;
