@@ -20,6 +20,7 @@ mod audit;
 mod chart;
 mod cluster;
 mod contestant;
+mod counted;
 mod ghost;
 #[path = "../../tests/support/objects.rs"]
 mod objects;
@@ -33,6 +34,7 @@ mod tools;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use jiff::Timestamp;
 use tray_operator::{adapters::clock::SystemClock, controllers::Driver, operator::drivers};
 use tray_ports::{Clock, RegionBucket};
 use tray_testkit::memory::MemoryStore;
@@ -101,9 +103,11 @@ fn young() -> Arc<dyn RegionBucket> {
     Arc::new(MemoryStore::default())
 }
 
-/// A bucket with old ledgers in it.
+/// A bucket with old ledgers in it. Each process has its own: they are the same within an hour.
 fn aged() -> Arc<dyn RegionBucket> {
-    Arc::new(aged::AgedStore::new(SystemClock.now()))
+    let now = SystemClock.now().as_second();
+    let hour = Timestamp::from_second(now - now % 3_600).unwrap();
+    Arc::new(aged::AgedStore::new(hour))
 }
 
 fn main() {

@@ -25,7 +25,7 @@ use tray_api::{
 use tray_domain::{
     bucket_layout,
     ids::{OrgId, PartId, RunId},
-    ledger::Event,
+    ledger::{Event, LastSweep},
     run_plan,
     stage::Stage,
 };
@@ -266,8 +266,63 @@ async fn an_org_is_copied_pruned_and_told_about() {
     an_org_that_a_region_gives_a_shared_key_keeps_it(&operator, &fresh).await;
     running.stop().await;
     a_wrapped_key_is_never_replaced(&operator, &fresh).await;
+    a_damaged_ledger_is_named_and_nothing_is_pruned(&operator).await;
     a_start_asks_for_nothing_before_something_is_due(&operator).await;
     two_operators_at_once_copy_an_org_once(&operator, &fresh).await;
+}
+
+/// One bit of an old entry is another, long before the newest checkpoint: it is named, and nothing of the org is removed. Runs go on.
+async fn a_damaged_ledger_is_named_and_nothing_is_pruned(operator: &Operator) {
+    const DAMAGED: u64 = 70;
+    let id: OrgId = "99999999-9999-4999-8999-999999999999".parse().unwrap();
+    let ledger = runs::begun(operator, &id, operator.ctx.now()).await;
+    for _ in 0..200 {
+        // Of a run that is not there: it changes nothing.
+        let run_id = "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
+        let nothing = Event::RunAccepted { run_id };
+        ledger.append(nothing, operator.ctx.now()).await.unwrap();
+    }
+    let pruned = seed(operator, &Org { name: "damaged", id: id.clone() }).await;
+    let store = &operator.regions.store;
+    let key = bucket_layout::ledger_entry("", &id, DAMAGED);
+    let own = store.object(&key).unwrap();
+    let mut body = own.body.to_vec();
+    let place = body.windows(3).position(|text| text == b"5FA").unwrap();
+    body[place] ^= 1;
+    // S3 dates what is written over.
+    store.set_now(own.last_modified + SignedDuration::from_hours(1));
+    store.overwrite(&key, body);
+    store.set_now(own.last_modified);
+
+    let org = Org::place("damaged", id.as_str()).await;
+    let running = operator.start(vec![Arc::new(BackupDriver::default())]).await;
+    let said = eventually(async || {
+        let healthy = operator.ctx.board.backups.get(&id)?.healthy.clone();
+        (healthy.reason == "LedgerInvalid").then_some(healthy.message)
+    });
+    let said = said.await.expect("the damage is not found");
+    assert!(
+        said.contains("broken at entry 71") && said.contains("nothing is pruned"),
+        "{said}"
+    );
+    org.ask("damaged-now").await;
+    succeed(operator, &org, 3).await;
+    snapshot("damaged-now", "Committed").await;
+    nothing_is_left(&org).await;
+    let state = org.ledger(operator).await.state();
+    assert!(state.runs.values().all(|run| run.pruned.is_none()));
+    assert!(state.sweep.is_none() && state.last_sweep == LastSweep::default());
+    running.stop().await;
+
+    // The right one is put back.
+    store.overwrite(&key, own.body);
+    let second = operator.beside().await;
+    let running = second.start(vec![Arc::new(BackupDriver::default())]).await;
+    let sweep = pruner(&org).await;
+    assert_eq!(task(&sweep).await["action"]["remove"], json!([pruned]));
+    end(&sweep, None).await;
+    nothing_is_left(&org).await;
+    running.stop().await;
 }
 
 /// An org at rest keeps no ledger in memory. What its status has recorded stands after a start, and nothing is asked of S3 for it,
@@ -280,8 +335,11 @@ async fn a_start_asks_for_nothing_before_something_is_due(first: &Operator) {
         let of_org = calls.into_iter().filter(|(_, key)| key.contains(org.id.as_str()));
         of_org.collect::<Vec<_>>()
     };
-    let running = first.start(vec![Arc::new(BackupDriver::default())]).await;
+    let driver = Arc::new(BackupDriver::default());
+    let running = first.start(vec![driver.clone()]).await;
     org.ask("rested-1").await;
+    mover(&org.namespace()).await;
+    assert!(driver.ledgers_in_memory() > 0, "while a run is open");
     succeed(first, &org, 3).await;
     snapshot("rested-1", "Committed").await;
     nothing_is_left(&org).await;
@@ -291,6 +349,8 @@ async fn a_start_asks_for_nothing_before_something_is_due(first: &Operator) {
         (rests && view.healthy.status == Truth::True).then_some(view)
     });
     let view = rests.await.expect("the org does not come to rest");
+    let closed = eventually(async || (driver.ledgers_in_memory() == 0).then_some(()));
+    assert!(closed.await.is_some(), "{} are in memory", driver.ledgers_in_memory());
     // Whatever is looked at again meanwhile, S3 is not.
     let before = store.calls().len();
     let looks = passes(&first.ctx, "backup");

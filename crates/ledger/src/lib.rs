@@ -140,7 +140,7 @@ impl LedgerStore {
         Self::default()
     }
 
-    /// The ledger of an org: read now, or the one that is open already, read on.
+    /// The ledger of an org: read now, or the one that is open already, as it was last read.
     ///
     /// `prefix` is the backup location's; `ledger_key` the Region's key for new entries, from now on also of one that is open
     /// already; `cluster_uid` this cluster's.
@@ -172,7 +172,6 @@ impl LedgerStore {
         let name = (Arc::as_ptr(&store).cast::<()>() as usize, folder.clone());
         if let Some(open) = self.known(&name) {
             open.write_under(ledger_key);
-            open.refresh().await?;
             return Ok(open);
         }
         let shared = Shared {
@@ -475,9 +474,8 @@ impl Shared {
         if let Some(head) = seen.filter(|head| seqs.first() != Some(&head.seq) && head.seq > 0) {
             // It begins behind what was seen, or there is none at all.
             seqs = self.seqs().await?;
-            if let Some(found) = seqs.last() {
-                let (expected, found) = (head.seq, *found);
-                return Err(self.invalid(LedgerError::Gap { expected, found }));
+            if !seqs.is_empty() {
+                return Err(self.invalid(LedgerError::Missing { seq: head.seq }));
             }
         }
         let Some(last) = seqs.last().copied() else {

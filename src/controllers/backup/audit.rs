@@ -28,6 +28,13 @@ impl Audits {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Remembers what was found amiss. What does not hold any more is forgotten, also of orgs that are gone.
+    fn note(&self, org: &OrgId, now: Timestamp, amiss: Option<LedgerStoreError>) {
+        let mut by_org = self.by_org();
+        by_org.retain(|_, (at, _)| now.duration_since(*at).abs() < HOLDS_FOR);
+        by_org.insert(org.clone(), (now, amiss));
+    }
+
     /// What still holds of what was found; none = it is looked at again.
     fn standing(&self, org: &OrgId, now: Timestamp) -> Option<Result<(), LedgerStoreError>> {
         let by_org = self.by_org();
@@ -47,8 +54,7 @@ pub(super) async fn hold(pass: &Pass<'_>) -> Result<(), Blocked> {
         let found = look(&pass.ledger, org, pass.now).await;
         let silent = found.as_ref().is_err_and(LedgerStoreError::is_transient);
         if !silent {
-            let amiss = found.clone().err();
-            audits.by_org().insert(org.clone(), (pass.now, amiss));
+            audits.note(org, pass.now, found.clone().err());
         }
         found
     };
@@ -90,18 +96,21 @@ mod tests {
         let org: OrgId = "7c9e6679-7425-40de-944b-e07fc1f90ae7".parse().unwrap();
         let found = at("2026-01-01T00:00:00Z");
         assert_eq!(audits.standing(&org, found), None);
-        audits.by_org().insert(org.clone(), (found, None));
+        audits.note(&org, found, None);
         assert_eq!(audits.standing(&org, at("2026-01-01T22:59:59Z")), Some(Ok(())));
         assert_eq!(audits.standing(&org, at("2026-01-01T23:00:00Z")), None);
         let stray = LedgerStoreError::Stray {
             org: org.clone(),
             key: "notes.txt".to_owned(),
         };
-        audits.by_org().insert(org.clone(), (found, Some(stray.clone())));
+        audits.note(&org, found, Some(stray.clone()));
         assert_eq!(
             audits.standing(&org, at("2026-01-01T00:59:59Z")),
             Some(Err(stray))
         );
         assert_eq!(audits.standing(&org, at("2026-01-01T01:00:00Z")), None);
+        let other: OrgId = "88888888-8888-4888-8888-888888888888".parse().unwrap();
+        audits.note(&other, at("2026-01-02T00:00:00Z"), None);
+        assert_eq!(audits.by_org().len(), 1);
     }
 }

@@ -46,6 +46,11 @@ impl Keys {
         self.ledgers.is_open(org)
     }
 
+    /// How many are.
+    pub(super) fn count(&self) -> usize {
+        self.ledgers.count()
+    }
+
     /// Nothing is under way: the ledger need not be kept in memory.
     pub(super) fn close(&self, ledger: &Ledger) {
         self.ledgers.close(ledger);

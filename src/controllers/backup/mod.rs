@@ -112,6 +112,7 @@ impl Driver for BackupDriver {
 
     async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Requeue, Blocked> {
         let now = ctx.now();
+        self.looks_since.get_or_init(|| now);
         let Some(org) = ctx.index.orgs.get(key) else {
             return report_blocked(ctx, key, None, &missing(&ctx.index, key), now).await;
         };
@@ -191,6 +192,11 @@ fn remember(ctx: &Context, subject: &Subject<'_>) {
 }
 
 impl BackupDriver {
+    /// How many ledgers are in memory: those of orgs for which something is under way.
+    pub fn ledgers_in_memory(&self) -> usize {
+        self.keys.count()
+    }
+
     /// What the status says of the ledger. Where nothing is under way it leaves the memory, with a short tail for whoever reads it
     /// next; `settled` = when something is due, of a look that went well.
     async fn settle(
@@ -199,25 +205,32 @@ impl BackupDriver {
         settled: Option<&Again>,
         losses: &[Loss],
     ) -> Option<LedgerStatus> {
-        let recorded = || rest::recorded_ledger(pass.subject.view);
-        let state = pass.state();
+        let awake = || rest::awake(pass.subject.view);
         let waits = settled.is_some_and(Again::is_soon);
-        if !state.is_idle() || waits || pass.subject.view.restore.is_some() {
-            return recorded();
+        if !pass.state().is_idle() || waits || pass.subject.view.restore.is_some() {
+            return awake();
         }
-        if let Some(again) = settled {
-            if let Err(error) = pass.ledger.shorten(pass.now).await {
-                warn!(%error, "no checkpoint was written: whoever reads the ledger next reads more of it");
-            }
-            self.keys.close(&pass.ledger);
-            let org = pass.ctx.index.orgs.get(pass.subject.name())?;
-            let view = pass.ctx.view(org, pass.now);
-            let subject = Subject::of(&view).ok()?;
-            let until = losses.is_empty().then(|| again.at_latest());
-            return rest::ledger(&subject, &pass.state(), &pass.key, until, pass.now).or_else(recorded);
-        }
+        let rest = match settled {
+            Some(again) => self.rest(pass, again, losses).await,
+            None => None,
+        };
         self.keys.close(&pass.ledger);
-        recorded()
+        rest.or_else(awake)
+    }
+
+    /// What the status says of a ledger that comes to rest; none = the org is another one by now.
+    async fn rest(&self, pass: &Pass<'_>, again: &Again, losses: &[Loss]) -> Option<LedgerStatus> {
+        if let Err(error) = pass.ledger.shorten(pass.now).await {
+            warn!(%error, "no checkpoint was written: whoever reads the ledger next reads more of it");
+        }
+        let org = pass.ctx.index.orgs.get(pass.subject.name())?;
+        let view = pass.ctx.view(org, pass.now);
+        let seen = rest::Seen {
+            then: pass.subject,
+            now: &Subject::of(&view).ok()?,
+        };
+        let until = losses.is_empty().then(|| again.at_latest());
+        rest::ledger(&seen, &pass.state(), &pass.key, until, pass.now)
     }
 
     async fn open<'a>(
@@ -227,6 +240,7 @@ impl BackupDriver {
         services: tray_ports::RegionServices,
         now: Timestamp,
     ) -> Result<Pass<'a>, Blocked> {
+        let has_read = !self.keys.is_open(subject.org_id());
         let ledger = self
             .keys
             .ledger(subject, &services.store, &ctx.cluster_uid, now)
@@ -239,6 +253,7 @@ impl BackupDriver {
             subject,
             services,
             ledger,
+            has_read,
             key,
             now,
             looks_since: *self.looks_since.get_or_init(|| now),

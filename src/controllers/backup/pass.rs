@@ -44,6 +44,8 @@ pub(super) struct Pass<'a> {
     pub services: RegionServices,
     /// Its ledger, claimed.
     pub ledger: Ledger,
+    /// This very pass has read the ledger; else it was in memory, and others may have written since.
+    pub has_read: bool,
     /// Its key.
     pub key: KmsKeyArn,
     /// The time of this pass.

@@ -20,6 +20,7 @@ use tray_domain::{
 };
 
 use super::{
+    rest::waking,
     schedule::{objective, without_slots},
     subject::{Subject, placed_at},
 };
@@ -135,6 +136,7 @@ pub fn unread(org: &TrayOrg, known: Option<&BackupView>, blocked: &Blocked, now:
         unknown()
     };
     turn(&mut status, &mut rpo, now);
+    status.ledger = status.ledger.map(waking);
     BackupView {
         status,
         healthy: blocked.fact(),
@@ -412,6 +414,14 @@ mod tests {
         newer.status.rpo.as_mut().unwrap().deadline = Some(Time(at("2026-01-03T00:00:00Z")));
         let view = looked(&recorded, Some(&newer), DEADLINE);
         assert_eq!((view.status.count, view.rpo.status), (Some(4), Truth::True));
+    }
+
+    #[test]
+    fn an_org_whose_ledger_cannot_be_read_does_not_rest() {
+        let ledger = json!({"lastEntry": 7, "digest": "d", "restsUntil": DEADLINE, "judgedBy": "j"});
+        let rests = org(&met(), &json!({"count": 3, "ledger": ledger}));
+        let ledger = looked(&rests, None, "2026-01-01T00:00:00Z").status.ledger.unwrap();
+        assert_eq!((ledger.last_entry, ledger.rests_until, ledger.judged_by), (7, None, None));
     }
 
     #[test]

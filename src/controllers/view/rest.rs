@@ -42,9 +42,19 @@ fn known(view: &OrgView) -> Option<&BackupStatus> {
     }
 }
 
-/// What was said of the ledger when it last came to rest.
-pub fn recorded_ledger(view: &OrgView) -> Option<LedgerStatus> {
-    known(view)?.ledger.clone()
+/// What was last said of the ledger, while it does not rest: something is under way, or keeps it from being looked at. Nobody
+/// takes it for resting then, also after a start, or once what was asked for is gone again.
+pub fn awake(view: &OrgView) -> Option<LedgerStatus> {
+    known(view)?.ledger.clone().map(waking)
+}
+
+/// The same of a ledger, which does not rest any more.
+pub fn waking(ledger: LedgerStatus) -> LedgerStatus {
+    LedgerStatus {
+        rests_until: None,
+        judged_by: None,
+        ..ledger
+    }
 }
 
 /// The last entry of the org's ledger that was read; none = none was, or a person has given the ledger up.
@@ -115,9 +125,18 @@ fn judged_by(subject: &Subject<'_>, has_copy: bool) -> String {
     digest(judged_by.to_string().as_bytes())
 }
 
-/// What the status says of the ledger after a look at it. `until` = when something is due, if nothing is under way.
+/// What an org was when its ledger was judged, and what it is at the end of that look.
+pub struct Seen<'a> {
+    /// When the look began.
+    pub then: &'a Subject<'a>,
+    /// By now.
+    pub now: &'a Subject<'a>,
+}
+
+/// What the status says of the ledger after a look at it. `until` = when something is due, if nothing is under way. What has
+/// changed meanwhile was not judged: then it does not rest.
 pub fn ledger(
-    subject: &Subject<'_>,
+    seen: &Seen<'_>,
     state: &LedgerState,
     key: &KmsKeyArn,
     until: Option<Timestamp>,
@@ -125,14 +144,15 @@ pub fn ledger(
 ) -> Option<LedgerStatus> {
     let head = state.head()?;
     let longest = now.checked_add(LONGEST_REST).unwrap_or(now);
-    let until = until
-        .map(|until| until.min(longest))
-        .filter(|_| is_quiet(subject));
+    let has_copy = state.newest_good().is_some();
+    let by = judged_by(seen.now, has_copy);
+    let is_at_rest = is_quiet(seen.now) && judged_by(seen.then, has_copy) == by;
+    let until = until.map(|until| until.min(longest)).filter(|_| is_at_rest);
     Some(LedgerStatus {
         last_entry: i64::try_from(head.seq).ok()?,
         digest: head.digest,
         kms_key_arn: Some(key.to_string()),
-        judged_by: until.map(|_| judged_by(subject, state.newest_good().is_some())),
+        judged_by: until.map(|_| by),
         rests_until: until.map(|until| Time(whole_seconds(until))),
     })
 }
@@ -215,34 +235,36 @@ mod tests {
         index
     }
     fn looked<T>(index: Index, look: impl FnOnce(&Subject<'_>) -> T) -> T {
-        let index = Arc::new(index);
+        look(&Subject::of(&seen(&Arc::new(index))).unwrap())
+    }
+    fn seen(index: &Arc<Index>) -> OrgView {
         let sources = Sources {
-            index: &index,
+            index,
             board: &Board::new(Arc::new(Changes::new(index.clone()))),
             support_groups: &[],
             now: at(BEFORE),
         };
-        let view = OrgView::of(index.orgs.get("acme").unwrap(), &sources);
-        look(&Subject::of(&view).unwrap())
+        OrgView::of(index.orgs.get("acme").unwrap(), &sources)
+    }
+    /// What the status says after a look from which nothing is due until then, while `change` happened.
+    fn after_a_look(until: Timestamp, change: impl FnOnce(&Index)) -> LedgerStatus {
+        let mut story = Story::new();
+        story.good("2026-01-01T00:00:00Z", 60);
+        let key = "arn:aws:kms:eu-central-1:111122223333:key/k".parse().unwrap();
+        let index = Arc::new(index(&org(&Value::Null)));
+        let before = seen(&index);
+        change(&index);
+        let after = seen(&index);
+        let seen = Seen {
+            then: &Subject::of(&before).unwrap(),
+            now: &Subject::of(&after).unwrap(),
+        };
+        let now = at("2026-01-01T00:00:00Z");
+        ledger(&seen, &story.state, &key, Some(until), now).unwrap()
     }
     /// As the status has it after a look that ended in rest.
     fn settled() -> Value {
-        let story = {
-            let mut story = Story::new();
-            story.good("2026-01-01T00:00:00Z", 60);
-            story
-        };
-        let key = "arn:aws:kms:eu-central-1:111122223333:key/k".parse().unwrap();
-        let found = looked(index(&org(&Value::Null)), |subject| {
-            ledger(
-                subject,
-                &story.state,
-                &key,
-                Some(at(UNTIL)),
-                at("2026-01-01T00:00:00Z"),
-            )
-        });
-        serde_json::to_value(found.unwrap()).unwrap()
+        serde_json::to_value(after_a_look(at(UNTIL), |_| {})).unwrap()
     }
 
     #[test]
@@ -257,19 +279,23 @@ mod tests {
 
     #[test]
     fn a_ledger_rests_a_day_at_the_most() {
-        let key = "arn:aws:kms:eu-central-1:111122223333:key/k".parse().unwrap();
-        let mut story = Story::new();
-        story.good("2026-01-01T00:00:00Z", 60);
-        let found = looked(index(&org(&Value::Null)), |subject| {
-            ledger(
-                subject,
-                &story.state,
-                &key,
-                Some(Timestamp::MAX),
-                at("2026-01-01T00:00:00Z"),
-            )
-        });
-        assert_eq!(found.unwrap().rests_until.unwrap().0, at(UNTIL));
+        let found = after_a_look(Timestamp::MAX, |_| {});
+        assert_eq!(found.rests_until.unwrap().0, at(UNTIL));
+    }
+
+    #[test]
+    fn what_has_changed_during_the_look_was_not_judged() {
+        let found = after_a_look(at(UNTIL), |index| claim(index, "data-db-0", "uid-2"));
+        assert_eq!((found.last_entry, found.rests_until, found.judged_by), (2, None, None));
+    }
+
+    #[test]
+    fn a_ledger_that_was_woken_is_read_though_all_is_as_it_was() {
+        let org = org(&serde_json::to_value(waking(after_a_look(at(UNTIL), |_| {}))).unwrap());
+        assert_eq!(looked(index(&org), |subject| at_rest(subject, at(BEFORE))), None);
+        // What was seen of it is still known.
+        let woken = looked(index(&org), |subject| (head(subject), awake(subject.view)));
+        assert_eq!((woken.0.unwrap().seq, woken.1.unwrap().last_entry), (2, 2));
     }
 
     #[test]

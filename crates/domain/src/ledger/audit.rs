@@ -57,6 +57,7 @@ impl LedgerState {
             ("the repositories", self.repositories == checkpoint.repositories),
             ("the claims that hold data", self.holders == checkpoint.holders),
             ("the open sweep", self.sweep == checkpoint.sweep),
+            ("the open restore", self.restore == checkpoint.restore),
             ("the runs", decisive(self).eq(decisive(checkpoint))),
         ];
         match same.into_iter().find(|(_, same)| !same) {
@@ -78,7 +79,13 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::ledger::testing::{Story, org};
+    use crate::{
+        ids::SweepId,
+        ledger::{
+            Event, Sweep,
+            testing::{Story, org},
+        },
+    };
 
     fn day(day: i64) -> Timestamp {
         Timestamp::from_second(day * SECONDS_OF_A_DAY + 3_600).unwrap()
@@ -122,15 +129,39 @@ mod tests {
     fn a_checkpoint_that_says_otherwise_of_what_decides_is_told_apart() {
         let mut story = Story::new();
         let run = story.good("2026-01-01T00:00:00Z", 60);
+        let planned = Event::RestorePlanned {
+            restore: "home (uid)".to_owned(),
+            run_id: run.clone(),
+        };
+        story.tell(planned, "2026-01-02T00:00:00Z".parse().unwrap());
         let state = &story.state;
         assert_eq!(state.agrees_with(&state.clone()), Ok(()));
-        let lies: [(Lie, &str); 4] = [
+        let lies: [(Lie, &str); 7] = [
             (|state, run| drop(state.runs.remove(run)), "the runs"),
             (|state, _| state.holders.clear(), "the claims that hold data"),
             (|state, _| state.claim = None, "its claim"),
             (
                 |state, _| state.wrapped_key_digest = Some(String::new()),
                 "the wrapped key",
+            ),
+            (
+                |state, _| {
+                    let sweep_id = SweepId::of(Timestamp::UNIX_EPOCH, &org());
+                    state.sweep = Some(Sweep {
+                        sweep_id,
+                        planned_at: Timestamp::UNIX_EPOCH,
+                        part_records: true,
+                    });
+                },
+                "the open sweep",
+            ),
+            (|state, _| state.restore = None, "the open restore"),
+            (
+                |state, run| {
+                    let run = state.runs.get_mut(run).unwrap();
+                    run.pruned = Some((Timestamp::UNIX_EPOCH, String::new()));
+                },
+                "the runs",
             ),
         ];
         for (lie, what) in lies {

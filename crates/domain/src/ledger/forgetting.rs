@@ -262,6 +262,7 @@ mod tests {
             restore,
             run_id: run_id.clone(),
             succeeded,
+            data_is_back: succeeded,
             seconds: number,
             bytes: 0,
             refused: 0,

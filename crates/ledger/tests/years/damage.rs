@@ -11,13 +11,15 @@ use proptest::prelude::*;
 use tokio::runtime::Builder;
 use tray_domain::{
     bucket_layout,
-    ids::KmsKeyArn,
     ledger::{CHECKPOINT_EVERY, Entry, Event, Head, LedgerState, whole_within_days},
 };
-use tray_ledger::{Ledger, LedgerStore, LedgerStoreError, ObjectStore};
+use tray_ledger::{Ledger, LedgerStoreError};
 use tray_testkit::memory::MemoryStore;
 
-use super::org::{Luck, Org, org_id};
+use super::{
+    org::{Luck, org_id},
+    written::{open, written},
+};
 
 /// The objects of a year, in order, and the head that the status has seen of it.
 struct Year {
@@ -27,54 +29,26 @@ struct Year {
 }
 
 static YEAR: LazyLock<Year> = LazyLock::new(|| {
-    let mut org = Org::new(1);
-    for half_day in 1..=super::YEAR {
-        // As it was claimed.
-        if half_day == 1 {
-            org.events = Some(Vec::new());
-        }
-        org.lives(if half_day % 9 == 0 {
+    let lucks = (1..=super::YEAR).map(|half_day| {
+        if half_day % 9 == 0 {
             Luck::Fails
         } else {
             Luck::Good
-        });
+        }
+    });
+    let (bucket, ledger, org) = block_on(written(lucks));
+    let objects = bucket.keys().into_iter();
+    Year {
+        objects: objects
+            .map(|key| (key.clone(), bucket.object(&key).unwrap().body))
+            .collect(),
+        head: ledger.state().head().unwrap(),
+        end: org.now,
     }
-    let events = org.events.take().unwrap();
-    block_on(async {
-        let bucket = Arc::new(MemoryStore::default());
-        let ledger = open(&bucket, None).await.unwrap();
-        ledger.claim(events[0].1).await.unwrap();
-        for (number, (event, at)) in events.into_iter().enumerate() {
-            bucket.set_now(at);
-            ledger.append(event, at).await.unwrap();
-            if number % 11 == 0 {
-                ledger.shorten(at).await.unwrap();
-            }
-        }
-        let objects = bucket.keys().into_iter();
-        Year {
-            objects: objects
-                .map(|key| (key.clone(), bucket.object(&key).unwrap().body))
-                .collect(),
-            head: ledger.state().head().unwrap(),
-            end: org.now,
-        }
-    })
 });
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     Builder::new_current_thread().build().unwrap().block_on(future)
-}
-
-fn key() -> KmsKeyArn {
-    "arn:aws:kms:eu-central-1:111122223333:key/k".parse().unwrap()
-}
-
-async fn open(bucket: &Arc<MemoryStore>, head: Option<&Head>) -> Result<Ledger, LedgerStoreError> {
-    let store: Arc<dyn ObjectStore> = bucket.clone();
-    LedgerStore::new()
-        .open_behind((store, ""), key(), org_id(), "cluster", head)
-        .await
 }
 
 /// A bucket with that year in it, each object dated by its place.
@@ -138,18 +112,57 @@ fn a_year_of_a_ledger_is_as_it_was_written() {
     });
 }
 
+/// The body with one bit turned.
+fn flipped(body: &Bytes, place: usize, bit: u32) -> Vec<u8> {
+    let mut flipped = body.to_vec();
+    flipped[place % body.len()] ^= 1 << (bit % 8);
+    flipped
+}
+
+/// What the look at `seq` and at the entry behind it finds, where `seq` has that body.
+async fn found_at(ledger: &Ledger, bucket: &MemoryStore, seq: usize, body: Vec<u8>) -> Option<LedgerStoreError> {
+    let (key, own) = &YEAR.objects[seq];
+    bucket.overwrite(key, body);
+    let found = ledger.check(seq as u64..=seq as u64).await.err();
+    bucket.overwrite(key, own.clone());
+    found
+}
+
+/// Every object of the year, a bit of each; and every bit of some. The last entry is held to what the status has seen.
+#[test]
+fn no_object_of_a_year_and_no_bit_of_one_is_left_unlooked_at() {
+    block_on(async {
+        let bucket = bucket();
+        let ledger = open(&bucket, Some(&YEAR.head)).await.unwrap();
+        let last = YEAR.objects.len() - 1;
+        let one_of_each = (0..last).map(|seq| (seq, seq * 7_919, seq as u32));
+        let all_of = |seq: usize| {
+            let bytes = YEAR.objects[seq].1.len().min(1_200);
+            (0..bytes).flat_map(move |byte| (0..8).map(move |bit| (seq, byte, bit)))
+        };
+        let flips = one_of_each.chain(all_of(3)).chain(all_of(64)).chain(all_of(last - 1));
+        for (seq, byte, bit) in flips {
+            let body = flipped(&YEAR.objects[seq].1, byte, bit);
+            let found = found_at(&ledger, &bucket, seq, body).await;
+            let error = found.unwrap_or_else(|| panic!("bit {bit} of byte {byte} of {seq} is not found"));
+            assert!(matches!(error, LedgerStoreError::Invalid { .. }), "{error:?}");
+            assert!(names(&error, seq as u64), "{seq}: {error}");
+        }
+        assert_eq!(found(&bucket).await, None);
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// Any bit of any object, and nobody notes that it was written: it is found within four weeks, and named.
     #[test]
     fn a_bit_that_is_flipped_anywhere_is_found_and_named(
-        place in any::<prop::sample::Index>(), byte in any::<prop::sample::Index>(), bit in 0..8_u8,
+        place in any::<prop::sample::Index>(), byte in any::<prop::sample::Index>(), bit in 0..8_u32,
     ) {
         let seq = place.index(YEAR.objects.len());
         let (key, body) = &YEAR.objects[seq];
-        let mut flipped = body.to_vec();
-        flipped[byte.index(body.len())] ^= 1 << bit;
+        let flipped = flipped(body, byte.index(body.len()), bit);
         let bucket = bucket();
         bucket.set_now(Timestamp::from_second(seq as i64).unwrap());
         bucket.overwrite(key, flipped);
@@ -162,12 +175,11 @@ proptest! {
     /// What S3 dates anew is found at once, whatever day it is: nothing is pruned on it.
     #[test]
     fn an_object_that_is_written_over_is_found_before_anything_is_pruned(
-        place in any::<prop::sample::Index>(), byte in any::<prop::sample::Index>(), bit in 0..8_u8, day in 0..400_i64,
+        place in any::<prop::sample::Index>(), byte in any::<prop::sample::Index>(), bit in 0..8_u32, day in 0..400_i64,
     ) {
         let seq = place.index(YEAR.objects.len());
         let (key, body) = &YEAR.objects[seq];
-        let mut flipped = body.to_vec();
-        flipped[byte.index(body.len())] ^= 1 << bit;
+        let flipped = flipped(body, byte.index(body.len()), bit);
         let bucket = bucket();
         bucket.set_now(Timestamp::from_second(1_000_000).unwrap());
         bucket.overwrite(key, flipped);

@@ -7,7 +7,9 @@
 )]
 
 mod damage;
+mod earlier;
 mod org;
+mod written;
 
 use proptest::prelude::*;
 

@@ -34,7 +34,7 @@ pub(crate) enum Luck {
     SweepFails,
     /// The run is committed, and a restore of the newest good run follows.
     Restored,
-    /// The run is committed, and a restore fills its claims and never ends.
+    /// The run is committed, and a restore fills its claims and never ends, as those of an earlier version that were deleted.
     RestoreLeft,
     /// Nothing is done: the operator is down.
     Down,
@@ -208,6 +208,12 @@ impl Org {
             claim_uid: volume.claim_uid.clone(),
         };
         let claims = self.volumes.iter().map(claim).collect();
+        if to_its_end {
+            self.tell(Event::RestorePlanned {
+                restore: restore.clone(),
+                run_id: run_id.clone(),
+            });
+        }
         self.tell(Event::Filled {
             restore: restore.clone(),
             run_id: run_id.clone(),
@@ -219,6 +225,7 @@ impl Org {
                 restore,
                 run_id,
                 succeeded,
+                data_is_back: succeeded,
                 seconds,
                 bytes,
                 refused: 0,
