@@ -337,10 +337,7 @@ async fn a_volume_is_copied_restored_and_pruned_with_credentials_for_just_that()
     })
     .await;
     let sweep_id = SweepId::of(SystemClock.now(), &org.id);
-    org.tell(Event::SweepPlanned {
-        sweep_id: sweep_id.clone(),
-    })
-    .await;
+    org.tell(Event::sweep_planned(sweep_id.clone())).await;
     let action = prune(&sweep_id, vec![run('V')]);
     let (_, outcome) = org.mover("pod-3", &SessionScope::Prune, action.clone()).await;
     let MoverOutcome::Pruned { volumes } = &outcome else {

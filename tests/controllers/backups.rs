@@ -9,6 +9,7 @@ use k8s_openapi::api::{
     batch::v1::Job,
     coordination::v1::Lease,
     core::v1::{Pod, Secret},
+    events::v1::Event as ToldEvent,
 };
 use kube::{
     Api, ResourceExt,
@@ -24,15 +25,20 @@ use tray_api::{
 use tray_domain::{
     bucket_layout,
     ids::{OrgId, PartId, RunId},
-    ledger::Event,
+    ledger::{Event, LastSweep},
     run_plan,
     stage::Stage,
 };
 use tray_ledger::{Ledger, ObjectStore, RemoteError};
 use tray_operator::{
-    controllers::{backup::BackupDriver, changes::Change},
+    controllers::{
+        backup::BackupDriver,
+        changes::Change,
+        conditions::{ConditionFact, Truth},
+    },
     resources::mover_job,
 };
+use tray_testkit::memory::Operation;
 
 use crate::restores;
 use crate::support::{
@@ -272,7 +278,136 @@ async fn an_org_is_copied_pruned_and_told_about() {
     restores::from_an_earlier_version(&operator, &filled, &run).await;
     hooks_run_beside_the_passes_and_outlive_their_operator(&operator).await;
     a_wrapped_key_is_never_replaced(&operator, &fresh).await;
+    a_damaged_ledger_is_named_and_nothing_is_pruned(&operator).await;
+    a_start_asks_for_nothing_before_something_is_due(&operator).await;
     two_operators_at_once_copy_an_org_once(&operator, &fresh).await;
+}
+
+/// One bit of an old entry is another, long before the newest checkpoint: it is named, and nothing of the org is removed. Runs go on.
+async fn a_damaged_ledger_is_named_and_nothing_is_pruned(operator: &Operator) {
+    const DAMAGED: u64 = 70;
+    let id: OrgId = "99999999-9999-4999-8999-999999999999".parse().unwrap();
+    let ledger = runs::begun(operator, &id, operator.ctx.now()).await;
+    for _ in 0..200 {
+        // Of a run that is not there: it changes nothing.
+        let run_id = "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
+        let nothing = Event::RunAccepted { run_id };
+        ledger.append(nothing, operator.ctx.now()).await.unwrap();
+    }
+    let pruned = seed(operator, &Org { name: "damaged", id: id.clone() }).await;
+    let store = &operator.regions.store;
+    let key = bucket_layout::ledger_entry("", &id, DAMAGED);
+    let own = store.object(&key).unwrap();
+    let mut body = own.body.to_vec();
+    let place = body.windows(3).position(|text| text == b"5FA").unwrap();
+    body[place] ^= 1;
+    // S3 dates what is written over.
+    store.set_now(own.last_modified + SignedDuration::from_hours(1));
+    store.overwrite(&key, body);
+    store.set_now(own.last_modified);
+
+    let org = Org::place("damaged", id.as_str()).await;
+    let running = operator.start(vec![Arc::new(BackupDriver::default())]).await;
+    let said = eventually(async || {
+        let healthy = operator.ctx.board.backups.get(&id)?.healthy.clone();
+        (healthy.reason == "LedgerInvalid").then_some(healthy.message)
+    });
+    let said = said.await.expect("the damage is not found");
+    assert!(
+        said.contains("broken at entry 71") && said.contains("nothing is pruned"),
+        "{said}"
+    );
+    org.ask("damaged-now").await;
+    succeed(operator, &org, 3).await;
+    snapshot("damaged-now", "Committed").await;
+    nothing_is_left(&org).await;
+    let state = org.ledger(operator).await.state();
+    assert!(state.runs.values().all(|run| run.pruned.is_none()));
+    assert!(state.sweep.is_none() && state.last_sweep == LastSweep::default());
+    running.stop().await;
+
+    // The right one is put back.
+    store.overwrite(&key, own.body);
+    let second = operator.beside().await;
+    let running = second.start(vec![Arc::new(BackupDriver::default())]).await;
+    let sweep = pruner(&org).await;
+    assert_eq!(task(&sweep).await["action"]["remove"], json!([pruned]));
+    end(&sweep, None).await;
+    nothing_is_left(&org).await;
+    running.stop().await;
+}
+
+/// An org at rest keeps no ledger in memory. What its status has recorded stands after a start, and nothing is asked of S3 for it,
+/// until something is due or somebody asks for something; then its ledger is read by few requests.
+async fn a_start_asks_for_nothing_before_something_is_due(first: &Operator) {
+    let org = Org::place("rested", "88888888-8888-4888-8888-888888888888").await;
+    let store = &first.regions.store;
+    let asked = |since: usize| {
+        let calls = store.calls().split_off(since);
+        let of_org = calls.into_iter().filter(|(_, key)| key.contains(org.id.as_str()));
+        of_org.collect::<Vec<_>>()
+    };
+    let driver = Arc::new(BackupDriver::default());
+    let running = first.start(vec![driver.clone()]).await;
+    org.ask("rested-1").await;
+    mover(&org.namespace()).await;
+    assert!(driver.ledgers_in_memory() > 0, "while a run is open");
+    succeed(first, &org, 3).await;
+    snapshot("rested-1", "Committed").await;
+    nothing_is_left(&org).await;
+    let rests = eventually(async || {
+        let view = first.ctx.board.backups.get(&org.id)?;
+        let rests = view.status.ledger.as_ref()?.rests_until.is_some();
+        (rests && view.healthy.status == Truth::True).then_some(view)
+    });
+    let view = rests.await.expect("the org does not come to rest");
+    let closed = eventually(async || (driver.ledgers_in_memory() == 0).then_some(()));
+    assert!(closed.await.is_some(), "{} are in memory", driver.ledgers_in_memory());
+    // Whatever is looked at again meanwhile, S3 is not.
+    let before = store.calls().len();
+    let looks = passes(&first.ctx, "backup");
+    first.ctx.changes.publish(&Change::Org(org.name.to_owned()));
+    let looked = eventually(async || (passes(&first.ctx, "backup") > looks).then_some(()));
+    assert!(looked.await.is_some());
+    assert_eq!(asked(before), []);
+    running.stop().await;
+
+    // As the TrayOrg controller writes it down.
+    let condition = |type_: &str, fact: &ConditionFact| {
+        json!({"type": type_, "status": fact.status.as_str(), "reason": fact.reason, "message": fact.message,
+            "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    };
+    let conditions = [
+        condition("BackupHealthy", &view.healthy),
+        condition("RpoMet", &view.rpo),
+    ];
+    let status = json!({"status": {"backup": view.status, "conditions": conditions}});
+    let orgs: Api<TrayOrg> = Api::all(api_server::shared().await.client().await);
+    let params = PatchParams::default();
+    orgs.patch_status(org.name, &params, &Patch::Merge(status))
+        .await
+        .unwrap();
+
+    let before = store.calls().len();
+    let second = first.beside().await;
+    let running = second.start(vec![Arc::new(BackupDriver::default())]).await;
+    let known = eventually(async || second.ctx.board.backups.get(&org.id));
+    assert_eq!(known.await.as_deref(), Some(&*view));
+    assert_eq!(asked(before), [], "a start asks S3 for nothing");
+
+    org.ask("rested-2").await;
+    mover(&org.namespace()).await;
+    let calls = asked(before);
+    let reads = calls
+        .iter()
+        .take_while(|(operation, _)| *operation != Operation::Put);
+    let reads = reads.count();
+    println!("S3 requests until the run was planned, of an org whose ledger was read: {reads}");
+    assert!(reads <= 8, "{calls:?}");
+    succeed(&second, &org, 3).await;
+    snapshot("rested-2", "Committed").await;
+    nothing_is_left(&org).await;
+    running.stop().await;
 }
 
 /// Leadership can be lost without being noticed at once: two work on one org, and then one is gone in the middle.
@@ -451,6 +586,32 @@ async fn a_run_is_committed_when_its_mover_has_left_a_verified_record(operator: 
     assert_eq!(status["bucketCloudRegion"], "eu-central-1");
     nothing_is_left(org).await;
     assert_eq!(flux::verdicts(&[shown])[0].status, "Current");
+}
+
+/// What others say may be an org's own: it is in no ledger, status or event.
+async fn is_told_nowhere(operator: &Operator, org: &Org, said: &str) {
+    let store = &operator.regions.store;
+    for key in store.keys() {
+        let body = store.object(&key).unwrap().body;
+        assert!(!String::from_utf8_lossy(&body).contains(said), "{key}");
+    }
+    let client = api_server::shared().await.client().await;
+    let all = ListParams::default();
+    let snapshots: Api<OrgSnapshot> = Api::all(client.clone());
+    let restores: Api<OrgRestore> = Api::all(client.clone());
+    let orgs: Api<TrayOrg> = Api::all(client.clone());
+    // Both APIs show the same events.
+    let events: Api<ToldEvent> = Api::all(client);
+    let told = [
+        serde_json::to_string(&snapshots.list(&all).await.unwrap()).unwrap(),
+        serde_json::to_string(&restores.list(&all).await.unwrap()).unwrap(),
+        serde_json::to_string(&orgs.list(&all).await.unwrap()).unwrap(),
+        serde_json::to_string(&events.list(&all).await.unwrap()).unwrap(),
+        format!("{:?}", operator.ctx.board.backups.get(&org.id)),
+    ];
+    for told in told {
+        assert!(!told.contains(said), "{told}");
+    }
 }
 
 async fn a_run_that_shrank_counts_once_a_person_accepts_it(operator: &Operator, org: &Org) {
@@ -781,10 +942,8 @@ async fn a_mover_that_fails_ends_its_run_with_its_reason(operator: &Operator, or
     end(&mover(org, "fresh-two").await, Some("the disk is on fire")).await;
     let shown = snapshot("fresh-two", "Failed").await;
     let message = shown["status"]["conditions"][0]["message"].as_str().unwrap();
-    assert!(
-        message.contains("part objects") && message.contains("the disk is on fire"),
-        "{message}"
-    );
+    assert!(message.contains("part objects: Ended"), "{message}");
+    is_told_nowhere(operator, org, "the disk is on fire").await;
     assert_eq!(
         flux::verdicts(&[shown])[0].status,
         "Failed",
@@ -1018,9 +1177,10 @@ async fn a_restore_touches_nothing_before_its_proof(operator: &Operator, org: &O
     let failed = restored("fresh-unproven", "Failed").await;
     let said = failed["status"]["conditions"].to_string();
     assert!(
-        said.contains("the key is disabled") && said.contains("before anything of the org was touched"),
+        said.contains("Ended") && said.contains("before anything of the org was touched"),
         "{said}"
     );
+    is_told_nowhere(operator, org, "the key is disabled").await;
     assert!(!stops_its_org(operator, "fresh-unproven"));
     let state = org.ledger(operator).await.state();
     let recorded = state

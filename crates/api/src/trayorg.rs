@@ -625,6 +625,28 @@ pub struct BackupStatus {
     /// Recovery time objective.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rto: Option<RtoStatus>,
+    /// What was read of the org's ledger, and how long that stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<LedgerStatus>,
+}
+
+/// What was read of an org's ledger when it last came to rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerStatus {
+    /// Number of its last entry. A ledger without that entry has lost some.
+    pub last_entry: i64,
+    /// SHA-256 of that entry, in hex.
+    pub digest: String,
+    /// The org's KMS key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key_arn: Option<String>,
+    /// Until then nothing is due, and the ledger is not read but for a change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rests_until: Option<Time>,
+    /// Digest of schedule, retention, backup location, claims and snapshots then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged_by: Option<String>,
 }
 
 /// Where the org stands with its recovery point objective.

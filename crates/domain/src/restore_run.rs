@@ -194,9 +194,9 @@ pub fn unrestorable(
 pub enum RestoreEnd {
     /// Everything is back, and the workloads are available or the org is suspended.
     Succeeded,
-    /// Everything is back, and the workloads did not become available in time; why.
-    WithoutWorkloads(String),
-    /// It failed; why.
+    /// Everything is back, and the workloads did not become available in time.
+    WithoutWorkloads,
+    /// It failed; why, as a code. An earlier version wrote it in words.
     Failed(String),
 }
 
@@ -204,16 +204,13 @@ pub enum RestoreEnd {
 /// ledger.
 pub fn recorded_end(ledger: &LedgerState, restore: &str) -> Option<RestoreEnd> {
     let known = ledger.restores.iter().find(|known| known.restore == restore)?;
-    let why = || {
-        known
-            .why
-            .clone()
-            .unwrap_or_else(|| "its reason is lost".to_owned())
-    };
     Some(match (known.succeeded, known.data_is_back) {
         (true, _) => RestoreEnd::Succeeded,
-        (false, true) => RestoreEnd::WithoutWorkloads(why()),
-        (false, false) => RestoreEnd::Failed(why()),
+        (false, true) => RestoreEnd::WithoutWorkloads,
+        (false, false) => {
+            let why = known.why.clone();
+            RestoreEnd::Failed(why.unwrap_or_else(|| "its reason is lost".to_owned()))
+        }
     })
 }
 
@@ -757,21 +754,18 @@ mod tests {
             story.tell(event, "2026-01-03T00:00:00Z".parse().unwrap());
         };
         ended("home (1)", true, true, None);
-        ended("home (2)", false, false, Some("no space"));
+        ended("home (2)", false, false, Some("ClaimHeld"));
         ended("home (3)", false, false, None);
         ended("home (2)", true, true, None);
-        ended("home (5)", false, true, Some("no image"));
+        ended("home (5)", false, true, Some("WorkloadsUnavailable"));
         for (restore, want) in [
             ("home (1)", Some(RestoreEnd::Succeeded)),
-            ("home (2)", Some(RestoreEnd::Failed("no space".to_owned()))),
+            ("home (2)", Some(RestoreEnd::Failed("ClaimHeld".to_owned()))),
             (
                 "home (3)",
                 Some(RestoreEnd::Failed("its reason is lost".to_owned())),
             ),
-            (
-                "home (5)",
-                Some(RestoreEnd::WithoutWorkloads("no image".to_owned())),
-            ),
+            ("home (5)", Some(RestoreEnd::WithoutWorkloads)),
             ("home (4)", None),
             ("home", None),
         ] {

@@ -206,7 +206,11 @@ pub fn manifest(
                 &planned.part,
                 &copied.pod_uid,
             ),
-            record: copied.record.clone(),
+            // What it warns of names files and objects: that is the org's, and stays in the part's record.
+            record: PartRecord {
+                warnings: Vec::new(),
+                ..copied.record.clone()
+            },
         });
     }
     let oldest = parts.iter().map(|p| p.consistency_point).min();

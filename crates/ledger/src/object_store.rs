@@ -24,6 +24,19 @@ pub enum RemoteError {
     Corrupt(String),
 }
 
+impl RemoteError {
+    /// How the service answered, in one word or two.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Denied(_) => "access denied",
+            Self::NotFound(_) => "not found",
+            Self::Unusable(_) => "unusable",
+            Self::Unavailable(_) => "unavailable",
+            Self::Corrupt(_) => "corrupt",
+        }
+    }
+}
+
 /// What a conditional write did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PutOutcome {

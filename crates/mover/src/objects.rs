@@ -15,6 +15,7 @@ use super::{
     failure::Failure,
     progress::Phase,
     session::{Session, blocking},
+    volume::tell_of,
 };
 use crate::ports::{NamespaceObjects, ObjectError};
 
@@ -52,9 +53,7 @@ pub(crate) async fn snapshot(
         earlier,
         "archived and verified"
     );
-    for warning in &summary.warnings {
-        tracing::warn!("{warning}");
-    }
+    tell_of(&summary.warnings);
     let record = PartRecord {
         format_version: FORMAT_VERSION,
         run_id: run,
@@ -73,9 +72,7 @@ pub(crate) async fn snapshot(
         engine_version: session.ports.engine.version(),
     };
     session.put_record(&record).await?;
-    Ok(MoverOutcome::Snapshotted {
-        record: Box::new(record),
-    })
+    Ok(MoverOutcome::snapshotted(record))
 }
 
 /// Writes the archive unless one is there; the digest of what it would have written.

@@ -20,7 +20,7 @@ pub struct HookTarget {
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
     /// The API server or kubelet refused, or the connection broke.
-    #[error("failed to exec in pod {pod}: {source}")]
+    #[error("failed to exec in pod {pod}: the API server or the kubelet refused, or the connection broke")]
     Exec {
         /// The pod.
         pod: String,

@@ -44,6 +44,8 @@ pub(super) struct Pass<'a> {
     pub services: RegionServices,
     /// Its ledger, claimed.
     pub ledger: Ledger,
+    /// This very pass has read the ledger; else it was in memory, and others may have written since.
+    pub has_read: bool,
     /// Its key.
     pub key: KmsKeyArn,
     /// The time of this pass.
@@ -201,7 +203,7 @@ impl Pass<'_> {
         })
     }
 
-    /// Why a mover failed: its own last words, else Kubernetes'.
+    /// Why a mover failed: the reason of its last words, else of its Job.
     async fn why(&self, job: &JobFact) -> Result<String, Blocked> {
         Ok(match self.ctx.movers.outcome(job).await? {
             Some(MoverOutcome::Failed { reason, message }) => format!("{reason:?}: {message}"),

@@ -58,6 +58,16 @@ impl Again {
         self.after = self.after.into_iter().chain(after).min();
     }
 
+    /// Whether what was begun goes on.
+    pub(super) fn is_soon(&self) -> bool {
+        self.after.is_some()
+    }
+
+    /// The soonest of the known times.
+    pub(super) fn at_latest(&self) -> Timestamp {
+        self.at.iter().min().copied().unwrap_or(Timestamp::MAX)
+    }
+
     /// The soonest of all.
     pub(super) fn next(&self, now: Timestamp) -> Requeue {
         let times = self.at.iter().map(|at| until(*at, now));
@@ -66,11 +76,11 @@ impl Again {
 }
 
 /// Does what is next for the org, until it has to be looked at again. Before the first piece of work that changes anything it
-/// reads on in the ledger, and decides anew: an idle pass costs no request.
+/// reads on in a ledger that was in memory, and decides anew: an idle pass costs no request.
 pub(super) async fn advance(pass: &Pass<'_>, again: &mut Again, phases: &mut Phases) -> Result<(), Blocked> {
     let elsewhere = elsewhere(&pass.subject.region);
     let schedule = scheduling::of(pass.subject);
-    let (mut done, mut has_read) = (Done::default(), false);
+    let (mut done, mut has_read) = (Done::default(), pass.has_read);
     restore::tell_turns(pass, restore::driven(pass, &pass.state())).await?;
     loop {
         let (state, pending) = (pass.state(), pending(pass));
@@ -388,7 +398,7 @@ fn pending(pass: &Pass<'_>) -> Vec<Arc<OrgSnapshot>> {
     pending.retain(|snapshot| {
         run::is_wanted(snapshot)
             && !snapshot.has_ended()
-            && run::run_id_of(snapshot, &state).is_some_and(|id| !state.runs.contains_key(&id))
+            && run::run_id_of(snapshot, &state).is_some_and(|id| !state.knows(&id))
     });
     pending.sort_by_key(|snapshot| (snapshot.creation_timestamp(), snapshot.name_any()));
     pending

@@ -362,6 +362,8 @@ fn backups(
     let mut rpo = said(types::RPO_MET, |view| &view.rpo);
     if let Some(status) = &mut status {
         turn(status, &mut rpo, now);
+        // Before the first copy there is little to read, and nothing else is written when it has been read.
+        status.ledger.take_if(|_| status.last_committed.is_none());
     }
     let healthy = hindrance.cloned().unwrap_or(healthy);
     for (type_, fact) in [(types::BACKUP_HEALTHY, healthy), (types::RPO_MET, rpo)] {

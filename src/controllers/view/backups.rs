@@ -20,6 +20,7 @@ use tray_domain::{
 };
 
 use super::{
+    rest::waking,
     schedule::{objective, without_slots},
     subject::{Subject, placed_at},
 };
@@ -113,6 +114,8 @@ fn judge(
             seconds: time.seconds.map(|seconds| seconds as i64),
             at: time.at.map(api_time),
         }),
+        // Of a look that ends in rest alone.
+        ledger: None,
     };
     let (pruning, told_at) = pruning(read.state, now);
     let view = BackupView {
@@ -148,6 +151,7 @@ pub fn unread(org: &TrayOrg, known: Option<&BackupView>, blocked: &Blocked, now:
         unknown()
     };
     turn(&mut status, &mut rpo, now);
+    status.ledger = status.ledger.map(waking);
     BackupView {
         status,
         healthy: blocked.fact(),
@@ -202,9 +206,7 @@ fn healthy(
 
 /// What the newest run says.
 fn of_runs(state: &LedgerState) -> ConditionFact {
-    let ended = state.runs.iter().filter(|(_, run)| run.end.is_some());
-    let newest = ended.max_by_key(|(_, run)| run.planned_at);
-    newest.map_or_else(
+    state.newest_ended().map_or_else(
         || ConditionFact::new(Truth::Unknown, reasons::NO_SNAPSHOT_YET, "no run has ended yet"),
         |(id, run)| of_newest(state, id, run),
     )
@@ -435,6 +437,14 @@ mod tests {
     }
 
     #[test]
+    fn an_org_whose_ledger_cannot_be_read_does_not_rest() {
+        let ledger = json!({"lastEntry": 7, "digest": "d", "restsUntil": DEADLINE, "judgedBy": "j"});
+        let rests = org(&met(), &json!({"count": 3, "ledger": ledger}));
+        let ledger = looked(&rests, None, "2026-01-01T00:00:00Z").status.ledger.unwrap();
+        assert_eq!((ledger.last_entry, ledger.rests_until, ledger.judged_by), (7, None, None));
+    }
+
+    #[test]
     fn a_first_copy_that_never_came_is_missed_at_its_deadline() {
         let waits = json!([{"type": "RpoMet", "status": "Unknown", "reason": "NoSnapshotYet", "message": "none yet",
             "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
@@ -508,9 +518,7 @@ mod tests {
         story.aborted("2026-01-01T00:00:00Z", 60);
         story.good("2026-01-01T06:00:00Z", 60);
         let sweep_id = SweepId::of(at("2026-01-01T07:00:00Z"), &org_of_stories());
-        let planned = Event::SweepPlanned {
-            sweep_id: sweep_id.clone(),
-        };
+        let planned = Event::sweep_planned(sweep_id.clone());
         story.tell(planned, at("2026-01-01T07:00:00Z"));
         let failed = Some("BucketFailed".to_owned());
         story.tell(Event::SweepEnded { sweep_id, failed }, at("2026-01-01T08:30:00Z"));

@@ -10,6 +10,7 @@ pub mod identity;
 pub mod movers;
 pub mod org;
 pub mod region;
+pub mod rest;
 pub mod schedule;
 pub mod subject;
 pub mod support;

@@ -108,6 +108,8 @@ impl OpenLedger {
             planned_at: Timestamp::UNIX_EPOCH,
             end,
             pruned: None,
+            marked_at: None,
+            collected_at: None,
         };
         let mut state = LedgerState {
             restore,

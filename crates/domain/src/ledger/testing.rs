@@ -9,7 +9,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Entry, Event, FORMAT_VERSION, LedgerState};
+use super::{Entry, Event, LedgerState};
 use crate::{
     ids::{OrgId, PartId, RunId},
     manifest::{
@@ -53,13 +53,14 @@ impl Story {
     /// Appends an event.
     pub fn tell(&mut self, event: Event, at: Timestamp) {
         let entry = Entry {
-            format_version: FORMAT_VERSION,
+            format_version: event.format_version(),
             org_id: org(),
             seq: self.state.next_seq,
             at,
             cluster_uid: "cluster".into(),
             epoch: 1,
             previous_digest: self.state.last_digest.clone(),
+            checkpoint: self.state.checkpoint,
             event,
         };
         self.newest = entry.encode().unwrap();
@@ -275,7 +276,7 @@ fn manifest_of(plan: &RunPlan, at: Timestamp, volumes: &[(&str, u64)], verdict: 
         run_id: plan.run_id.clone(),
         stage: Stage::Production,
         snapshot_name: plan.snapshot_name.clone(),
-        slot: None,
+        slot: plan.slot,
         plan_digest: String::new(),
         consistency_point: at,
         parts: plan.parts.iter().map(part).collect(),

@@ -39,7 +39,7 @@ pub struct JobFact {
     pub consistency_point: Option<Timestamp>,
     /// Recorded on the Job: UID of the claim that it fills.
     pub claim_uid: Option<String>,
-    /// Why it failed, in the Job controller's words.
+    /// Why it failed, in the Job controller's one word: `DeadlineExceeded`.
     pub failure: Option<String>,
     /// When its controller began it: from then on it has a pod, unless none can be made.
     pub started: Option<Timestamp>,
@@ -85,10 +85,7 @@ impl JobFact {
                 .get(names::ANNOTATION_CONSISTENCY_POINT)
                 .and_then(|text| text.parse().ok()),
             claim_uid: job.annotations().get(names::ANNOTATION_CLAIM_UID).cloned(),
-            failure: failed.map(|c| {
-                let (reason, message) = (c.reason.as_deref(), c.message.as_deref());
-                format!("{}: {}", reason.unwrap_or("Failed"), message.unwrap_or_default())
-            }),
+            failure: failed.map(|c| c.reason.clone().unwrap_or_else(|| "Failed".to_owned())),
             started: job
                 .status
                 .as_ref()

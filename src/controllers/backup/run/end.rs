@@ -142,10 +142,13 @@ async fn records(
     let mut records = Vec::new();
     for object in store.list(&prefix).await.map_err(unreadable)? {
         let name = object.key.strip_prefix(&prefix);
-        let pod = name.and_then(|name| name.strip_suffix(".json"));
+        // Beside them lies what failed.
+        let Some(pod) = name.and_then(|name| name.strip_suffix(".json")) else {
+            continue;
+        };
         let body = store.get(&object.key).await.map_err(unreadable)?;
         let record = body.and_then(|body| serde_json::from_slice(&body).ok());
-        records.extend(pod.map(str::to_owned).zip(record));
+        records.extend(record.map(|record| (pod.to_owned(), record)));
     }
     Ok(records)
 }
