@@ -1,6 +1,7 @@
 //! What a person decides by an annotation of the TrayOrg: a run that looked wrong is right, a lost volume may be forgotten,
 //! or a lost ledger.
 
+use jiff::Timestamp;
 use tray_api::trayorg::{AcknowledgementResult, TrayOrgStatus};
 use tray_domain::{
     acknowledgement::{accepts, of_accepted},
@@ -17,22 +18,15 @@ use crate::{
     controllers::{
         Blocked,
         board::{LostClaim, LostClaims},
-        view::acknowledgements::{asked, with},
+        view::acknowledgements::{OF_BACKUPS, asked, with},
     },
 };
-
-/// What is looked at here. They may lie in Git, so they are left alone: each value is looked at once, and remembered.
-const ACCEPTING: [&str; 3] = [
-    names::ANNOTATION_ACCEPT_RUN,
-    names::ANNOTATION_ACCEPT_LEDGER_LOSS,
-    names::ANNOTATION_ACCEPT_DATA_LOSS,
-];
 
 /// Carries out what annotations accept whose value was not looked at before. What cannot be carried out is refused for good: it
 /// must not be carried out later, when it means something else.
 pub(super) async fn carry_out(pass: &Pass<'_>, losses: &[Loss]) -> Result<(), Blocked> {
     let mut looked_at = Vec::new();
-    for annotation in ACCEPTING {
+    for annotation in OF_BACKUPS {
         let Some(value) = asked(pass.subject.org(), annotation) else {
             continue;
         };
@@ -51,20 +45,29 @@ pub(super) async fn carry_out(pass: &Pass<'_>, losses: &[Loss]) -> Result<(), Bl
     // As it is now: the TrayOrg controller may have written since the pass began.
     let newest = pass.ctx.index.orgs.get(pass.subject.name());
     let org = newest.as_deref().unwrap_or(pass.subject.org());
-    let recorded = org.status.clone().unwrap_or_default();
-    let mut acknowledgements = recorded.acknowledgements.clone();
-    for (annotation, value, result) in looked_at {
-        acknowledgements = with(&acknowledgements, annotation, value, result, pass.now);
-    }
-    let status = TrayOrgStatus {
-        acknowledgements,
-        ..recorded
-    };
+    let status = remembering(org.status.clone().unwrap_or_default(), &looked_at, pass.now);
     pass.ctx
         .cluster
         .write_status(org, org.status.as_ref(), &status)
         .await?;
     Ok(())
+}
+
+/// What the status remembers of what was looked at. A ledger that was given up is not looked for again.
+fn remembering(
+    mut status: TrayOrgStatus,
+    looked_at: &[(&str, &str, AcknowledgementResult)],
+    now: Timestamp,
+) -> TrayOrgStatus {
+    for (annotation, value, result) in looked_at {
+        status.acknowledgements = with(&status.acknowledgements, annotation, value, *result, now);
+        let is_given_up = *annotation == names::ANNOTATION_ACCEPT_LEDGER_LOSS
+            && *result == AcknowledgementResult::CarriedOut;
+        if let Some(backup) = status.backup.as_mut().filter(|_| is_given_up) {
+            backup.ledger = None;
+        }
+    }
+    status
 }
 
 /// What a value asks for: an entry, or nothing where it was carried out before. An error is why it is refused.
@@ -197,6 +200,7 @@ fn message(loss: &Loss) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
     use tray_domain::{
         ledger::testing::Story,
         manifest::{Consistency, RunVerdict},
@@ -246,6 +250,23 @@ mod tests {
             accepted_run(&story.state, next.as_str()),
             Ok(Some(Event::RunAccepted { run_id }))
         );
+    }
+
+    #[test]
+    fn what_was_seen_of_a_ledger_that_was_given_up_is_forgotten_at_once() {
+        let recorded: TrayOrgStatus = serde_json::from_value(json!({"backup": {"count": 1,
+            "ledger": {"lastEntry": 7, "digest": "d"}}}))
+        .unwrap();
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        for (annotation, result, is_known) in [
+            (names::ANNOTATION_ACCEPT_LEDGER_LOSS, AcknowledgementResult::CarriedOut, false),
+            (names::ANNOTATION_ACCEPT_LEDGER_LOSS, AcknowledgementResult::Refused, true),
+            (names::ANNOTATION_ACCEPT_RUN, AcknowledgementResult::CarriedOut, true),
+        ] {
+            let status = remembering(recorded.clone(), &[(annotation, "x", result)], now);
+            assert_eq!(status.backup.unwrap().ledger.is_some(), is_known, "{annotation} {result:?}");
+            assert_eq!(status.acknowledgements.len(), 1);
+        }
     }
 
     #[test]

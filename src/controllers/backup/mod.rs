@@ -203,7 +203,7 @@ impl BackupDriver {
         settled: Option<&Again>,
         losses: &[Loss],
     ) -> Option<LedgerStatus> {
-        let awake = || rest::awake(pass.subject.view);
+        let awake = || rest::awake(pass.subject);
         let waits = settled.is_some_and(Again::is_soon);
         if !pass.state().is_idle() || waits || pass.subject.view.restore.is_some() {
             return awake();

@@ -9,6 +9,13 @@ use tray_domain::{acknowledgement::next_value, names};
 
 use crate::controllers::conditions::whole_seconds;
 
+/// Annotations by which a person decides something of backups.
+pub const OF_BACKUPS: [&str; 3] = [
+    names::ANNOTATION_ACCEPT_RUN,
+    names::ANNOTATION_ACCEPT_LEDGER_LOSS,
+    names::ANNOTATION_ACCEPT_DATA_LOSS,
+];
+
 /// So much of a value is remembered, and looked at.
 const LONGEST: usize = 253;
 

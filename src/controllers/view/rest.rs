@@ -12,10 +12,14 @@ use tray_api::{
 use tray_domain::{
     ids::KmsKeyArn,
     ledger::{Head, LedgerState, digest},
-    names,
 };
 
-use super::{org::OrgView, region::elsewhere, subject::Subject};
+use super::{
+    acknowledgements::{OF_BACKUPS, asked},
+    org::OrgView,
+    region::elsewhere,
+    subject::Subject,
+};
 use crate::{
     controllers::{
         board::BackupView,
@@ -27,13 +31,6 @@ use crate::{
 /// However long nothing is due, the ledger is read once in that time: that it is there, and the key with it, is checked then.
 const LONGEST_REST: SignedDuration = SignedDuration::from_hours(24);
 
-/// Annotations by which a person decides something of backups.
-const DECISIONS: [&str; 3] = [
-    names::ANNOTATION_ACCEPT_RUN,
-    names::ANNOTATION_ACCEPT_DATA_LOSS,
-    names::ANNOTATION_ACCEPT_LEDGER_LOSS,
-];
-
 /// What was known when the ledger was last read.
 fn known(view: &OrgView) -> Option<&BackupStatus> {
     match &view.known.backups {
@@ -43,9 +40,13 @@ fn known(view: &OrgView) -> Option<&BackupStatus> {
 }
 
 /// What was last said of the ledger, while it does not rest: something is under way, or keeps it from being looked at. Nobody
-/// takes it for resting then, also after a start, or once what was asked for is gone again.
-pub fn awake(view: &OrgView) -> Option<LedgerStatus> {
-    known(view)?.ledger.clone().map(waking)
+/// takes it for resting then, also after a start, or once what was asked for is gone again. None = nothing was, or a person has given
+/// that ledger up.
+pub fn awake(subject: &Subject<'_>) -> Option<LedgerStatus> {
+    if subject.has_given_up_ledger() {
+        return None;
+    }
+    known(subject.view)?.ledger.clone().map(waking)
 }
 
 /// The same of a ledger, which does not rest any more.
@@ -59,13 +60,12 @@ pub fn waking(ledger: LedgerStatus) -> LedgerStatus {
 
 /// The last entry of the org's ledger that was read; none = none was, or a person has given the ledger up.
 pub fn head(subject: &Subject<'_>) -> Option<Head> {
-    let given_up = names::ANNOTATION_ACCEPT_LEDGER_LOSS;
     let ledger = known(subject.view)?.ledger.as_ref()?;
     let head = Head {
         seq: u64::try_from(ledger.last_entry).ok()?,
         digest: ledger.digest.clone(),
     };
-    (!subject.org().annotations().contains_key(given_up)).then_some(head)
+    (!subject.has_given_up_ledger()).then_some(head)
 }
 
 /// Until when nothing is to be done for the org, as far as that is known without its ledger; none = its ledger has to be read.
@@ -90,14 +90,13 @@ fn is_healthy(org: &TrayOrg) -> bool {
 /// Whether nobody asks for anything, and nothing is left of what was asked for.
 fn is_quiet(subject: &Subject<'_>) -> bool {
     let view = subject.view;
-    let annotations = subject.org().annotations();
     let binding = restore_binding(&subject.placement).id;
     view.restore.is_none()
         && view.movers.is_empty()
         && view.snapshots.iter().all(|snapshot| snapshot.has_ended())
-        && DECISIONS
+        && OF_BACKUPS
             .iter()
-            .all(|decision| !annotations.contains_key(*decision))
+            .all(|decision| asked(subject.org(), decision).is_none())
         && view.children.iter().all(|child| child.id != binding)
 }
 
@@ -179,12 +178,17 @@ mod tests {
     use std::sync::Arc;
 
     use serde_json::{Value, json};
-    use tray_domain::ledger::testing::Story;
+    use tray_api::trayorg::AcknowledgementResult;
+    use tray_domain::{ledger::testing::Story, names};
 
     use super::*;
     use crate::{
         adapters::kube::{child::ChildFact, index::Index},
-        controllers::{board::Board, changes::Changes, view::org::Sources},
+        controllers::{
+            board::Board,
+            changes::Changes,
+            view::{acknowledgements::with, org::Sources},
+        },
         resources::{child::ChildKind, org::fixtures},
     };
 
@@ -294,8 +298,45 @@ mod tests {
         let org = org(&serde_json::to_value(waking(after_a_look(at(UNTIL), |_| {}))).unwrap());
         assert_eq!(looked(index(&org), |subject| at_rest(subject, at(BEFORE))), None);
         // What was seen of it is still known.
-        let woken = looked(index(&org), |subject| (head(subject), awake(subject.view)));
+        let woken = looked(index(&org), |subject| (head(subject), awake(subject)));
         assert_eq!((woken.0.unwrap().seq, woken.1.unwrap().last_entry), (2, 2));
+    }
+
+    /// The annotation stays, as what lies in Git does.
+    #[test]
+    fn what_was_accepted_once_keeps_no_org_awake_and_another_value_does() {
+        let bucket = fixtures::region().backup.bucket;
+        let again = format!("{bucket}/2");
+        for (annotation, value, other) in [
+            (names::ANNOTATION_ACCEPT_RUN, "run-1", "run-2"),
+            (names::ANNOTATION_ACCEPT_DATA_LOSS, "data-db-0", "data-db-0/1f3c"),
+            (names::ANNOTATION_ACCEPT_LEDGER_LOSS, &*bucket, &*again),
+        ] {
+            let mut org = org(&settled());
+            let known = with(&[], annotation, value, AcknowledgementResult::CarriedOut, at(BEFORE));
+            org["status"]["acknowledgements"] = serde_json::to_value(known).unwrap();
+            let looks = |org: &Value| {
+                looked(index(org), |subject| {
+                    (at_rest(subject, at(BEFORE)).is_some(), head(subject).is_some())
+                })
+            };
+            org["metadata"]["annotations"] = json!({annotation: value});
+            assert_eq!(looks(&org), (true, true), "{annotation}: carried out");
+            org["metadata"]["annotations"] = json!({annotation: other});
+            let gives_up = annotation == names::ANNOTATION_ACCEPT_LEDGER_LOSS;
+            assert_eq!(looks(&org), (false, !gives_up), "{annotation}: asked for anew");
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_a_ledger_goes_when_a_person_gives_that_up_and_no_other() {
+        let bucket = fixtures::region().backup.bucket;
+        for (value, is_known) in [(bucket.as_str(), false), ("another-bucket", true)] {
+            let mut org = org(&settled());
+            org["metadata"]["annotations"] = json!({names::ANNOTATION_ACCEPT_LEDGER_LOSS: value});
+            let known = looked(index(&org), |subject| (head(subject).is_some(), awake(subject).is_some()));
+            assert_eq!(known, (is_known, is_known), "{value}");
+        }
     }
 
     #[test]

@@ -143,9 +143,13 @@ impl<'a> Subject<'a> {
     /// Whether copies of it are on record outside of its ledger, or may be there since it is back after its deletion, so that an
     /// empty ledger is not its own. A person may have given them up.
     pub fn has_copies(&self) -> bool {
-        let given_up = asked(self.org(), names::ANNOTATION_ACCEPT_LEDGER_LOSS);
-        !given_up.is_some_and(|value| accepts(value, &self.location.bucket))
-            && (self.has_recorded_copies() || self.is_back())
+        !self.has_given_up_ledger() && (self.has_recorded_copies() || self.is_back())
+    }
+
+    /// Whether a person has accepted that its ledger is lost, and that was not carried out yet.
+    pub fn has_given_up_ledger(&self) -> bool {
+        let value = asked(self.org(), names::ANNOTATION_ACCEPT_LEDGER_LOSS);
+        value.is_some_and(|value| accepts(value, &self.location.bucket))
     }
 
     /// Whether its status or an OrgSnapshot tells of a good copy.
