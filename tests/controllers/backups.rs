@@ -318,7 +318,7 @@ async fn a_damaged_ledger_is_named_and_nothing_is_pruned(operator: &Operator) {
         "{said}"
     );
     org.ask("damaged-now").await;
-    succeed(operator, &org, 3).await;
+    succeed(operator, &org, "damaged-now", 3).await;
     snapshot("damaged-now", "Committed").await;
     nothing_is_left(&org).await;
     let state = org.ledger(operator).await.state();
@@ -340,7 +340,7 @@ async fn a_damaged_ledger_is_named_and_nothing_is_pruned(operator: &Operator) {
 /// An org at rest keeps no ledger in memory. What its status has recorded stands after a start, and nothing is asked of S3 for it,
 /// until something is due or somebody asks for something; then its ledger is read by few requests.
 async fn a_start_asks_for_nothing_before_something_is_due(first: &Operator) {
-    let org = Org::place("rested", "88888888-8888-4888-8888-888888888888").await;
+    let org = Org::place("rested", "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa").await;
     let store = &first.regions.store;
     let asked = |since: usize| {
         let calls = store.calls().split_off(since);
@@ -350,9 +350,9 @@ async fn a_start_asks_for_nothing_before_something_is_due(first: &Operator) {
     let driver = Arc::new(BackupDriver::default());
     let running = first.start(vec![driver.clone()]).await;
     org.ask("rested-1").await;
-    mover(&org.namespace()).await;
+    mover(&org, "rested-1").await;
     assert!(driver.ledgers_in_memory() > 0, "while a run is open");
-    succeed(first, &org, 3).await;
+    succeed(first, &org, "rested-1", 3).await;
     snapshot("rested-1", "Committed").await;
     nothing_is_left(&org).await;
     let rests = eventually(async || {
@@ -396,7 +396,7 @@ async fn a_start_asks_for_nothing_before_something_is_due(first: &Operator) {
     assert_eq!(asked(before), [], "a start asks S3 for nothing");
 
     org.ask("rested-2").await;
-    mover(&org.namespace()).await;
+    mover(&org, "rested-2").await;
     let calls = asked(before);
     let reads = calls
         .iter()
@@ -404,7 +404,7 @@ async fn a_start_asks_for_nothing_before_something_is_due(first: &Operator) {
     let reads = reads.count();
     println!("S3 requests until the run was planned, of an org whose ledger was read: {reads}");
     assert!(reads <= 8, "{calls:?}");
-    succeed(&second, &org, 3).await;
+    succeed(&second, &org, "rested-2", 3).await;
     snapshot("rested-2", "Committed").await;
     nothing_is_left(&org).await;
     running.stop().await;
@@ -691,7 +691,7 @@ async fn what_is_made_anew_runs_and_restores_nothing_twice(operator: &Operator, 
         .await
         .unwrap();
     org.ask("fresh-two").await;
-    let run = succeed(operator, org, 3).await;
+    let run = succeed(operator, org, "fresh-two", 3).await;
     let shown = snapshot("fresh-two", "Committed").await;
     assert_eq!(shown["status"]["runId"], run.as_str());
     nothing_is_left(org).await;
@@ -714,7 +714,7 @@ async fn what_is_made_anew_runs_and_restores_nothing_twice(operator: &Operator, 
     restore_of(org.name, "fresh-gone").await;
     let said = restored("fresh-gone", "Failed").await["status"]["conditions"].to_string();
     assert!(
-        said.contains("was deleted on its way") && said.contains("nothing was restored again"),
+        said.contains("RestoreDeleted") && said.contains("nothing was restored again"),
         "{said}"
     );
     nothing_is_left(org).await;
@@ -784,7 +784,7 @@ async fn succeed_with_database(operator: &Operator, org: &Org) {
 /// As in `copies/21` and `copies/24` of others' reports: a `post` that hangs keeps nobody waiting, and is run again by who comes
 /// next; a claim that nobody has is named.
 async fn hooks_run_beside_the_passes_and_outlive_their_operator(operator: &Operator) {
-    let org = with_a_database("hooked", "88888888-8888-4888-8888-888888888888").await;
+    let org = with_a_database("hooked", "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb").await;
     let hooks = &operator.hooks;
     hooks.hold("pre");
     hooks.hold("post");

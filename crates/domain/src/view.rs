@@ -22,7 +22,7 @@ pub fn shown(ledger: &LedgerState) -> Vec<RunId> {
 /// A name is one run for as long as that run can be restored: an object that somebody makes anew, as tools do of what lies in
 /// Git, asks for nothing more. Of a run that failed or is gone it asks again.
 pub fn run_of(ledger: &LedgerState, name: &str, own: RunId) -> RunId {
-    if ledger.runs.contains_key(&own) {
+    if ledger.knows(&own) {
         return own;
     }
     let namesakes = ledger
@@ -83,6 +83,9 @@ mod tests {
             good,
             "of the object that was there"
         );
+        // Another object of that name asks for no run that is there, while its own is remembered.
+        story.state.forgotten.runs.push(again.clone());
+        assert_eq!(of(&story, &suspicious), again, "it was run already");
     }
 
     #[test]

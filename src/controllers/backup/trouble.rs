@@ -44,8 +44,7 @@ pub(super) fn of(pass: &Pass<'_>) -> Trouble {
 
 /// What the newest run that has ended owes its workloads for good.
 fn owed(pass: &Pass<'_>, state: &LedgerState) -> Option<ConditionFact> {
-    let ended = state.runs.iter().filter(|(_, run)| run.end.is_some());
-    let (run_id, _) = ended.max_by_key(|(_, run)| run.planned_at)?;
+    let (run_id, _) = state.newest_ended()?;
     let snapshots = pass.ctx.index.snapshots.of_org(pass.subject.name());
     let failed = snapshots.iter().find_map(|snapshot| {
         let status = snapshot.status.as_ref()?;
