@@ -26,6 +26,7 @@ use tray_domain::{
     bucket_layout,
     ids::{OrgId, PartId, RunId},
     ledger::{Event, LastSweep},
+    manifest::{LeftOut, LeftOutReason},
     run_plan,
     stage::Stage,
 };
@@ -731,22 +732,26 @@ async fn with_a_database(name: &'static str, id: &str) -> Org {
     let workload = json!({"name": "db", "kind": "StatefulSet", "image": "i", "runAsUser": 1000,
         "volume": {"size": "1Gi", "mountPath": "/data"},
         "backup": {"pre": {"command": ["pre"]}, "post": {"command": ["post"], "timeoutSeconds": 1500}}});
-    let spec = json!({"spec": {"workloads": [workload]}});
+    let cache = json!({"name": "cache", "kind": "StatefulSet", "image": "i", "runAsUser": 1000,
+        "volume": {"size": "1Gi", "mountPath": "/data"}, "backup": {"exclude": true}});
+    let spec = json!({"spec": {"workloads": [workload, cache]}});
     orgs.patch(name, &PatchParams::default(), &Patch::Merge(spec))
         .await
         .unwrap();
     let labels = json!({"app.kubernetes.io/managed-by": "tray-operator", "platform.tray.ai/org": name,
         "platform.tray.ai/org-id": id});
     let namespace = org.namespace();
-    api_server::apply(
-        &client,
-        &json!({
-            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-            "metadata": {"name": "data-db-0", "namespace": namespace, "labels": labels},
-            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
-        }),
-    )
-    .await;
+    for claim in ["data-db-0", "data-cache-0"] {
+        api_server::apply(
+            &client,
+            &json!({
+                "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                "metadata": {"name": claim, "namespace": namespace, "labels": labels},
+                "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+            }),
+        )
+        .await;
+    }
     // Nobody's: no workload has it.
     api_server::apply(&client, &json!({
         "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": format!("{name}-own")},
@@ -773,7 +778,12 @@ async fn succeed_with_database(operator: &Operator, org: &Org) {
         let (job, told) = mover_that(&org.namespace(), action).await;
         let run: RunId = told["action"]["runId"].as_str().unwrap().parse().unwrap();
         let part: PartId = told["action"]["part"].as_str().unwrap().parse().unwrap();
-        let record = record(&run, &part, 3, operator.ctx.now());
+        let mut record = record(&run, &part, 3, operator.ctx.now());
+        if part == run_plan::objects_part() {
+            // Which ones they are is the org's alone.
+            record.warnings = vec!["secrets/tokens-of-prod is left out".to_owned()];
+            LeftOut::note(&mut record.left_out, LeftOutReason::Token, "secrets");
+        }
         let key = bucket_layout::part_record("", &org.id, &run, &part, "pod-uid");
         let body = Bytes::from(serde_json::to_vec(&record).unwrap());
         operator.regions.store.overwrite(&key, body);
@@ -816,7 +826,11 @@ async fn hooks_run_beside_the_passes_and_outlive_their_operator(operator: &Opera
     });
     let shown = named.await.expect("the post hook is not named");
     assert_eq!(shown["status"]["postHooks"], "Outstanding");
-    assert_eq!(shown["status"]["notCopied"]["claims"], json!(["pr-own"]));
+    assert_eq!(
+        shown["status"]["notCopied"],
+        json!({"claims": ["pr-own"], "claimsCount": 1, "excluded": ["data-cache-0"],
+            "objects": ["1 of secrets: a token, which would outlive its service account"], "objectsCount": 1})
+    );
     let said = shown["status"]["conditions"].to_string();
     assert!(
         said.contains("the post hook of data-db-0 runs in pod db-0 since"),

@@ -10,9 +10,9 @@ use super::shared::{NameRef, is_false};
 
 /// Most hooks that a status lists.
 pub const MOST_HOOKS: usize = 50;
-/// Most claims, and most objects, that a status lists as not copied.
+/// Most claims, and most reasons for objects, that a status lists as not copied.
 pub const MOST_NOT_COPIED: usize = 100;
-/// So much is told of each of those objects, in characters.
+/// So much is told of each of those reasons, in characters.
 pub const LONGEST_NOT_COPIED: usize = 1_000;
 /// Most failures of hooks that a status lists.
 pub const MOST_HOOK_FAILURES: usize = 10;
@@ -208,11 +208,12 @@ pub struct NotCopied {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 500), inner(length(max = 63)))]
     pub excluded: Vec<String>,
-    /// Objects that were left out, each with why, and kinds that are not archived: as many as there is room for.
+    /// What the archive of objects leaves out: for each reason how many and of which kinds, and kinds that are not archived at all.
+    /// Which objects they are stands in the bucket.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MOST_NOT_COPIED), inner(length(max = LONGEST_NOT_COPIED)))]
     pub objects: Vec<String>,
-    /// How many there were.
+    /// How many objects were left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objects_count: Option<i64>,
 }

@@ -199,10 +199,11 @@ pub enum MoverOutcome {
 }
 
 impl MoverOutcome {
-    /// A part was copied. Its warnings name what is the org's alone, and stand in its record in the bucket.
+    /// A part was copied. Its warnings name what is the org's alone; they, and what is long, stand in its record in the bucket.
     pub fn snapshotted(record: PartRecord) -> Self {
         let record = PartRecord {
             warnings: Vec::new(),
+            left_out: Vec::new(),
             ..record
         };
         Self::Snapshotted {

@@ -263,6 +263,19 @@ mod tests {
     }
 
     #[test]
+    fn the_verdict_of_a_state_that_was_read_from_a_checkpoint_is_the_same() {
+        let mut story = Story::new();
+        story.promise(in_force(12));
+        story.good("2026-01-01T06:00:00Z", 60);
+        let text = serde_json::to_string(&story.state).unwrap();
+        let read: LedgerState = serde_json::from_str(&text).unwrap();
+        let (placed, later) = (at("2026-01-01T00:00:00Z"), at("2026-01-01T07:00:00Z"));
+        let found = verdict_at(&read, placed, later);
+        assert_eq!(found.as_ref().map(|found| found.objectives.rpo_hours), Some(12));
+        assert_eq!(found, verdict_at(&story.state, placed, later));
+    }
+
+    #[test]
     fn entries_of_an_earlier_version_do_not_say_what_was_in_force() {
         let mut story = Story::new();
         story.good("2026-01-01T06:00:00Z", 60);

@@ -283,6 +283,7 @@ mod tests {
                 started_at: at(started),
                 finished_at: at(started + 1),
                 warnings: vec![],
+                left_out: vec![],
                 verified: true,
                 engine_version: "e".into(),
             },

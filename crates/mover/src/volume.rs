@@ -53,6 +53,7 @@ pub(crate) async fn snapshot(session: &Session, part: VolumePart) -> Result<Move
         started_at,
         finished_at: session.ports.clock.now(),
         warnings: copied.warnings,
+        left_out: Vec::new(),
         verified: true,
         engine_version: session.ports.engine.version(),
     };

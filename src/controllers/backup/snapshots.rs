@@ -19,7 +19,7 @@ use tray_domain::{
     hook_run::{HookMoment, HookRun},
     ids::RunId,
     ledger::{LedgerState, Run, RunEnd},
-    manifest::{Manifest, PartSource, RunVerdict},
+    manifest::{LeftOut, Manifest, PartSource, RunVerdict},
     view::{self, shown},
 };
 
@@ -341,12 +341,12 @@ fn not_copied(run: &Run, manifest: &Manifest) -> Option<NotCopied> {
         .filter(|part| part.planned.source == PartSource::Objects {});
     let left_out = objects
         .next()
-        .map(|part| part.record.warnings.as_slice())
+        .map(|part| part.record.left_out.as_slice())
         .unwrap_or_default();
     let shortened = left_out
         .iter()
-        .map(|why| why.chars().take(LONGEST_NOT_COPIED).collect());
-    let count = |count: usize| i64::try_from(count).ok().filter(|count| *count > 0);
+        .map(|of_one| of_one.to_string().chars().take(LONGEST_NOT_COPIED).collect());
+    let objects_count: u64 = left_out.iter().map(LeftOut::objects).sum();
     let found = NotCopied {
         claims: claims
             .map(|others| others.claims.iter().take(MOST_NOT_COPIED).cloned().collect())
@@ -354,7 +354,7 @@ fn not_copied(run: &Run, manifest: &Manifest) -> Option<NotCopied> {
         claims_count: claims.and_then(|others| i64::try_from(others.count).ok()),
         excluded: manifest.excluded.iter().map(ToString::to_string).collect(),
         objects: shortened.take(MOST_NOT_COPIED).collect(),
-        objects_count: count(left_out.len()),
+        objects_count: i64::try_from(objects_count).ok().filter(|count| *count > 0),
     };
     (found != NotCopied::default()).then_some(found)
 }

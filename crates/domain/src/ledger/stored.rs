@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::{Run, RunEnd};
 use crate::{
     ids::{KmsKeyArn, OrgId, PartId, RunId},
-    manifest::{self, Manifest, ManifestPart, PartRecord, PlannedPart, RunPlan, RunVerdict},
+    manifest::{
+        self, LeftOut, Manifest, ManifestPart, NotCopied, Objectives, PartRecord, PlannedPart, RunPlan, RunVerdict,
+    },
     stage::Stage,
 };
 
@@ -17,9 +19,13 @@ use crate::{
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct StoredRun {
-    /// Of a committed run all of it is in its manifest.
+    /// Of a committed run it is in its manifest, but for the next two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     plan: Option<RunPlan>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    not_copied: Option<NotCopied>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    objectives: Option<Objectives>,
     planned_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     end: Option<StoredEnd>,
@@ -95,6 +101,8 @@ struct StoredRecord {
     bytes_added: u64,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     content_digest: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<LeftOut>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
@@ -123,9 +131,14 @@ impl From<Run> for StoredRun {
             },
             RunEnd::Aborted { why, at } => StoredEnd::Aborted { why, at },
         });
-        let is_committed = matches!(end, Some(StoredEnd::Committed { .. }));
+        let (plan, not_copied, objectives) = match end {
+            Some(StoredEnd::Committed { .. }) => (None, run.plan.not_copied, run.plan.objectives),
+            _ => (Some(run.plan), None, None),
+        };
         Self {
-            plan: (!is_committed).then_some(run.plan),
+            plan,
+            not_copied,
+            objectives,
             planned_at: run.planned_at,
             end,
             pruned: run.pruned,
@@ -154,7 +167,11 @@ impl TryFrom<StoredRun> for Run {
             StoredEnd::Aborted { why, at } => RunEnd::Aborted { why, at },
         });
         let plan = match (&end, stored.plan) {
-            (Some(RunEnd::Committed { manifest, .. }), _) => plan_of(manifest),
+            (Some(RunEnd::Committed { manifest, .. }), _) => RunPlan {
+                not_copied: stored.not_copied,
+                objectives: stored.objectives,
+                ..plan_of(manifest)
+            },
             (_, Some(plan)) => plan,
             (_, None) => return Err("a run that was not committed has no plan"),
         };
@@ -169,7 +186,7 @@ impl TryFrom<StoredRun> for Run {
     }
 }
 
-/// The plan that a manifest is the result of.
+/// The plan that a manifest is the result of, as far as that says so.
 fn plan_of(manifest: &Manifest) -> RunPlan {
     RunPlan {
         run_id: manifest.run_id.clone(),
@@ -177,6 +194,8 @@ fn plan_of(manifest: &Manifest) -> RunPlan {
         slot: manifest.slot,
         parts: manifest.parts.iter().map(|part| part.planned.clone()).collect(),
         excluded: manifest.excluded.clone(),
+        not_copied: None,
+        objectives: None,
     }
 }
 
@@ -253,6 +272,7 @@ impl From<&PartRecord> for StoredRecord {
             bytes_read: record.bytes_read,
             bytes_added: record.bytes_added,
             content_digest: record.content_digest.clone(),
+            left_out: record.left_out.clone(),
         }
     }
 }
@@ -273,9 +293,41 @@ impl StoredRecord {
             started_at: at,
             finished_at: at,
             warnings: Vec::new(),
+            left_out: self.left_out,
             // Nothing else is ever committed.
             verified: true,
             engine_version: String::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ledger::testing::Story, manifest::LeftOutReason, run_plan::not_copied};
+
+    #[test]
+    fn a_committed_run_keeps_what_it_was_held_to_and_what_it_does_not_hold() {
+        let mut story = Story::new();
+        story.promise(Objectives {
+            rpo_hours: 12,
+            rto_hours: 4,
+            schedule: Some("0 */12 * * *".to_owned()),
+            time_zone: Some("Etc/UTC".to_owned()),
+        });
+        let run_id = story.good("2026-01-01T00:00:00Z", 60);
+        let run = story.state.runs.get_mut(&run_id).unwrap();
+        run.plan.not_copied = not_copied(["made-by-somebody"], &[]);
+        let Some(RunEnd::Committed { manifest, .. }) = &mut run.end else {
+            panic!("it is committed")
+        };
+        let record = &mut manifest.parts[0].record;
+        LeftOut::note(&mut record.left_out, LeftOutReason::Token, "secrets");
+        record.warnings = vec!["secrets/of-somebody is left out".to_owned()];
+        **manifest = kept(manifest);
+        let text = serde_json::to_string(&*run).unwrap();
+        let read: Run = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, *run);
+        assert!(!text.contains("of-somebody") && text.contains("made-by-somebody"), "{text}");
     }
 }

@@ -534,6 +534,7 @@ fn manifest(state: &LedgerState, run: u8, pack: Pack) -> Manifest {
         started_at: planned.planned_at,
         finished_at: planned.planned_at,
         warnings: Vec::new(),
+        left_out: Vec::new(),
         verified: true,
         engine_version: String::new(),
     };

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tray_domain::{
     ids::{OrgId, RunId, SweepId},
     ledger::{Entry, Event, FilledClaim, LedgerState, digest},
-    manifest::{FORMAT_VERSION, PartRecord, PartSource, PlannedPart, RunPlan},
+    manifest::{FORMAT_VERSION, LeftOut, LeftOutReason, Objectives, PartRecord, PartSource, PlannedPart, RunPlan},
     retention::{self, Retention},
     run_plan::{self, CopiedPart, RunFacts, VolumeFacts},
     stage::Stage,
@@ -129,7 +129,16 @@ impl Org {
         self.number += 1;
         let run_id = RunId::of(self.now, &uuid(self.number));
         let name = format!("acme-{}", self.now.strftime("%Y%m%d%H%M%S"));
-        let plan = run_plan::plan(run_id, &name, Some(self.now), &self.volumes);
+        let plan = RunPlan {
+            not_copied: run_plan::not_copied(["made-by-somebody"], &self.volumes),
+            objectives: Some(Objectives {
+                rpo_hours: 24,
+                rto_hours: 14,
+                schedule: Some("0 */12 * * *".to_owned()),
+                time_zone: Some("Europe/Zurich".to_owned()),
+            }),
+            ..run_plan::plan(run_id, &name, Some(self.now), &self.volumes)
+        };
         self.tell(Event::RunPlanned { plan: plan.clone() });
         self.now += SignedDuration::from_mins(5);
         plan
@@ -188,6 +197,7 @@ impl Org {
             started_at: self.now,
             finished_at: self.now,
             warnings: vec![],
+            left_out: left_out(is_volume),
             verified: true,
             engine_version: "rustic_core 0.13.0".to_owned(),
         };
@@ -285,6 +295,16 @@ impl Org {
             .map(|(id, _)| id.clone())
             .collect()
     }
+}
+
+/// As in a cluster with many kinds of others.
+fn left_out(is_volume: bool) -> Vec<LeftOut> {
+    let mut left_out = Vec::new();
+    for number in 0..if is_volume { 0 } else { 100 } {
+        let kind = format!("somekinds{number}.example.com");
+        LeftOut::note(&mut left_out, LeftOutReason::NotArchived, &kind);
+    }
+    left_out
 }
 
 fn volume(number: usize) -> VolumeFacts {
