@@ -126,6 +126,7 @@ impl Driver for BackupDriver {
             Err(blocked) => return report_blocked(ctx, key, Some(&view), &blocked, now).await,
         };
         if !self.keys.is_open(subject.org_id())
+            && !self.hooks.is_at_work(key)
             && let Some(at) = rest::at_rest(&subject, now)
         {
             remember(ctx, &subject);
@@ -204,7 +205,7 @@ impl BackupDriver {
         losses: &[Loss],
     ) -> Option<LedgerStatus> {
         let awake = || rest::awake(pass.subject);
-        let waits = settled.is_some_and(Again::is_soon);
+        let waits = settled.is_some_and(Again::is_soon) || self.hooks.is_at_work(pass.subject.name());
         if !pass.state().is_idle() || waits || pass.subject.view.restore.is_some() {
             return awake();
         }

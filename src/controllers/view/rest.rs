@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use serde_json::json;
 use tray_api::{
     conditions::types,
+    orgsnapshot::{OrgSnapshot, PostHooks},
     trayorg::{BackupStatus, LedgerStatus, TrayOrg},
 };
 use tray_domain::{
@@ -93,11 +94,17 @@ fn is_quiet(subject: &Subject<'_>) -> bool {
     let binding = restore_binding(&subject.placement).id;
     view.restore.is_none()
         && view.movers.is_empty()
-        && view.snapshots.iter().all(|snapshot| snapshot.has_ended())
+        && view.snapshots.iter().all(|snapshot| is_done(snapshot))
         && OF_BACKUPS
             .iter()
             .all(|decision| asked(subject.org(), decision).is_none())
         && view.children.iter().all(|child| child.id != binding)
+}
+
+/// Whether nothing is left to do for an OrgSnapshot: its run has ended, and owes its workloads nothing.
+fn is_done(snapshot: &OrgSnapshot) -> bool {
+    let post = snapshot.status.as_ref().and_then(|status| status.post_hooks);
+    snapshot.has_ended() && post != Some(PostHooks::Outstanding)
 }
 
 /// Digest of all that a ledger is judged by, besides itself and the time. The first copy waits for the workloads.
@@ -342,7 +349,7 @@ mod tests {
     #[test]
     fn what_changes_has_the_ledger_read() {
         type Change = fn(&mut Value, &Index);
-        let changes: [(&str, Change); 9] = [
+        let changes: [(&str, Change); 10] = [
             ("spec", |org, _| org["metadata"]["generation"] = 2.into()),
             ("health", |org, _| {
                 org["status"]["conditions"] = json!([condition("False")])
@@ -356,6 +363,11 @@ mod tests {
                 index
                     .snapshots
                     .put(serde_json::from_value(snapshot("acme-2", "Pending")).unwrap());
+            }),
+            ("a post that is outstanding", |_, index| {
+                let mut owed = snapshot("acme-1", "Committed");
+                owed["status"]["postHooks"] = "Outstanding".into();
+                index.snapshots.put(serde_json::from_value(owed).unwrap());
             }),
             ("a snapshot that goes", |_, index| {
                 index.snapshots.remove("acme-1", None)
@@ -373,6 +385,8 @@ mod tests {
                 index.schedules.put(serde_json::from_value(schedule).unwrap());
             }),
         ];
+        let is_same = |org: &Value| looked(index(org), |subject| at_rest(subject, at(BEFORE))).is_some();
+        assert!(is_same(&org(&settled())), "where nothing changes it rests");
         for (what, change) in changes {
             let mut org = org(&settled());
             let index = index(&org);

@@ -447,6 +447,15 @@ impl HookTasks {
             .collect()
     }
 
+    /// Whether hooks of an org run or are about to, of whichever run.
+    pub(crate) fn is_at_work(&self, org: &str) -> bool {
+        let runs = self.shared.runs();
+        let mut hooks = runs.values().filter(|hooks| hooks.org == org);
+        hooks.any(|hooks| {
+            hooks.post == PostProgress::Running || matches!(hooks.pre, PreState::Running(_))
+        })
+    }
+
     /// Forgets the hooks of an org's runs, but of those that are `wanted` or run: what became of the others is recorded.
     pub(crate) fn forget(&self, org: &str, wanted: impl Fn(&RunId) -> bool) {
         let mut runs = self.shared.runs();
@@ -693,7 +702,9 @@ mod tests {
         pass_by(7_100).await;
         assert_eq!(tasks.running_of("acme").len(), 1);
         assert_eq!(tasks.running_of("globex"), []);
+        assert!(tasks.is_at_work("acme") && !tasks.is_at_work("globex"));
         pass_by(200).await;
+        assert!(!tasks.is_at_work("acme"));
         assert_eq!(pods.lives(), Vec::<String>::new());
         let PostProgress::Ended(failed) = tasks.post(&of.run) else {
             panic!("it still runs")
@@ -742,6 +753,7 @@ mod tests {
         pass_by(50).await;
         assert_eq!(tasks.progress(&second.run), HookProgress::Running);
         assert_eq!(tasks.running(&second.run), [], "it waits");
+        assert!(tasks.is_at_work("acme") && !tasks.is_at_work("globex"));
         assert_eq!(
             tasks.progress(&other.run),
             HookProgress::Succeeded,
