@@ -6,16 +6,18 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{LedgerState, Run};
-use crate::ids::RunId;
+use super::{LedgerState, RestoreRecord, Run};
+use crate::{ids::RunId, restore_run::object_of};
 
 /// Runs that were forgotten and whose ids are remembered. An OrgSnapshot outlives its run by no more than this many: it is deleted
 /// or says how it ended long before.
 const REMEMBERED_RUNS: usize = 64;
 /// Restores that are remembered, besides the newest that succeeded. A mover of an older one that only starts now does not exist.
 const REMEMBERED_RESTORES: usize = 32;
+/// Names of OrgRestores that are remembered besides: an OrgRestore in Git is made again at every turn of a cluster, years after.
+const REMEMBERED_NAMES: usize = 512;
 
-/// What is remembered of the runs that were forgotten.
+/// What is remembered of the runs and restores that were forgotten.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Forgotten {
@@ -25,6 +27,19 @@ pub struct Forgotten {
     pub planned_at: Option<Timestamp>,
     /// The newest slot that any of them was for.
     pub slot: Option<Timestamp>,
+    /// The last names of OrgRestores, each once, in the order in which they were forgotten: none restores anything once more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub restores: Vec<ForgottenRestore>,
+}
+
+/// What is remembered of a restore that was forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForgottenRestore {
+    /// Name of its OrgRestore.
+    pub name: String,
+    /// Everything came back.
+    pub data_is_back: bool,
 }
 
 impl Forgotten {
@@ -34,6 +49,17 @@ impl Forgotten {
         self.runs.push(run_id);
         let surplus = self.runs.len().saturating_sub(REMEMBERED_RUNS);
         self.runs.drain(..surplus);
+    }
+
+    fn add_restore(&mut self, record: &RestoreRecord) {
+        let name = object_of(&record.restore).0.to_owned();
+        self.restores.retain(|known| known.name != name);
+        self.restores.push(ForgottenRestore {
+            name,
+            data_is_back: record.succeeded || record.data_is_back,
+        });
+        let surplus = self.restores.len().saturating_sub(REMEMBERED_NAMES);
+        self.restores.drain(..surplus);
     }
 }
 
@@ -100,6 +126,7 @@ impl LedgerState {
             let oldest = usize::from(succeeded == Some(0));
             let gone = self.restores.remove(oldest);
             self.filled.remove(&gone.restore);
+            self.forgotten.add_restore(&gone);
         }
         let (filled, runs) = (&mut self.filled, &self.runs);
         filled.retain(|_, run_id| runs.contains_key(run_id));
@@ -251,7 +278,10 @@ mod tests {
     }
 
     fn restored(story: &mut Story, run_id: &RunId, number: u64, succeeded: bool) {
-        let restore = format!("home ({number})");
+        restored_by(story, run_id, format!("home ({number})"), number, succeeded);
+    }
+
+    fn restored_by(story: &mut Story, run_id: &RunId, restore: String, number: u64, succeeded: bool) {
         let filled = Event::Filled {
             restore: restore.clone(),
             run_id: run_id.clone(),
@@ -282,6 +312,23 @@ mod tests {
         assert_eq!(known.len(), REMEMBERED_RESTORES);
         assert_eq!((known[0], known[1], known[31]), (7, 69, 99));
         assert_eq!(story.state.filled.len(), REMEMBERED_RESTORES);
+        // All had one name.
+        assert_eq!(story.state.forgotten.restores.len(), 1);
+    }
+
+    #[test]
+    fn of_very_many_restores_the_last_names_are_remembered() {
+        let mut story = Story::new();
+        let run_id = story.good("2026-01-01T00:00:00Z", 60);
+        for number in 0..1_000 {
+            let restore = format!("home-{number} (uid)");
+            restored_by(&mut story, &run_id, restore, number, number % 2 == 1);
+        }
+        let names = &story.state.forgotten.restores;
+        assert_eq!(names.len(), REMEMBERED_NAMES);
+        let last = names.last().unwrap();
+        assert_eq!((last.name.as_str(), last.data_is_back), ("home-967", true));
+        assert_eq!(names[0].name, "home-456");
     }
 
     #[test]

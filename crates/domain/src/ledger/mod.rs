@@ -22,7 +22,7 @@ use super::{
 
 pub use append::{Foreign, after_refusal};
 pub use audit::{Disagreement, whole_within_days};
-pub use forgetting::Forgotten;
+pub use forgetting::{Forgotten, ForgottenRestore};
 pub use open_work::{Ended, Work};
 pub use state::{
     LastSweep, LedgerError, LedgerState, OpenRestore, RestoreRecord, Run, RunEnd, Sweep, VolumeHolder,

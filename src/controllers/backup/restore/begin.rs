@@ -43,8 +43,8 @@ fn chosen(pass: &Pass<'_>, restore: &OrgRestore) -> Result<RunId, RestoreRefusal
 
 /// Ends a restore that means no run, or was made before, before anything gives way to it.
 pub(in super::super) async fn refuse(pass: &Pass<'_>, restore: &OrgRestore) -> Result<(), Blocked> {
-    if let Some(record) = made_before(&pass.state(), &restore.name_any()) {
-        return write(pass, restore, status::made_before(restore, record, pass.now)).await;
+    if let Some(before) = made_before(&pass.state(), &restore.name_any()) {
+        return write(pass, restore, status::made_before(restore, before, pass.now)).await;
     }
     if let Err(refusal) = chosen(pass, restore) {
         let recorded = restore.status.clone().unwrap_or_default();

@@ -17,6 +17,7 @@ use tray_domain::{
     ledger::RestoreRecord,
     mover_task::{LaterObjects, MoverOutcome, RefusedObjects},
     names,
+    restore_once::MadeBefore,
     restore_run::{MoverProgress, RestoreObserved, RestoreStep},
     restore_waits::Wait,
 };
@@ -290,9 +291,17 @@ pub(crate) fn ended(
 }
 
 /// It was made anew: what became of the restore of its name is told, and nothing is done.
-pub(crate) fn made_before(restore: &OrgRestore, record: &RestoreRecord, now: Timestamp) -> OrgRestoreStatus {
+pub(crate) fn made_before(
+    restore: &OrgRestore,
+    known: MadeBefore<'_>,
+    now: Timestamp,
+) -> OrgRestoreStatus {
     let generation = restore.metadata.generation;
-    let (phase, fact) = told_again(&restore.name_any(), record);
+    let name = restore.name_any();
+    let (phase, fact) = match known {
+        MadeBefore::Known(record) => told_again(&name, record),
+        MadeBefore::Forgotten { data_is_back } => told_of_forgotten(&name, data_is_back),
+    };
     let before = restore
         .status
         .as_ref()
@@ -302,17 +311,40 @@ pub(crate) fn made_before(restore: &OrgRestore, record: &RestoreRecord, now: Tim
     if fact.reason != reasons::AS_SPECIFIED {
         conditions.set(types::STALLED, &ConditionFact::new(true, &fact.reason, fact.message.clone()));
     }
-    OrgRestoreStatus {
+    let status = OrgRestoreStatus {
         observed_generation: generation,
         phase: Some(phase),
+        conditions: conditions.build(),
+        ..OrgRestoreStatus::default()
+    };
+    let MadeBefore::Known(record) = known else {
+        return status;
+    };
+    OrgRestoreStatus {
         run_id: Some(record.run_id.to_string()),
         finished_at: Some(Time(whole_seconds(record.at))),
         seconds: i64::try_from(record.seconds).ok(),
         bytes: i64::try_from(record.bytes).ok(),
         refused_count: i64::try_from(record.refused).ok().filter(|refused| *refused > 0),
-        conditions: conditions.build(),
-        ..OrgRestoreStatus::default()
+        ..status
     }
+}
+
+/// What is told of one that was made anew long after the first one.
+fn told_of_forgotten(name: &str, data_is_back: bool) -> (RestorePhase, ConditionFact) {
+    let again = format!(
+        "a restore of this name ended long ago, and a name is one restore: nothing was restored again; to restore once more, \
+         create an OrgRestore of another name than {name}"
+    );
+    if data_is_back {
+        let fact = ConditionFact::new(true, reasons::AS_SPECIFIED, format!("everything came back; {again}"));
+        return (RestorePhase::Succeeded, fact);
+    }
+    let message = format!("it failed, why is not known any more; {again}");
+    (
+        RestorePhase::Failed,
+        ConditionFact::new(false, reasons::MOVER_FAILED, message),
+    )
 }
 
 /// How a restore ended, as one of the same name tells it that was made anew.
@@ -551,6 +583,7 @@ fn phase_of(step: &RestoreStep) -> (RestorePhase, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controllers::conditions::Truth;
 
     #[test]
     fn one_that_was_made_anew_tells_how_the_first_one_ended() {
@@ -599,6 +632,11 @@ mod tests {
             assert_eq!((told, &*fact.reason), (phase, reason));
             let again = format!("{why}a restore of this name ended at 2026-01-02T00:00:00Z");
             assert!(fact.message.starts_with(&again), "{}", fact.message);
+            assert!(fact.message.ends_with("of another name than acme-back"), "{}", fact.message);
+        }
+        for (data_is_back, phase) in [(true, Succeeded), (false, Failed)] {
+            let (told, fact) = told_of_forgotten("acme-back", data_is_back);
+            assert_eq!((told, fact.status == Truth::True), (phase, data_is_back));
             assert!(fact.message.ends_with("of another name than acme-back"), "{}", fact.message);
         }
     }
