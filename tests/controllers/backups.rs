@@ -888,6 +888,38 @@ async fn hooks_run_beside_the_passes_and_outlive_their_operator(operator: &Opera
     says(&next, &org, "HookFailed", "exit code 3").await;
     nothing_is_left(&org).await;
     running.stop().await;
+    a_pre_of_before_may_live_where_nothing_ends_it(operator, &org).await;
+}
+
+/// The operator dies while `pre` runs in a container without a shell: no other hook begins there beside it.
+async fn a_pre_of_before_may_live_where_nothing_ends_it(operator: &Operator, org: &Org) {
+    let hooks = &operator.hooks;
+    hooks.hold("pre");
+    // Behind what was written by clocks that were put forward.
+    let later = SignedDuration::from_mins(30);
+    let first = operator.beside().await;
+    first.clock.put_forward(later);
+    let running = first.start(vec![Arc::new(BackupDriver::default())]).await;
+    org.ask("hooked-shell-less").await;
+    snapshot("hooked-shell-less", "Hooks").await;
+    running.cut_off().await;
+    hooks.without_shell(true);
+    let before = hooks.begun();
+    let next = operator.beside().await;
+    next.clock.put_forward(later);
+    let running = next.start(vec![Arc::new(BackupDriver::default())]).await;
+    let failed = snapshot("hooked-shell-less", "Failed").await;
+    let said = failed["status"]["conditions"].to_string();
+    assert!(said.contains("there is no shell to end it by"), "{said}");
+    let shown = post_hooks("hooked-shell-less", "Failed").await;
+    let why = shown["status"]["postHookFailures"].to_string();
+    assert!(why.contains("it was not begun"), "{why}");
+    assert_eq!(hooks.begun(), before, "nothing was begun");
+    end(&pruner(org).await, None).await;
+    nothing_is_left(org).await;
+    hooks.without_shell(false);
+    hooks.let_go("pre");
+    running.stop().await;
 }
 
 /// The `post` hook of the org's last run hangs: it is told of, the next run begins, and a restore does.

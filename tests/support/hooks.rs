@@ -1,6 +1,13 @@
 //! Hooks without pods: what is run where is written down, and a command goes on until a test lets it end.
 
-use std::{collections::BTreeSet, sync::Mutex, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{sync::Notify, time::timeout};
 use tray_ports::{HookError, HookRunner, HookTarget};
@@ -11,6 +18,7 @@ pub(crate) struct MemoryHooks {
     begun: Mutex<Vec<String>>,
     held: Mutex<BTreeSet<String>>,
     failing: Mutex<BTreeSet<String>>,
+    without_shell: AtomicBool,
     released: Notify,
 }
 
@@ -29,6 +37,11 @@ impl MemoryHooks {
     /// Commands that begin with this word end with code 3.
     pub(crate) fn fail(&self, word: &str) {
         self.failing.lock().unwrap().insert(word.to_owned());
+    }
+
+    /// In no container there is a shell: no hook can be ended.
+    pub(crate) fn without_shell(&self, without: bool) {
+        self.without_shell.store(without, Ordering::SeqCst);
     }
 
     /// What has begun so far, as `pod word`.
@@ -51,6 +64,13 @@ impl MemoryHooks {
 impl HookRunner for MemoryHooks {
     async fn run(&self, target: &HookTarget, command: &[String], limit: Duration) -> Result<(), HookError> {
         let word = command.first().map_or("", String::as_str);
+        if self.without_shell.load(Ordering::SeqCst) && (word.is_empty() || !target.is_free) {
+            return Err(HookError::NotFree {
+                pod: target.pod.clone(),
+                container: target.container.clone(),
+                why: "may run on, and there is no shell to end it by",
+            });
+        }
         self.begun.lock().unwrap().push(format!("{} {word}", target.pod));
         match timeout(limit, self.until_released(word)).await {
             Ok(()) if self.failing.lock().unwrap().contains(word) => Err(HookError::Failed {

@@ -38,6 +38,12 @@ pub struct HookRun {
     pub until: Timestamp,
 }
 
+/// Whether it is known that no `pre` hook of a run lives that this process has not begun: the run was planned when the process was
+/// there already. What the one before it had begun may run on.
+pub fn has_begun_all(planned_at: Timestamp, process_since: Timestamp) -> bool {
+    planned_at >= process_since
+}
+
 /// A hook that has run for less is never said to hang.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
 
@@ -119,6 +125,13 @@ mod tests {
             (100, 160, 130),
         ] {
             assert_eq!(hook(since, until).hangs_from(), at(from), "{since} {until}");
+        }
+    }
+
+    #[test]
+    fn of_a_run_from_before_a_process_hooks_may_live() {
+        for (planned_at, known) in [(9, false), (10, true), (11, true)] {
+            assert_eq!(has_begun_all(at(planned_at), at(10)), known, "{planned_at}");
         }
     }
 

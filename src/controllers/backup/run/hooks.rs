@@ -63,8 +63,14 @@ pub(crate) struct Hook {
 }
 
 impl Hook {
-    /// The hook of the workload's declaration, in the pod that has the claim mounted.
-    fn of(subject: &Subject<'_>, claim: &PartId, pod: String, declared: &workload::Hook) -> Self {
+    /// The hook of the workload's declaration, in the pod that has the claim mounted. `is_free` = it is known that no hook runs there.
+    fn of(
+        subject: &Subject<'_>,
+        claim: &PartId,
+        pod: String,
+        declared: &workload::Hook,
+        is_free: bool,
+    ) -> Self {
         let seconds = declared
             .timeout_seconds
             .unwrap_or(workload::Hook::DEFAULT_TIMEOUT_SECONDS);
@@ -74,7 +80,7 @@ impl Hook {
                 namespace: subject.namespace().to_owned(),
                 pod,
                 container: names::WORKLOAD_CONTAINER.to_owned(),
-                is_free: true,
+                is_free,
             },
             command: declared.command.clone(),
             timeout: Duration::from_secs(u64::try_from(seconds).unwrap_or_default()),
@@ -93,8 +99,13 @@ impl Hook {
     }
 }
 
-/// The `pre` hooks of these claims; an error names the claim that no pod runs for.
-pub(crate) fn pre_hooks(subject: &Subject<'_>, claims: &[PartId]) -> Result<Vec<Hook>, String> {
+/// The `pre` hooks of these claims; an error names the claim that no pod runs for. `is_free` = it is known that no hook of the run
+/// lives.
+pub(crate) fn pre_hooks(
+    subject: &Subject<'_>,
+    claims: &[PartId],
+    is_free: bool,
+) -> Result<Vec<Hook>, String> {
     let declared = claims.iter().filter_map(|claim| {
         let backup = subject.workload_of(claim)?.backup.as_ref()?;
         Some((claim, backup.pre.as_ref()?))
@@ -104,7 +115,7 @@ pub(crate) fn pre_hooks(subject: &Subject<'_>, claims: &[PartId]) -> Result<Vec<
             let pod = running_pod(subject, claim).ok_or_else(|| {
                 format!("no running pod has volume {claim} mounted: its pre hook cannot run")
             })?;
-            Ok(Hook::of(subject, claim, pod, hook))
+            Ok(Hook::of(subject, claim, pod, hook, is_free))
         })
         .collect()
 }
@@ -129,11 +140,9 @@ pub(crate) fn post_hooks(subject: &Subject<'_>, claims: &[PartId], pre_ended: bo
             continue;
         };
         match running_pod(subject, claim) {
-            Some(pod) => {
-                let mut hook = Hook::of(subject, claim, pod, declared);
-                hook.target.is_free = pre_ended;
-                post.hooks.push(hook);
-            }
+            Some(pod) => post
+                .hooks
+                .push(Hook::of(subject, claim, pod, declared, pre_ended)),
             None => post.without_pod.push(claim.clone()),
         }
     }
@@ -508,21 +517,27 @@ mod tests {
         log: Mutex<Vec<String>>,
         lost: Mutex<Vec<String>>,
         courses: HashMap<&'static str, Course>,
+        has_shell: bool,
         at_once: AtomicUsize,
         most_at_once: AtomicUsize,
     }
 
     impl Pods {
         fn new(courses: &[(&'static str, Course)]) -> Arc<Self> {
-            Arc::new(Self {
+            Arc::new(Self::with_shell(courses, true))
+        }
+
+        fn with_shell(courses: &[(&'static str, Course)], has_shell: bool) -> Self {
+            Self {
                 clock: RuntimeClock::from(Timestamp::UNIX_EPOCH),
                 living: Mutex::default(),
                 log: Mutex::default(),
                 lost: Mutex::default(),
                 courses: courses.iter().copied().collect(),
+                has_shell,
                 at_once: AtomicUsize::new(0),
                 most_at_once: AtomicUsize::new(0),
-            })
+            }
         }
 
         fn say(&self, what: String) {
@@ -550,6 +565,13 @@ mod tests {
             timeout: Duration,
         ) -> Result<(), HookError> {
             let pod = target.pod.clone();
+            if !self.has_shell && (command.is_empty() || !target.is_free) {
+                return Err(HookError::NotFree {
+                    pod,
+                    container: "main".into(),
+                    why: "may run on",
+                });
+            }
             if let Some(former) = self.living.lock().unwrap().remove(&pod) {
                 assert!(command.is_empty() || !target.is_free, "{former} lives in {pod}");
                 self.say(format!("{former} is ended"));
@@ -739,6 +761,41 @@ mod tests {
             "{said:?}"
         );
         assert_eq!(tasks.post(&of.run), PostProgress::Ended(vec![]));
+    }
+
+    /// Nothing there can be ended, so nothing begins beside what a process that is gone may have begun.
+    #[tokio::test(start_paused = true)]
+    async fn without_a_shell_no_hook_begins_beside_the_one_of_an_operator_that_is_gone() {
+        let courses = [("pre", Course::Takes(10)), ("post", Course::Takes(10))];
+        let pods = Arc::new(Pods::with_shell(&courses, false));
+        pods.living.lock().unwrap().insert("db-0".into(), "pre of before".into());
+        let (ctx, tasks, of) = (context(&pods), HookTasks::default(), of_run(1, "acme"));
+        let begun = |word| Hook {
+            target: HookTarget {
+                is_free: false,
+                ..hook("db-0", word, 600).target
+            },
+            ..hook("db-0", word, 600)
+        };
+        tasks.begin(&ctx, of.clone(), vec![begun("pre")]);
+        pass_by(20).await;
+        let HookProgress::Failed(why) = tasks.progress(&of.run) else {
+            panic!("{:?}", tasks.progress(&of.run))
+        };
+        assert!(why.contains("pod db-0 may run on: it was not begun"), "{why}");
+        tasks.end(&ctx, of.clone(), vec![begun("post")]);
+        pass_by(20).await;
+        let PostProgress::Ended(failed) = tasks.post(&of.run) else {
+            panic!("it still runs")
+        };
+        assert!(failed[0].contains("it was not begun"), "{failed:?}");
+        assert_eq!(pods.said(), Vec::<String>::new(), "nothing was begun or ended");
+        // Where it is known that none runs, one begins all the same.
+        pods.living.lock().unwrap().clear();
+        let next = of_run(2, "acme");
+        tasks.begin(&ctx, next.clone(), vec![hook("db-0", "pre", 600)]);
+        pass_by(20).await;
+        assert_eq!(tasks.progress(&next.run), HookProgress::Succeeded);
     }
 
     #[tokio::test(start_paused = true)]

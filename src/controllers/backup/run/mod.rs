@@ -14,6 +14,7 @@ use tray_api::{
 };
 use tray_domain::{
     exclusion::Beginning,
+    hook_run::has_begun_all,
     ids::{PartId, RunId},
     ledger::{Event, LedgerState, Run},
     manifest::{Consistency, PartSource, PlannedPart, RunPlan},
@@ -142,7 +143,7 @@ pub(super) async fn drive(
     match next_step(&observed) {
         RunStep::RunPreHooks(claims) if has_mover(pass, run_id, &claims).await? => Ok(SOON),
         RunStep::RunPreHooks(claims) => {
-            begin_hooks(pass, run_id, plan, &claims);
+            begin_hooks(pass, run_id, run, &claims);
             Ok(LOOK)
         }
         RunStep::WaitForHooks => Ok(LOOK),
@@ -225,9 +226,10 @@ fn present(pass: &Pass<'_>, planned: &PlannedPart) -> Option<PresentVolume> {
     })
 }
 
-fn begin_hooks(pass: &Pass<'_>, run_id: &RunId, plan: &RunPlan, claims: &[PartId]) {
-    let of = let_go::of(pass, run_id, &plan.snapshot_name);
-    match hooks::pre_hooks(pass.subject, claims) {
+fn begin_hooks(pass: &Pass<'_>, run_id: &RunId, run: &Run, claims: &[PartId]) {
+    let of = let_go::of(pass, run_id, &run.plan.snapshot_name);
+    let is_free = has_begun_all(run.planned_at, pass.looks_since);
+    match hooks::pre_hooks(pass.subject, claims, is_free) {
         Ok(hooks) => pass.backup.hooks.begin(pass.ctx, of, hooks),
         Err(why) => {
             pass.backup.hooks.fail(&of, why);
