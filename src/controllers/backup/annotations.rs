@@ -18,7 +18,7 @@ use crate::{
     controllers::{
         Blocked,
         board::{LostClaim, LostClaims},
-        view::acknowledgements::{OF_BACKUPS, asked, with},
+        view::acknowledgements::{OF_BACKUPS, asked, carried_over, with},
     },
 };
 
@@ -27,7 +27,7 @@ use crate::{
 pub(super) async fn carry_out(pass: &Pass<'_>, losses: &[Loss]) -> Result<(), Blocked> {
     let mut looked_at = Vec::new();
     for annotation in OF_BACKUPS {
-        let Some(value) = asked(pass.subject.org(), annotation) else {
+        let Some(value) = asked(pass.subject.view, annotation) else {
             continue;
         };
         let decision = decision(
@@ -45,7 +45,9 @@ pub(super) async fn carry_out(pass: &Pass<'_>, losses: &[Loss]) -> Result<(), Bl
     // As it is now: the TrayOrg controller may have written since the pass began.
     let newest = pass.ctx.index.orgs.get(pass.subject.name());
     let org = newest.as_deref().unwrap_or(pass.subject.org());
-    let status = remembering(org.status.clone().unwrap_or_default(), &looked_at, pass.now);
+    let mut recorded = org.status.clone().unwrap_or_default();
+    recorded.acknowledgements = carried_over(pass.subject.view, &recorded.acknowledgements);
+    let status = remembering(recorded, &looked_at, pass.now);
     pass.ctx
         .cluster
         .write_status(org, org.status.as_ref(), &status)

@@ -282,7 +282,7 @@ fn missing(subject: &Subject<'_>) -> Blocked {
         subject.placement.region.name,
         names::ANNOTATION_ACCEPT_LEDGER_LOSS,
         offered(
-            subject.org(),
+            subject.view,
             names::ANNOTATION_ACCEPT_LEDGER_LOSS,
             &location.bucket
         ),

@@ -15,7 +15,7 @@ use crate::{
         Blocked,
         context::Context,
         view::{
-            acknowledgements::{asked, offered, with},
+            acknowledgements::{asked, known, offered, with},
             org::OrgView,
         },
     },
@@ -73,7 +73,7 @@ pub(super) async fn blocked(
         return Ok(None);
     }
     let (org, annotation) = (observed.org.name_any(), names::ANNOTATION_ACCEPT_NAMESPACE_LOSS);
-    let value = offered(&observed.org, annotation, namespace);
+    let value = offered(observed, annotation, namespace);
     let message = format!(
         "namespace {namespace}, which held the volumes of the org, is gone; its PersistentVolumes and snapshots stay. \
          To bring the org back from a snapshot, create an OrgRestore of TrayOrg {org}; to begin anew with empty volumes \
@@ -85,7 +85,7 @@ pub(super) async fn blocked(
 /// A person wants it made anew, and it is known which volumes held data: their workloads stay stopped until a restore
 /// has filled them.
 fn is_wanted_anew(observed: &OrgView, namespace: &str) -> bool {
-    let value = asked(&observed.org, names::ANNOTATION_ACCEPT_NAMESPACE_LOSS);
+    let value = asked(observed, names::ANNOTATION_ACCEPT_NAMESPACE_LOSS);
     let accepted = value.is_some_and(|value| accepts(value, namespace));
     (accepted || observed.restore.is_some()) && observed.known.lost.is_some()
 }
@@ -97,10 +97,9 @@ pub(super) fn acknowledged(
     now: Timestamp,
 ) -> Vec<Acknowledgement> {
     let annotation = names::ANNOTATION_ACCEPT_NAMESPACE_LOSS;
-    let recorded = observed.org.status.as_ref();
-    let known = recorded.map_or(&[][..], |status| &status.acknowledgements);
-    match asked(&observed.org, annotation).filter(|value| accepts(value, &placement.namespace)) {
-        Some(value) => with(known, annotation, value, AcknowledgementResult::CarriedOut, now),
-        None => known.to_vec(),
+    let known = known(observed);
+    match asked(observed, annotation).filter(|value| accepts(value, &placement.namespace)) {
+        Some(value) => with(&known, annotation, value, AcknowledgementResult::CarriedOut, now),
+        None => known,
     }
 }

@@ -97,7 +97,7 @@ fn is_quiet(subject: &Subject<'_>) -> bool {
         && view.snapshots.iter().all(|snapshot| is_done(snapshot))
         && OF_BACKUPS
             .iter()
-            .all(|decision| asked(subject.org(), decision).is_none())
+            .all(|decision| asked(subject.view, decision).is_none())
         && view.children.iter().all(|child| child.id != binding)
 }
 

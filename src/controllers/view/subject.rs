@@ -148,7 +148,7 @@ impl<'a> Subject<'a> {
 
     /// Whether a person has accepted that its ledger is lost, and that was not carried out yet.
     pub fn has_given_up_ledger(&self) -> bool {
-        let value = asked(self.org(), names::ANNOTATION_ACCEPT_LEDGER_LOSS);
+        let value = asked(self.view, names::ANNOTATION_ACCEPT_LEDGER_LOSS);
         value.is_some_and(|value| accepts(value, &self.location.bucket))
     }
 
