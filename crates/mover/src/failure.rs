@@ -1,7 +1,7 @@
 //! Why a mover failed: one of a fixed list of reasons, whether another try may mend it, and what is told of it.
 //!
-//! Names of files and objects, and what other systems said, are the org's: they go into its part of the bucket, under its key. What
-//! goes into logs, statuses and the ledger is told in words of our own.
+//! Names of files and objects are the org's: they go into its part of the bucket, under its key. What goes into logs, statuses and
+//! the ledger is told in words of our own: what S3 and KMS answered, in codes; files of repositories, whose names are digests.
 
 use tray_domain::mover_task::{EXIT_PERMANENT, FailureReason, MoverOutcome};
 use tray_engine::{BlobError, EngineError};
@@ -48,18 +48,10 @@ impl Failure {
         }
     }
 
-    fn foreign(reason: FailureReason, permanent: bool, message: String) -> Self {
+    fn of_ours(reason: FailureReason, permanent: bool, message: String) -> Self {
         Self {
             permanent,
-            ..Self::permanent(reason, message).withheld()
-        }
-    }
-
-    /// As `foreign`, and how the service answered.
-    fn answered(self, how: &str) -> Self {
-        Self {
-            told: format!("{} ({how})", self.reason.told()),
-            ..self
+            ..Self::permanent(reason, message)
         }
     }
 
@@ -75,7 +67,7 @@ impl Failure {
     pub fn remote(reason: FailureReason, error: &RemoteError, what: String) -> Self {
         // A right that was given a moment ago may take a while to be known everywhere.
         let permanent = !matches!(error, RemoteError::Denied(_) | RemoteError::Unavailable(_));
-        Self::foreign(reason, permanent, format!("{what}{error}")).answered(error.word())
+        Self::of_ours(reason, permanent, format!("{what}{error}"))
     }
 
     /// The same, put under another reason: what failed while proving a copy is a failed proof.
@@ -127,11 +119,16 @@ impl From<EngineError> for Failure {
             | EngineError::WrongKey(_)
             | EngineError::NoSnapshot(_)
             | EngineError::Corrupt(_)
+            | EngineError::Damaged { .. }
             | EngineError::Refused(_) => FailureReason::RepositoryFailed,
             EngineError::Mismatch(_) | EngineError::Local { .. } => FailureReason::TargetFailed,
             EngineError::Internal(_) => FailureReason::Internal,
         };
-        Self::foreign(reason, error.permanent(), error.to_string())
+        let failure = Self::of_ours(reason, error.permanent(), error.to_string());
+        match error {
+            EngineError::Damaged { .. } => failure,
+            _ => failure.withheld(),
+        }
     }
 }
 
@@ -139,13 +136,7 @@ impl From<BlobError> for Failure {
     fn from(error: BlobError) -> Self {
         // A right that was given a moment ago may take a while to be known everywhere.
         let permanent = matches!(error, BlobError::NotFound(_) | BlobError::Corrupt(_));
-        let how = match &error {
-            BlobError::NotFound(_) => "not found",
-            BlobError::Denied(_) => "access denied",
-            BlobError::Unavailable(_) => "unavailable",
-            BlobError::Corrupt(_) => "corrupt",
-        };
-        Self::foreign(FailureReason::BucketFailed, permanent, error.to_string()).answered(how)
+        Self::of_ours(FailureReason::BucketFailed, permanent, error.to_string())
     }
 }
 
@@ -202,25 +193,26 @@ mod tests {
     }
 
     #[test]
-    fn how_a_service_answered_is_told_and_not_what_it_said() {
-        let said = "User arn:aws:sts::1:assumed-role/x is not authorized";
-        for failure in [
-            Failure::from(BlobError::Denied(said.into())),
-            Failure::remote(
-                FailureReason::KeyFailed,
-                &RemoteError::Denied(said.into()),
-                "the key: ".into(),
-            ),
+    fn what_a_service_answered_and_which_file_of_a_repository_is_damaged_is_told() {
+        let said = "s3:GetObject on s3://bucket/key: AccessDenied, HTTP 403; allow it to the role in use";
+        let denied = RemoteError::Denied(said.into());
+        let damaged = EngineError::Damaged {
+            name: "data/ab/abcdef".into(),
+            why: "is missing".into(),
+        };
+        for (failure, words) in [
+            (Failure::from(BlobError::Denied(said.into())), said),
+            (Failure::remote(FailureReason::KeyFailed, &denied, "the key: ".into()), said),
+            (damaged.into(), "data/ab/abcdef is missing"),
+            (Failure::permanent(FailureReason::TargetFailed, "its claim has 5 bytes"), "5 bytes"),
         ] {
-            assert!(failure.message.contains(said));
-            assert!(
-                failure.told.contains("access denied") && !failure.told.contains("arn:"),
-                "{}",
-                failure.told
-            );
+            assert!(failure.told.contains(words), "{}", failure.told);
+            assert_eq!(failure.told, failure.message);
         }
-        let own = Failure::permanent(FailureReason::TargetFailed, "its claim has 5 bytes");
-        assert_eq!(own.told, own.message);
+        // What names a file of the volume besides is not.
+        let of_file = EngineError::Corrupt("secrets/plan.txt: blob ab is in no pack of the index".into());
+        let failure = Failure::from(of_file);
+        assert!(failure.message.contains("plan.txt") && !failure.told.contains("plan.txt"));
     }
 
     #[test]
