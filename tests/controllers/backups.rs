@@ -9,7 +9,6 @@ use k8s_openapi::api::{
     batch::v1::Job,
     coordination::v1::Lease,
     core::v1::{Pod, Secret},
-    events::v1::Event as ToldEvent,
 };
 use kube::{
     Api, ResourceExt,
@@ -34,6 +33,7 @@ use tray_ledger::{Ledger, ObjectStore, RemoteError};
 use tray_operator::{
     controllers::{
         backup::BackupDriver,
+        board::BackupView,
         changes::Change,
         conditions::{ConditionFact, Truth},
     },
@@ -41,7 +41,10 @@ use tray_operator::{
 };
 use tray_testkit::memory::Operation;
 
-use crate::restores;
+use crate::{
+    restores, waits,
+    words::{is_told_nowhere, keep_logs, what_services_say_is_told_in_codes},
+};
 use crate::support::{
     api_server::{self, eventually},
     flux,
@@ -146,7 +149,7 @@ pub(crate) async fn platform() {
 
 /// The mover of the org that works for `owner`, once it was let run: one that goes, or that an operator which is behind has
 /// made for earlier work, is not it.
-async fn mover(org: &Org, owner: &str) -> Job {
+pub(crate) async fn mover(org: &Org, owner: &str) -> Job {
     let jobs: Api<Job> = Api::namespaced(api_server::shared().await.client().await, &org.namespace());
     let of_owner = ListParams::default().labels(&format!("platform.tray.ai/owner={owner}"));
     let started = eventually(async || {
@@ -162,7 +165,7 @@ async fn mover(org: &Org, owner: &str) -> Job {
 }
 
 /// The mover that prunes for the org, once it was let run.
-async fn pruner(org: &Org) -> Job {
+pub(crate) async fn pruner(org: &Org) -> Job {
     let jobs: Api<Job> = Api::namespaced(api_server::shared().await.client().await, "tray-system");
     let of_org = ListParams::default().labels(&format!("platform.tray.ai/org-id={}", org.id));
     let started = eventually(async || {
@@ -193,14 +196,17 @@ pub(crate) async fn end(job: &Job, failure: Option<&str>) {
         &job.namespace().unwrap(),
     );
     let now = Timestamp::from_second(1_800_000_000).unwrap().to_string();
+    // One that is begun stays begun since then.
+    let begun = jobs.get(&job.name_any()).await.unwrap().status.unwrap_or_default().start_time;
+    let begun = begun.map_or_else(|| json!(now), |begun| json!(begun));
     let conditions = |types: [&str; 2], message: &str| {
         types.map(|type_| json!({"type": type_, "status": "True", "reason": "Ended", "message": message}))
     };
     let status = match failure {
-        None => json!({"startTime": now, "completionTime": now, "succeeded": 1,
+        None => json!({"startTime": begun, "completionTime": now, "succeeded": 1,
             "conditions": conditions(["SuccessCriteriaMet", "Complete"], "")}),
         Some(why) => {
-            json!({"startTime": now, "failed": 1, "conditions": conditions(["FailureTarget", "Failed"], why)})
+            json!({"startTime": begun, "failed": 1, "conditions": conditions(["FailureTarget", "Failed"], why)})
         }
     };
     let patch = Patch::Merge(json!({"status": status}));
@@ -248,6 +254,7 @@ pub(crate) async fn nothing_is_left(org: &Org) {
 /// One test for all scenarios: every operator works on every org of the API server.
 #[tokio::test]
 async fn an_org_is_copied_pruned_and_told_about() {
+    keep_logs();
     let operator = Operator::new().await;
     platform().await;
     let aged = Org::place("aged", "11111111-1111-4111-8111-111111111111").await;
@@ -277,7 +284,10 @@ async fn an_org_is_copied_pruned_and_told_about() {
     what_is_made_anew_runs_and_restores_nothing_twice(&operator, &fresh).await;
     running.stop().await;
     restores::from_an_earlier_version(&operator, &filled, &run).await;
+    waits::a_post_hook_that_is_outstanding_is_run_again_by_who_starts_next(&operator).await;
     hooks_run_beside_the_passes_and_outlive_their_operator(&operator).await;
+    waits::what_waits_says_for_what_and_since_when(&operator).await;
+    what_services_say_is_told_in_codes(&operator).await;
     a_wrapped_key_is_never_replaced(&operator, &fresh).await;
     a_damaged_ledger_is_named_and_nothing_is_pruned(&operator).await;
     a_start_asks_for_nothing_before_something_is_due(&operator).await;
@@ -356,12 +366,7 @@ async fn a_start_asks_for_nothing_before_something_is_due(first: &Operator) {
     succeed(first, &org, "rested-1", 3).await;
     snapshot("rested-1", "Committed").await;
     nothing_is_left(&org).await;
-    let rests = eventually(async || {
-        let view = first.ctx.board.backups.get(&org.id)?;
-        let rests = view.status.ledger.as_ref()?.rests_until.is_some();
-        (rests && view.healthy.status == Truth::True).then_some(view)
-    });
-    let view = rests.await.expect("the org does not come to rest");
+    let view = at_rest(first, &org).await;
     let closed = eventually(async || (driver.ledgers_in_memory() == 0).then_some(()));
     assert!(closed.await.is_some(), "{} are in memory", driver.ledgers_in_memory());
     // Whatever is looked at again meanwhile, S3 is not.
@@ -373,21 +378,7 @@ async fn a_start_asks_for_nothing_before_something_is_due(first: &Operator) {
     assert_eq!(asked(before), []);
     running.stop().await;
 
-    // As the TrayOrg controller writes it down.
-    let condition = |type_: &str, fact: &ConditionFact| {
-        json!({"type": type_, "status": fact.status.as_str(), "reason": fact.reason, "message": fact.message,
-            "lastTransitionTime": "2026-01-01T00:00:00Z"})
-    };
-    let conditions = [
-        condition("BackupHealthy", &view.healthy),
-        condition("RpoMet", &view.rpo),
-    ];
-    let status = json!({"status": {"backup": view.status, "conditions": conditions}});
-    let orgs: Api<TrayOrg> = Api::all(api_server::shared().await.client().await);
-    let params = PatchParams::default();
-    orgs.patch_status(org.name, &params, &Patch::Merge(status))
-        .await
-        .unwrap();
+    write_down(&org, &view).await;
 
     let before = store.calls().len();
     let second = first.beside().await;
@@ -409,6 +400,37 @@ async fn a_start_asks_for_nothing_before_something_is_due(first: &Operator) {
     snapshot("rested-2", "Committed").await;
     nothing_is_left(&org).await;
     running.stop().await;
+}
+
+/// What is said of the org's backups, once its ledger rests and all is well.
+pub(crate) async fn at_rest(operator: &Operator, org: &Org) -> Arc<BackupView> {
+    let rests = eventually(async || {
+        let view = operator.ctx.board.backups.get(&org.id)?;
+        let rests = view.status.ledger.as_ref()?.rests_until.is_some();
+        (rests && view.healthy.status == Truth::True).then_some(view)
+    });
+    let last = operator.ctx.board.backups.get(&org.id);
+    rests
+        .await
+        .unwrap_or_else(|| panic!("{} does not come to rest: {last:?}", org.name))
+}
+
+/// Writes it into the status, as the TrayOrg controller does.
+pub(crate) async fn write_down(org: &Org, view: &BackupView) {
+    let condition = |type_: &str, fact: &ConditionFact| {
+        json!({"type": type_, "status": fact.status.as_str(), "reason": fact.reason, "message": fact.message,
+            "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    };
+    let conditions = [
+        condition("BackupHealthy", &view.healthy),
+        condition("RpoMet", &view.rpo),
+    ];
+    let status = json!({"status": {"backup": view.status, "conditions": conditions}});
+    let orgs: Api<TrayOrg> = Api::all(api_server::shared().await.client().await);
+    let params = PatchParams::default();
+    orgs.patch_status(org.name, &params, &Patch::Merge(status))
+        .await
+        .unwrap();
 }
 
 /// Leadership can be lost without being noticed at once: two work on one org, and then one is gone in the middle.
@@ -472,7 +494,7 @@ async fn its_watch_is_behind(operator: &Operator, org: &Org, snapshot: &str) {
 }
 
 /// Lets the mover of the run that an OrgSnapshot asks for leave a verified record of that many objects, and end well.
-async fn succeed(operator: &Operator, org: &Org, snapshot: &str, objects: u64) -> RunId {
+pub(crate) async fn succeed(operator: &Operator, org: &Org, snapshot: &str, objects: u64) -> RunId {
     let job = mover(org, snapshot).await;
     let task = task(&job).await;
     assert_eq!(task["action"]["action"], "SnapshotObjects");
@@ -589,32 +611,6 @@ async fn a_run_is_committed_when_its_mover_has_left_a_verified_record(operator: 
     assert_eq!(flux::verdicts(&[shown])[0].status, "Current");
 }
 
-/// What others say may be an org's own: it is in no ledger, status or event.
-async fn is_told_nowhere(operator: &Operator, org: &Org, said: &str) {
-    let store = &operator.regions.store;
-    for key in store.keys() {
-        let body = store.object(&key).unwrap().body;
-        assert!(!String::from_utf8_lossy(&body).contains(said), "{key}");
-    }
-    let client = api_server::shared().await.client().await;
-    let all = ListParams::default();
-    let snapshots: Api<OrgSnapshot> = Api::all(client.clone());
-    let restores: Api<OrgRestore> = Api::all(client.clone());
-    let orgs: Api<TrayOrg> = Api::all(client.clone());
-    // Both APIs show the same events.
-    let events: Api<ToldEvent> = Api::all(client);
-    let told = [
-        serde_json::to_string(&snapshots.list(&all).await.unwrap()).unwrap(),
-        serde_json::to_string(&restores.list(&all).await.unwrap()).unwrap(),
-        serde_json::to_string(&orgs.list(&all).await.unwrap()).unwrap(),
-        serde_json::to_string(&events.list(&all).await.unwrap()).unwrap(),
-        format!("{:?}", operator.ctx.board.backups.get(&org.id)),
-    ];
-    for told in told {
-        assert!(!told.contains(said), "{told}");
-    }
-}
-
 async fn a_run_that_shrank_counts_once_a_person_accepts_it(operator: &Operator, org: &Org) {
     org.ask("fresh-three").await;
     let run = succeed(operator, org, "fresh-three", 1).await;
@@ -725,7 +721,7 @@ async fn what_is_made_anew_runs_and_restores_nothing_twice(operator: &Operator, 
 }
 
 /// An org with a database in a pod that has its volume mounted.
-async fn with_a_database(name: &'static str, id: &str) -> Org {
+pub(crate) async fn with_a_database(name: &'static str, id: &str) -> Org {
     let org = Org::place(name, id).await;
     let client = api_server::shared().await.client().await;
     let orgs: Api<TrayOrg> = Api::all(client.clone());
@@ -773,7 +769,7 @@ async fn with_a_database(name: &'static str, id: &str) -> Org {
 }
 
 /// Lets both movers of a run leave a verified record, and end well.
-async fn succeed_with_database(operator: &Operator, org: &Org) {
+pub(crate) async fn succeed_with_database(operator: &Operator, org: &Org) {
     for action in ["SnapshotObjects", "SnapshotVolume"] {
         let (job, told) = mover_that(&org.namespace(), action).await;
         let run: RunId = told["action"]["runId"].as_str().unwrap().parse().unwrap();
@@ -856,6 +852,18 @@ async fn hooks_run_beside_the_passes_and_outlive_their_operator(operator: &Opera
     for name in ["hooked-one", "hooked-two"] {
         post_hooks(name, "Ended").await;
     }
+
+    // One that the way to the pod fails at fails its run, and who failed says so in words of ours.
+    hooks.break_off("pre", "word-of-a-kubelet");
+    org.ask("hooked-lost").await;
+    let failed = snapshot("hooked-lost", "Failed").await;
+    let why = failed["status"]["failure"].as_str().unwrap();
+    assert!(why.starts_with("failed to exec in pod db-0: "), "{why}");
+    is_told_nowhere(&next, &org, "word-of-a-kubelet").await;
+    hooks.mend("pre");
+    post_hooks("hooked-lost", "Ended").await;
+    end(&pruner(&org).await, None).await;
+    nothing_is_left(&org).await;
 
     // One whose OrgSnapshot is deleted while `pre` runs ends at once, and so does its `pre`.
     hooks.hold("pre");
@@ -946,7 +954,7 @@ async fn nobody_waits_for_a_hook_that_hangs(operator: &Operator, org: &Org) {
 }
 
 /// The OrgSnapshot, when its `post` hooks have come so far and none of them runs.
-async fn post_hooks(name: &str, progress: &str) -> Value {
+pub(crate) async fn post_hooks(name: &str, progress: &str) -> Value {
     let snapshots: Api<OrgSnapshot> = Api::all(api_server::shared().await.client().await);
     let reached = eventually(async || {
         let shown = serde_json::to_value(snapshots.get(name).await.ok()?).ok()?;
@@ -960,7 +968,7 @@ async fn post_hooks(name: &str, progress: &str) -> Value {
 }
 
 /// The operator says of the org's backups that reason, with these words.
-async fn says(operator: &Operator, org: &Org, reason: &str, words: &str) {
+pub(crate) async fn says(operator: &Operator, org: &Org, reason: &str, words: &str) {
     let said = eventually(async || {
         let healthy = operator.ctx.board.backups.get(&org.id)?.healthy.clone();
         (healthy.reason == reason && healthy.message.contains(words)).then_some(())
@@ -989,7 +997,12 @@ async fn a_mover_that_fails_ends_its_run_with_its_reason(operator: &Operator, or
     let shown = snapshot("fresh-two", "Failed").await;
     let message = shown["status"]["conditions"][0]["message"].as_str().unwrap();
     assert!(message.contains("part objects: Ended"), "{message}");
+    assert_eq!(shown["status"]["failure"], "part objects: Ended");
     is_told_nowhere(operator, org, "the disk is on fire").await;
+    let state = org.ledger(operator).await.state();
+    let (_, failed) = state.newest_failed().unwrap();
+    let recorded = serde_json::to_value(failed).unwrap()["end"]["why"].clone();
+    assert_eq!(recorded, "Ended objects", "a code and the part");
     assert_eq!(
         flux::verdicts(&[shown])[0].status,
         "Failed",
@@ -1115,7 +1128,7 @@ async fn an_aged_run_is_pruned_and_no_run_begins_meanwhile(operator: &Operator, 
 }
 
 /// The OrgSnapshot waits, and says for what.
-async fn waits_for(name: &str, what: &str) {
+pub(crate) async fn waits_for(name: &str, what: &str) {
     let snapshots: Api<OrgSnapshot> = Api::all(api_server::shared().await.client().await);
     let said = eventually(async || {
         let status = snapshots.get(name).await.ok()?.status?;

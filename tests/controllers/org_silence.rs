@@ -402,7 +402,7 @@ async fn an_org_that_always_fails_costs_the_others_nothing() {
     let told = world.until("failing", "Ready", "False").await;
     let (_, reason, message) = &conditions(&told)["Ready"];
     assert!(
-        reason == "ApplyRefused" && message.contains("no Services here"),
+        reason == "ApplyRefused" && message.contains("Forbidden (HTTP 403)"),
         "{message}"
     );
 

@@ -1,7 +1,7 @@
 //! Hooks without pods: what is run where is written down, and a command goes on until a test lets it end.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -19,6 +19,7 @@ pub(crate) struct MemoryHooks {
     held: Mutex<BTreeSet<String>>,
     failing: Mutex<BTreeSet<String>>,
     without_shell: AtomicBool,
+    broken: Mutex<BTreeMap<String, String>>,
     released: Notify,
 }
 
@@ -37,6 +38,16 @@ impl MemoryHooks {
     /// Commands that begin with this word end with code 3.
     pub(crate) fn fail(&self, word: &str) {
         self.failing.lock().unwrap().insert(word.to_owned());
+    }
+
+    /// The way to the pod fails for commands that begin with this word, and who fails says that.
+    pub(crate) fn break_off(&self, word: &str, said: &str) {
+        self.broken.lock().unwrap().insert(word.to_owned(), said.to_owned());
+    }
+
+    /// They run again.
+    pub(crate) fn mend(&self, word: &str) {
+        self.broken.lock().unwrap().remove(word);
     }
 
     /// In no container there is a shell: no hook can be ended.
@@ -69,6 +80,12 @@ impl HookRunner for MemoryHooks {
                 pod: target.pod.clone(),
                 container: target.container.clone(),
                 why: "may run on, and there is no shell to end it by",
+            });
+        }
+        if let Some(said) = self.broken.lock().unwrap().get(word) {
+            return Err(HookError::Exec {
+                pod: target.pod.clone(),
+                source: said.clone().into(),
             });
         }
         self.begun.lock().unwrap().push(format!("{} {word}", target.pod));

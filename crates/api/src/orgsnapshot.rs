@@ -14,6 +14,8 @@ pub const MOST_HOOKS: usize = 50;
 pub const MOST_NOT_COPIED: usize = 100;
 /// So much is told of each of those reasons, in characters.
 pub const LONGEST_NOT_COPIED: usize = 1_000;
+/// So much is told of why a run failed, in characters.
+pub const LONGEST_FAILURE: usize = 2_000;
 /// Most failures of hooks that a status lists.
 pub const MOST_HOOK_FAILURES: usize = 10;
 /// So much of each is told, in characters.
@@ -138,6 +140,10 @@ pub struct OrgSnapshotStatus {
     /// Good, or Suspicious: a part is empty or under half of its last good one, and a person has to accept the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<RunVerdict>,
+    /// Why the run failed; absent where it did not. The ledger has its code alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = LONGEST_FAILURE))]
+    pub failure: Option<String>,
     /// What in the org's namespace the run does not hold; absent where there is nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_copied: Option<NotCopied>,

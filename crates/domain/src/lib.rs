@@ -34,6 +34,7 @@ pub mod restore_run;
 pub mod restore_waits;
 pub mod retention;
 pub mod rollout;
+pub mod run_failure;
 pub mod run_plan;
 pub mod schedule;
 mod schema;

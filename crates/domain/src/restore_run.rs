@@ -26,7 +26,27 @@ pub enum MoverProgress {
     /// Ended well.
     Succeeded,
     /// Ended badly; why.
-    Failed(String),
+    Failed(MoverFailure),
+}
+
+/// Why a mover ended badly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MoverFailure {
+    /// One word: its own, or the Job controller's.
+    pub code: String,
+    /// More, in words of our own; empty = there is no more.
+    pub words: String,
+}
+
+impl std::fmt::Display for MoverFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { code, words } = self;
+        match (code.as_str(), words.as_str()) {
+            (code, "") => f.write_str(code),
+            ("", words) => f.write_str(words),
+            (code, words) => write!(f, "{code}: {words}"),
+        }
+    }
 }
 
 /// One part of the run that is restored.
@@ -404,7 +424,7 @@ fn failure(
     mover: fn(&RestorePartProgress) -> &MoverProgress,
 ) -> Option<(PartId, String)> {
     parts.iter().find_map(|p| match mover(p) {
-        MoverProgress::Failed(why) => Some((p.part.clone(), why.clone())),
+        MoverProgress::Failed(why) => Some((p.part.clone(), why.to_string())),
         _ => None,
     })
 }
@@ -546,8 +566,17 @@ mod tests {
     fn a_failed_mover_fails_the_restore_and_names_the_part() {
         let mut observed = start(&[Some("a")]);
         observed.resolved = true;
-        observed.parts[1].mover = MoverProgress::Failed("no space".into());
-        assert_eq!(failure_of(&observed), "part data-0: no space");
+        observed.parts[1].mover = failed("TargetFailed", "no space");
+        assert_eq!(failure_of(&observed), "part data-0: TargetFailed: no space");
+        observed.parts[1].mover = failed("DeadlineExceeded", "");
+        assert_eq!(failure_of(&observed), "part data-0: DeadlineExceeded");
+    }
+
+    fn failed(code: &str, words: &str) -> MoverProgress {
+        MoverProgress::Failed(MoverFailure {
+            code: code.to_owned(),
+            words: words.to_owned(),
+        })
     }
 
     fn failure_of(observed: &RestoreObserved) -> String {
@@ -663,7 +692,7 @@ mod tests {
         let mut observed = start(&[Some("a"), Some("b")]);
         observed.resolved = true;
         observed.parts[0].proof = MoverProgress::Succeeded;
-        observed.parts[1].proof = MoverProgress::Failed("pack x is missing".into());
+        observed.parts[1].proof = failed("", "pack x is missing");
         observed.parts[2].proof = MoverProgress::Running;
         let why = failure_of(&observed);
         assert!(

@@ -25,6 +25,7 @@ use tracing::{info, warn};
 use tray_domain::names;
 
 use super::{
+    answer::{refusal, told},
     child::{ChildFact, State},
     compare::{difference, digest, patch, without_nulls},
     field_conflicts::{FieldConflicts, Round, contester},
@@ -65,7 +66,7 @@ pub enum ApplyError {
     Refused {
         /// The child.
         id: ChildId,
-        /// What it says.
+        /// Its codes, and which fields are wrong.
         message: String,
     },
     /// A field differs that never changes on a living object, and the child is never made anew.
@@ -93,7 +94,7 @@ pub enum ApplyError {
         by: String,
     },
     /// The API server did not answer, or not now.
-    #[error("failed to write {id}: {source}")]
+    #[error("failed to write {id}: {}", told(.source))]
     Failed {
         /// The child.
         id: ChildId,
@@ -436,7 +437,7 @@ pub(super) fn failed(id: &ChildId, error: kube::Error) -> ApplyError {
         // 403 may be a namespace that is going, a quota, or rights not yet granted; 422 and 400 are the object's fault.
         kube::Error::Api(status) if matches!(status.code, 400 | 422) => ApplyError::Refused {
             id: id.clone(),
-            message: status.message.clone(),
+            message: refusal(&status),
         },
         error => ApplyError::Failed {
             id: id.clone(),

@@ -1,5 +1,6 @@
 //! Kubernetes.
 
+pub mod answer;
 pub mod apply;
 pub mod child;
 pub mod children;

@@ -12,7 +12,7 @@ use tray_domain::{
     mover_task::{Action, MoverOutcome, MoverTask, SessionCredentials},
     names,
     session_policy::{SessionScope, session_policy},
-    snapshot_run::MoverProgress,
+    snapshot_run::{MoverFailure, MoverProgress},
 };
 use tray_ledger::Ledger;
 use tray_ports::RegionServices;
@@ -204,13 +204,16 @@ impl Pass<'_> {
     }
 
     /// Why a mover failed: the reason of its last words, else of its Job.
-    async fn why(&self, job: &JobFact) -> Result<String, Blocked> {
+    async fn why(&self, job: &JobFact) -> Result<MoverFailure, Blocked> {
         Ok(match self.ctx.movers.outcome(job).await? {
-            Some(MoverOutcome::Failed { reason, message }) => format!("{reason:?}: {message}"),
-            _ => job
-                .failure
-                .clone()
-                .unwrap_or_else(|| "it ended without a word".to_owned()),
+            Some(MoverOutcome::Failed { reason, message }) => MoverFailure {
+                code: format!("{reason:?}"),
+                words: message,
+            },
+            _ => MoverFailure {
+                code: job.failure.clone().unwrap_or_else(|| "EndedSilently".to_owned()),
+                words: String::new(),
+            },
         })
     }
 

@@ -20,6 +20,7 @@ use tray_domain::{
     ids::RunId,
     ledger::{LedgerState, Run, RunEnd},
     manifest::{LeftOut, Manifest, PartSource, RunVerdict},
+    run_failure::told,
     view::{self, shown},
 };
 
@@ -205,7 +206,10 @@ fn status(
         }
         Some((_, Some(RunEnd::Aborted { why, .. }))) => {
             status.phase = Some(SnapshotPhase::Failed);
-            let why = format!("{why}{owed}");
+            // The ledger has a code. What there was to say besides was written down before the end.
+            status.failure = recorded_failure(snapshot, run_id);
+            let said = status.failure.clone().unwrap_or_else(|| told(why));
+            let why = format!("{said}{owed}");
             conditions
                 .set(
                     types::COMMITTED,
@@ -240,6 +244,13 @@ fn status(
     }
     status.conditions = conditions.build();
     status
+}
+
+/// Why the run failed, as its status has it.
+fn recorded_failure(snapshot: &OrgSnapshot, run_id: Option<&RunId>) -> Option<String> {
+    let recorded = snapshot.status.as_ref()?;
+    let is_of_it = recorded.run_id.as_deref() == run_id.map(RunId::as_str);
+    recorded.failure.clone().filter(|_| is_of_it)
 }
 
 /// What is said of a committed run; `owed` = of its `post` hooks.

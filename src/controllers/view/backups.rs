@@ -14,6 +14,7 @@ use tray_domain::{
     names::ANNOTATION_ACCEPT_RUN,
     objectives::{RpoVerdict, RtoVerdict, rpo, rto},
     retention::{leaves_out, lets_go},
+    run_failure::told,
     schedule::first_at_latest,
     sweep::failing,
     volume_facts::Loss,
@@ -246,7 +247,8 @@ fn pruning(state: &LedgerState, now: Timestamp) -> (Option<String>, Option<Times
 fn of_newest(state: &LedgerState, id: &RunId, run: &Run) -> ConditionFact {
     match &run.end {
         Some(RunEnd::Aborted { why, .. }) => {
-            ConditionFact::new(false, reasons::LAST_RUN_FAILED, format!("run {id} failed: {why}"))
+            let message = format!("run {id} failed: {}", told(why));
+            ConditionFact::new(false, reasons::LAST_RUN_FAILED, message)
         }
         Some(RunEnd::Committed { manifest, .. }) if run.is_suspicious() => {
             let message = format!("run {id} {}", does_not_count(state, manifest));

@@ -9,6 +9,7 @@ use tray_domain::{
     ids::{PartId, RunId},
     ledger::{Event, Run},
     manifest::{PartRecord, RunPlan, RunVerdict},
+    run_failure::RunFailure,
     run_plan::{self, CopiedPart, RunFacts},
     volume_facts::suspicions,
 };
@@ -43,7 +44,7 @@ pub(super) async fn commit(
         let records = records(pass, run_id, &planned.part).await?;
         let (pod_uid, record) = match run_plan::record_that_counts(&planned.part, records) {
             Ok(record) => record,
-            Err(incomplete) => return abort(pass, run_id, plan, jobs, &incomplete.to_string()).await,
+            Err(incomplete) => return abort(pass, run_id, plan, jobs, &incomplete.into()).await,
         };
         copied.push(CopiedPart {
             record,
@@ -60,13 +61,13 @@ pub(super) async fn commit(
     let suspicions = suspicions(&pass.state(), &parts);
     let manifest = match run_plan::manifest(plan, &facts(pass).await?, &copied, suspicions) {
         Ok(manifest) => manifest,
-        Err(incomplete) => return abort(pass, run_id, plan, jobs, &incomplete.to_string()).await,
+        Err(incomplete) => return abort(pass, run_id, plan, jobs, &incomplete.into()).await,
     };
     let verdict = manifest.verdict;
     let event = Event::RunCommitted {
         manifest: Box::new(manifest),
     };
-    let_go::record(pass, run_id, plan).await?;
+    let_go::record(pass, run_id, plan, None).await?;
     append_end(pass, run_id, event).await?;
     let_go::begin(pass, run_id, plan, true);
     info!(run = %run_id, ?verdict, "run committed");
@@ -90,16 +91,17 @@ pub(super) async fn abort(
     run_id: &RunId,
     plan: &RunPlan,
     jobs: &[Arc<JobFact>],
-    why: &str,
+    failure: &RunFailure,
 ) -> Result<(), Blocked> {
     remove_movers(pass, jobs).await?;
-    let_go::record(pass, run_id, plan).await?;
+    let_go::record(pass, run_id, plan, Some(failure)).await?;
     let event = Event::RunAborted {
         run_id: run_id.clone(),
-        why: why.to_owned(),
+        why: failure.recorded(),
     };
     append_end(pass, run_id, event).await?;
     let_go::begin(pass, run_id, plan, false);
+    let why = failure.message();
     warn!(run = %run_id, why, "run aborted");
     tell(
         pass,

@@ -1,15 +1,17 @@
 //! What a run that has ended still owes its workloads: the `post` hooks. No pass waits for them, and the run does not either. That
-//! they are outstanding stands in the status of its OrgSnapshot before the run ends, so whoever is there next runs them.
+//! they are outstanding stands in the status of its OrgSnapshot before the run ends, so whoever is there next runs them. So does
+//! why it fails, in full: the ledger has a code.
 
 use std::time::Duration;
 
 use kube::ResourceExt;
-use tray_api::orgsnapshot::{OrgSnapshot, OrgSnapshotStatus, PostHooks};
+use tray_api::orgsnapshot::{LONGEST_FAILURE, OrgSnapshot, OrgSnapshotStatus, PostHooks};
 use tray_domain::{
     hook_run::waits_for_pod_until,
     ids::{PartId, RunId},
     ledger::{Run, RunEnd},
     manifest::{Consistency, PartSource, RunPlan},
+    run_failure::RunFailure,
     snapshot_run::HookProgress,
 };
 
@@ -32,11 +34,17 @@ pub(super) fn of(pass: &Pass<'_>, run_id: &RunId, snapshot: &str) -> HooksOf {
     }
 }
 
-/// Writes into the status of the run's OrgSnapshot that its `post` hooks are outstanding, where it has any. Before the run ends:
-/// then nobody looks at it again.
-pub(super) async fn record(pass: &Pass<'_>, run_id: &RunId, plan: &RunPlan) -> Result<(), Blocked> {
+/// Writes into the status of the run's OrgSnapshot that its `post` hooks are outstanding, where it has any, and why it fails, where
+/// it does. Before the run ends: then nobody looks at it again.
+pub(super) async fn record(
+    pass: &Pass<'_>,
+    run_id: &RunId,
+    plan: &RunPlan,
+    failure: Option<&RunFailure>,
+) -> Result<(), Blocked> {
     let post = post_hooks(pass.subject, &volumes(plan), true);
-    if post.hooks.is_empty() && post.without_pod.is_empty() {
+    let is_owed = !post.hooks.is_empty() || !post.without_pod.is_empty();
+    if !is_owed && failure.is_none() {
         return Ok(());
     }
     let Some(snapshot) = pass.ctx.index.snapshots.get(&plan.snapshot_name) else {
@@ -47,7 +55,9 @@ pub(super) async fn record(pass: &Pass<'_>, run_id: &RunId, plan: &RunPlan) -> R
     }
     let recorded = snapshot.status.clone().unwrap_or_default();
     let status = OrgSnapshotStatus {
-        post_hooks: Some(PostHooks::Outstanding),
+        post_hooks: is_owed.then_some(PostHooks::Outstanding).or(recorded.post_hooks),
+        run_id: Some(run_id.to_string()),
+        failure: failure.map(|failure| failure.message().chars().take(LONGEST_FAILURE).collect()),
         ..recorded
     };
     let written = pass

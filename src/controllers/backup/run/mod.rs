@@ -136,9 +136,7 @@ pub(super) async fn drive(
     let observed = RunObserved {
         parts,
         pre: pass.backup.hooks.progress(run_id),
-        must_end: fault_of(pass, run_id, run, losses, restore)
-            .await?
-            .map(|fault| fault.to_string()),
+        must_end: fault_of(pass, run_id, run, losses, restore).await?,
     };
     match next_step(&observed) {
         RunStep::RunPreHooks(claims) if has_mover(pass, run_id, &claims).await? => Ok(SOON),
