@@ -102,6 +102,23 @@ async fn let_go(org: &Org, uid: &str) {
     assert!(is_gone.await.is_some());
 }
 
+/// Lets the movers of `owner` go once they are told to, as Kubernetes does when their last pods have gone.
+async fn let_movers_go(org: &Org, owner: &str) {
+    let jobs: Api<Job> = Api::namespaced(api_server::shared().await.client().await, &org.namespace());
+    let of_owner = ListParams::default().labels(&format!("platform.tray.ai/owner={owner}"));
+    let are_gone = eventually(async || {
+        let present = jobs.list(&of_owner).await.ok()?.items;
+        let told = present
+            .iter()
+            .filter(|job| job.metadata.deletion_timestamp.is_some());
+        for job in told {
+            gone(&jobs, &job.name_any()).await;
+        }
+        present.is_empty().then_some(())
+    });
+    assert!(are_gone.await.is_some(), "movers of {owner} stay");
+}
+
 /// Copies the org: both its parts.
 async fn copied(operator: &Operator, org: &Org, name: &str) -> RunId {
     org.ask(name).await;
@@ -249,17 +266,18 @@ async fn later_restores_say_which_one_they_wait_for(org: &Org) {
     assert_eq!(status["waitingFor"]["what"], "Turn");
     end(&job, Some("enough")).await;
     restored("filled-first", "Failed").await;
+    let_movers_go(org, "filled-first").await;
     let (job, _) = mover_that(&org.namespace(), "ProveVolume").await;
     end(&job, Some("enough")).await;
     restored("filled-second", "Failed").await;
+    let_movers_go(org, "filled-second").await;
     nothing_is_left(org).await;
 }
 
 async fn one_that_is_deleted_midway_leaves_no_right_and_an_end_in_the_ledger(operator: &Operator, org: &Org) {
     let client = api_server::shared().await.client().await;
     let restores: Api<OrgRestore> = Api::all(client.clone());
-    let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), &org.namespace());
-    let jobs: Api<Job> = Api::namespaced(client, &org.namespace());
+    let bindings: Api<RoleBinding> = Api::namespaced(client, &org.namespace());
     let before = claim(org).await;
     restore_of(org.name, "filled-midway").await;
     proven(org).await;
@@ -287,12 +305,7 @@ async fn one_that_is_deleted_midway_leaves_no_right_and_an_end_in_the_ledger(ope
     });
     let why = ended.await.expect("its end is in the ledger").unwrap();
     assert_eq!(why, "RestoreDeleted", "a code");
-    // Its movers go with their last pods, which the test lets go.
-    for job in jobs.list(&ListParams::default()).await.unwrap() {
-        if job.metadata.deletion_timestamp.is_some() {
-            gone(&jobs, &job.name_any()).await;
-        }
-    }
+    let_movers_go(org, "filled-midway").await;
     nothing_is_left(org).await;
     assert!(task_is_of(&job, "filled-midway"));
     let lost = eventually(async || {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    fs,
     io::Write,
     os::unix::fs::PermissionsExt,
     path::Path,
@@ -185,11 +185,8 @@ fn base_backup(data: &Path, used: &str, free: &str) -> Output {
     let hook = workload.backup.as_ref().unwrap().pre.clone().unwrap();
     let script = hook.command[2].replace("cd /data", &format!("cd {}", data.display()));
     let script = script.replace("/tmp/backup.lock", "backup.lock");
-    let path = format!("{}:{}", bin.path().display(), env::var("PATH").unwrap());
-    let sh = Command::new("sh")
-        .args(["-c", &script])
-        .env("PATH", path)
-        .output();
+    let script = format!("PATH={}:$PATH\n{script}", bin.path().display());
+    let sh = Command::new("sh").args(["-c", &script]).output();
     sh.unwrap()
 }
 

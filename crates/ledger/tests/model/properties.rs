@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use tray_domain::ledger::Run;
-
 use super::{
     ledgers::{Known, Ledgers, recorded_end},
     world::{Call, Job, JobName, Org, Pod, RUNS, World},
@@ -26,8 +24,6 @@ pub(crate) enum Violation {
     TwoOpen,
     /// An entry of one cluster stands behind the claim of another.
     LedgerTorn,
-    /// A restore is open whose run cannot be restored any more.
-    PinnedPruned,
     /// From here what was asked for never ends, even if nothing goes wrong any more.
     NoWayOut,
 }
@@ -43,7 +39,6 @@ impl Violation {
         Self::RestoreBesideOther,
         Self::WritesIntoCommitted,
         Self::EndsUnrecorded,
-        Self::PinnedPruned,
     ];
 
     /// Whether it is in that world.
@@ -81,11 +76,6 @@ impl Violation {
                 let sweeps = usize::from(ledger.state.sweep.is_some());
                 runs + sweeps + usize::from(ledger.state.restore.is_some()) > 1
             }
-            Self::PinnedPruned => {
-                let open = ledger.state.restore.as_ref();
-                let run = open.and_then(|open| ledger.state.runs.get(&open.run_id));
-                open.is_some() && run.and_then(Run::restorable).is_none()
-            }
             Self::LedgerTorn => ledger.is_torn,
             Self::NoWayOut => false,
         }
@@ -101,7 +91,6 @@ impl fmt::Display for Violation {
             Self::WritesIntoCommitted => "a mover writes into a run that was committed",
             Self::EndsUnrecorded => "a restore has ended, and the ledger knows nothing of it",
             Self::TwoOpen => "the ledger has two things open",
-            Self::PinnedPruned => "a restore is open, and its run cannot be restored any more",
             Self::LedgerTorn => "a cluster has written behind another's claim",
             Self::NoWayOut => "what was asked for never ends",
         })
