@@ -78,7 +78,8 @@ pub enum Event {
     RunPlanned { plan: RunPlan },
     /// A run is complete and verified.
     RunCommitted { manifest: Box<Manifest> },
-    /// A run has ended without a result.
+    /// A run has ended without a result; `why` is a code, and the part that it is of (`run_failure`). An earlier version wrote it in
+    /// words.
     RunAborted { run_id: RunId, why: String },
     /// A person accepted a Suspicious run: it counts from here.
     RunAccepted { run_id: RunId },

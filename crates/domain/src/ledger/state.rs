@@ -94,7 +94,7 @@ pub enum RunEnd {
     },
     /// Without a result.
     Aborted {
-        /// Why.
+        /// Why, as the entry has it.
         why: String,
         /// When.
         at: Timestamp,
