@@ -198,7 +198,8 @@ impl Containers {
     pub fn older_than(&self, at: Timestamp) -> Vec<(Name, String)> {
         let known = self.known();
         let old = known.running.iter().filter(|(_, running)| running.since < at);
-        old.map(|(pod, running)| (pod.clone(), running.what.clone())).collect()
+        old.map(|(pod, running)| (pod.clone(), running.what.clone()))
+            .collect()
     }
 }
 

@@ -108,7 +108,9 @@ impl Blocked {
             },
         };
         let message = match reason {
-            reasons::QUOTA_EXCEEDED => format!("{error}; the org's quotas have no room for it, see QuotaSatisfied"),
+            reasons::QUOTA_EXCEEDED => {
+                format!("{error}; the org's quotas have no room for it, see QuotaSatisfied")
+            }
             _ => error.to_string(),
         };
         Self {

@@ -41,16 +41,16 @@ use tray_operator::{
 };
 use tray_testkit::memory::Operation;
 
-use crate::{
-    restores, waits,
-    words::{is_told_nowhere, keep_logs, what_services_say_is_told_in_codes},
-};
 use crate::support::{
     api_server::{self, eventually},
     flux,
     operator::{Operator, passes},
     orgs::{api, gone, patch_status},
     runs::{self, LEDGER_KEY, record},
+};
+use crate::{
+    restores, waits,
+    words::{is_told_nowhere, keep_logs, what_services_say_is_told_in_codes},
 };
 
 /// An org without workloads, placed as the TrayOrg controller places one.
@@ -197,7 +197,13 @@ pub(crate) async fn end(job: &Job, failure: Option<&str>) {
     );
     let now = Timestamp::from_second(1_800_000_000).unwrap().to_string();
     // One that is begun stays begun since then.
-    let begun = jobs.get(&job.name_any()).await.unwrap().status.unwrap_or_default().start_time;
+    let begun = jobs
+        .get(&job.name_any())
+        .await
+        .unwrap()
+        .status
+        .unwrap_or_default()
+        .start_time;
     let begun = begun.map_or_else(|| json!(now), |begun| json!(begun));
     let conditions = |types: [&str; 2], message: &str| {
         types.map(|type_| json!({"type": type_, "status": "True", "reason": "Ended", "message": message}))
@@ -305,7 +311,14 @@ async fn a_damaged_ledger_is_named_and_nothing_is_pruned(operator: &Operator) {
         let nothing = Event::RunAccepted { run_id };
         ledger.append(nothing, operator.ctx.now()).await.unwrap();
     }
-    let pruned = seed(operator, &Org { name: "damaged", id: id.clone() }).await;
+    let pruned = seed(
+        operator,
+        &Org {
+            name: "damaged",
+            id: id.clone(),
+        },
+    )
+    .await;
     let store = &operator.regions.store;
     let key = bucket_layout::ledger_entry("", &id, DAMAGED);
     let own = store.object(&key).unwrap();
@@ -368,7 +381,11 @@ async fn a_start_asks_for_nothing_before_something_is_due(first: &Operator) {
     nothing_is_left(&org).await;
     let view = at_rest(first, &org).await;
     let closed = eventually(async || (driver.ledgers_in_memory() == 0).then_some(()));
-    assert!(closed.await.is_some(), "{} are in memory", driver.ledgers_in_memory());
+    assert!(
+        closed.await.is_some(),
+        "{} are in memory",
+        driver.ledgers_in_memory()
+    );
     // Whatever is looked at again meanwhile, S3 is not.
     let before = store.calls().len();
     let looks = passes(&first.ctx, "backup");

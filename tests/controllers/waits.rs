@@ -15,8 +15,8 @@ use tray_operator::controllers::{backup::BackupDriver, changes::Change};
 
 use crate::{
     backups::{
-        Org, at_rest, end, mover, mover_that, nothing_is_left, post_hooks, pruner, restore_of, restored, says,
-        snapshot, succeed, succeed_with_database, waits_for, with_a_database, write_down,
+        Org, at_rest, end, mover, mover_that, nothing_is_left, post_hooks, pruner, restore_of, restored,
+        says, snapshot, succeed, succeed_with_database, waits_for, with_a_database, write_down,
     },
     support::{
         api_server::{self, eventually},
@@ -71,9 +71,17 @@ pub(crate) async fn what_waits_says_for_what_and_since_when(operator: &Operator)
     org.ask("waiting-one").await;
     let job = mover(&org, "waiting-one").await;
     org.ask("waiting-two").await;
-    waits_for("waiting-two", "waits for OrgSnapshot waiting-one, whose run is open since 20").await;
+    waits_for(
+        "waiting-two",
+        "waits for OrgSnapshot waiting-one, whose run is open since 20",
+    )
+    .await;
     waits_for("waiting-two", "; asked for at 20").await;
-    waits_for("waiting-one", "0 of 1 parts are copied and verified; the run is open since 20").await;
+    waits_for(
+        "waiting-one",
+        "0 of 1 parts are copied and verified; the run is open since 20",
+    )
+    .await;
 
     // Its controller has begun the Job, and makes no pod.
     let jobs: Api<Job> = Api::namespaced(api_server::shared().await.client().await, &org.namespace());
@@ -91,9 +99,16 @@ pub(crate) async fn what_waits_says_for_what_and_since_when(operator: &Operator)
     // A restore ends the run. Then the one behind it waits for the restore, and runs when that has ended.
     restore_of(org.name, "waiting-back").await;
     let failed = snapshot("waiting-one", "Failed").await;
-    assert_eq!(failed["status"]["failure"], "OrgRestore waiting-back was asked for");
+    assert_eq!(
+        failed["status"]["failure"],
+        "OrgRestore waiting-back was asked for"
+    );
     let (proof, _) = mover_that(&org.namespace(), "ProveObjects").await;
-    waits_for("waiting-two", "waits for OrgRestore waiting-back, which is under way").await;
+    waits_for(
+        "waiting-two",
+        "waits for OrgRestore waiting-back, which is under way",
+    )
+    .await;
     end(&proof, Some("enough")).await;
     restored("waiting-back", "Failed").await;
     succeed(&own, &org, "waiting-two", 3).await;

@@ -18,9 +18,7 @@ use kube::{
     api::{DeleteParams, DynamicObject, ListParams},
 };
 use serde_json::{Value, json};
-use tray_api::{
-    conditions::reasons, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, trayorg::TrayOrg,
-};
+use tray_api::{conditions::reasons, orgrestore::OrgRestore, orgsnapshot::OrgSnapshot, trayorg::TrayOrg};
 use tray_ledger::RemoteError;
 use tray_operator::{
     adapters::aws_error::Attempt,
@@ -135,13 +133,25 @@ pub(crate) async fn what_services_say_is_told_in_codes(operator: &Operator) {
     let org = Org::place("worded", "cccccccc-cccc-4ccc-8ccc-cccccccccccc").await;
     let running = operator.start(vec![Arc::new(BackupDriver::default())]).await;
     let look = || operator.ctx.changes.publish(&Change::Org(org.name.to_owned()));
-    says(operator, &org, reasons::BUCKET_UNAVAILABLE, "AccessDenied, HTTP 403").await;
+    says(
+        operator,
+        &org,
+        reasons::BUCKET_UNAVAILABLE,
+        "AccessDenied, HTTP 403",
+    )
+    .await;
     is_told_nowhere(operator, &org, "word-of-s3").await;
 
     keys.set_failure(Some(answer_of_aws("DisabledException", "word-of-kms")));
     org.ask("worded-one").await;
     look();
-    says(operator, &org, reasons::KEY_UNUSABLE, "the KMS key is disabled: enable it").await;
+    says(
+        operator,
+        &org,
+        reasons::KEY_UNUSABLE,
+        "the KMS key is disabled: enable it",
+    )
+    .await;
     is_told_nowhere(operator, &org, "word-of-kms").await;
 
     sessions.set_failure(Some(answer_of_aws("AccessDenied", "word-of-sts")));
@@ -186,11 +196,9 @@ async fn until_refused(namespace: &str, reason: &str) {
     let pod = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]});
     let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "probe", "namespace": namespace},
         "spec": {"template": {"spec": pod}}});
-    let refused = api_server::eventually(async || {
-        match dry_run(&jobs, &job).await {
-            Err(kube::Error::Api(status)) if status.reason == reason => Some(()),
-            _ => None,
-        }
+    let refused = api_server::eventually(async || match dry_run(&jobs, &job).await {
+        Err(kube::Error::Api(status)) if status.reason == reason => Some(()),
+        _ => None,
     });
     assert!(refused.await.is_some(), "no Job is refused: {reason}");
 }

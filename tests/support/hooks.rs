@@ -42,7 +42,10 @@ impl MemoryHooks {
 
     /// The way to the pod fails for commands that begin with this word, and who fails says that.
     pub(crate) fn break_off(&self, word: &str, said: &str) {
-        self.broken.lock().unwrap().insert(word.to_owned(), said.to_owned());
+        self.broken
+            .lock()
+            .unwrap()
+            .insert(word.to_owned(), said.to_owned());
     }
 
     /// They run again.

@@ -223,7 +223,10 @@ impl std::fmt::Display for LeftOut {
         let (count, kinds) = (self.count, self.kinds.join(", "));
         match self.reason {
             LeftOutReason::NotArchived => {
-                write!(f, "kinds that are not archived, if there are objects of them: {kinds}")?;
+                write!(
+                    f,
+                    "kinds that are not archived, if there are objects of them: {kinds}"
+                )?;
                 match count.saturating_sub(self.kinds.len() as u64) {
                     0 => Ok(()),
                     more => write!(f, " and {more} more"),
@@ -345,10 +348,20 @@ mod tests {
             LeftOut::note(&mut all, LeftOutReason::NotArchived, &kind);
         }
         let said: Vec<String> = all.iter().map(ToString::to_string).collect();
-        assert_eq!(said[0], "1 of secrets: a token, which would outlive its service account");
+        assert_eq!(
+            said[0],
+            "1 of secrets: a token, which would outlive its service account"
+        );
         assert_eq!(said[1], "3 of secrets, configmaps: being deleted");
-        let (start, end) = ("kinds that are not archived, if there are objects of them: k0.example.com, ", " and 8 more");
-        assert!(said[2].starts_with(start) && said[2].ends_with(end), "{}", said[2]);
+        let (start, end) = (
+            "kinds that are not archived, if there are objects of them: k0.example.com, ",
+            " and 8 more",
+        );
+        assert!(
+            said[2].starts_with(start) && said[2].ends_with(end),
+            "{}",
+            said[2]
+        );
         assert_eq!(all.iter().map(LeftOut::objects).sum::<u64>(), 4);
         let text = serde_json::to_string(&all).unwrap();
         assert_eq!(serde_json::from_str::<Vec<LeftOut>>(&text).unwrap(), all);

@@ -145,11 +145,27 @@ mod tests {
             volume: part(),
         };
         for (failure, recorded, said) in [
-            (RunFailure::of_hook("hook pg_dump failed: exit code 3".to_owned()), "HookFailed", "exit code 3"),
-            (RunFailure::of_mover(&part(), &mover), "SourceUnreadable data-db-0", "part data-db-0: SourceUnreadable: a file"),
+            (
+                RunFailure::of_hook("hook pg_dump failed: exit code 3".to_owned()),
+                "HookFailed",
+                "exit code 3",
+            ),
+            (
+                RunFailure::of_mover(&part(), &mover),
+                "SourceUnreadable data-db-0",
+                "part data-db-0: SourceUnreadable: a file",
+            ),
             (mounted.into(), "MountedAtRest data-db-0", "pod db-0"),
-            (RunFault::RestoreAskedFor("back".to_owned()).into(), "RestoreAskedFor", "OrgRestore back"),
-            (IncompleteRun::Unrecorded(part()).into(), "Incomplete data-db-0", "left no verified record"),
+            (
+                RunFault::RestoreAskedFor("back".to_owned()).into(),
+                "RestoreAskedFor",
+                "OrgRestore back",
+            ),
+            (
+                IncompleteRun::Unrecorded(part()).into(),
+                "Incomplete data-db-0",
+                "left no verified record",
+            ),
         ] {
             assert_eq!(failure.recorded(), recorded);
             assert!(failure.message().contains(said), "{failure:?}");
@@ -157,7 +173,11 @@ mod tests {
             let told = told(recorded);
             let code = recorded.split(' ').next().unwrap();
             assert!(told.contains(&format!("{code}: ")), "{told}");
-            assert_eq!(told.contains("data-db-0"), recorded.contains("data-db-0"), "{told}");
+            assert_eq!(
+                told.contains("data-db-0"),
+                recorded.contains("data-db-0"),
+                "{told}"
+            );
         }
     }
 
@@ -165,7 +185,10 @@ mod tests {
     fn every_code_has_its_words_and_a_sentence_of_an_earlier_version_is_as_it_was() {
         for (recorded, expected) in [
             ("TookTooLong", "TookTooLong: it took too long"),
-            ("ClaimReplaced data-db-0", "part data-db-0: ClaimReplaced: the claim was replaced while the run was open"),
+            (
+                "ClaimReplaced data-db-0",
+                "part data-db-0: ClaimReplaced: the claim was replaced while the run was open",
+            ),
             // Of the Job controller.
             ("DeadlineExceeded objects", "part objects: DeadlineExceeded"),
             ("part data-db-0: it ended", "part data-db-0: it ended"),

@@ -202,9 +202,15 @@ mod tests {
         };
         for (failure, words) in [
             (Failure::from(BlobError::Denied(said.into())), said),
-            (Failure::remote(FailureReason::KeyFailed, &denied, "the key: ".into()), said),
+            (
+                Failure::remote(FailureReason::KeyFailed, &denied, "the key: ".into()),
+                said,
+            ),
             (damaged.into(), "data/ab/abcdef is missing"),
-            (Failure::permanent(FailureReason::TargetFailed, "its claim has 5 bytes"), "5 bytes"),
+            (
+                Failure::permanent(FailureReason::TargetFailed, "its claim has 5 bytes"),
+                "5 bytes",
+            ),
         ] {
             assert!(failure.told.contains(words), "{}", failure.told);
             assert_eq!(failure.told, failure.message);

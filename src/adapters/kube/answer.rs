@@ -21,7 +21,9 @@ pub fn told(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => refusal(status),
         // They quote what they could not read.
-        kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) | kube::Error::LinesCodecMaxLineLengthExceeded => {
+        kube::Error::SerdeError(_)
+        | kube::Error::FromUtf8(_)
+        | kube::Error::LinesCodecMaxLineLengthExceeded => {
             "an answer of the API server cannot be read".to_owned()
         }
         // Of the way there: nobody has answered.
@@ -101,12 +103,12 @@ mod tests {
     #[test]
     fn codes_and_fields_are_told_and_no_word_of_others() {
         let invalid = json!({"code": 422, "reason": "Invalid", "message": "is invalid: \"hunter2\" is too long",
-            "details": {"causes": [
-                {"reason": "FieldValueTooLong", "field": "data[password]", "message": "Too long: \"hunter2\""},
-                {"reason": "hunter2 says", "field": "spec.a", "message": ""},
-                {"reason": "FieldValueInvalid", "field": "hunter2 says", "message": ""},
-                {"message": "hunter2"},
-            ]}});
+        "details": {"causes": [
+            {"reason": "FieldValueTooLong", "field": "data[password]", "message": "Too long: \"hunter2\""},
+            {"reason": "hunter2 says", "field": "spec.a", "message": ""},
+            {"reason": "FieldValueInvalid", "field": "hunter2 says", "message": ""},
+            {"message": "hunter2"},
+        ]}});
         let policy = json!({"code": 422, "reason": "Invalid", "message": "ValidatingAdmissionPolicy 'p' denied request: hunter2",
             "details": {"causes": [{"message": "hunter2"}]}});
         let webhook = json!({"code": 403, "reason": "hunter2 is not let in", "message": "admission webhook \"w\" denied: hunter2"});
@@ -114,7 +116,10 @@ mod tests {
             "details": {"causes": [{"message": "hunter2"}]}});
         let silent = json!({"code": 403, "reason": "", "message": "hunter2"});
         for (status, said) in [
-            (invalid, "Invalid (HTTP 422): data[password] FieldValueTooLong, spec.a"),
+            (
+                invalid,
+                "Invalid (HTTP 422): data[password] FieldValueTooLong, spec.a",
+            ),
             (policy, "Invalid (HTTP 422)"),
             (webhook, "no reason given (HTTP 403)"),
             (failing, "InternalError (HTTP 500)"),
@@ -135,8 +140,12 @@ mod tests {
 
     #[test]
     fn very_many_fields_are_not_all_named() {
-        let causes: Vec<Value> = (0..100).map(|n| json!({"reason": "R", "field": format!("spec.f{n}")})).collect();
-        let said = told(&answer(&json!({"code": 422, "reason": "Invalid", "details": {"causes": causes}})));
+        let causes: Vec<Value> = (0..100)
+            .map(|n| json!({"reason": "R", "field": format!("spec.f{n}")}))
+            .collect();
+        let said = told(&answer(
+            &json!({"code": 422, "reason": "Invalid", "details": {"causes": causes}}),
+        ));
         assert!(said.ends_with("spec.f4 R"), "{said}");
     }
 }

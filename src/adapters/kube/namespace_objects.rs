@@ -185,17 +185,16 @@ mod tests {
     use super::*;
 
     fn answer(code: u16) -> kube::Error {
-        let status = serde_json::json!({"status": "Failure", "code": code, "message": "hunter2", "reason": "Refused"});
+        let status =
+            serde_json::json!({"status": "Failure", "code": code, "message": "hunter2", "reason": "Refused"});
         kube::Error::Api(serde_json::from_value(status).unwrap())
     }
 
     #[test]
     fn an_answer_says_whether_to_try_again() {
         let say = |code| said("secrets/s", answer(code));
-        assert!(
-            matches!(say(403), ObjectError::Refused(said)
-                if said.message == "secrets/s: Refused (HTTP 403)" && said.reason == "Refused")
-        );
+        assert!(matches!(say(403), ObjectError::Refused(said)
+                if said.message == "secrets/s: Refused (HTTP 403)" && said.reason == "Refused"));
         let words_of_others = say(500).to_string();
         assert!(!words_of_others.contains("hunter2"), "{words_of_others}");
         assert!(matches!(say(404), ObjectError::NotServed(_)));

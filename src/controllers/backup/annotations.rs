@@ -261,12 +261,28 @@ mod tests {
         .unwrap();
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
         for (annotation, result, is_known) in [
-            (names::ANNOTATION_ACCEPT_LEDGER_LOSS, AcknowledgementResult::CarriedOut, false),
-            (names::ANNOTATION_ACCEPT_LEDGER_LOSS, AcknowledgementResult::Refused, true),
-            (names::ANNOTATION_ACCEPT_RUN, AcknowledgementResult::CarriedOut, true),
+            (
+                names::ANNOTATION_ACCEPT_LEDGER_LOSS,
+                AcknowledgementResult::CarriedOut,
+                false,
+            ),
+            (
+                names::ANNOTATION_ACCEPT_LEDGER_LOSS,
+                AcknowledgementResult::Refused,
+                true,
+            ),
+            (
+                names::ANNOTATION_ACCEPT_RUN,
+                AcknowledgementResult::CarriedOut,
+                true,
+            ),
         ] {
             let status = remembering(recorded.clone(), &[(annotation, "x", result)], now);
-            assert_eq!(status.backup.unwrap().ledger.is_some(), is_known, "{annotation} {result:?}");
+            assert_eq!(
+                status.backup.unwrap().ledger.is_some(),
+                is_known,
+                "{annotation} {result:?}"
+            );
             assert_eq!(status.acknowledgements.len(), 1);
         }
     }

@@ -297,7 +297,10 @@ mod tests {
     #[test]
     fn what_has_changed_during_the_look_was_not_judged() {
         let found = after_a_look(at(UNTIL), |index| claim(index, "data-db-0", "uid-2"));
-        assert_eq!((found.last_entry, found.rests_until, found.judged_by), (2, None, None));
+        assert_eq!(
+            (found.last_entry, found.rests_until, found.judged_by),
+            (2, None, None)
+        );
     }
 
     #[test]
@@ -320,7 +323,13 @@ mod tests {
             (names::ANNOTATION_ACCEPT_LEDGER_LOSS, &*bucket, &*again),
         ] {
             let mut org = org(&settled());
-            let known = with(&[], annotation, value, AcknowledgementResult::CarriedOut, at(BEFORE));
+            let known = with(
+                &[],
+                annotation,
+                value,
+                AcknowledgementResult::CarriedOut,
+                at(BEFORE),
+            );
             org["status"]["acknowledgements"] = serde_json::to_value(known).unwrap();
             let looks = |org: &Value| {
                 looked(index(org), |subject| {
@@ -341,7 +350,9 @@ mod tests {
         for (value, is_known) in [(bucket.as_str(), false), ("another-bucket", true)] {
             let mut org = org(&settled());
             org["metadata"]["annotations"] = json!({names::ANNOTATION_ACCEPT_LEDGER_LOSS: value});
-            let known = looked(index(&org), |subject| (head(subject).is_some(), awake(subject).is_some()));
+            let known = looked(index(&org), |subject| {
+                (head(subject).is_some(), awake(subject).is_some())
+            });
             assert_eq!(known, (is_known, is_known), "{value}");
         }
     }

@@ -490,7 +490,10 @@ async fn what_the_api_server_or_a_webhook_refuses_is_named_and_the_rest_comes_ba
     );
     // What the API server says of that webhook in words is told nowhere.
     let words = serde_json::to_string(&outcome).unwrap();
-    assert!(!words.contains("nobody") && words.contains("configmaps/guarded: InternalError (HTTP 500)"), "{words}");
+    assert!(
+        !words.contains("nobody") && words.contains("configmaps/guarded: InternalError (HTTP 500)"),
+        "{words}"
+    );
     let mut refused = refused_of(&outcome);
     refused.sort();
     let named = |name: &str, reason: &str| (format!("configmaps/{name}"), reason.to_owned());

@@ -450,7 +450,10 @@ async fn the_pruner_deletes_what_runs_of_its_own_org_left_and_nothing_else() {
     for key in [&archive, &record, &failure] {
         pruner.bucket.delete(key).await.unwrap();
     }
-    let left = pruner.bucket.list_after(&bucket_layout::runs("", &org.id), "").await;
+    let left = pruner
+        .bucket
+        .list_after(&bucket_layout::runs("", &org.id), "")
+        .await;
     assert_eq!(left, Ok(vec![]));
     for (what, key) in [
         (

@@ -10,7 +10,8 @@ use super::{Run, RunEnd};
 use crate::{
     ids::{KmsKeyArn, OrgId, PartId, RunId},
     manifest::{
-        self, LeftOut, Manifest, ManifestPart, NotCopied, Objectives, PartRecord, PlannedPart, RunPlan, RunVerdict,
+        self, LeftOut, Manifest, ManifestPart, NotCopied, Objectives, PartRecord, PlannedPart, RunPlan,
+        RunVerdict,
     },
     stage::Stage,
 };
@@ -328,6 +329,9 @@ mod tests {
         let text = serde_json::to_string(&*run).unwrap();
         let read: Run = serde_json::from_str(&text).unwrap();
         assert_eq!(read, *run);
-        assert!(!text.contains("of-somebody") && text.contains("made-by-somebody"), "{text}");
+        assert!(
+            !text.contains("of-somebody") && text.contains("made-by-somebody"),
+            "{text}"
+        );
     }
 }

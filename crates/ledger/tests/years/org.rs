@@ -7,7 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use tray_domain::{
     ids::{OrgId, RunId, SweepId},
     ledger::{Entry, Event, FilledClaim, LedgerState, digest},
-    manifest::{FORMAT_VERSION, LeftOut, LeftOutReason, Objectives, PartRecord, PartSource, PlannedPart, RunPlan},
+    manifest::{
+        FORMAT_VERSION, LeftOut, LeftOutReason, Objectives, PartRecord, PartSource, PlannedPart, RunPlan,
+    },
     retention::{self, Retention},
     run_plan::{self, CopiedPart, RunFacts, VolumeFacts},
     stage::Stage,

@@ -79,7 +79,10 @@ fn what_is_written_is_read() {
     let (summary, objects) = open(&archive).unwrap();
     assert_eq!(summary.content_digest, digest);
     assert_eq!((summary.objects, summary.bytes_read), (6, 7));
-    assert_eq!((&*summary.warnings, summary.left_out), (&["w".to_owned()][..], left_out()));
+    assert_eq!(
+        (&*summary.warnings, summary.left_out),
+        (&["w".to_owned()][..], left_out())
+    );
     for (name, (bytes, (rendered, read))) in sizes.iter().zip(objects).enumerate() {
         assert_eq!((rendered, read), (name % 2 == 1, object(name, *bytes)));
     }

@@ -388,7 +388,10 @@ async fn kinds_that_no_table_knows_are_named() {
         "{warning}"
     );
     let counted = record.left_out.last().unwrap();
-    assert_eq!((counted.count, counted.kinds.join(" ")), (1, "widgets.example.com".to_owned()));
+    assert_eq!(
+        (counted.count, counted.kinds.join(" ")),
+        (1, "widgets.example.com".to_owned())
+    );
 }
 
 #[tokio::test]

@@ -43,7 +43,8 @@ pub(super) use begin::{facts, give_up, refuse, tell_turns};
 pub(super) use end::end_gone;
 
 /// What is said in place of the words of an end whose status was not written: the ledger holds its code alone.
-const STATUS_LOST: &str = "that is what the ledger has; what was known besides was lost with a status that could not be written";
+const STATUS_LOST: &str =
+    "that is what the ledger has; what was known besides was lost with a status that could not be written";
 
 /// How often a restore is looked at, besides every change of what it waits for.
 const LOOK: Duration = Duration::from_secs(30);

@@ -291,11 +291,7 @@ pub(crate) fn ended(
 }
 
 /// It was made anew: what became of the restore of its name is told, and nothing is done.
-pub(crate) fn made_before(
-    restore: &OrgRestore,
-    known: MadeBefore<'_>,
-    now: Timestamp,
-) -> OrgRestoreStatus {
+pub(crate) fn made_before(restore: &OrgRestore, known: MadeBefore<'_>, now: Timestamp) -> OrgRestoreStatus {
     let generation = restore.metadata.generation;
     let name = restore.name_any();
     let (phase, fact) = match known {
@@ -309,7 +305,10 @@ pub(crate) fn made_before(
     let mut conditions = Conditions::new(before, generation, now);
     conditions.set(types::RESTORED, &fact);
     if fact.reason != reasons::AS_SPECIFIED {
-        conditions.set(types::STALLED, &ConditionFact::new(true, &fact.reason, fact.message.clone()));
+        conditions.set(
+            types::STALLED,
+            &ConditionFact::new(true, &fact.reason, fact.message.clone()),
+        );
     }
     let status = OrgRestoreStatus {
         observed_generation: generation,
@@ -337,7 +336,11 @@ fn told_of_forgotten(name: &str, data_is_back: bool) -> (RestorePhase, Condition
          create an OrgRestore of another name than {name}"
     );
     if data_is_back {
-        let fact = ConditionFact::new(true, reasons::AS_SPECIFIED, format!("everything came back; {again}"));
+        let fact = ConditionFact::new(
+            true,
+            reasons::AS_SPECIFIED,
+            format!("everything came back; {again}"),
+        );
         return (RestorePhase::Succeeded, fact);
     }
     let message = format!("it failed, why is not known any more; {again}");
@@ -632,12 +635,20 @@ mod tests {
             assert_eq!((told, &*fact.reason), (phase, reason));
             let again = format!("{why}a restore of this name ended at 2026-01-02T00:00:00Z");
             assert!(fact.message.starts_with(&again), "{}", fact.message);
-            assert!(fact.message.ends_with("of another name than acme-back"), "{}", fact.message);
+            assert!(
+                fact.message.ends_with("of another name than acme-back"),
+                "{}",
+                fact.message
+            );
         }
         for (data_is_back, phase) in [(true, Succeeded), (false, Failed)] {
             let (told, fact) = told_of_forgotten("acme-back", data_is_back);
             assert_eq!((told, fact.status == Truth::True), (phase, data_is_back));
-            assert!(fact.message.ends_with("of another name than acme-back"), "{}", fact.message);
+            assert!(
+                fact.message.ends_with("of another name than acme-back"),
+                "{}",
+                fact.message
+            );
         }
     }
 }

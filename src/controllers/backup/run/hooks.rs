@@ -460,9 +460,7 @@ impl HookTasks {
     pub(crate) fn is_at_work(&self, org: &str) -> bool {
         let runs = self.shared.runs();
         let mut hooks = runs.values().filter(|hooks| hooks.org == org);
-        hooks.any(|hooks| {
-            hooks.post == PostProgress::Running || matches!(hooks.pre, PreState::Running(_))
-        })
+        hooks.any(|hooks| hooks.post == PostProgress::Running || matches!(hooks.pre, PreState::Running(_)))
     }
 
     /// Forgets the hooks of an org's runs, but of those that are `wanted` or run: what became of the others is recorded.
@@ -768,7 +766,10 @@ mod tests {
     async fn without_a_shell_no_hook_begins_beside_the_one_of_an_operator_that_is_gone() {
         let courses = [("pre", Course::Takes(10)), ("post", Course::Takes(10))];
         let pods = Arc::new(Pods::with_shell(&courses, false));
-        pods.living.lock().unwrap().insert("db-0".into(), "pre of before".into());
+        pods.living
+            .lock()
+            .unwrap()
+            .insert("db-0".into(), "pre of before".into());
         let (ctx, tasks, of) = (context(&pods), HookTasks::default(), of_run(1, "acme"));
         let begun = |word| Hook {
             target: HookTarget {

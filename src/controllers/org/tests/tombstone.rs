@@ -325,7 +325,8 @@ fn a_tombstone_says_what_is_held_and_until_when() {
 fn what_was_accepted_before_a_deletion_is_known_when_the_org_is_back() {
     let mut world = World::new();
     world.allow();
-    world.org["metadata"]["annotations"]["platform.tray.ai/accept-namespace-loss"] = "org-acme-7c9e6679".into();
+    world.org["metadata"]["annotations"]["platform.tray.ai/accept-namespace-loss"] =
+        "org-acme-7c9e6679".into();
     let known = json!([{"annotation": "accept-namespace-loss", "value": "org-acme-7c9e6679", "result": "CarriedOut",
         "at": "2026-01-01T00:00:00Z"}]);
     tombstone_with(&world, "acme", &json!({"acknowledgements": known}));
