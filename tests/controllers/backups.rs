@@ -291,7 +291,9 @@ async fn an_org_is_copied_pruned_and_told_about() {
     running.stop().await;
     restores::from_an_earlier_version(&operator, &filled, &run).await;
     waits::a_post_hook_that_is_outstanding_is_run_again_by_who_starts_next(&operator).await;
-    hooks_run_beside_the_passes_and_outlive_their_operator(&operator).await;
+    // It dies on the way.
+    let mortal = operator.beside().await;
+    Box::pin(hooks_run_beside_the_passes_and_outlive_their_operator(&mortal)).await;
     waits::what_waits_says_for_what_and_since_when(&operator).await;
     what_services_say_is_told_in_codes(&operator).await;
     a_wrapped_key_is_never_replaced(&operator, &fresh).await;
@@ -489,13 +491,7 @@ async fn two_operators_at_once_copy_an_org_once(first: &Operator, org: &Org) {
 /// An operator whose watch has not shown yet whose run it is that the ledger has as open lets it go on.
 async fn its_watch_is_behind(operator: &Operator, org: &Org, snapshot: &str) {
     operator.ctx.index.snapshots.remove(snapshot, None);
-    // The pass that may be under way, and one more.
-    for _ in 0..2 {
-        let before = passes(&operator.ctx, "backup");
-        operator.ctx.changes.publish(&Change::Org(org.name.to_owned()));
-        let looked = eventually(async || (passes(&operator.ctx, "backup") > before).then_some(()));
-        assert!(looked.await.is_some());
-    }
+    look_twice(operator, org).await;
     let state = org.ledger(operator).await.state();
     assert!(
         state.open_runs().next().is_some(),
@@ -508,6 +504,16 @@ async fn its_watch_is_behind(operator: &Operator, org: &Org, snapshot: &str) {
         .patch(snapshot, &PatchParams::default(), &change)
         .await
         .unwrap();
+}
+
+/// Has the operator look at the org: the pass that may be under way, and one more.
+async fn look_twice(operator: &Operator, org: &Org) {
+    for _ in 0..2 {
+        let before = passes(&operator.ctx, "backup");
+        operator.ctx.changes.publish(&Change::Org(org.name.to_owned()));
+        let looked = eventually(async || (passes(&operator.ctx, "backup") > before).then_some(()));
+        assert!(looked.await.is_some());
+    }
 }
 
 /// Lets the mover of the run that an OrgSnapshot asks for leave a verified record of that many objects, and end well.
@@ -665,11 +671,7 @@ async fn a_run_that_shrank_counts_once_a_person_accepts_it(operator: &Operator, 
     );
     nothing_is_left(org).await;
     let accepted = org.ledger(operator).await.state().next_seq;
-    operator.ctx.changes.publish(&Change::Org(org.name.to_owned()));
-    let before = passes(&operator.ctx, "backup");
-    let looked = eventually(async || (passes(&operator.ctx, "backup") > before + 1).then_some(()));
-    operator.ctx.changes.publish(&Change::Org(org.name.to_owned()));
-    assert!(looked.await.is_some());
+    look_twice(operator, org).await;
     assert_eq!(
         org.ledger(operator).await.state().next_seq,
         accepted,
@@ -956,9 +958,19 @@ async fn nobody_waits_for_a_hook_that_hangs(operator: &Operator, org: &Org) {
     org.ask("hooked-two").await;
     waits_for("hooked-two", "its pre hooks wait for other hooks to end").await;
     restore_of(org.name, "hooked-back").await;
+    let (other, _) = mover_that(&org.namespace(), "ProveVolume").await;
     let (job, _) = mover_that(&org.namespace(), "ProveObjects").await;
     end(&job, Some("enough")).await;
     restored("hooked-back", "Failed").await;
+    // It is told to go, and goes when its last pod has.
+    let jobs: Api<Job> = Api::namespaced(api_server::shared().await.client().await, &org.namespace());
+    let name = other.name_any();
+    let told = eventually(async || jobs.get(&name).await.ok()?.metadata.deletion_timestamp);
+    assert!(
+        told.await.is_some(),
+        "the mover of the restore that has ended stays"
+    );
+    gone(&jobs, &name).await;
     let given_up = snapshot("hooked-two", "Failed").await;
     let said = given_up["status"]["conditions"].to_string();
     assert!(said.contains("hooked-back"), "{said}");

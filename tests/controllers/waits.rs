@@ -21,6 +21,7 @@ use crate::{
     support::{
         api_server::{self, eventually},
         operator::Operator,
+        orgs::gone,
     },
 };
 
@@ -96,13 +97,16 @@ pub(crate) async fn what_waits_says_for_what_and_since_when(operator: &Operator)
     says(&own, &org, reasons::MOVER_NOT_STARTED, &words).await;
     waits_for("waiting-one", &words).await;
 
-    // A restore ends the run. Then the one behind it waits for the restore, and runs when that has ended.
+    // A restore ends the run, whose mover goes when its last pod has. Then the one behind it waits for the restore, and runs when that has ended.
     restore_of(org.name, "waiting-back").await;
     let failed = snapshot("waiting-one", "Failed").await;
     assert_eq!(
         failed["status"]["failure"],
         "OrgRestore waiting-back was asked for"
     );
+    let told = eventually(async || jobs.get(&job.name_any()).await.ok()?.metadata.deletion_timestamp);
+    assert!(told.await.is_some(), "the mover of the run that has ended stays");
+    gone(&jobs, &job.name_any()).await;
     let (proof, _) = mover_that(&org.namespace(), "ProveObjects").await;
     waits_for(
         "waiting-two",
