@@ -183,7 +183,11 @@ async fn provision(cluster: &Cluster, role: &str, orgs: usize) -> (Provisioned, 
     // What comes after the last status, if anything, counts too.
     tokio::time::sleep(Duration::from_secs(7)).await;
     requests.read();
-    let s3_requests = if role == "ghost" { 0 } else { s3_requests(&mut process) };
+    let s3_requests = if role == "ghost" {
+        0
+    } else {
+        s3_requests(&mut process)
+    };
     let writes: Vec<&Request> = requests
         .all
         .iter()

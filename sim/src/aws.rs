@@ -179,6 +179,9 @@ impl Bucket {
             harmful_lifecycle_rules: Vec::new(),
             default_lock: None,
             replication_targets: Vec::new(),
+            noncurrent_days: i32::try_from(OLD_VERSIONS.as_hours() / 24).ok(),
+            unfinished_upload_days: Some(7),
+            mfa_delete: false,
         }
     }
 }

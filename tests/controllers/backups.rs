@@ -282,7 +282,14 @@ async fn a_damaged_ledger_is_named_and_nothing_is_pruned(operator: &Operator) {
         let nothing = Event::RunAccepted { run_id };
         ledger.append(nothing, operator.ctx.now()).await.unwrap();
     }
-    let pruned = seed(operator, &Org { name: "damaged", id: id.clone() }).await;
+    let pruned = seed(
+        operator,
+        &Org {
+            name: "damaged",
+            id: id.clone(),
+        },
+    )
+    .await;
     let store = &operator.regions.store;
     let key = bucket_layout::ledger_entry("", &id, DAMAGED);
     let own = store.object(&key).unwrap();
@@ -350,7 +357,11 @@ async fn a_start_asks_for_nothing_before_something_is_due(first: &Operator) {
     });
     let view = rests.await.expect("the org does not come to rest");
     let closed = eventually(async || (driver.ledgers_in_memory() == 0).then_some(()));
-    assert!(closed.await.is_some(), "{} are in memory", driver.ledgers_in_memory());
+    assert!(
+        closed.await.is_some(),
+        "{} are in memory",
+        driver.ledgers_in_memory()
+    );
     // Whatever is looked at again meanwhile, S3 is not.
     let before = store.calls().len();
     let looks = passes(&first.ctx, "backup");
@@ -887,7 +898,12 @@ async fn a_restore_touches_nothing_before_its_proof(operator: &Operator, org: &O
         .restores
         .iter()
         .find(|known| known.restore.starts_with("fresh-unproven ("));
-    assert!(recorded.is_some_and(|recorded| !recorded.succeeded));
+    let recorded = recorded.expect("its end is in the ledger");
+    assert_eq!(
+        (recorded.succeeded, recorded.why.as_deref()),
+        (false, Some("MoverFailed")),
+        "a code, and no words"
+    );
     nothing_is_left(org).await;
 }
 

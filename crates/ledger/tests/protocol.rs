@@ -357,7 +357,10 @@ async fn a_ledger_at_rest_has_a_short_tail_and_is_read_by_few_requests() {
     ledger.shorten(at(50)).await.unwrap();
     assert_eq!(ledger.state().next_seq, 42);
     for i in 0..3 {
-        ledger.append(planned(&format!("more {i}")), at(60)).await.unwrap();
+        ledger
+            .append(planned(&format!("more {i}")), at(60))
+            .await
+            .unwrap();
         // Short enough: nothing is written.
         ledger.shorten(at(60)).await.unwrap();
     }
@@ -418,10 +421,16 @@ async fn a_ledger_without_the_entry_that_was_seen_of_it_is_damaged() {
     };
     let said = |error: Result<Ledger, LedgerStoreError>| error.map(drop).unwrap_err().to_string();
     let replaced = said(open_behind(&bucket, &other).await);
-    assert!(replaced.contains("entry 10 of the ledger is another one"), "{replaced}");
+    assert!(
+        replaced.contains("entry 10 of the ledger is another one"),
+        "{replaced}"
+    );
     ledger.append(planned("behind it"), at(20)).await.unwrap();
     let replaced = said(open_behind(&bucket, &other).await);
-    assert!(replaced.contains("entry 10 of the ledger is another one"), "{replaced}");
+    assert!(
+        replaced.contains("entry 10 of the ledger is another one"),
+        "{replaced}"
+    );
     for seq in [10, 11] {
         bucket.remove(&entry_key(seq));
     }

@@ -124,7 +124,10 @@ impl Copies {
 
     /// 3: what is left of runs that have ended goes.
     fn garbage_is_gone(&self, org: &OrgId, state: &LedgerState, now: Timestamp) {
-        let folders = [bucket_layout::objects_archives("", org), bucket_layout::runs("", org)];
+        let folders = [
+            bucket_layout::objects_archives("", org),
+            bucket_layout::runs("", org),
+        ];
         let all = folders.iter().flat_map(|folder| {
             let listed = self.bucket.list(folder, "").into_iter();
             listed.map(|listed| (folder.len(), listed))

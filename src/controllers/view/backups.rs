@@ -420,8 +420,14 @@ mod tests {
     fn an_org_whose_ledger_cannot_be_read_does_not_rest() {
         let ledger = json!({"lastEntry": 7, "digest": "d", "restsUntil": DEADLINE, "judgedBy": "j"});
         let rests = org(&met(), &json!({"count": 3, "ledger": ledger}));
-        let ledger = looked(&rests, None, "2026-01-01T00:00:00Z").status.ledger.unwrap();
-        assert_eq!((ledger.last_entry, ledger.rests_until, ledger.judged_by), (7, None, None));
+        let ledger = looked(&rests, None, "2026-01-01T00:00:00Z")
+            .status
+            .ledger
+            .unwrap();
+        assert_eq!(
+            (ledger.last_entry, ledger.rests_until, ledger.judged_by),
+            (7, None, None)
+        );
     }
 
     #[test]

@@ -286,7 +286,10 @@ mod tests {
     #[test]
     fn what_has_changed_during_the_look_was_not_judged() {
         let found = after_a_look(at(UNTIL), |index| claim(index, "data-db-0", "uid-2"));
-        assert_eq!((found.last_entry, found.rests_until, found.judged_by), (2, None, None));
+        assert_eq!(
+            (found.last_entry, found.rests_until, found.judged_by),
+            (2, None, None)
+        );
     }
 
     #[test]

@@ -43,6 +43,14 @@ impl LedgerState {
         self.runs.contains_key(run_id) || self.forgotten.runs.contains(run_id)
     }
 
+    /// Whether the run has ended, as far back as that is remembered.
+    pub fn has_ended(&self, run_id: &RunId) -> bool {
+        match self.runs.get(run_id) {
+            Some(run) => run.end.is_some(),
+            None => self.forgotten.runs.contains(run_id),
+        }
+    }
+
     /// Whether any run was ever planned.
     pub fn has_run(&self) -> bool {
         !self.runs.is_empty() || self.forgotten.planned_at.is_some()
@@ -245,6 +253,11 @@ mod tests {
         sweep(&mut story, "2026-01-20T00:00:00Z");
         sweep(&mut story, "2026-01-22T00:00:00Z");
         assert!(!story.state.runs.contains_key(&old) && story.state.knows(&old));
+        assert!(story.state.has_ended(&old));
+        let open = story.open("2026-01-23T00:00:00Z");
+        assert!(story.state.knows(&open) && !story.state.has_ended(&open));
+        let unknown: RunId = "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
+        assert!(!story.state.knows(&unknown) && !story.state.has_ended(&unknown));
         let forgotten = &story.state.forgotten;
         assert_eq!(forgotten.slot, Some(at("2026-01-01T00:00:00Z")));
         assert_eq!(forgotten.planned_at, forgotten.slot);

@@ -326,6 +326,10 @@ impl LedgerState {
         {
             // Reading begins here: what the checkpoint says stands for all before it.
             self.clone_from(state);
+            if self.next_seq != entry.seq {
+                let (seq, what) = (entry.seq, "their number");
+                return Err(LedgerError::Disagrees { seq, what });
+            }
         }
         if entry.seq != self.next_seq {
             return Err(LedgerError::Gap {

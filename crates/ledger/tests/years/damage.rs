@@ -120,7 +120,12 @@ fn flipped(body: &Bytes, place: usize, bit: u32) -> Vec<u8> {
 }
 
 /// What the look at `seq` and at the entry behind it finds, where `seq` has that body.
-async fn found_at(ledger: &Ledger, bucket: &MemoryStore, seq: usize, body: Vec<u8>) -> Option<LedgerStoreError> {
+async fn found_at(
+    ledger: &Ledger,
+    bucket: &MemoryStore,
+    seq: usize,
+    body: Vec<u8>,
+) -> Option<LedgerStoreError> {
     let (key, own) = &YEAR.objects[seq];
     bucket.overwrite(key, body);
     let found = ledger.check(seq as u64..=seq as u64).await.err();
@@ -140,7 +145,10 @@ fn no_object_of_a_year_and_no_bit_of_one_is_left_unlooked_at() {
             let bytes = YEAR.objects[seq].1.len().min(1_200);
             (0..bytes).flat_map(move |byte| (0..8).map(move |bit| (seq, byte, bit)))
         };
-        let flips = one_of_each.chain(all_of(3)).chain(all_of(64)).chain(all_of(last - 1));
+        let flips = one_of_each
+            .chain(all_of(3))
+            .chain(all_of(64))
+            .chain(all_of(last - 1));
         for (seq, byte, bit) in flips {
             let body = flipped(&YEAR.objects[seq].1, byte, bit);
             let found = found_at(&ledger, &bucket, seq, body).await;

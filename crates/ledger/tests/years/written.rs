@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use tray_domain::{
-    ids::KmsKeyArn,
-    ledger::Head,
-};
+use tray_domain::{ids::KmsKeyArn, ledger::Head};
 use tray_ledger::{Ledger, LedgerStore, LedgerStoreError, ObjectStore};
 use tray_testkit::memory::MemoryStore;
 
@@ -34,10 +31,7 @@ pub(crate) async fn written(lucks: impl Iterator<Item = Luck>) -> (Arc<MemorySto
 }
 
 /// The ledger in that bucket, of whom knows the last entry that was seen, or nothing of it.
-pub(crate) async fn open(
-    bucket: &Arc<MemoryStore>,
-    head: Option<&Head>,
-) -> Result<Ledger, LedgerStoreError> {
+pub(crate) async fn open(bucket: &Arc<MemoryStore>, head: Option<&Head>) -> Result<Ledger, LedgerStoreError> {
     let store: Arc<dyn ObjectStore> = bucket.clone();
     LedgerStore::new()
         .open_behind((store, ""), key(), org_id(), "cluster", head)
