@@ -307,7 +307,7 @@ mod tests {
         let changes: [(&str, Change); 9] = [
             ("spec", |org, _| org["metadata"]["generation"] = 2.into()),
             ("health", |org, _| {
-                org["status"]["conditions"] = json!([condition("False")])
+                org["status"]["conditions"] = json!([condition("False")]);
             }),
             ("a decision", |org, _| {
                 org["metadata"]["annotations"] = json!({names::ANNOTATION_ACCEPT_RUN: "x"});
@@ -320,7 +320,7 @@ mod tests {
                     .put(serde_json::from_value(snapshot("acme-2", "Pending")).unwrap());
             }),
             ("a snapshot that goes", |_, index| {
-                index.snapshots.remove("acme-1", None)
+                index.snapshots.remove("acme-1", None);
             }),
             ("a restore", |_, index| {
                 let restore = object(

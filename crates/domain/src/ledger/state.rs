@@ -493,17 +493,16 @@ impl LedgerState {
         let Some(sweep) = self.sweep.take_if(|open| open.sweep_id == *sweep_id) else {
             return;
         };
-        match failed {
-            Some(why) => self.last_sweep.failed = Some((at, why.to_owned())),
-            None => {
-                self.last_sweep = LastSweep {
-                    good: Some(sweep.planned_at),
-                    ..LastSweep::default()
-                };
-                if sweep.part_records {
-                    crate::sweep::mark(self.runs.values_mut(), sweep.planned_at, at);
-                }
-            }
+        if let Some(why) = failed {
+            self.last_sweep.failed = Some((at, why.to_owned()));
+            return;
+        }
+        self.last_sweep = LastSweep {
+            good: Some(sweep.planned_at),
+            ..LastSweep::default()
+        };
+        if sweep.part_records {
+            crate::sweep::mark(self.runs.values_mut(), sweep.planned_at, at);
         }
     }
 
