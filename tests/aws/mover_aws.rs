@@ -344,6 +344,11 @@ async fn a_volume_is_copied_restored_and_pruned_with_credentials_for_just_that()
         panic!("{outcome:?}")
     };
     assert_eq!(volumes[0].removed_snapshots, 1);
+    // Its part record with it.
+    let records = bucket_layout::runs(&org.location.prefix, &org.id);
+    let left = org.bucket.list(&records).await.unwrap();
+    let left: Vec<&str> = left.iter().map(|object| &object.key[records.len()..]).collect();
+    assert_eq!(left, [format!("{}/parts/{}/pod-2.json", run('W'), volume())]);
     // A leader that is behind starts the pruner of a sweep that has ended.
     let failed = None;
     org.tell(Event::SweepEnded { sweep_id, failed }).await;

@@ -1275,7 +1275,12 @@ async fn a_restore_touches_nothing_before_its_proof(operator: &Operator, org: &O
         .restores
         .iter()
         .find(|known| known.restore.starts_with("fresh-unproven ("));
-    assert!(recorded.is_some_and(|recorded| !recorded.succeeded));
+    let recorded = recorded.expect("its end is in the ledger");
+    assert_eq!(
+        (recorded.succeeded, recorded.why.as_deref()),
+        (false, Some("MoverFailed")),
+        "a code, and no words"
+    );
     nothing_is_left(org).await;
 }
 

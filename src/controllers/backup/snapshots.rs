@@ -49,11 +49,7 @@ pub(super) async fn sync(pass: &Pass<'_>, phases: &Phases) -> Result<(), Blocked
     {
         let run_id = run_id_of(snapshot, &state);
         let run = run_id.as_ref().and_then(|id| state.runs.get(id));
-        let is_forgotten = |id| state.forgotten.runs.contains(id);
-        let ended = run.map_or_else(
-            || run_id.as_ref().is_some_and(is_forgotten),
-            |run| run.end.is_some(),
-        );
+        let ended = run_id.as_ref().is_some_and(|id| state.has_ended(id));
         // A ledger that does not know its run has forgotten it, or is not the one that it is in.
         if run.is_none() && is_wanted(snapshot) && snapshot.has_ended() {
             continue;

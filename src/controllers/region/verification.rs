@@ -112,7 +112,7 @@ impl Verifications {
             tokio::time::timeout(TIMEOUT, log_location::verify(&region.spec, &*ctx.regions)),
         );
         let verdicts = verdict.unwrap_or_else(|_| LocationVerdicts::unanswered(&silent));
-        let logs = logs.unwrap_or_else(|_| Some(LocationVerdict::Unanswered(silent)));
+        let logs = logs.unwrap_or(Some(LocationVerdict::Unanswered(silent)));
         let same_spec =
             before.filter(|b| b.uid == region.uid() && b.generation == region.metadata.generation);
         let mut verification = Verification {

@@ -363,7 +363,7 @@ mod tests {
         let changes: [(&str, Change); 10] = [
             ("spec", |org, _| org["metadata"]["generation"] = 2.into()),
             ("health", |org, _| {
-                org["status"]["conditions"] = json!([condition("False")])
+                org["status"]["conditions"] = json!([condition("False")]);
             }),
             ("a decision", |org, _| {
                 org["metadata"]["annotations"] = json!({names::ANNOTATION_ACCEPT_RUN: "x"});
@@ -381,7 +381,7 @@ mod tests {
                 index.snapshots.put(serde_json::from_value(owed).unwrap());
             }),
             ("a snapshot that goes", |_, index| {
-                index.snapshots.remove("acme-1", None)
+                index.snapshots.remove("acme-1", None);
             }),
             ("a restore", |_, index| {
                 let restore = object(

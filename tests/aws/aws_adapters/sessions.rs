@@ -424,7 +424,7 @@ async fn a_restore_reads_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn the_pruner_deletes_what_runs_of_its_own_org_left_and_nothing_else() {
+async fn the_pruner_deletes_what_runs_of_its_own_org_have_left_and_nothing_else() {
     let org = Org::new("47777777-7777-4777-8777-777777777777").await;
     let other = Org::new("48888888-8888-4888-8888-888888888888").await;
     let pack = org.repository("data/00/pack");

@@ -69,6 +69,14 @@ impl LedgerState {
         self.runs.contains_key(run_id) || self.forgotten.runs.contains(run_id)
     }
 
+    /// Whether the run has ended, as far back as that is remembered.
+    pub fn has_ended(&self, run_id: &RunId) -> bool {
+        match self.runs.get(run_id) {
+            Some(run) => run.end.is_some(),
+            None => self.forgotten.runs.contains(run_id),
+        }
+    }
+
     /// Whether any run was ever planned.
     pub fn has_run(&self) -> bool {
         !self.runs.is_empty() || self.forgotten.planned_at.is_some()
@@ -135,6 +143,8 @@ impl LedgerState {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use jiff::SignedDuration;
 
     use super::*;
@@ -188,10 +198,10 @@ mod tests {
             "2026-01-20T02:00:00Z",
         ] {
             assert_eq!(sweep(&mut story, on), []);
-            assert_eq!(garbage(&story.state), [old.clone()], "{on}");
+            assert_eq!(garbage(&story.state), from_ref(&old), "{on}");
         }
         assert!(story.state.runs[&old].marked_at.is_some());
-        assert_eq!(sweep(&mut story, "2026-01-20T02:15:00Z"), [old.clone()]);
+        assert_eq!(sweep(&mut story, "2026-01-20T02:15:00Z"), from_ref(&old));
         assert_eq!(story.state.runs.keys().collect::<Vec<_>>(), [&kept]);
         assert_eq!((garbage(&story.state), due_at(&story.state)), (vec![], None));
         assert!(story.state.knows(&old) && story.state.has_run());
@@ -223,7 +233,7 @@ mod tests {
         let suspicious = story.suspicious("2026-01-02T00:00:00Z", 60);
         prune(&mut story, &suspicious, "2026-01-20T00:00:00Z");
         sweep(&mut story, "2026-01-24T00:00:00Z");
-        assert_eq!(sweep(&mut story, "2026-01-26T00:00:00Z"), [suspicious.clone()]);
+        assert_eq!(sweep(&mut story, "2026-01-26T00:00:00Z"), from_ref(&suspicious));
         assert_eq!(story.state.newest_ended().unwrap().0, &suspicious);
         story.good("2026-01-27T00:00:00Z", 60);
         assert!(!story.state.runs.contains_key(&suspicious));
@@ -272,6 +282,11 @@ mod tests {
         sweep(&mut story, "2026-01-20T00:00:00Z");
         sweep(&mut story, "2026-01-22T00:00:00Z");
         assert!(!story.state.runs.contains_key(&old) && story.state.knows(&old));
+        assert!(story.state.has_ended(&old));
+        let open = story.open("2026-01-23T00:00:00Z");
+        assert!(story.state.knows(&open) && !story.state.has_ended(&open));
+        let unknown: RunId = "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
+        assert!(!story.state.knows(&unknown) && !story.state.has_ended(&unknown));
         let forgotten = &story.state.forgotten;
         assert_eq!(forgotten.slot, Some(at("2026-01-01T00:00:00Z")));
         assert_eq!(forgotten.planned_at, forgotten.slot);

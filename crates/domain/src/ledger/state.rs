@@ -326,6 +326,10 @@ impl LedgerState {
         {
             // Reading begins here: what the checkpoint says stands for all before it.
             self.clone_from(state);
+            if self.next_seq != entry.seq {
+                let (seq, what) = (entry.seq, "their number");
+                return Err(LedgerError::Disagrees { seq, what });
+            }
         }
         if entry.seq != self.next_seq {
             return Err(LedgerError::Gap {
@@ -489,17 +493,16 @@ impl LedgerState {
         let Some(sweep) = self.sweep.take_if(|open| open.sweep_id == *sweep_id) else {
             return;
         };
-        match failed {
-            Some(why) => self.last_sweep.failed = Some((at, why.to_owned())),
-            None => {
-                self.last_sweep = LastSweep {
-                    good: Some(sweep.planned_at),
-                    ..LastSweep::default()
-                };
-                if sweep.part_records {
-                    crate::sweep::mark(self.runs.values_mut(), sweep.planned_at, at);
-                }
-            }
+        if let Some(why) = failed {
+            self.last_sweep.failed = Some((at, why.to_owned()));
+            return;
+        }
+        self.last_sweep = LastSweep {
+            good: Some(sweep.planned_at),
+            ..LastSweep::default()
+        };
+        if sweep.part_records {
+            crate::sweep::mark(self.runs.values_mut(), sweep.planned_at, at);
         }
     }
 

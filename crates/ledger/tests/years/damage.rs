@@ -253,7 +253,7 @@ fn of(seq: u64) -> String {
 /// An entry that another cluster has written on another ledger of the org.
 fn foreign(seq: u64) -> Bytes {
     let mut entry = Entry::decode(seq, &YEAR.objects[seq as usize].1).unwrap();
-    entry.cluster_uid = "another".to_owned();
+    "another".clone_into(&mut entry.cluster_uid);
     entry.event = Event::KeyPlanned {
         intent: "another".to_owned(),
     };

@@ -409,3 +409,27 @@ async fn lock(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Option<String>, B
 fn run_of(status: &OrgRestoreStatus) -> Option<RunId> {
     status.run_id.as_deref().and_then(|id| id.parse().ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_whose_status_was_lost_is_told_by_the_code_that_the_ledger_has() {
+        let told = |why: &str| match End::from(RestoreEnd::Failed(why.to_owned())) {
+            End::Failed(Failure { reason, why }) => (reason.into_owned(), why),
+            _ => panic!("it failed"),
+        };
+        let (reason, why) = told("ClaimHeld");
+        assert_eq!(reason, reasons::CLAIM_HELD);
+        assert!(
+            why.starts_with("ClaimHeld: ") && why.contains("could not be written"),
+            "{why}"
+        );
+        // As an earlier version wrote it.
+        let words = "part db: no space".to_owned();
+        assert_eq!(told(&words), (reasons::MOVER_FAILED.to_owned(), words));
+        let unavailable = End::from(RestoreEnd::WithoutWorkloads);
+        assert!(matches!(unavailable, End::WithoutWorkloads(why) if why == STATUS_LOST));
+    }
+}
