@@ -12,6 +12,7 @@ pub mod cron;
 pub mod encryption;
 pub mod eviction;
 pub mod exclusion;
+pub mod heartbeat;
 pub mod identity;
 pub mod ids;
 pub mod ledger;

@@ -4,11 +4,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tray_domain::ledger::CHECKPOINT_EVERY;
 
-use super::{
-    damage::block_on,
-    org::Luck,
-    written::written,
-};
+use super::{damage::block_on, org::Luck, written::written};
 
 /// All types of entries that the earlier version knows. Their forms were of version 1.
 const KNOWN: [&str; 17] = [

@@ -43,7 +43,8 @@ pub(super) use begin::{facts, give_up, refuse, tell_turns};
 pub(super) use end::end_gone;
 
 /// What is said in place of the words of an end whose status was not written: the ledger holds its code alone.
-const STATUS_LOST: &str = "that is what the ledger has; what was known besides was lost with a status that could not be written";
+const STATUS_LOST: &str =
+    "that is what the ledger has; what was known besides was lost with a status that could not be written";
 
 /// How often a restore is looked at, besides every change of what it waits for.
 const LOOK: Duration = Duration::from_secs(30);
@@ -373,6 +374,7 @@ pub(super) async fn wait(
     status.waiting_for = Some(status::waiting_for(restore.status.as_ref(), wait, pass.now));
     let since = status::waiting_since(&status).map(|(_, since)| since.max(pass.looks_since));
     if since.is_some_and(|since| wait.is_over(since, pass.now)) {
+        pass.lead().await?;
         let failed = Failure::new(reasons::TOOK_TOO_LONG, format!("it took too long: {message}"));
         return end::end(pass, restore, &status, End::Failed(failed)).await;
     }
