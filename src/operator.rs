@@ -19,7 +19,7 @@ use crate::{
         clock::SystemClock,
         kube::{
             client::{self, Connections},
-            leader::Election,
+            leader::{Election, LeaseLook},
         },
     },
     config::{RunArgs, Settings},
@@ -27,6 +27,7 @@ use crate::{
         Driver,
         backup::BackupDriver,
         context::{Context, Parts},
+        heartbeat::HeartbeatDriver,
         malformed::MalformedObjects,
         org::OrgDriver,
         reference_counts::ReferenceCountDriver,
@@ -56,7 +57,10 @@ pub fn run(args: RunArgs) -> Result<(), Box<dyn Error>> {
 
 /// Every controller.
 pub fn drivers() -> Vec<Arc<dyn Driver>> {
-    let mut drivers: Vec<Arc<dyn Driver>> = vec![Arc::new(MalformedObjects::default())];
+    let mut drivers: Vec<Arc<dyn Driver>> = vec![
+        Arc::new(MalformedObjects::default()),
+        Arc::new(HeartbeatDriver::default()),
+    ];
     drivers.extend(Kind::ALL.into_iter().filter_map(driver));
     drivers
 }
@@ -96,8 +100,16 @@ async fn operate(args: RunArgs, settings: Settings) -> Result<(), Box<dyn Error>
             return Ok(());
         }
     }
-    info!(identity = args.identity, "leading");
+    let holder = claimant(&args.identity);
+    info!(identity = args.identity, holder, "leading");
     metrics.leading.set(1);
+    let leadership = LeaseLook::new(
+        connections.calls.clone(),
+        &args.identity,
+        holder,
+        clock.clone(),
+        metrics.clone(),
+    );
 
     let ctx = Arc::new(Context::new(Parts {
         connections,
@@ -106,6 +118,7 @@ async fn operate(args: RunArgs, settings: Settings) -> Result<(), Box<dyn Error>
         clock,
         settings,
         cluster_uid,
+        leadership: Arc::new(leadership),
         metrics,
     }));
     let (end, ends) = watch::channel(false);
@@ -126,6 +139,12 @@ async fn operate(args: RunArgs, settings: Settings) -> Result<(), Box<dyn Error>
     }
     election.resign().await;
     outcome
+}
+
+/// What this process is called in the claims that it makes: a container that is started anew in its pod is another one.
+fn claimant(identity: &str) -> String {
+    let process = uuid::Uuid::new_v4().simple().to_string();
+    format!("{identity}/{}", process.get(..8).unwrap_or_default())
 }
 
 /// The services of backup locations, with the operator's own credentials.

@@ -60,6 +60,7 @@ impl AgedStore {
         );
         let mut state = story.state;
         state.next_seq = LAST;
+        // By a leader before the one that is measured.
         state.claim = Some(("bench".to_owned(), 1));
         let entry = Entry {
             format_version: 2,
@@ -139,6 +140,10 @@ impl ObjectStore for AgedStore {
 impl RegionBucket for AgedStore {
     async fn put_new(&self, key: &str, body: Bytes) -> Result<PutOutcome, RemoteError> {
         self.memory.put_new(key, body).await
+    }
+
+    async fn replace(&self, key: &str, body: Bytes, kms_key: &KmsKeyArn) -> Result<(), RemoteError> {
+        self.memory.replace(key, body, kms_key).await
     }
 
     async fn facts(&self, prefix: &str) -> Result<BucketFacts, RemoteError> {

@@ -10,7 +10,10 @@ use tray_ledger::RemoteError;
 use tray_operator::{
     adapters::{
         clock::SystemClock,
-        kube::{client::Connections, leader::Election},
+        kube::{
+            client::Connections,
+            leader::{Election, LeaseLook},
+        },
     },
     config::Settings,
     controllers::{
@@ -54,10 +57,14 @@ pub(crate) async fn run(orgs: usize, drivers: Vec<Arc<dyn Driver>>, store: Arc<d
         .await
         .unwrap();
     election.won().await;
+    let clock = Arc::new(SystemClock);
+    let (calls, holder) = (connections.calls.clone(), "bench/1".to_owned());
+    let leadership = LeaseLook::new(calls, "bench", holder, clock.clone(), metrics.clone());
     let ctx = Arc::new(Context::new(Parts {
         connections,
         identity: "bench".to_owned(),
-        clock: Arc::new(SystemClock),
+        leadership: Arc::new(leadership),
+        clock,
         regions: Arc::new(InMemory(RegionServices {
             store: store.clone(),
             keys: Arc::new(MemoryKeys::default()),

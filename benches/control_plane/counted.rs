@@ -68,6 +68,10 @@ impl RegionBucket for CountedStore {
         self.count().put_new(key, body).await
     }
 
+    async fn replace(&self, key: &str, body: Bytes, kms_key: &KmsKeyArn) -> Result<(), RemoteError> {
+        self.count().replace(key, body, kms_key).await
+    }
+
     async fn facts(&self, prefix: &str) -> Result<BucketFacts, RemoteError> {
         self.count().facts(prefix).await
     }

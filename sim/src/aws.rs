@@ -37,7 +37,7 @@ use crate::{
 const OLD_VERSIONS: SignedDuration = SignedDuration::from_hours(24);
 
 /// Calls that change something.
-const WRITES: [&str; 3] = ["s3 put", "kms make", "kms wrap"];
+const WRITES: [&str; 4] = ["s3 put", "s3 replace", "kms make", "kms wrap"];
 
 /// What lies under a key at a time.
 #[derive(Clone, Debug)]
@@ -137,6 +137,15 @@ impl Bucket {
             .step(format!("{who}: s3 put {key} ({} bytes)", body.len()));
         versions.push(Version::Object(Object { body, at }));
         PutOutcome::Created
+    }
+
+    /// Writes whatever is there.
+    pub fn replace(&self, who: &str, key: &str, body: Bytes) {
+        let at = self.clock.now();
+        self.log.quiet(who);
+        let mut objects = self.objects();
+        let versions = objects.entry(key.to_owned()).or_default();
+        versions.push(Version::Object(Object { body, at }));
     }
 
     fn delete(&self, who: &str, key: &str) {
@@ -352,6 +361,12 @@ impl RegionBucket for Reach {
         let name = self.caller.name.clone();
         let put = |place: &Place| place.bucket.put(&name, key, body);
         self.call("s3 put", key, put).await
+    }
+
+    async fn replace(&self, key: &str, body: Bytes, _: &KmsKeyArn) -> Result<(), RemoteError> {
+        let name = self.caller.name.clone();
+        let replace = |place: &Place| place.bucket.replace(&name, key, body);
+        self.call("s3 replace", key, replace).await
     }
 
     async fn facts(&self, prefix: &str) -> Result<BucketFacts, RemoteError> {

@@ -3,6 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
+use serde_json::json;
+use tray_domain::names;
+use tray_operator::adapters::kube::leader;
+use tray_ports::Clock as _;
 
 use crate::{process::Process, random::Random, world::World};
 
@@ -64,7 +68,24 @@ impl Operators {
         self.started += 1;
         let most = self.world.trouble().processes.skew.as_secs();
         let skew = self.random.below(2 * most.unsigned_abs() + 1) as i64 - most;
+        self.take_lease(&name);
         Process::start(&self.world, &name, SignedDuration::from_secs(skew))
+    }
+
+    /// The Lease is that process's from now on. It renews it without a word: it has run out when the next one starts.
+    fn take_lease(&self, holder: &str) {
+        let taken = self.world.server.put(json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"namespace": names::SYSTEM_NAMESPACE, "name": leader::LEASE},
+            "spec": {
+                "holderIdentity": holder, "renewTime": self.world.clock.now(), "leaseDurationSeconds": i32::MAX,
+            },
+        }));
+        if let Err(status) = taken {
+            self.world
+                .log
+                .step(format!("{holder} has no Lease: {}", status.message));
+        }
     }
 
     /// When the next stand-still comes, if one comes before it is asked again.

@@ -16,10 +16,11 @@ use kube::client::{Body, ClientBuilder};
 use tokio::{sync::watch, task::JoinHandle};
 use tower::{BoxError, Service};
 use tray_operator::{
-    adapters::kube::client::Connections,
+    adapters::kube::{client::Connections, leader::LeaseLook},
     config::Settings,
     controllers::context::{Context, Parts},
     operator,
+    telemetry::metrics::Metrics,
 };
 use tray_ports::{Clock, HookError, HookRunner, HookTarget};
 use tray_testkit::{clock::RuntimeClock, cluster::Connection};
@@ -87,15 +88,25 @@ impl Process {
             };
             ClientBuilder::new(gated, "default")
         };
-        let metrics = Arc::default();
+        let metrics: Arc<Metrics> = Arc::default();
+        let clock: Arc<dyn Clock> = Arc::new(SkewedClock {
+            clock: world.clock,
+            skew,
+        });
+        let connections = Connections::over(client("calls"), client("watches"), &metrics);
+        let leadership = LeaseLook::new(
+            connections.calls.clone(),
+            name,
+            name.to_owned(),
+            clock.clone(),
+            metrics.clone(),
+        );
         let mut ctx = Context::new(Parts {
-            connections: Connections::over(client("calls"), client("watches"), &metrics),
+            connections,
             identity: name.to_owned(),
+            leadership: Arc::new(leadership),
             regions: Arc::new(Places::new(&world.places, &caller)),
-            clock: Arc::new(SkewedClock {
-                clock: world.clock,
-                skew,
-            }),
+            clock,
             settings: settings(),
             cluster_uid: world.cluster_uid(),
             metrics,

@@ -27,6 +27,8 @@ pub struct Plan {
     pub days: u64,
     /// Whether anything goes wrong, until the last day.
     pub faults: bool,
+    /// After so many hours another cluster takes the orgs over; none = that never comes.
+    pub fenced_after: Option<u64>,
 }
 
 /// What came of it.
@@ -89,16 +91,25 @@ async fn simulate(plan: &Plan, sink: Option<impl std::io::Write + Send + 'static
             world.set_trouble(Trouble::default());
             world.log.step("all is well from now on");
         }
+        if plan.fenced_after == Some(hour) {
+            world.fence();
+            invariants.fenced();
+        }
         calamities.befall(hour);
         people.act(hour, hour >= heals_at);
         if hour % 24 == 0 {
             tidy(&world);
         }
-        if hour % 6 == 0 {
+        let is_fenced = plan.fenced_after.is_some_and(|after| hour >= after);
+        if hour % 6 == 0 && !is_fenced {
             invariants.look().await;
         }
     }
-    invariants.at_the_end().await;
+    if plan.fenced_after.is_some() {
+        invariants.fenced_is_still();
+    } else {
+        invariants.at_the_end().await;
+    }
     Report {
         plan: plan.clone(),
         trace: world.log.hash(),

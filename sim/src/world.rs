@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use kube::core::Status;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tray_api::crds::all_crds;
-use tray_domain::{ids::KmsKeyArn, names};
-use tray_ports::{HookError, HookTarget};
+use tray_domain::{bucket_layout, ids::KmsKeyArn, names};
+use tray_ports::{Clock as _, HookError, HookTarget};
 use tray_testkit::{
     clock::RuntimeClock,
     cluster::{ApiServer, Name, Pace, ServedKind, Traced, of_kubernetes},
@@ -133,6 +134,17 @@ impl World {
         }
         for place in self.places.values() {
             place.weather.set(rates);
+        }
+    }
+
+    /// Another cluster takes the orgs of this one over, in every place.
+    pub fn fence(&self) {
+        self.log.step("another cluster takes the orgs over");
+        let marker = json!({"formatVersion": 1, "clusterUid": "another", "at": self.clock.now()});
+        let key = bucket_layout::fenced("", &self.cluster_uid());
+        for place in self.places.values() {
+            let body = Bytes::from(marker.to_string());
+            place.bucket.replace("another cluster", &key, body);
         }
     }
 

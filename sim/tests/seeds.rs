@@ -34,6 +34,7 @@ fn the_same_seed_is_the_same_world_twice() {
         orgs: 2,
         days: 2,
         faults: true,
+        fenced_after: None,
     };
     let (one, other) = (simulate(&plan), simulate(&plan));
     assert!(one.trace.1 > 1_000, "{:?}", one.trace);
@@ -49,6 +50,7 @@ fn nothing_breaks_where_nothing_goes_wrong() {
         orgs: 1,
         days: 4,
         faults: false,
+        fenced_after: None,
     };
     holds(&plan);
 }
@@ -61,6 +63,21 @@ fn kept_seeds_hold() {
             orgs: 3,
             days: 2,
             faults: true,
+            fenced_after: None,
+        });
+    }
+}
+
+/// Another cluster takes the orgs over, while this one may die, stand still and start anew, and people ask for copies and restores.
+#[test]
+fn a_cluster_that_was_fenced_does_nothing() {
+    for (seed, faults) in [(1, false), (2, true), (3, true)] {
+        holds(&Plan {
+            seed,
+            orgs: 2,
+            days: 3,
+            faults,
+            fenced_after: Some(24),
         });
     }
 }

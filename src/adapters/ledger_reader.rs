@@ -6,7 +6,7 @@ use tray_domain::{
     ledger::LedgerState,
     mover_task::{BucketLocation, MoverTask},
 };
-use tray_ledger::{LedgerStore, LedgerStoreError, ObjectStore, RemoteError};
+use tray_ledger::{LedgerStore, LedgerStoreError, ObjectStore, RemoteError, Writer};
 use tray_mover::ports::LedgerReader;
 
 /// The ledger of the org of a task.
@@ -34,10 +34,10 @@ impl LedgerReader for TaskLedger {
             location: BucketLocation { prefix, .. },
             ..
         } = &self.task;
-        // The key is for entries that are written, and the cluster for claims: there will be none.
-        let (store, key, no_cluster) = (self.store.clone(), kms_key_arn.clone(), "");
+        // The key is for entries that are written: there will be none.
+        let (store, key) = (self.store.clone(), kms_key_arn.clone());
         let ledger = LedgerStore::new()
-            .open(store, prefix, key, org_id.clone(), no_cluster)
+            .open(store, prefix, key, org_id.clone(), &Writer::none())
             .await;
         match ledger {
             Ok(ledger) => Ok(LedgerState::clone(&ledger.state())),

@@ -184,6 +184,10 @@ impl RegionBucket for S3Store {
         self.bucket.put_new(key, body).await
     }
 
+    async fn replace(&self, key: &str, body: Bytes, kms_key: &KmsKeyArn) -> Result<(), RemoteError> {
+        self.bucket.replace(key, body, kms_key).await
+    }
+
     async fn facts(&self, prefix: &str) -> Result<BucketFacts, RemoteError> {
         let cloud_region = self.region().await?;
         if cloud_region != self.bucket.location().cloud_region {

@@ -1,4 +1,4 @@
-//! The four things that are done to objects of one bucket, with all that the SDK leaves to its caller: bodies that stop or
+//! What is done to objects of one bucket, with all that the SDK leaves to its caller: bodies that stop or
 //! crawl are re-issued from where they were, conditional writes are told apart from failures, listings are whole.
 
 use std::ops::Range;
@@ -48,6 +48,13 @@ struct Body {
     /// Bytes of the whole body; known from the first answer.
     expected: u64,
     etag: Option<String>,
+}
+
+/// Where an object is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Put {
+    WhereNothingIs,
+    Whatever,
 }
 
 /// How far one request for a body came.
@@ -209,11 +216,32 @@ impl S3Bucket {
         body: Bytes,
         kms_key: &KmsKeyArn,
     ) -> Result<PutOutcome, RemoteError> {
-        let Some(written) = self.put(key, body, Some(kms_key)).await? else {
+        let Some(written) = self.put(key, body, Some(kms_key), Put::WhereNothingIs).await? else {
             return Ok(PutOutcome::Exists);
         };
+        self.check_key(key, &written, kms_key)?;
+        Ok(PutOutcome::Created)
+    }
+
+    /// Writes under `kms_key`, whatever is there.
+    pub async fn replace(&self, key: &str, body: Bytes, kms_key: &KmsKeyArn) -> Result<(), RemoteError> {
+        match self.put(key, body, Some(kms_key), Put::Whatever).await? {
+            Some(written) => self.check_key(key, &written, kms_key),
+            None => Err(RemoteError::Corrupt(format!(
+                "{} was to be written whatever is there, and S3 answers that something is",
+                self.uri(key)
+            ))),
+        }
+    }
+
+    fn check_key(
+        &self,
+        key: &str,
+        written: &PutObjectOutput,
+        kms_key: &KmsKeyArn,
+    ) -> Result<(), RemoteError> {
         match written.ssekms_key_id() {
-            Some(used) if used == kms_key.as_str() => Ok(PutOutcome::Created),
+            Some(used) if used == kms_key.as_str() => Ok(()),
             used => Err(RemoteError::Corrupt(format!(
                 "{} was to be written under {kms_key}, but S3 says that it used {}: find out what changes requests on \
                  their way, and leave the object where it is, since it may have been read",
@@ -225,18 +253,19 @@ impl S3Bucket {
 
     /// Writes under the bucket's own default encryption unless something is there.
     pub async fn put_new(&self, key: &str, body: Bytes) -> Result<PutOutcome, RemoteError> {
-        match self.put(key, body, None).await? {
+        match self.put(key, body, None, Put::WhereNothingIs).await? {
             Some(_) => Ok(PutOutcome::Created),
             None => Ok(PutOutcome::Exists),
         }
     }
 
-    /// Writes unless something is there: then none. Under `kms_key`, or under the bucket's default.
+    /// Writes, unless it may not and something is there: then none. Under `kms_key`, or under the bucket's default.
     async fn put(
         &self,
         key: &str,
         body: Bytes,
         kms_key: Option<&KmsKeyArn>,
+        put: Put,
     ) -> Result<Option<PutObjectOutput>, RemoteError> {
         let uri = self.uri(key);
         let sha256 = aws_smithy_types::base64::encode(Sha256::digest(&body));
@@ -249,7 +278,7 @@ impl S3Bucket {
                 .bucket(&self.location.bucket)
                 .key(key)
                 .expected_bucket_owner(&self.location.bucket_owner)
-                .if_none_match("*")
+                .set_if_none_match((put == Put::WhereNothingIs).then(|| "*".to_owned()))
                 .set_server_side_encryption(kms_key.map(|_| ServerSideEncryption::AwsKms))
                 .set_ssekms_key_id(kms_key.map(|key| key.as_str().to_owned()))
                 .checksum_sha256(&sha256)

@@ -135,6 +135,11 @@ impl Blocked {
         }
     }
 
+    /// Whether another process leads by now: it says what there is to say.
+    pub fn is_followed(&self) -> bool {
+        self.reason == reasons::NOT_LEADING
+    }
+
     /// The same, told otherwise. What is underneath goes: it may tell what `message` does not.
     #[must_use]
     pub fn saying(self, message: String) -> Self {
@@ -218,7 +223,8 @@ impl From<LedgerStoreError> for Blocked {
             LedgerStoreError::ClaimLost { .. } => reasons::CLAIM_LOST,
             LedgerStoreError::Invalid { .. } | LedgerStoreError::Stray { .. } => reasons::LEDGER_INVALID,
             LedgerStoreError::Newer { .. } => reasons::LEDGER_NEWER,
-            LedgerStoreError::Unclaimed { .. } | LedgerStoreError::Overtaken { .. } => reasons::RETRYING,
+            LedgerStoreError::NotLeading { .. } => reasons::NOT_LEADING,
+            LedgerStoreError::LeaseUnknown { .. } | LedgerStoreError::Overtaken { .. } => reasons::RETRYING,
             LedgerStoreError::Remote { .. } => reasons::BUCKET_UNAVAILABLE,
         };
         let until = if error.is_transient() {

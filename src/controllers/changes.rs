@@ -57,6 +57,8 @@ pub enum Change {
     Malformed { kind: Kind, name: String },
     /// What the [board](super::board) says of an org.
     Board(OrgId),
+    /// Whether this cluster is [fenced](super::fences) in a place of backups.
+    Fence(String),
 }
 
 impl Change {

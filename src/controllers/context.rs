@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tray_api::trayorg::TrayOrg;
+use tray_ledger::{Leadership, Writer};
 use tray_ports::{Clock, HookRunner, RegionPorts};
 
 use super::{
     board::Board,
     changes::Changes,
+    fences::Fences,
     view::org::{OrgView, Sources},
 };
 use crate::{
@@ -47,8 +49,12 @@ pub struct Context {
     pub settings: Settings,
     /// UID of the cluster: that of its namespace `kube-system`. Ledgers are claimed by it.
     pub cluster_uid: String,
+    /// This process, as it claims ledgers.
+    pub writer: Writer,
     /// What controllers tell each other.
     pub board: Board,
+    /// Where another cluster has taken this one's orgs over.
+    pub fences: Fences,
     /// Tells controllers of changes that no watch shows.
     pub changes: Arc<Changes>,
     /// Counters and gauges.
@@ -69,6 +75,8 @@ pub struct Parts {
     pub settings: Settings,
     /// See [`Context::cluster_uid`].
     pub cluster_uid: String,
+    /// Whether this process leads.
+    pub leadership: Arc<dyn Leadership>,
     /// See [`Context::metrics`].
     pub metrics: Arc<Metrics>,
 }
@@ -90,8 +98,13 @@ impl Context {
             regions: parts.regions,
             clock: parts.clock,
             settings: parts.settings,
+            writer: Writer {
+                cluster_uid: parts.cluster_uid.clone(),
+                leadership: parts.leadership,
+            },
             cluster_uid: parts.cluster_uid,
             board: Board::new(changes.clone()),
+            fences: Fences::new(changes.clone()),
             index,
             changes,
             metrics: parts.metrics,

@@ -10,6 +10,8 @@ pub mod board;
 pub mod changes;
 pub mod conditions;
 pub mod context;
+pub mod fences;
+pub mod heartbeat;
 pub mod malformed;
 pub mod org;
 mod orphans;

@@ -86,6 +86,8 @@ pub struct Metrics {
     pub api_requests: Family<ApiRequest, Counter>,
     /// Writes of children that the API server, or who stands between, keeps otherwise than they were written.
     pub kept_otherwise: Family<OfKind, Counter>,
+    /// Ledgers that this process has claimed, each time that it did.
+    pub ledger_claims: Counter,
     /// Runs that ended.
     pub runs: Family<Run, Counter>,
     /// Orgs placed in a Region.
@@ -95,6 +97,8 @@ pub struct Metrics {
     pub oldest_copy: Family<InRegion, Gauge>,
     /// Orgs placed in a Region of which there is no good copy.
     pub without_copy: Family<InRegion, Gauge>,
+    /// When this cluster last said that it is there where a Region's copies are.
+    pub heartbeat: Family<InRegion, Gauge>,
     /// What of a Region's orgs was found elsewhere.
     pub violations: Family<Violation, Gauge>,
     /// 1 while this process leads.
@@ -117,10 +121,12 @@ impl Default for Metrics {
             queue: Family::default(),
             api_requests: Family::default(),
             kept_otherwise: Family::default(),
+            ledger_claims: Counter::default(),
             runs: Family::default(),
             orgs: Family::default(),
             oldest_copy: Family::default(),
             without_copy: Family::default(),
+            heartbeat: Family::default(),
             violations: Family::default(),
             leading: Gauge::default(),
         };
@@ -155,6 +161,11 @@ impl Metrics {
             "Writes of children that the API server keeps otherwise than they were written",
             self.kept_otherwise.clone(),
         );
+        registry.register(
+            "ledger_claims",
+            "Claims of ledgers of orgs: one a ledger in which a new leader does something",
+            self.ledger_claims.clone(),
+        );
         registry.register("runs", "Snapshots and restores that ended", self.runs.clone());
         registry.register("orgs", "Orgs placed in a Region", self.orgs.clone());
         registry.register_with_unit(
@@ -167,6 +178,12 @@ impl Metrics {
             "orgs_without_copy",
             "Orgs placed in a Region of which there is no good copy",
             self.without_copy.clone(),
+        );
+        registry.register_with_unit(
+            "heartbeat_timestamp",
+            "When the heartbeat was last written where the copies of a Region are",
+            Unit::Seconds,
+            self.heartbeat.clone(),
         );
         registry.register(
             "residency_violations",

@@ -33,6 +33,7 @@ use tray_operator::{
     mover_process,
 };
 use tray_ports::{Clock as _, KeyService, SessionIssuer};
+use tray_testkit::lease::sole_writer;
 
 fn run(last: char) -> RunId {
     format!("01ARZ3NDEKTSV4RRFFQ69G5FA{last}").parse().unwrap()
@@ -107,7 +108,13 @@ impl Org {
         let ledger_key = aws.place("eu").ledger_key_arn.parse().unwrap();
         let store = Arc::new(S3Store::new(&operator, &location).unwrap());
         let ledger = LedgerStore::new()
-            .open(store, &location.prefix, ledger_key, id.clone(), "cluster")
+            .open(
+                store,
+                &location.prefix,
+                ledger_key,
+                id.clone(),
+                &sole_writer("cluster"),
+            )
             .await
             .unwrap();
         ledger.claim(SystemClock.now()).await.unwrap();

@@ -24,7 +24,7 @@ use tray_api::{
 use tray_domain::{
     bucket_layout,
     ids::{OrgId, PartId, RunId},
-    ledger::{Event, LastSweep},
+    ledger::{Entry, Event, LastSweep},
     manifest::{LeftOut, LeftOutReason},
     run_plan,
     stage::Stage,
@@ -300,6 +300,39 @@ async fn an_org_is_copied_pruned_and_told_about() {
     a_damaged_ledger_is_named_and_nothing_is_pruned(&operator).await;
     a_start_asks_for_nothing_before_something_is_due(&operator).await;
     two_operators_at_once_copy_an_org_once(&operator, &fresh).await;
+    a_fenced_cluster_begins_nothing(&operator).await;
+}
+
+/// Another cluster has taken the orgs over: a process that starts asks before it does anything, and does nothing.
+async fn a_fenced_cluster_begins_nothing(first: &Operator) {
+    let store = &first.regions.store;
+    let marker = bucket_layout::fenced("", "cluster");
+    let taken = json!({"formatVersion": 1, "clusterUid": "another", "at": "2026-01-01T00:00:00Z"});
+    store.overwrite(&marker, taken.to_string());
+    let before = store.calls().len();
+    let operator = first.beside().await;
+    let org = Org::place("fenced", "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa").await;
+    org.ask("fenced-1").await;
+    restore_of(org.name, "fenced-back").await;
+    let running = operator.start(vec![Arc::new(BackupDriver::default())]).await;
+    waits_for("fenced-1", "cluster another has taken its orgs over").await;
+    let said = eventually(async || {
+        let healthy = operator.ctx.board.backups.get(&org.id)?.healthy.clone();
+        (healthy.reason == "Fenced").then_some(healthy.message)
+    });
+    let said = said.await.expect("the org does not say it");
+    assert!(said.contains(&marker), "{said}");
+    let asked = store.calls().split_off(before);
+    let marker_alone = asked.iter().all(|call| *call == (Operation::Get, marker.clone()));
+    assert!(marker_alone, "{asked:?}");
+    running.stop().await;
+
+    store.remove(&marker);
+    let operator = operator.beside().await;
+    let running = operator.start(vec![Arc::new(BackupDriver::default())]).await;
+    succeed(&operator, &org, 3).await;
+    snapshot("fenced-1", "Committed").await;
+    running.stop().await;
 }
 
 /// One bit of an old entry is another, long before the newest checkpoint: it is named, and nothing of the org is removed. Runs go on.
@@ -452,7 +485,8 @@ pub(crate) async fn write_down(org: &Org, view: &BackupView) {
         .unwrap();
 }
 
-/// Leadership can be lost without being noticed at once: two work on one org, and then one is gone in the middle.
+/// Leadership can be lost without being noticed at once: two work on one org, of which the second holds the Lease, and then the first
+/// is gone in the middle.
 async fn two_operators_at_once_copy_an_org_once(first: &Operator, org: &Org) {
     let second = first.beside().await;
     let running = first.start(vec![Arc::new(BackupDriver::default())]).await;
@@ -486,6 +520,30 @@ async fn two_operators_at_once_copy_an_org_once(first: &Operator, org: &Org) {
         .collect();
     assert_eq!(runs, wanted, "each snapshot is one run");
     assert!(runs.keys().all(|run| state.runs[run].committed_at().is_some()));
+    let claims = claims(&second, org);
+    let newest = claims.last().map(String::as_str);
+    assert_eq!(newest, Some(second.ctx.writer.leadership.holder()), "{claims:?}");
+}
+
+/// Who has claimed the org's ledger, one after the other. Each entry is of the newest claim's epoch.
+fn claims(operator: &Operator, org: &Org) -> Vec<String> {
+    let (store, folder) = (&operator.regions.store, bucket_layout::ledger_prefix("", &org.id));
+    let keys = store.keys().into_iter().filter(|key| key.starts_with(&folder));
+    let (mut claims, mut newest) = (Vec::new(), 0);
+    for (seq, key) in (0..).zip(keys) {
+        let entry = Entry::decode(seq, &store.object(&key).unwrap().body).unwrap();
+        match entry.event {
+            Event::Claim { holder } => {
+                assert_eq!(entry.epoch, newest + 1, "{key}");
+                newest = entry.epoch;
+                claims.push(holder);
+            }
+            // In front of a claim a checkpoint is of the one that comes.
+            Event::Checkpoint { .. } => assert!(entry.epoch.abs_diff(newest) <= 1, "{key}"),
+            _ => assert_eq!(entry.epoch, newest, "{key}"),
+        }
+    }
+    claims
 }
 
 /// An operator whose watch has not shown yet whose run it is that the ledger has as open lets it go on.

@@ -1,7 +1,7 @@
 //! The controllers on a real API server, with an administrator's rights and without the chart's policies, under operators
 //! that each test starts, ends and counts the requests of.
 //!
-//! `backups`, `children`, `election`, `malformed`, `regions` and `usage` share an API server. The other parts include `support`
+//! `backups`, `children`, `election`, `fences`, `malformed`, `regions` and `usage` share an API server. The other parts include `support`
 //! for themselves and so have one each: their operators work on all that they find there.
 
 #![allow(
@@ -16,6 +16,7 @@ mod backup_places;
 mod backups;
 mod children;
 mod election;
+mod fences;
 mod gitops_kstatus;
 mod malformed;
 mod org_silence;

@@ -26,10 +26,10 @@ use tray_ports::RegionBucket;
 use tray_testkit::memory::{Fault, Operation};
 
 /// One test at a time: an operator looks at every Region of the API server, and each has a bucket of its own.
-static TURN: Mutex<()> = Mutex::const_new(());
+pub(crate) static TURN: Mutex<()> = Mutex::const_new(());
 
 /// A Region of that name in a cloud region of its own, so that tests do not see each other's nodes.
-fn region(name: &str, cloud_region: &str) -> Value {
+pub(crate) fn region(name: &str, cloud_region: &str) -> Value {
     json!({
         "apiVersion": "platform.tray.ai/v1alpha1", "kind": "Region", "metadata": {"name": name},
         "spec": {
@@ -45,7 +45,7 @@ fn region(name: &str, cloud_region: &str) -> Value {
     })
 }
 
-async fn node(name: &str, cloud_region: &str) {
+pub(crate) async fn node(name: &str, cloud_region: &str) {
     let nodes: Api<Node> = Api::all(api_server::shared().await.client().await);
     let node: Node = serde_json::from_value(json!({"metadata": {"name": name, "labels": {
         "topology.kubernetes.io/region": cloud_region, "topology.kubernetes.io/zone": format!("{cloud_region}a"),
@@ -65,7 +65,7 @@ async fn set_ready(node: &str, ready: bool) {
         .unwrap();
 }
 
-async fn class(region: &str, reclaim_policy: &str) {
+pub(crate) async fn class(region: &str, reclaim_policy: &str) {
     let classes: Api<StorageClass> = Api::all(api_server::shared().await.client().await);
     let class: StorageClass = serde_json::from_value(json!({
         "metadata": {"name": format!("class-{region}")}, "provisioner": "kubernetes.io/no-provisioner",
@@ -88,7 +88,7 @@ async fn at_work() -> (Operator, Running) {
 }
 
 /// The condition as soon as it has that status and reason; otherwise what there is at the end.
-async fn condition(region: &str, type_: &str, status: &str, reason: &str) -> Condition {
+pub(crate) async fn condition(region: &str, type_: &str, status: &str, reason: &str) -> Condition {
     let regions: Api<Region> = Api::all(api_server::shared().await.client().await);
     let last = std::sync::Mutex::new(None);
     let found = eventually(async || {
@@ -107,7 +107,7 @@ async fn condition(region: &str, type_: &str, status: &str, reason: &str) -> Con
     })
 }
 
-async fn apply(region: &Value) {
+pub(crate) async fn apply(region: &Value) {
     api_server::apply(&api_server::shared().await.client().await, region).await;
 }
 

@@ -29,6 +29,7 @@ use tray_operator::{
     telemetry::metrics::Metrics,
 };
 use tray_ports::Clock;
+use tray_testkit::lease::MemoryLease;
 
 use super::{
     api_server::{self, ApiServer},
@@ -175,6 +176,7 @@ pub(crate) async fn context(
         cluster_uid: cluster_uid(&connections.calls).await.unwrap(),
         connections,
         identity: "test".to_owned(),
+        leadership: MemoryLease::held_by("test").process("test"),
         clock,
         regions,
         settings: Settings {

@@ -1,6 +1,9 @@
 //! The operator's own parts on an API server that a test started, with AWS in memory. Its requests are counted.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use tokio::{sync::watch, task::JoinHandle};
 use tray_domain::mover_task::BucketLocation;
@@ -20,7 +23,10 @@ use tray_operator::{
     },
 };
 use tray_ports::{RegionPorts, RegionServices};
-use tray_testkit::memory::{MemoryKeys, MemorySessions, MemoryStore};
+use tray_testkit::{
+    lease::MemoryLease,
+    memory::{MemoryKeys, MemorySessions, MemoryStore},
+};
 
 use super::{api_server, clock::ShiftedClock, hooks::MemoryHooks, requests};
 
@@ -61,12 +67,16 @@ impl RegionPorts for MemoryRegions {
     }
 }
 
+/// The processes that were made so far: each has a name of its own.
+static PROCESSES: AtomicUsize = AtomicUsize::new(0);
+
 /// The operator of one test.
 pub(crate) struct Operator {
     pub ctx: Arc<Context>,
     pub regions: Arc<MemoryRegions>,
     pub hooks: Arc<MemoryHooks>,
     pub clock: Arc<ShiftedClock>,
+    pub lease: Arc<MemoryLease>,
     readiness: Arc<Readiness>,
 }
 
@@ -79,25 +89,28 @@ pub(crate) struct Running {
 impl Operator {
     /// With the CRDs in place and nothing at work yet.
     pub(crate) async fn new() -> Self {
-        Self::with(Arc::default(), Arc::default()).await
+        Self::with(Arc::default(), Arc::default(), Arc::default()).await
     }
 
-    /// Another one over the same buckets, keys, sessions and pods.
+    /// Another process of the same cluster, over the same buckets, keys, sessions and pods.
     pub(crate) async fn beside(&self) -> Self {
-        Self::with(self.regions.clone(), self.hooks.clone()).await
+        let (regions, hooks) = (self.regions.clone(), self.hooks.clone());
+        Self::with(regions, hooks, self.lease.clone()).await
     }
 
-    async fn with(regions: Arc<MemoryRegions>, hooks: Arc<MemoryHooks>) -> Self {
+    async fn with(regions: Arc<MemoryRegions>, hooks: Arc<MemoryHooks>, lease: Arc<MemoryLease>) -> Self {
         let server = api_server::shared().await;
         let metrics = Arc::new(Metrics::default());
         let connections = Connections::with(server.config().await, &metrics).unwrap();
         for crd in tray_api::crds::all_crds() {
             api_server::apply(&server.client().await, &serde_json::to_value(crd).unwrap()).await;
         }
+        let process = format!("test-{}", PROCESSES.fetch_add(1, Ordering::Relaxed));
         let clock = Arc::new(ShiftedClock::default());
         let mut ctx = Context::new(Parts {
             connections,
             identity: "test".to_owned(),
+            leadership: lease.process(&process),
             regions: regions.clone(),
             clock: clock.clone(),
             settings: Settings {
@@ -118,12 +131,19 @@ impl Operator {
             regions,
             hooks,
             clock,
+            lease,
             readiness: Arc::default(),
         }
     }
 
-    /// Starts the watches and these drivers.
+    /// From now on it is the one that leads. One that did goes on until it is told, or meets a claim.
+    pub(crate) fn leads(&self) {
+        self.lease.pass_to(self.ctx.writer.leadership.holder());
+    }
+
+    /// Leads, and starts the watches and these drivers.
     pub(crate) async fn start(&self, drivers: Vec<Arc<dyn Driver>>) -> Running {
+        self.leads();
         let running = Running::of(drivers, &self.ctx, &self.readiness);
         // What is waited for is only known once the controllers have begun.
         let ready = api_server::eventually(async || {

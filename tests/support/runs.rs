@@ -13,6 +13,7 @@ use tray_domain::{
     stage::Stage,
 };
 use tray_ledger::{Ledger, LedgerStore, ObjectStore};
+use tray_testkit::lease::sole_writer;
 
 use super::operator::Operator;
 
@@ -22,11 +23,18 @@ pub(crate) const LEDGER_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/l
 /// The key of an org whose ledger was begun here.
 const ORG_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/org";
 
-/// The ledger of an org, as it is now.
+/// The ledger of an org, as it is now. What is appended to it is written by a process of its own, behind which an operator claims
+/// anew.
 pub(crate) async fn ledger(operator: &Operator, id: &OrgId) -> Ledger {
     let store: Arc<dyn ObjectStore> = operator.regions.store.clone();
     LedgerStore::new()
-        .open(store, "", LEDGER_KEY.parse().unwrap(), id.clone(), "cluster")
+        .open(
+            store,
+            "",
+            LEDGER_KEY.parse().unwrap(),
+            id.clone(),
+            &sole_writer("cluster"),
+        )
         .await
         .unwrap()
 }

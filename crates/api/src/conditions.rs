@@ -19,6 +19,9 @@ pub mod types {
     pub const BACKUP_LOCATION_VERIFIED: &str = "BackupLocationVerified";
     /// Region: what is removed from the backup bucket goes, and goes nowhere else. Never makes Ready false.
     pub const BACKUP_LOCATION_HARDENED: &str = "BackupLocationHardened";
+    /// Region: another cluster has taken the orgs of this one over where its copies are: nothing is copied, pruned or restored. Absent
+    /// otherwise.
+    pub const FENCED: &str = "Fenced";
     /// Region: every org runs the newest revision of the region's workloads.
     pub const WORKLOADS_ROLLED_OUT: &str = "WorkloadsRolledOut";
 
@@ -108,6 +111,8 @@ pub mod reasons {
     /// What is removed from the bucket stays in it, or elsewhere: no clean-up of noncurrent versions or of unfinished uploads, MFA
     /// delete, or a replication that the Region does not name. The message says how each is put right.
     pub const BUCKET_NOT_HARDENED: &str = "BucketNotHardened";
+    /// Another cluster has taken the orgs of this one over.
+    pub const FENCED: &str = "Fenced";
     /// The ledger's key cannot be used.
     pub const LEDGER_KEY_UNUSABLE: &str = "LedgerKeyUnusable";
 
@@ -162,6 +167,8 @@ pub mod reasons {
     pub const WEBHOOK_NOT_UNIQUE: &str = "WebhookNotUnique";
     /// A workload takes a Secret of the operator's as environment.
     pub const SECRET_RESERVED: &str = "SecretReserved";
+    /// Another process of this cluster's operator leads. In no status: the log of the one that led before has it.
+    pub const NOT_LEADING: &str = "NotLeading";
     /// Another cluster claimed the org's ledger.
     pub const CLAIM_LOST: &str = "ClaimLost";
     /// The stored object cannot be read by this version.

@@ -329,7 +329,7 @@ pub struct RegionStatus {
     /// What the orgs run, and how a change of `spec.workloads` reaches them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workloads: Option<RegionWorkloads>,
-    /// Ready, NodesAvailable, ZonesAvailable, BackupLocationVerified, LogLocationVerified (with logLocation), IngressAvailable (with ingress), WorkloadsRolledOut; Reconciling and Stalled while true.
+    /// Ready, NodesAvailable, ZonesAvailable, BackupLocationVerified, LogLocationVerified (with logLocation), IngressAvailable (with ingress), WorkloadsRolledOut; Fenced, Reconciling and Stalled while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 20))]

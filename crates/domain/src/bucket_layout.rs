@@ -1,6 +1,7 @@
 //! Where things lie in the backup bucket. The layout is an interface: erasure, evidence and other versions rely on it.
 //!
 //! ```text
+//! <prefix>v1/clusters/<clusterUid>/heartbeat.json     fenced.json
 //! <prefix>v1/ledger/<orgId>/<seq, 10 digits>.json
 //! <prefix>v1/orgs/<orgId>/key/0001.json
 //! <prefix>v1/orgs/<orgId>/runs/<runId>/parts/<part>/<podUid>.json     .failure
@@ -10,6 +11,18 @@
 
 use super::ids::{OrgId, PartId, RunId};
 
+/// Folder of what is said of a cluster, ends in `/`.
+fn cluster_prefix(prefix: &str, cluster_uid: &str) -> String {
+    format!("{prefix}v1/clusters/{cluster_uid}/")
+}
+/// What a cluster says of itself every five minutes: [`Heartbeat`](crate::heartbeat::Heartbeat).
+pub fn heartbeat(prefix: &str, cluster_uid: &str) -> String {
+    format!("{}heartbeat.json", cluster_prefix(prefix, cluster_uid))
+}
+/// The marker by which another cluster says to it that it has taken its orgs over: [`Fence`](crate::heartbeat::Fence).
+pub fn fenced(prefix: &str, cluster_uid: &str) -> String {
+    format!("{}fenced.json", cluster_prefix(prefix, cluster_uid))
+}
 /// Folder of an org's ledger, ends in `/`.
 pub fn ledger_prefix(prefix: &str, org: &OrgId) -> String {
     format!("{prefix}v1/ledger/{org}/")

@@ -13,6 +13,7 @@ pub mod cron;
 pub mod encryption;
 pub mod eviction;
 pub mod exclusion;
+pub mod heartbeat;
 pub mod hook_run;
 pub mod identity;
 pub mod ids;

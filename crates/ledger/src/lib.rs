@@ -6,8 +6,12 @@
 //!
 //! An append that meets somebody else's entry reads on and then fails with [`LedgerStoreError::Overtaken`]: what was
 //! to be written was decided without that entry. [`Ledger::append_decided`] decides anew by itself.
+//!
+//! A process writes under a claim of its own, which it makes while it leads: [`Leadership`].
 
 mod check;
+mod claim;
+mod leadership;
 mod object_store;
 
 use std::{
@@ -28,13 +32,16 @@ use tray_domain::{
     },
 };
 
-pub use self::object_store::{Listed, ObjectStore, PutOutcome, RemoteError};
+pub use self::{
+    leadership::{Leadership, LeaseUnknown, Writer},
+    object_store::{Listed, ObjectStore, PutOutcome, RemoteError},
+};
 
 /// Entries fetched at the same time.
 const PARALLEL_READS: usize = 16;
 /// Writes of one entry whose answers may get lost before the caller is told. The store has retried each already.
 pub const WRITE_TRIES: usize = 3;
-/// How often [`Ledger::append_decided`] decides anew.
+/// How often [`Ledger::append_decided`] decides anew, and how often a claim is tried where others write.
 const DECISIONS: usize = 8;
 
 /// Why a ledger cannot be read or written.
@@ -82,9 +89,9 @@ pub enum LedgerStoreError {
         /// The object.
         key: String,
     },
-    /// Another cluster, or a later claim of this one, writes this ledger now. This operator must not.
+    /// Another cluster writes this ledger now. This operator must not.
     #[error(
-        "the ledger of org {org} is claimed by cluster {cluster_uid} (epoch {epoch}): only one cluster may run an org; \
+        "the ledger of org {org} is claimed by another cluster, {cluster_uid} (epoch {epoch}): only one cluster may run an org; \
          remove the TrayOrg here or there"
     )]
     ClaimLost {
@@ -95,11 +102,27 @@ pub enum LedgerStoreError {
         /// Its epoch.
         epoch: u64,
     },
-    /// Nobody holds the ledger yet: the first entry is a claim.
-    #[error("the ledger of org {org} has no claim yet: claim it first")]
-    Unclaimed {
+    /// Another process of this cluster leads: this one writes no more, and does nothing else for the org.
+    #[error(
+        "the ledger of org {org} is not this process's to write: it does not hold the Lease of this cluster's operator{}; whoever \
+         holds it goes on with the org, and this process ends as soon as it is told", claimant(.claimed_by.as_deref())
+    )]
+    NotLeading {
         /// Whose.
         org: OrgId,
+        /// The process of this cluster that has claimed it last, where its claim says so.
+        claimed_by: Option<String>,
+    },
+    /// Whether this process leads is not known, so it claims nothing.
+    #[error(
+        "failed to claim the ledger of org {org}: the API server did not say whether this process leads: {source}; it is asked \
+         again"
+    )]
+    LeaseUnknown {
+        /// Whose.
+        org: OrgId,
+        /// What the API server said.
+        source: LeaseUnknown,
     },
     /// Entries were found that the decision did not know. They are in the state now: decide anew.
     #[error("the ledger of org {org} has gone on to entry {last_seq}: decide anew")]
@@ -111,17 +134,17 @@ pub enum LedgerStoreError {
     },
 }
 
+fn claimant(claimed_by: Option<&str>) -> String {
+    claimed_by.map_or_else(String::new, |holder| format!(" (claimed last by {holder})"))
+}
+
 impl LedgerStoreError {
     /// Whether the same call can succeed later without a person acting.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Remote { source, .. } => matches!(source, RemoteError::Unavailable(_)),
-            Self::Overtaken { .. } => true,
-            Self::Invalid { .. }
-            | Self::Newer { .. }
-            | Self::Stray { .. }
-            | Self::ClaimLost { .. }
-            | Self::Unclaimed { .. } => false,
+            Self::Overtaken { .. } | Self::NotLeading { .. } | Self::LeaseUnknown { .. } => true,
+            Self::Invalid { .. } | Self::Newer { .. } | Self::Stray { .. } | Self::ClaimLost { .. } => false,
         }
     }
 }
@@ -143,18 +166,17 @@ impl LedgerStore {
     /// The ledger of an org: read now, or the one that is open already, as it was last read.
     ///
     /// `prefix` is the backup location's; `ledger_key` the Region's key for new entries, from now on also of one that is open
-    /// already; `cluster_uid` this cluster's.
+    /// already; `writer` whoever opens it.
     pub async fn open(
         &self,
         store: Arc<dyn ObjectStore>,
         prefix: &str,
         ledger_key: KmsKeyArn,
         org_id: OrgId,
-        cluster_uid: &str,
+        writer: &Writer,
     ) -> Result<Ledger> {
         let place = (store, prefix);
-        self.open_behind(place, ledger_key, org_id, cluster_uid, None)
-            .await
+        self.open_behind(place, ledger_key, org_id, writer, None).await
     }
 
     /// As [`Self::open`]. What lies before `seen` is not listed, however old the ledger is; one that does not hold that entry any
@@ -164,7 +186,7 @@ impl LedgerStore {
         (store, prefix): (Arc<dyn ObjectStore>, &str),
         ledger_key: KmsKeyArn,
         org_id: OrgId,
-        cluster_uid: &str,
+        writer: &Writer,
         seen: Option<&Head>,
     ) -> Result<Ledger> {
         let folder = bucket_layout::ledger_prefix(prefix, &org_id);
@@ -180,8 +202,8 @@ impl LedgerStore {
             prefix: prefix.to_owned(),
             ledger_key: Lock::new(ledger_key.clone()),
             org_id,
-            cluster_uid: cluster_uid.to_owned(),
-            queue: Mutex::new(Held { epoch: None }),
+            writer: writer.clone(),
+            queue: Mutex::default(),
             state: watch::Sender::new(Arc::default()),
         };
         let ledger = Ledger(Arc::new(shared));
@@ -197,6 +219,12 @@ impl LedgerStore {
     pub fn close(&self, ledger: &Ledger) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|_, known| !Arc::ptr_eq(&known.0, &ledger.0));
+    }
+
+    /// Keeps the ledger of an org in memory no longer, in whatever bucket.
+    pub fn forget(&self, org_id: &OrgId) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|_, known| known.org_id() != org_id);
     }
 
     /// Whether the ledger of an org is in memory.
@@ -227,9 +255,9 @@ struct Shared {
     /// What new entries are encrypted under. It may change while the ledger is open.
     ledger_key: Lock<KmsKeyArn>,
     org_id: OrgId,
-    cluster_uid: String,
+    writer: Writer,
     /// Taken by whoever reads on or appends.
-    queue: Mutex<Held>,
+    queue: Mutex<()>,
     state: watch::Sender<Arc<LedgerState>>,
 }
 
@@ -244,12 +272,6 @@ impl Beginning {
     fn at(seq: u64) -> Self {
         Self { seq, read: None }
     }
-}
-
-/// What this process knows of its own claim.
-struct Held {
-    /// The epoch under which it writes; none until it has seen or made a claim of this cluster.
-    epoch: Option<u64>,
 }
 
 impl Ledger {
@@ -269,24 +291,20 @@ impl Ledger {
     }
 
     async fn read_first(&self, seen: Option<&Head>) -> Result<()> {
-        let mut held = self.0.queue.lock().await;
-        self.0.read_first(&mut held, seen).await
+        let _queue = self.0.queue.lock().await;
+        self.0.read_first(seen).await
     }
 
     /// Writes a checkpoint where whoever reads the ledger next would have to fetch many entries. For a ledger at rest: where others
-    /// write it, it is not.
+    /// write it, or this process has written nothing, it is not.
     pub async fn shorten(&self, now: Timestamp) -> Result<()> {
-        let mut held = self.0.queue.lock().await;
+        let _queue = self.0.queue.lock().await;
         let state = self.state();
         let tail = state.next_seq.saturating_sub(1) - state.checkpoint.unwrap_or_default();
-        if tail <= LONGEST_TAIL_AT_REST {
-            return Ok(());
-        }
-        self.0.check_claim(&held)?;
-        let Some(epoch) = held.epoch else {
+        let Some(epoch) = self.0.own_epoch()?.filter(|_| tail > LONGEST_TAIL_AT_REST) else {
             return Ok(());
         };
-        match self.0.checkpoint(&mut held, epoch, now).await {
+        match self.0.checkpoint(epoch, now).await {
             Err(LedgerStoreError::Overtaken { .. }) => Ok(()),
             done => done,
         }
@@ -294,43 +312,36 @@ impl Ledger {
 
     /// Reads what others have written since.
     pub async fn refresh(&self) -> Result<Arc<LedgerState>> {
-        let mut held = self.0.queue.lock().await;
-        self.0.read_on(&mut held).await?;
+        let _queue = self.0.queue.lock().await;
+        self.0.read_on().await?;
         Ok(self.state())
     }
 
-    /// Makes sure that this cluster holds the ledger: writes the first claim where there is none.
-    pub async fn claim(&self, now: Timestamp) -> Result<()> {
-        let first = |state: &LedgerState| state.claim.is_none().then_some(Event::Claim {});
-        self.append_decided(now, first).await?;
-        let held = self.0.queue.lock().await;
-        self.0.check_claim(&held)
-    }
-
-    /// Writes `event` as the next entry. `now` is the entry's time.
-    ///
-    /// [`Event::Claim`] takes the ledger where nobody holds it, and fences earlier writers of this cluster by a higher
-    /// epoch where this cluster does; it never takes one from another cluster.
+    /// Writes `event` as the next entry, behind a claim of this process. `now` is the entry's time.
     pub async fn append(&self, event: Event, now: Timestamp) -> Result<Entry> {
-        let mut held = self.0.queue.lock().await;
-        self.0.append(&mut held, event, now).await
+        let _queue = self.0.queue.lock().await;
+        self.0.append(event, now).await
     }
 
-    /// Writes what `decide` makes of the present state, and asks it again where others were faster. None = nothing to write.
+    /// Writes what `decide` makes of the present state, and asks it again where others were faster, or a claim came before. None =
+    /// nothing to write.
     pub async fn append_decided(
         &self,
         now: Timestamp,
         mut decide: impl FnMut(&LedgerState) -> Option<Event> + Send,
     ) -> Result<Option<Entry>> {
-        let mut held = self.0.queue.lock().await;
+        let _queue = self.0.queue.lock().await;
         let mut tries = 0;
         loop {
-            let state = self.state();
-            let Some(event) = decide(&state) else {
+            let Some(event) = decide(&self.state()) else {
                 return Ok(None);
             };
+            if self.0.own_epoch()?.is_none() {
+                self.0.claim(now).await?;
+                continue;
+            }
             tries += 1;
-            match self.0.append(&mut held, event, now).await {
+            match self.0.append(event, now).await {
                 Err(LedgerStoreError::Overtaken { .. }) if tries < DECISIONS => {}
                 done => return done.map(Some),
             }
@@ -339,21 +350,37 @@ impl Ledger {
 }
 
 impl Shared {
-    async fn append(&self, held: &mut Held, event: Event, now: Timestamp) -> Result<Entry> {
-        self.check_claim(held)?;
-        let epoch = self.epoch_of(held, &event)?;
-        if self.checkpoint_is_due() {
-            // Under the present claim, also in front of a new one.
-            self.checkpoint(held, held.epoch.unwrap_or(epoch), now).await?;
+    async fn append(&self, event: Event, now: Timestamp) -> Result<Entry> {
+        let claimed = self.claim(now).await?;
+        if claimed.has_read_on {
+            return Err(self.overtaken());
         }
-        let entry = self.next_entry(event, epoch, now);
-        self.write(held, entry).await
+        match self.append_under(claimed.epoch, event, now).await {
+            Err(LedgerStoreError::Overtaken { .. }) => {
+                // Perhaps by whoever leads by now.
+                self.claim(now).await?;
+                Err(self.overtaken())
+            }
+            done => done,
+        }
     }
 
-    async fn checkpoint(&self, held: &mut Held, epoch: u64, now: Timestamp) -> Result<()> {
+    async fn append_under(&self, epoch: u64, event: Event, now: Timestamp) -> Result<Entry> {
+        if self.checkpoint_is_due() {
+            self.checkpoint(epoch, now).await?;
+        }
+        let entry = self.next_entry(event, epoch, now);
+        self.write(entry).await
+    }
+
+    async fn checkpoint(&self, epoch: u64, now: Timestamp) -> Result<()> {
+        let checkpoint = self.next_entry(self.checkpoint_event(), epoch, now);
+        self.write(checkpoint).await.map(drop)
+    }
+
+    fn checkpoint_event(&self) -> Event {
         let state = Box::new(LedgerState::clone(&self.state.borrow()));
-        let checkpoint = self.next_entry(Event::Checkpoint { state }, epoch, now);
-        self.write(held, checkpoint).await.map(drop)
+        Event::Checkpoint { state }
     }
 
     /// A checkpoint stands at every multiple of [`CHECKPOINT_EVERY`], so that a reader finds it by its number.
@@ -369,7 +396,7 @@ impl Shared {
             org_id: self.org_id.clone(),
             seq: state.next_seq,
             at: now,
-            cluster_uid: self.cluster_uid.clone(),
+            cluster_uid: self.writer.cluster_uid.clone(),
             epoch,
             previous_digest: state.last_digest.clone(),
             checkpoint: state.checkpoint,
@@ -377,45 +404,22 @@ impl Shared {
         }
     }
 
-    fn epoch_of(&self, held: &Held, event: &Event) -> Result<u64> {
-        if matches!(event, Event::Claim {}) {
-            let last = self.state.borrow().claim.as_ref().map_or(0, |(_, epoch)| *epoch);
-            return Ok(last + 1);
-        }
-        held.epoch.ok_or_else(|| LedgerStoreError::Unclaimed {
+    fn overtaken(&self) -> LedgerStoreError {
+        LedgerStoreError::Overtaken {
             org: self.org_id.clone(),
-        })
-    }
-
-    fn check_claim(&self, held: &Held) -> Result<()> {
-        let state = self.state.borrow();
-        match &state.claim {
-            Some((holder, epoch))
-                if *holder != self.cluster_uid || held.epoch.is_some_and(|ours| *epoch > ours) =>
-            {
-                Err(self.claim_lost(holder.clone(), *epoch))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn claim_lost(&self, cluster_uid: String, epoch: u64) -> LedgerStoreError {
-        LedgerStoreError::ClaimLost {
-            org: self.org_id.clone(),
-            cluster_uid,
-            epoch,
+            last_seq: self.state.borrow().next_seq.saturating_sub(1),
         }
     }
 
     /// Puts `entry` where it belongs, or finds out why it cannot be there.
-    async fn write(&self, held: &mut Held, entry: Entry) -> Result<Entry> {
+    async fn write(&self, entry: Entry) -> Result<Entry> {
         let bytes = Bytes::from(entry.encode().map_err(|error| self.invalid(error))?);
         let key = self.key_of(entry.seq);
         let ledger_key = self.ledger_key();
         let mut unanswered = None;
         for _ in 0..WRITE_TRIES {
             let found = match self.store.put_if_absent(&key, bytes.clone(), &ledger_key).await {
-                Ok(PutOutcome::Created) => return self.accept(held, entry, &bytes),
+                Ok(PutOutcome::Created) => return self.accept(entry, &bytes),
                 Ok(PutOutcome::Exists) => self.get(entry.seq).await?,
                 // It may have been written: what lies there decides.
                 Err(RemoteError::Unavailable(why)) => {
@@ -428,45 +432,39 @@ impl Shared {
                 }
                 Err(error) => return Err(self.remote("append to", error)),
             };
-            return self.judge(held, entry, &bytes, &found).await;
+            return self.judge(entry, &bytes, &found).await;
         }
         let why = unanswered.unwrap_or_default();
         Err(self.remote("append to", RemoteError::Unavailable(why)))
     }
 
     /// `found` lies where `entry` was to be written.
-    async fn judge(&self, held: &mut Held, entry: Entry, bytes: &Bytes, found: &Bytes) -> Result<Entry> {
+    async fn judge(&self, entry: Entry, bytes: &Bytes, found: &Bytes) -> Result<Entry> {
         let found = Entry::decode(entry.seq, found).map_err(|error| self.invalid(error))?;
         match after_refusal(&entry, &found) {
-            Foreign::Own => self.accept(held, entry, bytes),
+            Foreign::Own => self.accept(entry, bytes),
             Foreign::ClaimLost { cluster_uid, epoch } => {
-                self.read_on(held).await?;
+                self.read_on().await?;
                 Err(self.claim_lost(cluster_uid, epoch))
             }
             Foreign::AppendAfter => {
-                self.read_on(held).await?;
-                self.check_claim(held)?;
-                Err(LedgerStoreError::Overtaken {
-                    org: self.org_id.clone(),
-                    last_seq: self.state.borrow().next_seq.saturating_sub(1),
-                })
+                self.read_on().await?;
+                self.own_epoch()?;
+                Err(self.overtaken())
             }
         }
     }
 
     /// Our own entry lies in the bucket: it is part of the state.
-    fn accept(&self, held: &mut Held, entry: Entry, bytes: &[u8]) -> Result<Entry> {
+    fn accept(&self, entry: Entry, bytes: &[u8]) -> Result<Entry> {
         let mut state = LedgerState::clone(&self.state.borrow());
         state.apply(&entry, bytes).map_err(|error| self.invalid(error))?;
-        if matches!(entry.event, Event::Claim {}) {
-            held.epoch = Some(entry.epoch);
-        }
         self.state.send_replace(Arc::new(state));
         Ok(entry)
     }
 
     /// Reads it from its newest checkpoint on.
-    async fn read_first(&self, held: &mut Held, seen: Option<&Head>) -> Result<()> {
+    async fn read_first(&self, seen: Option<&Head>) -> Result<()> {
         let mut seqs = match seen {
             Some(head) if head.seq > 0 => self.seqs_after(head.seq - 1).await?,
             _ => self.seqs().await?,
@@ -491,27 +489,21 @@ impl Shared {
         // What is listed may have a gap; what is not is there, or is missing.
         let listed = seqs.into_iter().filter(|seq| *seq >= start.seq);
         let wanted: Vec<u64> = before.chain(listed).collect();
-        self.add(held, &wanted, &known, seen).await
+        self.add(&wanted, &known, seen).await
     }
 
     /// Reads everything that lies behind what is known.
-    async fn read_on(&self, held: &mut Held) -> Result<()> {
+    async fn read_on(&self) -> Result<()> {
         let from = self.state.borrow().next_seq;
         if from == 0 {
-            return self.read_first(held, None).await;
+            return self.read_first(None).await;
         }
         let seqs = self.seqs_after(from - 1).await?;
-        self.add(held, &seqs, &HashMap::new(), None).await
+        self.add(&seqs, &HashMap::new(), None).await
     }
 
     /// Adds these entries to what is known.
-    async fn add(
-        &self,
-        held: &mut Held,
-        seqs: &[u64],
-        known: &HashMap<u64, Bytes>,
-        seen: Option<&Head>,
-    ) -> Result<()> {
+    async fn add(&self, seqs: &[u64], known: &HashMap<u64, Bytes>, seen: Option<&Head>) -> Result<()> {
         let entries: Vec<(u64, Bytes)> = stream::iter(seqs.iter().copied())
             .map(|seq| async move {
                 match known.get(&seq) {
@@ -541,14 +533,6 @@ impl Shared {
         if state.org_id.as_ref().is_some_and(|org| *org != self.org_id) {
             let org = state.org_id.clone().unwrap_or_else(|| self.org_id.clone());
             return Err(self.invalid(LedgerError::OtherOrg { seq: first, org }));
-        }
-        if held.epoch.is_none() {
-            // A claim of this cluster from before this process started is this process's own.
-            held.epoch = state
-                .claim
-                .as_ref()
-                .filter(|(holder, _)| *holder == self.cluster_uid)
-                .map(|(_, e)| *e);
         }
         self.state.send_replace(Arc::new(state));
         Ok(())

@@ -14,8 +14,11 @@ use tray_domain::{
     ids::{KmsKeyArn, OrgId},
     ledger::{Entry, Event, Head, LedgerState, digest},
 };
-use tray_ledger::{Ledger, LedgerStore, LedgerStoreError, ObjectStore, RemoteError, WRITE_TRIES};
-use tray_testkit::memory::{Fault, MemoryStore, Operation};
+use tray_ledger::{Ledger, LedgerStore, LedgerStoreError, ObjectStore, RemoteError, WRITE_TRIES, Writer};
+use tray_testkit::{
+    lease::{MemoryLease, sole_writer},
+    memory::{Fault, MemoryStore, Operation},
+};
 
 const ORG: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
 const OTHER_ORG: &str = "0b1b7a3e-2f0c-4a3b-9f0e-3a1c2d4e5f60";
@@ -37,18 +40,30 @@ fn planned(intent: &str) -> Event {
     }
 }
 
-/// Another process (a store of ledgers of its own) over the same bucket.
+/// The leader of that cluster, after a look at nothing but the bucket.
 async fn open(bucket: &Arc<MemoryStore>, cluster: &str) -> Result<Ledger, LedgerStoreError> {
+    open_as(bucket, &sole_writer(cluster)).await
+}
+/// Another process (a store of ledgers of its own) over the same bucket.
+async fn open_as(bucket: &Arc<MemoryStore>, writer: &Writer) -> Result<Ledger, LedgerStoreError> {
     let store: Arc<dyn ObjectStore> = bucket.clone();
     LedgerStore::new()
-        .open(store, "p/", key(), org(ORG), cluster)
+        .open(store, "p/", key(), org(ORG), writer)
         .await
+}
+/// Two processes of one cluster, `one` and `two`: the first leads, and has claimed.
+async fn two_of_a_cluster(bucket: &Arc<MemoryStore>) -> (Arc<MemoryLease>, Ledger, Ledger) {
+    let lease = MemoryLease::held_by("one");
+    let one = open_as(bucket, &lease.writer("c1", "one")).await.unwrap();
+    one.claim(at(1)).await.unwrap();
+    let two = open_as(bucket, &lease.writer("c1", "two")).await.unwrap();
+    (lease, one, two)
 }
 /// The same, of whom knows the last entry that was seen.
 async fn open_behind(bucket: &Arc<MemoryStore>, seen: &Head) -> Result<Ledger, LedgerStoreError> {
     let store: Arc<dyn ObjectStore> = bucket.clone();
     LedgerStore::new()
-        .open_behind((store, "p/"), key(), org(ORG), "c1", Some(seen))
+        .open_behind((store, "p/"), key(), org(ORG), &sole_writer("c1"), Some(seen))
         .await
 }
 async fn claimed(bucket: &Arc<MemoryStore>) -> Ledger {
@@ -81,32 +96,34 @@ async fn entries_are_read_back_as_they_were_written() {
 async fn the_first_entry_is_a_claim_and_claiming_again_writes_nothing() {
     let bucket = Arc::new(MemoryStore::default());
     let ledger = open(&bucket, "c1").await.unwrap();
-    assert_eq!(
-        ledger.append(planned("i"), at(1)).await,
-        Err(LedgerStoreError::Unclaimed { org: org(ORG) })
-    );
     for _ in 0..3 {
         ledger.claim(at(1)).await.unwrap();
+        ledger.lead(at(1)).await.unwrap();
     }
-    open(&bucket, "c1").await.unwrap().claim(at(2)).await.unwrap();
-    assert_eq!(bucket.keys().len(), 1);
+    assert_eq!((bucket.keys().len(), ledger.epoch()), (1, Some(1)));
+    let unclaimed = Arc::new(MemoryStore::default());
+    let ledger = open(&unclaimed, "c1").await.unwrap();
+    let entry = ledger.append(planned("i"), at(1)).await.unwrap();
+    assert_eq!((entry.seq, entry.epoch), (1, 1), "it comes behind a claim");
 }
 
 #[tokio::test]
 async fn another_cluster_cannot_write_under_a_claim_that_is_not_its_own() {
     let bucket = Arc::new(MemoryStore::default());
     claimed(&bucket).await;
-    let other = open(&bucket, "c2").await.unwrap();
+    let lease = MemoryLease::held_by("operator");
+    let other = open_as(&bucket, &lease.writer("c2", "operator")).await.unwrap();
     let lost = LedgerStoreError::ClaimLost {
         org: org(ORG),
         cluster_uid: "c1".into(),
         epoch: 1,
     };
-    for event in [planned("i"), Event::Claim {}] {
-        assert_eq!(other.append(event, at(2)).await, Err(lost.clone()));
-    }
-    assert_eq!(other.claim(at(2)).await, Err(lost));
-    assert_eq!(bucket.keys().len(), 1);
+    assert!(lost.to_string().contains("by another cluster, c1"), "{lost}");
+    assert_eq!(other.append(planned("i"), at(2)).await, Err(lost.clone()));
+    assert_eq!(other.claim(at(2)).await, Err(lost.clone()));
+    assert_eq!(other.lead(at(2)).await, Err(lost.clone()));
+    assert_eq!(other.check_cluster(), Err(lost));
+    assert_eq!((bucket.keys().len(), lease.asked()), (1, 0));
 }
 
 #[tokio::test]
@@ -123,18 +140,234 @@ async fn of_two_clusters_that_claim_at_once_one_loses() {
 }
 
 #[tokio::test]
-async fn a_later_claim_of_the_same_cluster_fences_the_earlier_writer() {
+async fn a_leader_claims_with_the_next_epoch_before_its_first_entry_and_only_then() {
     let bucket = Arc::new(MemoryStore::default());
-    let old = claimed(&bucket).await;
-    let new = open(&bucket, "c1").await.unwrap();
-    assert_eq!(new.append(Event::Claim {}, at(2)).await.unwrap().epoch, 2);
-    for _ in 0..2 {
-        assert!(matches!(
-            old.append(planned("old"), at(3)).await,
-            Err(LedgerStoreError::ClaimLost { epoch: 2, .. })
-        ));
+    let (lease, one, two) = two_of_a_cluster(&bucket).await;
+    one.append(planned("one"), at(2)).await.unwrap();
+    lease.pass_to("two");
+    let asked = lease.asked();
+    // Who only looks writes nothing, and asks nobody.
+    two.refresh().await.unwrap();
+    assert_eq!(two.check_cluster(), Ok(()));
+    assert_eq!(two.append_decided(at(3), |_| None).await, Ok(None));
+    assert_eq!(
+        (two.epoch(), lease.asked(), bucket.keys().len()),
+        (None, asked, 2)
+    );
+
+    for second in [4, 5] {
+        assert_eq!(two.append(planned("two"), at(second)).await.unwrap().epoch, 2);
     }
-    assert_eq!(new.append(planned("new"), at(3)).await.unwrap().epoch, 2);
+    let bytes = bucket.object(&entry_key(2)).unwrap().body;
+    let claim = Entry::decode(2, &bytes).unwrap();
+    let holder = "two".to_owned();
+    assert_eq!((claim.epoch, claim.event), (2, Event::Claim { holder }));
+    assert_eq!(bucket.keys().len(), 5, "one claim and two entries");
+    assert_eq!(lease.asked(), asked + 1);
+    let told = [("one", 1), ("two", 2)].map(|(process, epoch)| (process.to_owned(), org(ORG), epoch));
+    assert_eq!(lease.claims(), told);
+}
+
+#[tokio::test]
+async fn a_process_that_leads_no_more_writes_nothing_behind_the_claim_of_the_one_that_does() {
+    let bucket = Arc::new(MemoryStore::default());
+    let (lease, one, two) = two_of_a_cluster(&bucket).await;
+    lease.pass_to("two");
+    // Until the other one has written it goes on.
+    one.append(planned("one"), at(2)).await.unwrap();
+    two.lead(at(3)).await.unwrap();
+    let said = LedgerStoreError::NotLeading {
+        org: org(ORG),
+        claimed_by: Some("two".into()),
+    };
+    assert!(said.is_transient());
+    for part in [
+        "does not hold the Lease",
+        "claimed last by two",
+        "goes on with the org",
+    ] {
+        assert!(said.to_string().contains(part), "{said}");
+    }
+    let decided = one.append_decided(at(4), |_| Some(planned("decided"))).await;
+    assert_eq!(decided, Err(said.clone()));
+    assert_eq!(one.append(planned("one"), at(4)).await, Err(said.clone()));
+    assert_eq!(one.claim(at(4)).await, Err(said.clone()));
+    assert_eq!(one.lead(at(4)).await, Err(said));
+    // At rest it is left to whoever leads.
+    for i in 0..4 {
+        two.append(planned(&format!("{i}")), at(5)).await.unwrap();
+    }
+    one.refresh().await.unwrap();
+    one.shorten(at(6)).await.unwrap();
+    assert_eq!(bucket.keys().len(), 7);
+    assert_eq!(one.append_decided(at(7), |_| None).await, Ok(None), "it may look");
+}
+
+#[tokio::test]
+async fn an_append_says_at_once_that_another_process_leads_by_now() {
+    let bucket = Arc::new(MemoryStore::default());
+    let (lease, one, two) = two_of_a_cluster(&bucket).await;
+    lease.pass_to("two");
+    two.lead(at(3)).await.unwrap();
+    two.append(planned("two"), at(3)).await.unwrap();
+    // It has not read on: it meets the other's claim where its own entry should be.
+    let met = one.append(planned("one"), at(4)).await;
+    assert!(matches!(met, Err(LedgerStoreError::NotLeading { .. })), "{met:?}");
+    assert_eq!(one.state().key_intent.as_deref(), Some("two"));
+    assert_eq!(bucket.keys().len(), 3);
+}
+
+/// Asked while it led, it stands still, and another one leads and claims meanwhile.
+#[tokio::test]
+async fn a_claim_of_who_stood_still_since_it_asked_loses_and_it_asks_again() {
+    let bucket = Arc::new(MemoryStore::default());
+    let (lease, _, two) = two_of_a_cluster(&bucket).await;
+    lease.pass_to("two");
+    let three = open_as(&bucket, &lease.writer("c1", "three")).await.unwrap();
+    let asked = lease.asked();
+    let (passes, next) = (lease.clone(), three.clone());
+    lease.after_next(move || {
+        passes.pass_to("three");
+        futures::executor::block_on(next.claim(at(2))).unwrap();
+    });
+    let lost = two.append(planned("two"), at(3)).await;
+    assert!(
+        matches!(&lost, Err(LedgerStoreError::NotLeading { claimed_by, .. }) if claimed_by.as_deref() == Some("three")),
+        "{lost:?}"
+    );
+    assert_eq!(lease.asked() - asked, 3, "it asked twice, the other one once");
+    assert_eq!(
+        bucket.keys().len(),
+        2,
+        "of the first one, and of the one that leads"
+    );
+    assert_eq!(three.append(planned("three"), at(4)).await.unwrap().epoch, 2);
+}
+
+/// The claim, or any entry, of one that led before comes in between: who leads asks again, and claims behind it.
+#[tokio::test]
+async fn who_leads_claims_anew_behind_what_a_former_leader_has_still_written() {
+    let bucket = Arc::new(MemoryStore::default());
+    let (lease, one, two) = two_of_a_cluster(&bucket).await;
+    lease.pass_to("two");
+    let asked = lease.asked();
+    let late = one.clone();
+    lease.after_next(move || {
+        futures::executor::block_on(late.append(planned("late"), at(2))).unwrap();
+    });
+    two.claim(at(3)).await.unwrap();
+    assert_eq!((two.epoch(), lease.asked() - asked), (Some(2), 2));
+    let state = two.state();
+    assert_eq!((state.next_seq, state.key_intent.as_deref()), (3, Some("late")));
+
+    // A former leader that had asked in time claims late: whoever leads meets a higher epoch than its own.
+    let three = open_as(&bucket, &lease.writer("c1", "three")).await.unwrap();
+    lease.pass_to("three");
+    let (passes, leader) = (lease.clone(), two.clone());
+    lease.after_next(move || passes.pass_to("two"));
+    three.claim(at(4)).await.unwrap();
+    let met = leader.append(planned("two"), at(5)).await;
+    assert!(
+        matches!(met, Err(LedgerStoreError::Overtaken { .. })),
+        "decided anew: {met:?}"
+    );
+    let entry = leader.append(planned("two"), at(5)).await.unwrap();
+    assert_eq!((entry.seq, entry.epoch), (5, 4));
+    let fenced = three.append(planned("three"), at(6)).await;
+    assert!(
+        matches!(fenced, Err(LedgerStoreError::NotLeading { .. })),
+        "{fenced:?}"
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_claimed_while_the_api_server_does_not_say_who_leads() {
+    let bucket = Arc::new(MemoryStore::default());
+    let (lease, _, two) = two_of_a_cluster(&bucket).await;
+    lease.pass_to("two");
+    lease.fail_next("503 from the API server");
+    let unknown = two.append(planned("two"), at(2)).await.unwrap_err();
+    assert!(matches!(unknown, LedgerStoreError::LeaseUnknown { .. }) && unknown.is_transient());
+    assert!(
+        unknown.to_string().contains("503 from the API server"),
+        "{unknown}"
+    );
+    assert_eq!(bucket.keys().len(), 1);
+    two.append(planned("two"), at(2)).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_acts_reads_on_and_claims_once() {
+    let bucket = Arc::new(MemoryStore::default());
+    let (lease, one, two) = two_of_a_cluster(&bucket).await;
+    one.append(planned("one"), at(2)).await.unwrap();
+    lease.pass_to("two");
+    two.lead(at(3)).await.unwrap();
+    assert_eq!(
+        (two.epoch(), two.state().key_intent.as_deref()),
+        (Some(2), Some("one"))
+    );
+    let (before, asked) = (bucket.calls().len(), lease.asked());
+    two.lead(at(4)).await.unwrap();
+    assert_eq!(bucket.calls().split_off(before).len(), 1, "one list");
+    assert_eq!(lease.asked(), asked);
+}
+
+#[tokio::test]
+async fn a_claim_whose_answer_was_lost_is_known_again_and_not_made_twice() {
+    let bucket = Arc::new(MemoryStore::default());
+    let (lease, _, two) = two_of_a_cluster(&bucket).await;
+    lease.pass_to("two");
+    bucket.fail_next(Operation::Put, Fault::AnswerLost);
+    for _ in 0..WRITE_TRIES - 1 {
+        bucket.fail_next(Operation::Put, Fault::Refused(no_answer()));
+    }
+    for _ in 0..WRITE_TRIES {
+        bucket.fail_next(Operation::Get, Fault::Refused(no_answer()));
+    }
+    assert!(two.claim(at(2)).await.unwrap_err().is_transient());
+    assert_eq!(two.epoch(), None);
+    two.claim(at(60)).await.unwrap();
+    assert_eq!((two.epoch(), bucket.keys().len()), (Some(2), 2));
+}
+
+#[tokio::test]
+async fn a_ledger_that_was_closed_is_claimed_no_second_time_by_the_same_process() {
+    let bucket = Arc::new(MemoryStore::default());
+    let (ledgers, writer) = (LedgerStore::new(), sole_writer("c1"));
+    for second in 1..4 {
+        let store: Arc<dyn ObjectStore> = bucket.clone();
+        let ledger = ledgers.open(store, "p/", key(), org(ORG), &writer).await.unwrap();
+        let entry = ledger.append(planned("i"), at(second)).await.unwrap();
+        assert_eq!(entry.epoch, 1);
+        ledgers.close(&ledger);
+    }
+    assert_eq!(bucket.keys().len(), 4);
+}
+
+#[tokio::test]
+async fn a_checkpoint_stands_at_its_number_also_where_a_claim_comes() {
+    let bucket = Arc::new(MemoryStore::default());
+    let (lease, one, two) = two_of_a_cluster(&bucket).await;
+    for i in 1..64 {
+        one.append(planned(&format!("{i}")), at(i)).await.unwrap();
+    }
+    assert_eq!(one.state().next_seq, 64);
+    lease.pass_to("two");
+    two.lead(at(100)).await.unwrap();
+    assert_eq!(
+        (two.epoch(), two.state().checkpoint, two.state().next_seq),
+        (Some(2), Some(64), 66)
+    );
+    let refused = one.append(planned("one"), at(101)).await;
+    assert!(
+        matches!(refused, Err(LedgerStoreError::NotLeading { .. })),
+        "{refused:?}"
+    );
+    let read = open(&bucket, "c1").await.unwrap();
+    assert_eq!(read.state(), two.state());
+    assert_eq!(read.state().claimed_by.as_deref(), Some("two"));
+    read.check(0..=65).await.unwrap();
 }
 
 #[tokio::test]
@@ -253,23 +486,23 @@ async fn a_process_opens_a_ledger_once() {
     let store: Arc<dyn ObjectStore> = bucket.clone();
     let ledgers = LedgerStore::new();
     let one = ledgers
-        .open(store.clone(), "p/", key(), org(ORG), "c1")
+        .open(store.clone(), "p/", key(), org(ORG), &sole_writer("c1"))
         .await
         .unwrap();
     one.claim(at(1)).await.unwrap();
     let two = ledgers
-        .open(store.clone(), "p/", key(), org(ORG), "c1")
+        .open(store.clone(), "p/", key(), org(ORG), &sole_writer("c1"))
         .await
         .unwrap();
     assert_eq!(two.state().next_seq, 1);
     let other = ledgers
-        .open(store, "p/", key(), org(OTHER_ORG), "c1")
+        .open(store, "p/", key(), org(OTHER_ORG), &sole_writer("c1"))
         .await
         .unwrap();
     assert_eq!(other.state().next_seq, 0);
     let elsewhere: Arc<dyn ObjectStore> = Arc::new(MemoryStore::default());
     let other_bucket = ledgers
-        .open(elsewhere, "p/", key(), org(ORG), "c1")
+        .open(elsewhere, "p/", key(), org(ORG), &sole_writer("c1"))
         .await
         .unwrap();
     assert_eq!(other_bucket.state().next_seq, 0);
@@ -281,7 +514,10 @@ async fn an_open_ledger_is_written_under_the_regions_present_key() {
     let ledgers = LedgerStore::new();
     let open = async |key: KmsKeyArn| {
         let store: Arc<dyn ObjectStore> = bucket.clone();
-        ledgers.open(store, "p/", key, org(ORG), "c1").await.unwrap()
+        ledgers
+            .open(store, "p/", key, org(ORG), &sole_writer("c1"))
+            .await
+            .unwrap()
     };
     let first = open(key()).await;
     first.claim(at(1)).await.unwrap();
@@ -389,7 +625,10 @@ async fn a_ledger_is_not_in_memory_once_it_was_closed() {
     let ledgers = LedgerStore::new();
     let open = async || {
         let store: Arc<dyn ObjectStore> = bucket.clone();
-        ledgers.open(store, "p/", key(), org(ORG), "c1").await.unwrap()
+        ledgers
+            .open(store, "p/", key(), org(ORG), &sole_writer("c1"))
+            .await
+            .unwrap()
     };
     let ledger = open().await;
     ledger.claim(at(1)).await.unwrap();
@@ -536,7 +775,7 @@ async fn another_orgs_ledger_in_this_folder_is_refused() {
     let bucket = Arc::new(MemoryStore::default());
     let store: Arc<dyn ObjectStore> = bucket.clone();
     let other = LedgerStore::new()
-        .open(store, "p/", key(), org(OTHER_ORG), "c1")
+        .open(store, "p/", key(), org(OTHER_ORG), &sole_writer("c1"))
         .await
         .unwrap();
     other.claim(at(1)).await.unwrap();

@@ -69,6 +69,12 @@ pub enum HookError {
         /// Why it is not known to have ended.
         why: &'static str,
     },
+    /// Whether this process leads the API server denies, or does not say: the command was not begun.
+    #[error("the hook in pod {pod} was not begun: the API server does not say that this process leads")]
+    NotLeading {
+        /// The pod.
+        pod: String,
+    },
 }
 
 impl HookError {
@@ -82,7 +88,10 @@ impl HookError {
 
     /// Whether it was the way to the pod that failed: another try may succeed.
     pub const fn is_on_the_way(&self) -> bool {
-        matches!(self, Self::Exec { .. } | Self::Lost { .. })
+        matches!(
+            self,
+            Self::Exec { .. } | Self::Lost { .. } | Self::NotLeading { .. }
+        )
     }
 }
 

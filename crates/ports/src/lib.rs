@@ -79,6 +79,9 @@ impl BucketFacts {
 pub trait RegionBucket: ObjectStore {
     /// Writes under the bucket's own default encryption, only if nothing is there. Sends a SHA-256.
     async fn put_new(&self, key: &str, body: Bytes) -> Result<PutOutcome, RemoteError>;
+    /// Writes with SSE-KMS under `kms_key`, whatever is there: for what is no record, and of which the newest counts. Sends a SHA-256
+    /// and checks the key S3 says it used.
+    async fn replace(&self, key: &str, body: Bytes, kms_key: &KmsKeyArn) -> Result<(), RemoteError>;
     /// What S3 says of the bucket. `prefix` is where the operator writes.
     async fn facts(&self, prefix: &str) -> Result<BucketFacts, RemoteError>;
     /// S3's own clock minus ours, from the newest answer's `Date` header; none before the first answer.

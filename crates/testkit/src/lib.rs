@@ -3,4 +3,5 @@
 
 pub mod clock;
 pub mod cluster;
+pub mod lease;
 pub mod memory;

@@ -29,6 +29,8 @@ pub enum Operation {
     Get,
     /// [`ObjectStore::put_if_absent`] and [`RegionBucket::put_new`].
     Put,
+    /// [`RegionBucket::replace`].
+    Replace,
     /// [`ObjectStore::list`] and [`ObjectStore::list_after`].
     List,
     /// [`RegionBucket::facts`].
@@ -245,6 +247,14 @@ impl RegionBucket for MemoryStore {
         let lost = bucket.begin(Operation::Put, key)?;
         let outcome = bucket.put(key, body, None);
         answer(outcome, lost)
+    }
+
+    async fn replace(&self, key: &str, body: Bytes, kms_key: &KmsKeyArn) -> Result<(), RemoteError> {
+        let mut bucket = self.bucket();
+        let lost = bucket.begin(Operation::Replace, key)?;
+        bucket.objects.remove(key);
+        bucket.put(key, body, Some(kms_key));
+        answer((), lost)
     }
 
     async fn facts(&self, prefix: &str) -> Result<BucketFacts, RemoteError> {

@@ -13,7 +13,7 @@ use tray_domain::{
     mover_task::{Action, BucketLocation, MoverOutcome, MoverTask},
     session_policy::{SessionScope, session_policy},
 };
-use tray_ledger::{Ledger, LedgerStore, RemoteError};
+use tray_ledger::{Leadership, LeaseUnknown, Ledger, LedgerStore, RemoteError, Writer};
 use tray_mover::{Places, Session, ports::LedgerReader};
 use tray_operator::{
     adapters::{
@@ -94,6 +94,20 @@ impl Folders {
     }
 }
 
+/// Who writes by hand: it claims, and the operator claims anew behind it.
+struct ByHand(String);
+
+#[async_trait::async_trait]
+impl Leadership for ByHand {
+    fn holder(&self) -> &str {
+        &self.0
+    }
+
+    async fn is_held(&self) -> Result<bool, LeaseUnknown> {
+        Ok(true)
+    }
+}
+
 impl Org {
     /// The org of that name, which this cluster has placed and copied at least once.
     pub(crate) async fn find(access: &Access, name: &str) -> Result<Self, Failed> {
@@ -109,6 +123,10 @@ impl Org {
         let location = bucket_location(backup);
         let services = access.regions.services(&location)?;
         let cluster_uid = cluster_uid(&access.client).await?;
+        let writer = Writer {
+            cluster_uid: cluster_uid.clone(),
+            leadership: Arc::new(ByHand(format!("tray-bucket/{}", Uuid::new_v4()))),
+        };
         let ledger_key: KmsKeyArn = backup.kms.ledger_key_arn.parse()?;
         let ledger = LedgerStore::new()
             .open(
@@ -116,7 +134,7 @@ impl Org {
                 &location.prefix,
                 ledger_key.clone(),
                 id.clone(),
-                &cluster_uid,
+                &writer,
             )
             .await?;
         Ok(Self {

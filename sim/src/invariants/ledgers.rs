@@ -1,4 +1,4 @@
-//! Invariants 11, 12 and 20: ledgers, entry by entry.
+//! Invariants 11, 12, 14 and 20: ledgers, entry by entry.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +15,13 @@ use crate::aws::Version;
 const LARGEST_STATE: usize = 400 * 1024;
 
 impl Invariants {
-    /// 12: the keys are 0 to n, chained, written once; so is the wrapped key. 11: each run is planned once and ends once.
+    /// 12: the keys are 0 to n, chained, written once; so is the wrapped key. 11: each run is planned once and ends once. 14: no leader
+    /// of before writes behind the claim of the one after it.
     pub(super) fn ledger_is_whole(&self, org: &OrgId) {
         let broken = |invariant, what: String| self.world.log.broken(invariant, what);
         let versions = self.bucket().versions(&bucket_layout::ledger_prefix("", org));
         let mut before: Option<String> = None;
+        let mut claims = Claims::default();
         let mut planned: BTreeMap<String, u32> = BTreeMap::new();
         let mut ended: BTreeMap<String, u32> = BTreeMap::new();
         for (seq, (key, version)) in (0_u64..).zip(&versions) {
@@ -49,6 +51,9 @@ impl Invariants {
                 broken(12, format!("{key} does not follow the entry before it"));
             }
             before = Some(digest(&object.body));
+            if let Err(what) = claims.follow(&entry) {
+                broken(14, format!("{key} {what}"));
+            }
             match &entry.event {
                 Event::RunPlanned { plan } => {
                     *planned.entry(plan.run_id.to_string()).or_default() += 1;
@@ -85,5 +90,45 @@ impl Invariants {
                 .log
                 .broken(20, format!("the state of {org} has {size} bytes and {runs} runs"));
         }
+    }
+}
+
+/// The claims of a ledger, as far as it was read.
+#[derive(Default)]
+struct Claims {
+    epoch: u64,
+    /// Number of the process that has made the newest one: a later one leads after it.
+    process: u64,
+}
+
+impl Claims {
+    fn follow(&mut self, entry: &Entry) -> Result<(), String> {
+        match &entry.event {
+            Event::Claim { holder } => {
+                let number = holder.rsplit('-').next().and_then(|number| number.parse().ok());
+                let process = number.unwrap_or_default();
+                if entry.epoch <= self.epoch || process < self.process {
+                    let (epoch, before) = (entry.epoch, self.epoch);
+                    return Err(format!(
+                        "is the claim of {holder} under epoch {epoch}, behind epoch {before} of operator-{}",
+                        self.process
+                    ));
+                }
+                *self = Self {
+                    epoch: entry.epoch,
+                    process,
+                };
+            }
+            // Where it has to stand in front of a claim it is of the epoch that comes.
+            Event::Checkpoint { .. } if entry.epoch == self.epoch + 1 => {}
+            _ if entry.epoch == self.epoch => {}
+            _ => {
+                let (epoch, claimed) = (entry.epoch, self.epoch);
+                return Err(format!(
+                    "is of epoch {epoch}, behind the claim of epoch {claimed}"
+                ));
+            }
+        }
+        Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! What must hold, read off the world and never off what a process believes. `docs/simulation.md` counts them.
 
+mod clusters;
 mod copies;
 mod ledgers;
 mod life;
@@ -7,8 +8,9 @@ mod others;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use jiff::Timestamp;
 use tray_domain::{ids::OrgId, ledger::LedgerState, names};
-use tray_ledger::{LedgerStore, ObjectStore};
+use tray_ledger::{LedgerStore, ObjectStore, Writer};
 
 use self::copies::Copies;
 use crate::{
@@ -38,6 +40,8 @@ pub struct Invariants {
     ledgers: LedgerStore,
     reach: Arc<Reach>,
     copies: Copies,
+    /// When another cluster took the orgs over.
+    fenced_at: Option<Timestamp>,
 }
 
 impl Invariants {
@@ -67,6 +71,7 @@ impl Invariants {
             ledgers: LedgerStore::new(),
             reach: Arc::new(Reach::new(place, caller)),
             copies: Copies::new(real.bucket.clone(), world.log.clone()),
+            fenced_at: None,
         }
     }
 
@@ -105,6 +110,7 @@ impl Invariants {
             }
         }
         self.all_is_done();
+        self.is_alive();
         self.nothing_leaks();
         self.foreign_is_left_alone();
     }
@@ -113,7 +119,10 @@ impl Invariants {
     async fn ledger(&self, org: &OrgId) -> Option<Arc<LedgerState>> {
         let store: Arc<dyn ObjectStore> = self.reach.clone();
         let key = LEDGER_KEY.parse().ok()?;
-        let opened = self.ledgers.open(store, "", key, org.clone(), "").await;
+        let opened = self
+            .ledgers
+            .open(store, "", key, org.clone(), &Writer::none())
+            .await;
         let read = match opened {
             // One that was opened before is read on.
             Ok(ledger) => ledger.refresh().await,

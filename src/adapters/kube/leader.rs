@@ -1,19 +1,29 @@
 //! Which of several operators works: the one that holds a Lease.
 //!
 //! A process that loses the Lease ends, and starts anew as one that waits: nothing that it had in hand goes on. While
-//! the API server cannot be reached nothing tells a leader that it lost the Lease; until then what it writes to the
-//! cluster fails for the same reason, and what it writes to a ledger is conditional on nobody else having written.
+//! the API server cannot be reached, or the process stands still, nothing tells a leader that it lost the Lease; until then
+//! what it writes to the cluster fails or is late, and what it writes to a ledger comes before the claim of the next one, or
+//! not at all: before a claim the API server is asked who holds the Lease ([`LeaseLook`]).
 
-use kube::Client;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, Client};
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError};
 use tokio::{sync::watch, task::JoinHandle};
-use tracing::warn;
-use tray_domain::names;
+use tracing::{info, warn};
+use tray_domain::{ids::OrgId, names};
+use tray_ledger::{Leadership, LeaseUnknown};
+use tray_ports::Clock;
 
-use super::answer::told_beneath;
+use crate::telemetry::metrics::Metrics;
+
+use super::answer::{told, told_beneath};
 
 /// Name of the Lease.
-const LEASE: &str = "tray-operator";
+pub const LEASE: &str = "tray-operator";
 /// How long a Lease holds without being renewed, in seconds: another takes over at most this long after a crash.
 const DURATION: u64 = 15;
 /// How long before its end it is renewed, in seconds; also how far clocks may differ.
@@ -83,6 +93,93 @@ impl Election {
                 warn!(error, "failed to give the Lease back: it runs out by itself");
             }
             Err(error) => warn!(%error, "failed to give the Lease back: it runs out by itself"),
+        }
+    }
+}
+
+/// Whether a process leads, asked of the API server each time.
+pub struct LeaseLook {
+    leases: Api<Lease>,
+    identity: String,
+    holder: String,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+}
+
+impl LeaseLook {
+    /// Of the process that stands for election as `identity`. `holder` names it in claims: it is not called so after it has started
+    /// anew.
+    pub fn new(
+        client: Client,
+        identity: &str,
+        holder: String,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            leases: Api::namespaced(client, names::SYSTEM_NAMESPACE),
+            identity: identity.to_owned(),
+            holder,
+            clock,
+            metrics,
+        }
+    }
+}
+
+#[async_trait]
+impl Leadership for LeaseLook {
+    fn holder(&self) -> &str {
+        &self.holder
+    }
+
+    async fn is_held(&self) -> Result<bool, LeaseUnknown> {
+        let asked = self.leases.get_opt(LEASE).await;
+        let lease = asked.map_err(|error| LeaseUnknown(told(&error)))?;
+        let now = self.clock.now();
+        Ok(lease.is_some_and(|lease| is_held_by(&lease, &self.identity, now)))
+    }
+
+    fn has_claimed(&self, org: &OrgId, epoch: u64) {
+        self.metrics.ledger_claims.inc();
+        info!(%org, epoch, holder = self.holder, "the ledger of the org is claimed");
+    }
+}
+
+/// Whether that process holds the Lease, which has not run out: its holder renews it by the same clock.
+fn is_held_by(lease: &Lease, identity: &str, now: Timestamp) -> bool {
+    let Some(spec) = &lease.spec else {
+        return false;
+    };
+    let (Some(renewed), Some(seconds)) = (&spec.renew_time, spec.lease_duration_seconds) else {
+        return false;
+    };
+    let holds_for = SignedDuration::from_secs(seconds.into());
+    spec.holder_identity.as_deref() == Some(identity) && now.duration_since(renewed.0) < holds_for
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn the_lease_is_held_by_whom_it_names_until_it_runs_out() {
+        let now: Timestamp = "2026-01-01T00:00:10Z".parse().unwrap();
+        let held = |spec: &Value| {
+            let lease: Lease = serde_json::from_value(json!({"spec": spec})).unwrap();
+            is_held_by(&lease, "one", now)
+        };
+        let spec = |holder: &str, renewed: &str| json!({"holderIdentity": holder, "renewTime": renewed, "leaseDurationSeconds": 15});
+        assert!(held(&spec("one", "2026-01-01T00:00:00.000000Z")));
+        assert!(!held(&spec("two", "2026-01-01T00:00:00.000000Z")));
+        assert!(held(&spec("one", "2025-12-31T23:59:55.100000Z")));
+        assert!(
+            !held(&spec("one", "2025-12-31T23:59:55.000000Z")),
+            "it has run out"
+        );
+        for given_back in [Value::Null, json!({}), json!({"holderIdentity": "one"})] {
+            assert!(!held(&given_back), "{given_back}");
         }
     }
 }

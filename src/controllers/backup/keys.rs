@@ -17,7 +17,7 @@ use tray_domain::{
     names,
     session_policy::MASTER_KEY_PURPOSE,
 };
-use tray_ledger::{Ledger, LedgerStore, PutOutcome, RemoteError};
+use tray_ledger::{Ledger, LedgerStore, PutOutcome, RemoteError, Writer};
 use tray_ports::{RegionBucket, RegionServices};
 
 use crate::controllers::{
@@ -51,30 +51,30 @@ impl Keys {
         self.ledgers.count()
     }
 
+    /// What is in memory of an org is not gone by any more.
+    pub(super) fn forget(&self, org: &OrgId) {
+        self.ledgers.forget(org);
+    }
+
     /// Nothing is under way: the ledger need not be kept in memory.
     pub(super) fn close(&self, ledger: &Ledger) {
         self.ledgers.close(ledger);
     }
 
-    /// The org's ledger, held by this cluster. One with runs of production is not even claimed for a Region that is none.
+    /// The org's ledger, held by this cluster: claimed where nobody has, else when something is done. One with runs of production is
+    /// not even claimed for a Region that is none.
     pub(super) async fn ledger(
         &self,
         subject: &Subject<'_>,
         store: &Arc<dyn RegionBucket>,
-        cluster_uid: &str,
+        writer: &Writer,
         now: Timestamp,
     ) -> Result<Ledger, Blocked> {
         let prefix = &subject.location.prefix;
         let (key, org) = (subject.ledger_key.clone(), subject.org_id().clone());
         let ledger = self
             .ledgers
-            .open_behind(
-                (store.clone(), prefix),
-                key,
-                org,
-                cluster_uid,
-                head(subject).as_ref(),
-            )
+            .open_behind((store.clone(), prefix), key, org, writer, head(subject).as_ref())
             .await?;
         if ledger.state().claim.is_none() && subject.has_copies() {
             // Somebody may have brought it back since it was read.
@@ -93,7 +93,10 @@ impl Keys {
         if state.claim.is_none() && subject.has_copies() {
             return Err(missing(subject));
         }
-        ledger.claim(now).await?;
+        ledger.check_cluster()?;
+        if state.claim.is_none() {
+            ledger.claim(now).await?;
+        }
         Ok(ledger)
     }
 
@@ -109,7 +112,11 @@ impl Keys {
         let known = ledger.state().kms_key_arn.clone();
         let key = match known {
             Some(key) => key,
-            None => pin(ledger, first_key(subject, services, ledger, now).await?, now).await?,
+            None => {
+                // Making a key is no entry: it is done behind a claim.
+                ledger.lead(now).await?;
+                pin(ledger, first_key(subject, services, ledger, now).await?, now).await?
+            }
         };
         self.wrapped_key(subject, services, ledger, &key, now).await?;
         Ok(key)
@@ -136,7 +143,10 @@ impl Keys {
             None if state.wrapped_key_digest.is_some() || state.has_run() => {
                 return Err(object.missing(&state));
             }
-            None => object.make(key).await?,
+            None => {
+                ledger.lead(now).await?;
+                object.make(key).await?
+            }
         };
         let digest = ledger::digest(&found);
         // The first look: what is there now is the org's from here on, unless another one was faster.

@@ -3,7 +3,7 @@
 //! All of an org's work is one key, so that at most one thing is done to its repositories at a time and every entry of
 //! its ledger is decided on what the entry before left. A pass drives the run that is open (a restore or lost data end it), else
 //! the restore under way, else the sweep that is open; else it begins the run that waits or is due, else it prunes. Before it
-//! acts it reads on in the ledger: another process may have.
+//! acts it reads on in the ledger, since another process may have acted, and makes sure that it is the one that has claimed it.
 
 mod annotations;
 mod audit;
@@ -37,7 +37,7 @@ use self::{
     work::{Again, advance},
 };
 use super::{
-    Blocked, Driver, Requeue, blocked::Until, board::LostClaims, changes::Change, context::Context,
+    Blocked, Driver, Requeue, blocked::Until, board::LostClaims, changes::Change, context::Context, fences,
     specs::Specs, until,
 };
 use crate::{
@@ -99,6 +99,7 @@ impl Driver for BackupDriver {
             | Change::Board(_)
             | Change::Support(_)
             | Change::GatewayApi
+            | Change::Fence(_)
             | Change::Malformed { .. } => Vec::new(),
         }
     }
@@ -125,6 +126,10 @@ impl Driver for BackupDriver {
             Ok(subject) => subject,
             Err(blocked) => return report_blocked(ctx, key, Some(&view), &blocked, now).await,
         };
+        if let Some(blocked) = fences::standing(ctx, &subject.location) {
+            self.keys.forget(subject.org_id());
+            return report_blocked(ctx, key, Some(&view), &blocked, now).await;
+        }
         if !self.keys.is_open(subject.org_id())
             && !self.hooks.is_at_work(key)
             && let Some(at) = rest::at_rest(&subject, now)
@@ -135,12 +140,17 @@ impl Driver for BackupDriver {
         let services = ctx.regions.services(&subject.location).map_err(|error| {
             Blocked::remote(reasons::BUCKET_UNAVAILABLE, "reach the backup location", &error)
         });
-        let opened = match services {
+        let may_begin = fences::check(ctx, &subject.location, now).await;
+        let opened = match may_begin.and(services) {
             Ok(services) => self.open(ctx, &subject, services, now).await,
+            Err(blocked) if blocked.reason == reasons::FENCED => {
+                return report_blocked(ctx, key, Some(&view), &blocked, now).await;
+            }
             Err(blocked) => Err(blocked),
         };
         let pass = match opened {
             Ok(pass) => pass,
+            Err(blocked) if blocked.is_followed() => return Err(blocked),
             Err(blocked) => {
                 tell_unread(ctx, &view, &blocked, now);
                 match blocked.until {
@@ -152,6 +162,11 @@ impl Driver for BackupDriver {
         };
         let (mut again, mut losses) = (Again::default(), Vec::new());
         let result = look(&pass, &mut losses, &mut again).await;
+        if let Err(blocked) = &result
+            && blocked.is_followed()
+        {
+            return Err(blocked.clone());
+        }
         let blocked = result.as_ref().err().map(Blocked::fact);
         let read = backups::Read {
             state: &pass.state(),
@@ -242,7 +257,7 @@ impl BackupDriver {
         let has_read = !self.keys.is_open(subject.org_id());
         let ledger = self
             .keys
-            .ledger(subject, &services.store, &ctx.cluster_uid, now)
+            .ledger(subject, &services.store, &ctx.writer, now)
             .await?;
         let found = self.keys.key(subject, &services, &ledger, now).await;
         let known = ledger.state().kms_key_arn.clone();
@@ -286,6 +301,9 @@ async fn look(pass: &Pass<'_>, lost: &mut Vec<Loss>, again: &mut Again) -> Resul
 
     let mut phases = Phases::new();
     let result = advance(pass, again, &mut phases).await;
+    if result.as_ref().is_err_and(Blocked::is_followed) {
+        return result;
+    }
     again.after(let_go(pass));
     let shown = snapshots::sync(pass, &phases).await;
     result.and(shown)

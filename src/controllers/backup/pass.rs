@@ -42,7 +42,7 @@ pub(super) struct Pass<'a> {
     pub subject: &'a Subject<'a>,
     /// Bucket, KMS and STS.
     pub services: RegionServices,
-    /// Its ledger, claimed.
+    /// Its ledger, held by this cluster. Before the pass acts it is claimed by this process.
     pub ledger: Ledger,
     /// This very pass has read the ledger; else it was in memory, and others may have written since.
     pub has_read: bool,
@@ -81,6 +81,17 @@ pub(super) struct Work {
 }
 
 impl Pass<'_> {
+    /// Makes sure that the newest claim in the bucket is this process's own: what is not an entry is done behind that. What this very
+    /// pass has read is new enough.
+    pub(super) async fn lead(&self) -> Result<(), Blocked> {
+        if self.has_read {
+            self.ledger.claim(self.now).await?;
+        } else {
+            self.ledger.lead(self.now).await?;
+        }
+        Ok(())
+    }
+
     /// What the ledger says now.
     pub(super) fn state(&self) -> Arc<LedgerState> {
         self.ledger.state()

@@ -76,11 +76,11 @@ impl Again {
 }
 
 /// Does what is next for the org, until it has to be looked at again. Before the first piece of work that changes anything it
-/// reads on in a ledger that was in memory, and decides anew: an idle pass costs no request.
+/// reads on in a ledger that was in memory, claims it where another process has, and decides anew: an idle pass costs no request.
 pub(super) async fn advance(pass: &Pass<'_>, again: &mut Again, phases: &mut Phases) -> Result<(), Blocked> {
     let elsewhere = elsewhere(&pass.subject.region);
     let schedule = scheduling::of(pass.subject);
-    let (mut done, mut has_read) = (Done::default(), pass.has_read);
+    let (mut done, mut leads) = (Done::default(), false);
     restore::tell_turns(pass, restore::driven(pass, &pass.state())).await?;
     loop {
         let (state, pending) = (pass.state(), pending(pass));
@@ -106,15 +106,15 @@ pub(super) async fn advance(pass: &Pass<'_>, again: &mut Again, phases: &mut Pha
             pending: &pending,
             seen: &seen,
         };
-        if !has_read && carried_out.acts(&work) {
-            has_read = true;
-            let read = pass.ledger.refresh().await.map_err(Blocked::from);
-            if let Err(blocked) = &read {
+        if !leads && carried_out.acts(&work) {
+            leads = true;
+            let led = pass.lead().await;
+            if let Err(blocked) = &led {
                 // The bucket does not answer: the run is where it was.
                 tell_open_run(pass, Some(blocked), phases);
                 carried_out.say_why_others_wait(Some(blocked), phases);
             }
-            read?;
+            led?;
             continue;
         }
         done = done.after(&work);

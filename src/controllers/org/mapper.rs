@@ -117,7 +117,9 @@ pub(super) fn keys_of(change: &Change, index: &Index) -> Vec<String> {
             let region = index.regions.get(&org.spec.region_ref.name);
             region.is_some_and(|region| region.spec.storage.storage_class_name == *class)
         }),
-        Change::Snapshot { .. } | Change::Mover { .. } | Change::Malformed { .. } => Vec::new(),
+        Change::Snapshot { .. } | Change::Mover { .. } | Change::Malformed { .. } | Change::Fence(_) => {
+            Vec::new()
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The Region controller: counts nodes, zones and orgs, looks at the storage class, and asks S3 and KMS whether the
 //! backup location is what the spec says.
 //!
-//! Ready = nodes, storage class and backup location are as specified. Too few zones are a condition of their own: orgs
+//! Ready = nodes, storage class and backup location are as specified, and no other cluster has taken the orgs over there. Too few zones are a condition of their own: orgs
 //! keep running. The backup location is asked for when the spec changed, once a day, and after a growing pause where it
 //! was not in order. While a service does not answer, what was found before stands.
 
@@ -29,11 +29,12 @@ use super::{
     changes::Change,
     conditions::{ConditionFact, Conditions, Truth, find},
     context::Context,
+    fences::{self, place_of},
     until,
 };
 use crate::{
     adapters::kube::{events::Severity, index::Index},
-    controllers::view::region::is_elsewhere,
+    controllers::view::region::{bucket_location, is_elsewhere},
     telemetry::metrics::InRegion,
 };
 use location::LocationVerdict;
@@ -66,6 +67,9 @@ impl Driver for RegionDriver {
                 .regions
                 .names_where(|r| regions.contains(&r.spec.cloud_region)),
             Change::GatewayApi => index.regions.names_where(|r| r.spec.ingress.is_some()),
+            Change::Fence(place) => index
+                .regions
+                .names_where(|r| place_of(&bucket_location(&r.spec.backup)) == *place),
             Change::StorageClass(class) => index
                 .regions
                 .names_where(|r| r.spec.storage.storage_class_name == *class),
@@ -106,7 +110,12 @@ impl Driver for RegionDriver {
         // Orgs went on while S3 was asked.
         let found = workloads::look(&ctx.index, &region, now);
         let next = found.next;
-        let (status, violations) = status(&ctx.index, &region, &verification, ingress.as_ref(), found, now);
+        let facts = Facts {
+            verification: &verification,
+            ingress: ingress.as_ref(),
+            fenced: fenced(ctx, &region),
+        };
+        let (status, violations) = status(&ctx.index, &region, &facts, found, now);
         measure(ctx, key);
         violations.measure(&ctx.metrics, key);
         let old = region.status.as_ref();
@@ -115,6 +124,10 @@ impl Driver for RegionDriver {
         }
         let pause = verification.left(&region, now).unwrap_or(PAUSES.0);
         let pause = next.map_or(pause, |at| pause.min(until(at, now).max(MOMENT)));
+        if let Some(fact) = facts.fenced.filter(|fact| fact.status == Truth::True) {
+            let blocked = Blocked::person(reasons::FENCED, fact.message);
+            return Err(blocked.looked_at(Requeue::After(pause)));
+        }
         // Whichever is not in order is looked at again; the backup location is told first.
         let amiss = |verdict: &&LocationVerdict| !matches!(verdict, LocationVerdict::Found(fact) if fact.status == Truth::True);
         let verdicts = [Some(&verification.verdict), verification.logs.as_ref()];
@@ -166,16 +179,35 @@ fn newest_copy(org: &TrayOrg) -> Option<Timestamp> {
     Some(backup.consistency_point.as_ref()?.0)
 }
 
+/// What was found out of a Region outside of its cluster, and of the cluster.
+struct Facts<'a> {
+    verification: &'a Verification,
+    ingress: Option<&'a ConditionFact>,
+    /// Condition Fenced; none = it is not.
+    fenced: Option<ConditionFact>,
+}
+
+/// Condition Fenced, by what is known without a request.
+fn fenced(ctx: &Context, region: &Region) -> Option<ConditionFact> {
+    let location = bucket_location(&region.spec.backup);
+    let seen = ctx.fences.known(&location);
+    let conditions = region.status.as_ref().map(|status| &status.conditions[..]);
+    let recorded = find(conditions.unwrap_or_default(), types::FENCED)
+        .filter(|recorded| recorded.observed_generation == region.metadata.generation)
+        .map(ConditionFact::of);
+    fences::condition(seen.as_ref(), recorded, &location, &ctx.cluster_uid)
+}
+
 /// Pure: what the status should be, and what it counts as violations.
 fn status(
     index: &Index,
     region: &Region,
-    verification: &Verification,
-    ingress: Option<&ConditionFact>,
+    facts: &Facts<'_>,
     workloads: workloads::RolloutFindings,
     now: Timestamp,
 ) -> (RegionStatus, Violations) {
     let (spec, generation) = (&region.spec, region.metadata.generation);
+    let verification = facts.verification;
     let recorded = region
         .status
         .as_ref()
@@ -198,7 +230,11 @@ fn status(
     let storage = place::storage_fault(spec, class.as_deref());
 
     let mut conditions = Conditions::new(recorded, generation, now);
-    ready(&mut conditions, &available, storage.as_ref(), &located);
+    let fault = facts.fenced.as_ref().filter(|fact| fact.status == Truth::True);
+    ready(&mut conditions, &available, fault.or(storage.as_ref()), &located);
+    if let Some(fenced) = &facts.fenced {
+        conditions.set(types::FENCED, fenced);
+    }
     conditions
         .set(types::NODES_AVAILABLE, &available)
         .set(types::ZONES_AVAILABLE, &nodes.zones_available(spec))
@@ -212,7 +248,7 @@ fn status(
             &fact(logs, types::LOG_LOCATION_VERIFIED),
         );
     }
-    if let Some(ingress) = ingress {
+    if let Some(ingress) = facts.ingress {
         conditions.set(types::INGRESS_AVAILABLE, ingress);
     }
     let name = region.name_any();
@@ -239,11 +275,11 @@ fn status(
 fn ready(
     conditions: &mut Conditions<'_>,
     nodes: &ConditionFact,
-    storage: Option<&ConditionFact>,
+    fault: Option<&ConditionFact>,
     located: &ConditionFact,
 ) {
     // What a person must mend comes first: nodes may come by themselves.
-    if let Some(fault) = storage {
+    if let Some(fault) = fault {
         conditions.stalled(&fault.reason, &fault.message);
     } else if located.status == Truth::False {
         conditions.stalled(&located.reason, &located.message);

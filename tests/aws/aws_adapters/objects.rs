@@ -13,6 +13,7 @@ use tray_operator::adapters::{
     aws_regions::AwsRegions, clock::SystemClock, s3::S3Store, s3_bucket::S3Bucket,
 };
 use tray_ports::{Clock as _, RegionBucket, RegionPorts as _};
+use tray_testkit::lease::sole_writer;
 
 use super::support::aws::{Place, StandIn, stand_in};
 
@@ -49,6 +50,36 @@ async fn objects_are_written_once_under_the_named_key_and_read_back() {
 
     let skew = store.clock_skew().unwrap();
     assert!(skew.abs() < jiff::SignedDuration::from_mins(1), "{skew}");
+}
+
+/// With the rights of the policy that the documentation gives.
+#[tokio::test]
+async fn of_what_is_said_of_clusters_the_heartbeat_alone_is_written_and_written_over() {
+    let aws = stand_in().await;
+    let place = aws.place("eu");
+    let (store, key) = (store(aws, place).await, ledger_key(place));
+    let heartbeat = bucket_layout::heartbeat("", "0d1f6b1e");
+    for body in ["first", "second"] {
+        assert_eq!(store.replace(&heartbeat, Bytes::from(body), &key).await, Ok(()));
+    }
+    // The operator's own role does not read it.
+    let admin = S3Store::new(&aws.admin(), &aws.location(place, "")).unwrap();
+    let written = admin.get(&heartbeat).await;
+    assert_eq!(written, Ok(Some(Bytes::from_static(b"second"))));
+
+    let marker = bucket_layout::fenced("", "0d1f6b1e");
+    assert_eq!(store.get(&marker).await, Ok(None));
+    let refused = store.replace(&marker, Bytes::from_static(b"x"), &key).await;
+    assert!(matches!(refused, Err(RemoteError::Denied(_))), "{refused:?}");
+    let org = org("33333333-3333-4333-8333-333333333333");
+    let entry = bucket_layout::ledger_entry("", &org, 0);
+    let refused = store.replace(&entry, Bytes::from_static(b"x"), &key).await;
+    assert!(matches!(refused, Err(RemoteError::Denied(_))), "{refused:?}");
+    assert_eq!(
+        admin.replace(&marker, Bytes::from_static(b"there"), &key).await,
+        Ok(())
+    );
+    assert_eq!(store.get(&marker).await, Ok(Some(Bytes::from_static(b"there"))));
 }
 
 #[tokio::test]
@@ -104,8 +135,9 @@ async fn a_ledger_lives_in_the_bucket() {
     let store: Arc<dyn ObjectStore> = Arc::new(store(aws, place).await);
     let open = |store: Arc<dyn ObjectStore>| async move {
         let ledgers = LedgerStore::new();
+        let writer = sole_writer("cluster");
         ledgers
-            .open(store, "", ledger_key(place), org(ORG), "cluster")
+            .open(store, "", ledger_key(place), org(ORG), &writer)
             .await
     };
     let now = SystemClock.now();

@@ -7,9 +7,9 @@ use super::{Entry, Event};
 pub enum Foreign {
     /// We did, in a try whose answer was lost: the write has succeeded.
     Own,
-    /// Another writer under our claim: decide anew after it.
+    /// Another process of our cluster, which may have claimed the ledger: read on, and decide anew.
     AppendAfter,
-    /// Another cluster, or a later epoch, holds the ledger: this operator must not write.
+    /// Another cluster holds the ledger: this operator must not write.
     ClaimLost {
         /// UID of the cluster that holds it.
         cluster_uid: String,
@@ -20,8 +20,7 @@ pub enum Foreign {
 
 /// Judges `found`, the entry that a conditional write of `ours` met (412).
 pub fn after_refusal(ours: &Entry, found: &Entry) -> Foreign {
-    let of_other = found.cluster_uid != ours.cluster_uid || found.epoch > ours.epoch;
-    if matches!(found.event, Event::Claim {}) && of_other {
+    if matches!(found.event, Event::Claim { .. }) && found.cluster_uid != ours.cluster_uid {
         return Foreign::ClaimLost {
             cluster_uid: found.cluster_uid.clone(),
             epoch: found.epoch,

@@ -48,7 +48,7 @@ impl LedgerState {
     pub fn agrees_with(&self, checkpoint: &Self) -> Result<(), Disagreement> {
         let same = [
             ("the org", self.org_id == checkpoint.org_id),
-            ("its claim", self.claim == checkpoint.claim),
+            ("its claim", self.has_claim_of(checkpoint)),
             ("the org's key", self.kms_key_arn == checkpoint.kms_key_arn),
             (
                 "the wrapped key",
@@ -64,6 +64,14 @@ impl LedgerState {
             Some((what, _)) => Err(what),
             None => Ok(()),
         }
+    }
+}
+
+impl LedgerState {
+    /// An earlier version does not say which process has claimed it.
+    fn has_claim_of(&self, checkpoint: &Self) -> bool {
+        let is_same_process = checkpoint.claimed_by.is_none() || self.claimed_by == checkpoint.claimed_by;
+        self.claim == checkpoint.claim && is_same_process
     }
 }
 
@@ -136,10 +144,14 @@ mod tests {
         story.tell(planned, "2026-01-02T00:00:00Z".parse().unwrap());
         let state = &story.state;
         assert_eq!(state.agrees_with(&state.clone()), Ok(()));
-        let lies: [(Lie, &str); 7] = [
+        let lies: [(Lie, &str); 8] = [
             (|state, run| drop(state.runs.remove(run)), "the runs"),
             (|state, _| state.holders.clear(), "the claims that hold data"),
             (|state, _| state.claim = None, "its claim"),
+            (
+                |state, _| state.claimed_by = Some("another".to_owned()),
+                "its claim",
+            ),
             (
                 |state, _| state.wrapped_key_digest = Some(String::new()),
                 "the wrapped key",

@@ -63,8 +63,12 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all_fields = "camelCase")]
 pub enum Event {
-    /// From here this cluster writes; another cluster's entries end.
-    Claim {},
+    /// From here this process of this cluster writes; the entries of all others end. `holder` names the process, which no other one
+    /// is called; empty = an earlier version has written it, and did not say.
+    Claim {
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        holder: String,
+    },
     /// A key is about to be made: its tags carry this intent, so that a crash does not leave an unknown one.
     KeyPlanned { intent: String },
     /// The org's key, pinned for ever. Without a `KeyPlanned` before it, it is one that other orgs have, too.

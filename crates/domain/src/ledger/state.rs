@@ -270,6 +270,9 @@ pub struct LedgerState {
     pub checkpoint: Option<u64>,
     /// Who may write: cluster UID and epoch.
     pub claim: Option<(String, u64)>,
+    /// The process of that cluster, by the name that it has given itself; none = the claim does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claimed_by: Option<String>,
     /// The intent of a key that is about to be made, or was.
     pub key_intent: Option<String>,
     /// The org's key.
@@ -357,7 +360,10 @@ impl LedgerState {
 
     fn happen(&mut self, entry: &Entry) {
         match &entry.event {
-            Event::Claim {} => self.claim = Some((entry.cluster_uid.clone(), entry.epoch)),
+            Event::Claim { holder } => {
+                self.claim = Some((entry.cluster_uid.clone(), entry.epoch));
+                self.claimed_by = Some(holder.clone()).filter(|holder| !holder.is_empty());
+            }
             Event::KeyPlanned { intent } => self.key_intent = Some(intent.clone()),
             Event::KeyCreated { kms_key_arn } => {
                 // Pinned for ever: what the first entry says stays.

@@ -41,7 +41,8 @@ impl Story {
     /// An empty ledger with its claim.
     pub fn new() -> Self {
         let mut story = Self::default();
-        story.tell(Event::Claim {}, Timestamp::UNIX_EPOCH);
+        let holder = "operator".to_owned();
+        story.tell(Event::Claim { holder }, Timestamp::UNIX_EPOCH);
         story
     }
 

@@ -2,8 +2,8 @@
 
 use super::{
     bounds::{Bounds, Mutation, Start},
-    ledgers::{Answers, Cluster, Ledgers, Outcome, is_open},
-    pass::{Acting, Answer},
+    ledgers::{Answers, Ledgers, Outcome, Who, is_open},
+    pass::{Acting, Answer, STALE},
     world::{
         Call, Entry, Fault, Job, JobName, Org, Pack, Phase, Pod, Process, Purpose, Restore, Rival, World,
     },
@@ -211,12 +211,13 @@ impl Actions<'_> {
         let is_leader = at == 0;
         if !process.runs {
             if is_leader {
-                push(found, Action::Start, started(world), None, false);
+                push(found, Action::Start, self.started(world), None, false);
             }
             return;
         }
         let mut gone = *world;
         gone.processes[usize::from(at)] = Process::default();
+        gone.successor_wrote &= gone.processes[STALE].runs;
         if !is_leader {
             push(found, Action::Notice, gone, None, false);
         }
@@ -226,7 +227,8 @@ impl Actions<'_> {
         if is_leader && !world.processes[1].runs && self.may(Fault::TakeOver) {
             let mut both = *world;
             both.processes = [Process::default(), process];
-            let both = started(&both);
+            both.successor_wrote = false;
+            let both = self.started(&both);
             push(found, Action::TakeOver, both, Some(Fault::TakeOver), false);
         }
         let mut shown = *world;
@@ -257,6 +259,22 @@ impl Actions<'_> {
         }
     }
 
+    /// A process starts and holds the Lease: its first lists show everything as it is.
+    fn started(&self, world: &World) -> World {
+        let mut world = *world;
+        let claimed_by = self.ledgers.of(world.ledger).claimed_by;
+        let former = world.processes[STALE];
+        let is_free = |name: &u8| claimed_by != Some(*name) && !(former.runs && former.name == *name);
+        world.processes[0] = Process {
+            runs: true,
+            name: (0..).find(is_free).unwrap_or_default(),
+            jobs: world.shown(),
+            objects: world.objects,
+            ..Process::default()
+        };
+        world
+    }
+
     fn calls(&mut self, world: &World, at: u8, call: Call, found: &mut Vec<Next>) {
         let mut can = |answer, fault, found: &mut Vec<Next>| {
             let action = Action::Call(at, answer);
@@ -272,7 +290,8 @@ impl Actions<'_> {
                 }
             }
             // Nothing comes of a question whose answer is lost.
-            Call::ReadSnapshot { .. }
+            Call::AskLease
+            | Call::ReadSnapshot { .. }
             | Call::ReadRestore { .. }
             | Call::AskWhoWorks { .. }
             | Call::AskBeforeBegin { .. }
@@ -460,7 +479,7 @@ impl Actions<'_> {
             ),
         };
         let from = (world.ledger, known);
-        let appended = self.ledgers.append(from, Cluster::Rival, entry, Answers::All);
+        let appended = self.ledgers.append(from, Who::Rival, entry, Answers::All);
         next.ledger = appended.ledger;
         next.rival = if entry == Entry::Claim && appended.outcome != Outcome::ClaimLost {
             Rival::Holds(appended.known)
@@ -478,18 +497,6 @@ fn push(found: &mut Vec<Next>, action: Action, world: World, fault: Option<Fault
         fault,
         cut,
     });
-}
-
-/// A process starts: its first lists show everything as it is.
-fn started(world: &World) -> World {
-    let mut world = *world;
-    world.processes[0] = Process {
-        runs: true,
-        jobs: world.shown(),
-        objects: world.objects,
-        ..Process::default()
-    };
-    world
 }
 
 fn pod_mut(world: &mut World, name: JobName, which: Which) -> &mut Pod {
@@ -546,8 +553,10 @@ impl Action {
                 )
             }
             Self::TakeDown(at) => format!("{} takes the org down that is being deleted", process(at)),
-            Self::Start => "an operator starts and leads".to_owned(),
-            Self::TakeOver => "another operator leads, and the one before does not notice".to_owned(),
+            Self::Start => "an operator starts and holds the Lease".to_owned(),
+            Self::TakeOver => {
+                "another operator holds the Lease, and the one before does not notice".to_owned()
+            }
             Self::Notice => "the leader of before notices that it leads no more, and ends".to_owned(),
             Self::Crash(at) => format!("{} dies", process(at)),
             Self::PodStarts(job) => format!("a pod of {} starts and reads the ledger", name_of(job)),
@@ -629,6 +638,7 @@ fn purpose_of(purpose: Purpose) -> String {
 fn words_of(call: Call) -> String {
     match call {
         Call::None => "does nothing".to_owned(),
+        Call::AskLease => "asks the API server who holds the Lease".to_owned(),
         Call::ReadSnapshot { run } => format!("asks the API server for OrgSnapshot {run}"),
         Call::ReadRestore { run } => format!("asks the API server for the OrgRestore of run {run}"),
         Call::Lock(purpose) => format!("takes the lock to {}", purpose_of(purpose)),

@@ -11,8 +11,12 @@ pub(crate) struct Bounds {
     pub(crate) snapshots: u8,
     /// An OrgRestore is asked for.
     pub(crate) restore: bool,
-    /// Nothing begins behind so many new entries: passes end there.
+    /// The process that leads at the start has claimed the ledger; else one before it has.
+    pub(crate) claimed: bool,
+    /// Nothing begins behind so many new entries, claims not counted: passes end there.
     pub(crate) entries: u8,
+    /// Nobody claims behind so many new claims: passes end there.
+    pub(crate) claims: u8,
     /// Passes that a leader of before begins before it notices that it leads no more.
     pub(crate) stale_passes: u8,
     /// What is not counted as going wrong.
@@ -31,7 +35,9 @@ impl Bounds {
         start: Start::OneRun,
         snapshots: 2,
         restore: true,
+        claimed: true,
         entries: 8,
+        claims: 3,
         stale_passes: 1,
         ordinary: &[],
         faults: &[],
@@ -92,4 +98,10 @@ pub(crate) enum Mutation {
     DecidesOnWhatItKnows,
     /// A restore begins without an entry: it has the lock, and waits for the movers.
     RestoreBeginsWithoutEntry,
+    /// A process takes the claim of any process of its cluster for its own.
+    TakesClaimOfItsCluster,
+    /// A process claims whether or not it holds the Lease.
+    ClaimsUnasked,
+    /// A process that was told once that it holds the Lease tries to claim until it has.
+    AsksOnce,
 }

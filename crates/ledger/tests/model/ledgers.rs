@@ -24,7 +24,10 @@ use tray_domain::{
     sweep,
     volume_facts::{PresentClaim, suspicions},
 };
-use tray_ledger::{Ledger, LedgerStore, LedgerStoreError, Listed, ObjectStore, PutOutcome, RemoteError};
+use tray_ledger::{
+    Leadership, LeaseUnknown, Ledger, LedgerStore, LedgerStoreError, Listed, ObjectStore, PutOutcome,
+    RemoteError, Writer,
+};
 
 use super::{
     bounds::Mutation,
@@ -35,12 +38,12 @@ use super::{
 /// A ledger, by its place in [`Ledgers`].
 pub(crate) type LedgerId = u16;
 
-/// Whose operator writes.
+/// Who writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Cluster {
-    /// The one that is modelled.
-    Ours,
-    /// The other one.
+pub(crate) enum Who {
+    /// A process of the cluster that is modelled, by the name that it has given itself.
+    Ours(u8),
+    /// The other cluster.
     Rival,
 }
 
@@ -70,6 +73,10 @@ pub(crate) enum Outcome {
     NoAnswer,
     /// Another cluster writes this ledger.
     ClaimLost,
+    /// A claim that was met by something else: the Lease is asked for once more.
+    AsksAgain,
+    /// Another process of the cluster has claimed it, and leads.
+    NotLeading,
 }
 
 /// What an append leaves.
@@ -88,7 +95,7 @@ pub(crate) struct Appended {
 struct Attempt {
     ledger: LedgerId,
     known: u8,
-    cluster: Cluster,
+    who: Who,
     entry: Entry,
     answers: Answers,
 }
@@ -115,11 +122,15 @@ pub(crate) struct Known {
     pub(crate) garbage: u8,
     /// What each run that can be restored needs.
     pub(crate) needs: [Option<Pack>; RUNS],
+    /// The process that has made the newest claim, if it is one of our cluster.
+    pub(crate) claimed_by: Option<u8>,
+    /// Claims in it.
+    pub(crate) claims: u8,
     /// Runs that were committed, pruned or not: a set.
     pub(crate) committed: u8,
     /// The run that a restore means.
     pub(crate) restorable: Option<u8>,
-    /// An entry of one cluster stands behind the claim of another.
+    /// An entry stands behind the claim of another cluster or epoch.
     pub(crate) is_torn: bool,
 }
 
@@ -146,20 +157,26 @@ pub(crate) struct Ledgers {
     appended: HashMap<Attempt, Appended, Fast>,
     removals: HashMap<(LedgerId, u8, bool), u8, Fast>,
     mutation: Mutation,
-    /// Entries at the start of the search.
-    pub(crate) at_start: u8,
+    /// Entries at the start of the search, without claims, and claims.
+    pub(crate) at_start: (u8, u8),
 }
 
 impl Ledgers {
     /// The empty one alone, which has the id 0.
     pub(crate) fn new(mutation: Mutation) -> Self {
         Self {
-            known: vec![known(LedgerState::default(), vec![0], None, Vec::new(), false)],
+            known: vec![known(
+                LedgerState::default(),
+                vec![0],
+                None,
+                Vec::new(),
+                (0, false),
+            )],
             by_bytes: HashMap::new(),
             appended: HashMap::default(),
             removals: HashMap::default(),
             mutation,
-            at_start: 0,
+            at_start: (0, 0),
         }
     }
 
@@ -207,14 +224,14 @@ impl Ledgers {
     pub(crate) fn append(
         &mut self,
         (ledger, known): (LedgerId, u8),
-        cluster: Cluster,
+        who: Who,
         entry: Entry,
         answers: Answers,
     ) -> Appended {
         let attempt = Attempt {
             ledger,
             known,
-            cluster,
+            who,
             entry,
             answers,
         };
@@ -239,11 +256,7 @@ impl Ledgers {
         let entries: Vec<(String, Bytes)> = entries.flatten().collect();
         let (read, unread) = entries.split_at(usize::from(attempt.known));
         bucket.put(read);
-        let cluster = match attempt.cluster {
-            Cluster::Ours => OURS,
-            Cluster::Rival => "cluster-2",
-        };
-        let ledger = open(&bucket, cluster);
+        let ledger = open(&bucket, &self.writer(attempt));
         bucket.put(unread);
         bucket.script(attempt.answers);
         let state = ledger.state();
@@ -256,6 +269,33 @@ impl Ledgers {
             ledger: id,
             known: ledger.state().next_seq as u8,
             outcome,
+        }
+    }
+
+    /// Whoever writes. That it leads it was told once before it claims; when it asks again, that is another step.
+    fn writer(&self, attempt: Attempt) -> Writer {
+        let prefix = self.prefix(attempt.ledger, attempt.known);
+        let (cluster_uid, name) = match attempt.who {
+            // The one whose claim it takes for its own.
+            Who::Ours(_)
+                if self.mutation == Mutation::TakesClaimOfItsCluster && attempt.entry != Entry::Claim =>
+            {
+                (OURS, prefix.state.claimed_by.clone().unwrap_or_default())
+            }
+            Who::Ours(process) => (OURS, name_of(process)),
+            Who::Rival => ("cluster-2", "rival".to_owned()),
+        };
+        let answers = match attempt.entry {
+            Entry::Claim if self.mutation == Mutation::AsksOnce => vec![Ok(true); 8],
+            Entry::Claim => vec![Ok(true)],
+            _ => vec![Ok(false)],
+        };
+        Writer {
+            cluster_uid: cluster_uid.to_owned(),
+            leadership: Arc::new(Told {
+                name,
+                answers: Mutex::new(answers),
+            }),
         }
     }
 
@@ -272,9 +312,9 @@ impl Ledgers {
         match written {
             Ok(true) => Outcome::Written,
             Ok(false) => Outcome::NotWanted,
-            Err(LedgerStoreError::ClaimLost { .. } | LedgerStoreError::Unclaimed { .. }) => {
-                Outcome::ClaimLost
-            }
+            Err(LedgerStoreError::ClaimLost { .. }) => Outcome::ClaimLost,
+            Err(LedgerStoreError::LeaseUnknown { .. }) => Outcome::AsksAgain,
+            Err(LedgerStoreError::NotLeading { .. }) => Outcome::NotLeading,
             Err(error) => {
                 assert!(error.is_transient(), "{attempt:?}: {error}");
                 Outcome::NoAnswer
@@ -289,7 +329,7 @@ impl Ledgers {
             run.is_some_and(|run| run.end.is_none())
         };
         match attempt.entry {
-            Entry::Claim => state.claim.is_none(),
+            Entry::Claim => unreachable!("it is claimed"),
             Entry::RunPlanned { next_seq, .. }
             | Entry::SweepPlanned { next_seq }
             | Entry::RestorePlanned { next_seq, .. } => {
@@ -319,7 +359,7 @@ impl Ledgers {
 
     fn event(&self, state: &LedgerState, attempt: Attempt, now: Timestamp) -> Event {
         match attempt.entry {
-            Entry::Claim => Event::Claim {},
+            Entry::Claim => unreachable!("it is claimed"),
             Entry::RunPlanned { run, .. } => Event::RunPlanned { plan: plan(run) },
             Entry::SweepPlanned { .. } => Event::sweep_planned(SweepId::of(now, &org())),
             Entry::RunCommitted { run, pack } => Event::RunCommitted {
@@ -374,8 +414,13 @@ impl Ledgers {
         let entry = LedgerEntry::decode(parent.state.next_seq, &bytes).unwrap();
         let mut state = parent.state.clone();
         state.apply(&entry, &bytes).unwrap();
-        let claimed = parent.state.claim.as_ref();
-        let is_torn = parent.is_torn || claimed.is_some_and(|(cluster, _)| *cluster != entry.cluster_uid);
+        let is_claim = matches!(entry.event, Event::Claim { .. });
+        let is_behind_another = parent.state.claim.as_ref().is_some_and(|(cluster, epoch)| {
+            let is_next = entry.epoch == epoch + u64::from(is_claim);
+            *cluster != entry.cluster_uid || !is_next
+        });
+        let torn = parent.is_torn || is_behind_another;
+        let claims = parent.claims + u8::from(is_claim);
         let mut sweeps = parent.sweeps.clone();
         if let Event::SweepPlanned { sweep_id, .. } = &entry.event {
             sweeps.push(sweep_id.clone());
@@ -384,7 +429,7 @@ impl Ledgers {
         prefixes.push(id);
         self.by_bytes.insert((before, bytes.clone()), id);
         self.known
-            .push(known(state, prefixes, Some((key, bytes)), sweeps, is_torn));
+            .push(known(state, prefixes, Some((key, bytes)), sweeps, (claims, torn)));
         id
     }
 }
@@ -394,7 +439,7 @@ fn known(
     prefixes: Vec<LedgerId>,
     newest: Option<(String, Bytes)>,
     sweeps: Vec<SweepId>,
-    is_torn: bool,
+    (claims, is_torn): (u8, bool),
 ) -> Known {
     let set = |runs: &mut dyn Iterator<Item = &RunId>| runs.fold(0, |set, run| set | 1 << number(run));
     let mut needs = [None; RUNS];
@@ -412,6 +457,8 @@ fn known(
             let place = sweeps.iter().position(|sweep| *sweep == open.sweep_id);
             place.unwrap() as u8
         }),
+        claimed_by: state.claimed_by.as_deref().and_then(process_of),
+        claims,
         garbage: set(&mut sweep::garbage(&state).iter()),
         committed: set(&mut committed.map(|(run, _)| run)),
         restorable: chosen.ok().map(|(run, _)| number(run)),
@@ -573,9 +620,36 @@ fn pack_of(manifest: &Manifest) -> Pack {
         .unwrap()
 }
 
-fn open(bucket: &Arc<Bucket>, cluster: &str) -> Ledger {
+fn open(bucket: &Arc<Bucket>, writer: &Writer) -> Ledger {
     let store: Arc<dyn ObjectStore> = bucket.clone();
-    block_on(LedgerStore::new().open(store, "", key(), org(), cluster)).unwrap()
+    block_on(LedgerStore::new().open(store, "", key(), org(), writer)).unwrap()
+}
+
+/// What a process of our cluster calls itself in claims.
+fn name_of(process: u8) -> String {
+    format!("operator-{process}")
+}
+
+fn process_of(name: &str) -> Option<u8> {
+    name.strip_prefix("operator-")?.parse().ok()
+}
+
+/// A process that is told whether it leads as often as there are answers.
+struct Told {
+    name: String,
+    answers: Mutex<Vec<Result<bool, LeaseUnknown>>>,
+}
+
+#[async_trait::async_trait]
+impl Leadership for Told {
+    fn holder(&self) -> &str {
+        &self.name
+    }
+
+    async fn is_held(&self) -> Result<bool, LeaseUnknown> {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.pop().unwrap_or_else(|| Err(LeaseUnknown(String::new())))
+    }
 }
 
 /// The folder of one ledger, with the three operations that a ledger needs.

@@ -14,7 +14,7 @@ use tray_domain::{
 
 use super::{
     bounds::{Bounds, Mutation},
-    ledgers::{Answers, Cluster, Known, Ledgers, Outcome, is_filled, present_volumes, recorded_end, run_id},
+    ledgers::{Answers, Known, Ledgers, Outcome, Who, is_filled, present_volumes, recorded_end, run_id},
     world::{
         Call, Doomed, Entry, Holder, Job, JobName, Org, Phase, Pod, Process, Purpose, RUNS, Restore, SWEEPS,
         Shown, Then, UIDS, World,
@@ -74,6 +74,15 @@ impl Acting<'_> {
         self.process().jobs[job.place()]
     }
 
+    /// Whether the newest claim, as far as it is known, is the process's own.
+    fn has_claimed(&self) -> bool {
+        let known = self.known();
+        match self.bounds.mutation {
+            Mutation::TakesClaimOfItsCluster => known.is_ours() == Some(true),
+            _ => known.claimed_by == Some(self.process().name),
+        }
+    }
+
     /// `mod.rs`: a pass begins, if the org is there. The first one of a process reads the ledger, and claims it where nobody has.
     pub(crate) fn begin_pass(&mut self, late: bool) {
         if self.process().objects.org != Org::Present {
@@ -83,6 +92,7 @@ impl Acting<'_> {
         self.process_mut().restore = self.process().objects.restore;
         if self.at == STALE {
             self.process_mut().stale_passes += 1;
+            self.process_mut().is_followed = self.world.successor_wrote;
         }
         let mut has_read = self.bounds.mutation == Mutation::DecidesOnWhatItKnows;
         if self.process().known.is_none() {
@@ -90,7 +100,7 @@ impl Acting<'_> {
             has_read = true;
         }
         match self.known().is_ours() {
-            None => self.calls(Call::Append(Entry::Claim, Then::PassGoesOn)),
+            None => self.calls(Call::AskLease),
             Some(true) => self.observe(has_read),
             Some(false) => self.pass_ends(),
         }
@@ -106,6 +116,7 @@ impl Acting<'_> {
         process.call = Call::None;
         process.done = 0;
         process.late = false;
+        process.is_followed = false;
         process.restore = Restore::default();
     }
 
@@ -118,7 +129,7 @@ impl Acting<'_> {
     }
 
     /// `work.rs`, `advance`: observes and decides until there is a request to make, or the pass ends. Before the first one it reads
-    /// on in the ledger, and decides anew.
+    /// on in the ledger, makes sure that the newest claim is its own, and decides anew.
     fn observe(&mut self, mut has_read: bool) {
         loop {
             let decided = self.decide();
@@ -131,6 +142,7 @@ impl Acting<'_> {
                         return self.pass_ends();
                     }
                 }
+                Decided::Calls(_) if !self.has_claimed() => return self.calls(Call::AskLease),
                 Decided::Calls(call) => return self.calls(call),
                 Decided::Ends => return self.pass_ends(),
                 Decided::Observes(next) => {
@@ -508,14 +520,23 @@ impl Acting<'_> {
         };
         let known = self.process().known.unwrap_or_default();
         let from = (self.world.ledger, known);
-        let appended = self.ledgers.append(from, Cluster::Ours, entry, answers);
-        if appended.ledger != self.world.ledger && self.is_too_much(entry) {
-            self.cut = true;
-            return self.pass_ends();
+        let who = Who::Ours(self.process().name);
+        let appended = self.ledgers.append(from, who, entry, answers);
+        if appended.ledger != self.world.ledger {
+            if self.is_too_much(entry) {
+                self.cut = true;
+                return self.pass_ends();
+            }
+            self.note_writer();
         }
         self.world.ledger = appended.ledger;
         self.process_mut().known = Some(appended.known);
         match appended.outcome {
+            Outcome::AsksAgain => self.calls(Call::AskLease),
+            Outcome::NotLeading => {
+                assert_eq!(self.at, STALE, "who leads was told that it does not");
+                self.pass_ends();
+            }
             // Something else has begun, or it has itself: the next pass finds out.
             Outcome::NotWanted if matches!(entry, Entry::RestorePlanned { .. }) => self.pass_ends(),
             Outcome::Written | Outcome::NotWanted => self.follow(then),
@@ -523,11 +544,22 @@ impl Acting<'_> {
         }
     }
 
-    /// Whether the entry begins something in a ledger that is full.
+    /// An entry was written: by whom.
+    fn note_writer(&mut self) {
+        if self.at == STALE {
+            self.world.wrote_behind |= self.world.successor_wrote;
+        } else {
+            self.world.successor_wrote = self.world.processes[STALE].runs;
+        }
+    }
+
+    /// Whether the entry begins something, or claims, in a ledger that is full.
     fn is_too_much(&self, entry: Entry) -> bool {
         let known = self.ledgers.of(self.world.ledger);
-        let is_full = known.len() >= self.ledgers.at_start + self.bounds.entries;
+        let (entries, claims) = self.ledgers.at_start;
+        let is_full = known.len() - known.claims >= entries + self.bounds.entries;
         match entry {
+            Entry::Claim => known.claims >= claims + self.bounds.claims,
             Entry::RunPlanned { .. } | Entry::Pruned { .. } | Entry::RestorePlanned { .. } => is_full,
             Entry::SweepPlanned { .. } => is_full || known.sweeps.len() == SWEEPS,
             _ => false,
@@ -537,6 +569,7 @@ impl Acting<'_> {
     fn request(&mut self) {
         match self.process().call {
             Call::None | Call::Append(..) => unreachable!(),
+            Call::AskLease => self.ask_lease(),
             Call::ReadSnapshot { run } => {
                 let is_there = self.world.objects.snapshots & (1 << run) != 0;
                 match self.drive_run(Some(is_there)) {
@@ -577,6 +610,15 @@ impl Acting<'_> {
                 }
                 self.follow(then);
             }
+        }
+    }
+
+    /// `crates/ledger`, `claim.rs`, `ask_for_lease`: between the answer and the claim the process may stand still.
+    fn ask_lease(&mut self) {
+        if self.at != STALE || self.bounds.mutation == Mutation::ClaimsUnasked {
+            self.calls(Call::Append(Entry::Claim, Then::PassGoesOn));
+        } else {
+            self.pass_ends();
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{
     ledgers::{Known, Ledgers, recorded_end},
+    pass::STALE,
     world::{Call, Job, JobName, Org, Pod, RUNS, World},
 };
 
@@ -22,8 +23,12 @@ pub(crate) enum Violation {
     EndsUnrecorded,
     /// More than one run, sweep or restore is open in the ledger.
     TwoOpen,
-    /// An entry of one cluster stands behind the claim of another.
+    /// An entry stands behind the claim of another cluster, or of another epoch.
     LedgerTorn,
+    /// A leader of before has written behind the first entry of its successor.
+    WritesBehindSuccessor,
+    /// A leader of before does something in a pass that began behind the first entry of its successor.
+    ActsBehindSuccessor,
     /// From here what was asked for never ends, even if nothing goes wrong any more.
     NoWayOut,
 }
@@ -35,6 +40,8 @@ impl Violation {
         Self::TwoAtWork,
         Self::TwoOpen,
         Self::LedgerTorn,
+        Self::WritesBehindSuccessor,
+        Self::ActsBehindSuccessor,
         Self::NoWayOut,
         Self::RestoreBesideOther,
         Self::WritesIntoCommitted,
@@ -77,6 +84,11 @@ impl Violation {
                 runs + sweeps + usize::from(ledger.state.restore.is_some()) > 1
             }
             Self::LedgerTorn => ledger.is_torn,
+            Self::WritesBehindSuccessor => world.wrote_behind,
+            Self::ActsBehindSuccessor => {
+                let former = world.processes[STALE];
+                former.is_followed && former.call.acts()
+            }
             Self::NoWayOut => false,
         }
     }
@@ -91,7 +103,13 @@ impl fmt::Display for Violation {
             Self::WritesIntoCommitted => "a mover writes into a run that was committed",
             Self::EndsUnrecorded => "a restore has ended, and the ledger knows nothing of it",
             Self::TwoOpen => "the ledger has two things open",
-            Self::LedgerTorn => "a cluster has written behind another's claim",
+            Self::LedgerTorn => "an entry stands behind another's claim",
+            Self::WritesBehindSuccessor => {
+                "a leader of before has written behind the first entry of its successor"
+            }
+            Self::ActsBehindSuccessor => {
+                "a leader of before acts in a pass that began behind the first entry of its successor"
+            }
             Self::NoWayOut => "what was asked for never ends",
         })
     }

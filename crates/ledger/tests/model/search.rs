@@ -11,7 +11,7 @@ use std::{
 use super::{
     actions::{Action, Actions, Next},
     bounds::{Bounds, Start},
-    ledgers::{Answers, Cluster, Ledgers, Outcome},
+    ledgers::{Answers, Ledgers, Outcome, Who},
     properties::{Violation, is_goal},
     world::{Entry, Fault, Pack, World},
 };
@@ -349,33 +349,36 @@ fn start(bounds: &Bounds, ledgers: &mut Ledgers) -> World {
     if bounds.start == Start::Empty {
         return world;
     }
-    write(&mut world, ledgers, Entry::Claim);
-    copy(&mut world, ledgers, good);
+    // The one before it is called otherwise.
+    let who = Who::Ours(world.processes[0].name + u8::from(!bounds.claimed));
+    write(&mut world, ledgers, who, Entry::Claim);
+    copy(&mut world, ledgers, who, good);
     let (run, pack) = good;
-    write(&mut world, ledgers, Entry::RunCommitted { run, pack });
+    write(&mut world, ledgers, who, Entry::RunCommitted { run, pack });
     if matches!(bounds.start, Start::Garbage | Start::OpenSweep) {
-        copy(&mut world, ledgers, aborted);
-        write(&mut world, ledgers, Entry::RunAborted { run: aborted.0 });
+        copy(&mut world, ledgers, who, aborted);
+        write(&mut world, ledgers, who, Entry::RunAborted { run: aborted.0 });
     }
     if bounds.start == Start::OpenSweep {
         let next_seq = ledgers.of(world.ledger).len();
-        write(&mut world, ledgers, Entry::SweepPlanned { next_seq });
+        write(&mut world, ledgers, who, Entry::SweepPlanned { next_seq });
     }
-    ledgers.at_start = ledgers.of(world.ledger).len();
+    let known = ledgers.of(world.ledger);
+    ledgers.at_start = (known.len() - known.claims, known.claims);
     world
 }
 
 /// A run that is planned and copied.
-fn copy(world: &mut World, ledgers: &mut Ledgers, (run, pack): (u8, Pack)) {
+fn copy(world: &mut World, ledgers: &mut Ledgers, who: Who, (run, pack): (u8, Pack)) {
     let next_seq = ledgers.of(world.ledger).len();
-    write(world, ledgers, Entry::RunPlanned { run, next_seq });
+    write(world, ledgers, who, Entry::RunPlanned { run, next_seq });
     world.bucket.packs |= pack.bit();
     world.bucket.snapshots[usize::from(run)] = pack.bit();
 }
 
-fn write(world: &mut World, ledgers: &mut Ledgers, entry: Entry) {
+fn write(world: &mut World, ledgers: &mut Ledgers, who: Who, entry: Entry) {
     let known = ledgers.of(world.ledger).len();
-    let appended = ledgers.append((world.ledger, known), Cluster::Ours, entry, Answers::All);
+    let appended = ledgers.append((world.ledger, known), who, entry, Answers::All);
     assert_eq!(appended.outcome, Outcome::Written);
     world.ledger = appended.ledger;
 }

@@ -300,7 +300,7 @@ pub(crate) struct Doomed {
 /// What is appended to the ledger, where the state still asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Entry {
-    /// The first claim.
+    /// The claim of the process that writes it.
     Claim,
     /// The begin of a run, decided when the next entry was this one.
     RunPlanned {
@@ -423,6 +423,8 @@ pub(crate) enum Call {
     /// None: it is between two passes.
     #[default]
     None,
+    /// Asks who holds the Lease, to claim the ledger: the pass goes on behind that.
+    AskLease,
     /// Reads the OrgSnapshot of the open run, which the index does not have.
     ReadSnapshot {
         /// Of which run.
@@ -493,6 +495,29 @@ pub(crate) enum Call {
     Unlock(Holder, Then),
 }
 
+impl Call {
+    /// Whether it changes anything but the ledger.
+    pub(crate) fn acts(self) -> bool {
+        match self {
+            Self::Lock(_)
+            | Self::TakeOver { .. }
+            | Self::Create { .. }
+            | Self::Resume { .. }
+            | Self::Remove(..)
+            | Self::WriteStatus(..)
+            | Self::Unlock(..) => true,
+            Self::None
+            | Self::AskLease
+            | Self::ReadSnapshot { .. }
+            | Self::ReadRestore { .. }
+            | Self::AskWhoWorks { .. }
+            | Self::AskBeforeBegin { .. }
+            | Self::Append(..)
+            | Self::ReadRecords { .. } => false,
+        }
+    }
+}
+
 /// How far a pass is with what it does once; as `backup_pass::Done`, which has no hash.
 pub(crate) type Progress = u8;
 
@@ -501,6 +526,8 @@ pub(crate) type Progress = u8;
 pub(crate) struct Process {
     /// It runs, and takes itself for the leader.
     pub(crate) runs: bool,
+    /// What it calls itself in claims: no other one that runs, and not the one that has made the newest claim, is called so.
+    pub(crate) name: u8,
     /// So many entries of the ledger it has read; none = it has not opened the ledger.
     pub(crate) known: Option<u8>,
     /// What its pass does next.
@@ -513,6 +540,8 @@ pub(crate) struct Process {
     pub(crate) late: bool,
     /// Passes that it has begun since another one leads.
     pub(crate) stale_passes: u8,
+    /// Its pass began when the one that leads had written already.
+    pub(crate) is_followed: bool,
     /// Its index of Jobs.
     pub(crate) jobs: [Shown; JOBS],
     /// Its index of the objects that people make.
@@ -585,8 +614,12 @@ pub(crate) struct World {
     pub(crate) asked: u8,
     /// The OrgRestore was made.
     pub(crate) restore_asked: bool,
-    /// The leader, and one that was the leader and has not noticed.
+    /// The leader, which holds the Lease, and one that was the leader and has not noticed.
     pub(crate) processes: [Process; 2],
+    /// The leader has written, and the one before it is still there.
+    pub(crate) successor_wrote: bool,
+    /// The one before has written behind that.
+    pub(crate) wrote_behind: bool,
     /// The other cluster.
     pub(crate) rival: Rival,
 }

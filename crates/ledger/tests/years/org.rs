@@ -70,7 +70,9 @@ impl Org {
             volumes: (0..volumes).map(volume).collect(),
             number: 0,
         };
-        org.tell(Event::Claim {});
+        org.tell(Event::Claim {
+            holder: "operator".to_owned(),
+        });
         for volume in org.volumes.clone() {
             org.tell(Event::RepoInit { volume: volume.claim });
         }

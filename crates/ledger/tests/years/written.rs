@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tray_domain::{ids::KmsKeyArn, ledger::Head};
 use tray_ledger::{Ledger, LedgerStore, LedgerStoreError, ObjectStore};
-use tray_testkit::memory::MemoryStore;
+use tray_testkit::{lease::sole_writer, memory::MemoryStore};
 
 use super::org::{Luck, Org, org_id};
 
@@ -34,7 +34,7 @@ pub(crate) async fn written(lucks: impl Iterator<Item = Luck>) -> (Arc<MemorySto
 pub(crate) async fn open(bucket: &Arc<MemoryStore>, head: Option<&Head>) -> Result<Ledger, LedgerStoreError> {
     let store: Arc<dyn ObjectStore> = bucket.clone();
     LedgerStore::new()
-        .open_behind((store, ""), key(), org_id(), "cluster", head)
+        .open_behind((store, ""), key(), org_id(), &sole_writer("cluster"), head)
         .await
 }
 

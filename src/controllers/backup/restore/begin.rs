@@ -64,6 +64,7 @@ pub(in super::super) async fn give_up(pass: &Pass<'_>, blocked: &Blocked) -> Res
         recorded.phase,
         None | Some(RestorePhase::Pending | RestorePhase::Proving)
     ) {
+        pass.lead().await?;
         let why = format!("it cannot be proven that the copy opens: {}", blocked.message);
         let failed = Failure::new(blocked.reason, why);
         end(pass, restore, &recorded, End::Failed(failed)).await?;

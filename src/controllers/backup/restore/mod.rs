@@ -374,6 +374,7 @@ pub(super) async fn wait(
     status.waiting_for = Some(status::waiting_for(restore.status.as_ref(), wait, pass.now));
     let since = status::waiting_since(&status).map(|(_, since)| since.max(pass.looks_since));
     if since.is_some_and(|since| wait.is_over(since, pass.now)) {
+        pass.lead().await?;
         let failed = Failure::new(reasons::TOOK_TOO_LONG, format!("it took too long: {message}"));
         return end::end(pass, restore, &status, End::Failed(failed)).await;
     }

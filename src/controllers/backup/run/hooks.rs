@@ -266,7 +266,7 @@ impl Shared {
         let running = hook.run(moment, began);
         self.of(of, |hooks| hooks.running.push((running.clone(), hook.clone())));
         ctx.changes.publish(&of.change());
-        let result = ctx.hooks.run(&hook.target, &hook.command, hook.timeout).await;
+        let result = exec(ctx, hook, &hook.command, hook.timeout).await;
         if result.as_ref().is_err_and(HookError::may_run_on) {
             end_running(ctx, hook).await;
         }
@@ -309,10 +309,25 @@ impl Shared {
     }
 }
 
+/// Runs a command where a hook does, if this process leads: that is asked each time, since hooks wait for their turn. What one that
+/// was followed begins ends the hook that its successor runs there.
+async fn exec(ctx: &Context, hook: &Hook, command: &[String], limit: Duration) -> Result<(), HookError> {
+    let is_held = ctx.writer.leadership.is_held().await;
+    if let Err(error) = &is_held {
+        warn!(%error, "the API server did not say whether this process leads");
+    }
+    if is_held == Ok(true) {
+        return ctx.hooks.run(&hook.target, command, limit).await;
+    }
+    Err(HookError::NotLeading {
+        pod: hook.target.pod.clone(),
+    })
+}
+
 /// Ends what runs where a hook did. Whoever runs the next one there ends it, too.
 async fn end_running(ctx: &Context, hook: &Hook) {
     for pause in PAUSES {
-        match ctx.hooks.run(&hook.target, &[], ENDING).await {
+        match exec(ctx, hook, &[], ENDING).await {
             Err(error) if error.is_on_the_way() => {
                 warn!(%error, "failed to end a hook; tried again");
                 sleep(pause).await;
@@ -481,6 +496,7 @@ mod tests {
     use tray_testkit::{
         clock::RuntimeClock,
         cluster::{ApiServer, of_kubernetes},
+        lease::MemoryLease,
     };
 
     use super::*;
@@ -615,6 +631,10 @@ mod tests {
     }
 
     fn context(pods: &Arc<Pods>) -> Arc<Context> {
+        context_of(pods, &MemoryLease::held_by("test"))
+    }
+
+    fn context_of(pods: &Arc<Pods>, lease: &Arc<MemoryLease>) -> Arc<Context> {
         let clock = Arc::new(pods.clock);
         let server = ApiServer::new(of_kubernetes(), clock.clone(), || 7);
         let client = server.client("operator");
@@ -636,6 +656,7 @@ mod tests {
                 webhooks: false,
             },
             cluster_uid: "cluster".to_owned(),
+            leadership: lease.process("test"),
             metrics: Arc::new(Metrics::default()),
         });
         ctx.hooks = pods.clone();
@@ -797,6 +818,39 @@ mod tests {
         tasks.begin(&ctx, next.clone(), vec![hook("db-0", "pre", 600)]);
         pass_by(20).await;
         assert_eq!(tasks.progress(&next.run), HookProgress::Succeeded);
+    }
+
+    /// Its hooks waited for their turn, or stood still with it: none begins beside those of the one that leads now, nor ends one.
+    #[tokio::test(start_paused = true)]
+    async fn who_leads_no_more_begins_no_hook_and_ends_none() {
+        let pods = Pods::new(&[("pre", Course::Takes(100)), ("post", Course::Takes(10))]);
+        let lease = MemoryLease::held_by("test");
+        let (ctx, tasks) = (context_of(&pods, &lease), HookTasks::default());
+        let (first, second) = (of_run(1, "acme"), of_run(2, "acme"));
+        tasks.begin(&ctx, first.clone(), vec![hook("db-0", "pre", 600)]);
+        tasks.end(&ctx, second.clone(), vec![hook("db-0", "post", 600)]);
+        pass_by(1).await;
+        lease.pass_to("another");
+        pass_by(100).await;
+        assert_eq!(pods.said(), ["0 pre begins", "100 pre has ended"]);
+        let before = lease.asked();
+        pods.living.lock().unwrap().insert("db-0".into(), "pre of another".into());
+        tasks.end(&ctx, first.clone(), vec![]);
+        pass_by(600).await;
+        assert!(lease.asked() > before, "it is asked again");
+        assert_eq!(pods.lives(), ["pre of another"]);
+        let PostProgress::Ended(failed) = tasks.post(&second.run) else {
+            panic!("it still tries")
+        };
+        assert!(failed[0].contains("was not begun: the API server does not say"), "{failed:?}");
+        // One that leads again, or whose question was answered at last, goes on.
+        pods.living.lock().unwrap().clear();
+        lease.pass_to("test");
+        lease.fail_next("HTTP 503");
+        let third = of_run(3, "acme");
+        tasks.end(&ctx, third.clone(), vec![hook("db-0", "post", 600)]);
+        pass_by(60).await;
+        assert_eq!(tasks.post(&third.run), PostProgress::Ended(vec![]));
     }
 
     #[tokio::test(start_paused = true)]
