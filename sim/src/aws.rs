@@ -125,7 +125,7 @@ impl Bucket {
     }
 
     /// Writes where nothing is.
-    fn put(&self, who: &str, key: &str, body: Bytes) -> PutOutcome {
+    pub fn put(&self, who: &str, key: &str, body: Bytes) -> PutOutcome {
         let at = self.clock.now();
         let mut objects = self.objects();
         let versions = objects.entry(key.to_owned()).or_default();

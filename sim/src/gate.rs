@@ -30,6 +30,11 @@ impl Gate {
         self.until(Condition::Alive).await;
     }
 
+    /// Until it is frozen.
+    pub async fn frozen(&self) {
+        self.until(Condition::Frozen).await;
+    }
+
     /// Until it is dead.
     pub async fn dead(&self) {
         self.until(Condition::Dead).await;

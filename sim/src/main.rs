@@ -127,7 +127,7 @@ fn search(args: &Args, began: Instant, next: &AtomicU64, sum: &Mutex<Sum>) {
             orgs: args.orgs,
             days: args.days,
             faults: !args.calm,
-            fenced_after: None,
+            fenced: None,
         };
         let sink = args.steps.then(std::io::stdout);
         let report = match simulation::run_into(&plan, sink) {

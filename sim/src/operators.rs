@@ -51,6 +51,10 @@ impl Operators {
                         leader.kill();
                         break;
                     }
+                    () = self.world.sleep.frozen() => {
+                        self.sleep(&leader).await;
+                        continue;
+                    }
                     () = tokio::time::sleep(freezes.unwrap_or(LOOK)) => {}
                 }
                 if freezes.is_some() && self.world.trouble().processes.freezes > 0.0 {
@@ -93,6 +97,17 @@ impl Operators {
         let rate = self.world.trouble().processes.freezes;
         let is_near = self.random.chance(rate * LOOK.as_secs_f64() / DAY.as_secs_f64());
         is_near.then(|| self.random.between(Duration::ZERO, LOOK))
+    }
+
+    /// It stands still, and so does whoever could lead in its place: nobody takes the Lease.
+    async fn sleep(&self, leader: &Process) {
+        self.world
+            .log
+            .step(format!("{} sleeps with its cluster", leader.name));
+        leader.gate.freeze();
+        self.world.sleep.pass().await;
+        self.world.log.step(format!("{} wakes, and leads", leader.name));
+        leader.gate.thaw();
     }
 
     /// It stands still until after another leads, then acts a little more, and notices.

@@ -27,8 +27,18 @@ pub struct Plan {
     pub days: u64,
     /// Whether anything goes wrong, until the last day.
     pub faults: bool,
-    /// After so many hours another cluster takes the orgs over; none = that never comes.
-    pub fenced_after: Option<u64>,
+    /// Another cluster takes the orgs over; none = that never comes.
+    pub fenced: Option<Fenced>,
+}
+
+/// Another cluster takes the orgs over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fenced {
+    /// After so many hours.
+    pub after: u64,
+    /// While this one sleeps, from an hour before to two hours after: the other one has claimed all ledgers when it wakes. Else it puts
+    /// the marker and claims none yet.
+    pub asleep: bool,
 }
 
 /// What came of it.
@@ -46,6 +56,8 @@ pub struct Report {
     pub counted: std::collections::BTreeMap<&'static str, u64>,
 }
 
+/// Hours that a cluster sleeps on after its orgs were taken over: what it knew of that is old when it wakes.
+const SLEEPS_ON: u64 = 2;
 /// Hours at the end in which nothing goes wrong and nobody does anything: then all that was asked for has to be done.
 const HEALED: u64 = 24;
 
@@ -91,21 +103,20 @@ async fn simulate(plan: &Plan, sink: Option<impl std::io::Write + Send + 'static
             world.set_trouble(Trouble::default());
             world.log.step("all is well from now on");
         }
-        if plan.fenced_after == Some(hour) {
-            world.fence();
-            invariants.fenced();
+        if let Some(fenced) = &plan.fenced {
+            take_over(&world, &mut invariants, fenced, hour);
         }
         calamities.befall(hour);
         people.act(hour, hour >= heals_at);
         if hour % 24 == 0 {
             tidy(&world);
         }
-        let is_fenced = plan.fenced_after.is_some_and(|after| hour >= after);
+        let is_fenced = plan.fenced.is_some_and(|fenced| hour >= fenced.after);
         if hour % 6 == 0 && !is_fenced {
             invariants.look().await;
         }
     }
-    if plan.fenced_after.is_some() {
+    if plan.fenced.is_some() {
         invariants.fenced_is_still();
     } else {
         invariants.at_the_end().await;
@@ -116,6 +127,25 @@ async fn simulate(plan: &Plan, sink: Option<impl std::io::Write + Send + 'static
         broken: world.log.found(),
         last: world.log.led_there(),
         counted: world.log.counted(),
+    }
+}
+
+/// What becomes of the orgs in that hour, where another cluster takes them over.
+fn take_over(world: &World, invariants: &mut Invariants, fenced: &Fenced, hour: u64) {
+    let Fenced { after, asleep } = *fenced;
+    if asleep && hour + 1 == after {
+        world.sleep.freeze();
+    }
+    if hour == after {
+        world.fence();
+        if asleep {
+            world.claim_for_another();
+        }
+        invariants.fenced();
+    }
+    if asleep && hour == after + SLEEPS_ON {
+        world.sleep.thaw();
+        invariants.woken();
     }
 }
 

@@ -11,7 +11,12 @@ use jiff::Timestamp;
 use kube::core::Status;
 use serde_json::{Value, json};
 use tray_api::crds::all_crds;
-use tray_domain::{bucket_layout, ids::KmsKeyArn, names};
+use tray_domain::{
+    bucket_layout,
+    ids::{KmsKeyArn, OrgId},
+    ledger::{Entry, Event, digest},
+    names,
+};
 use tray_ports::{Clock as _, HookError, HookTarget};
 use tray_testkit::{
     clock::RuntimeClock,
@@ -25,6 +30,7 @@ use crate::{
     disks::{Content, Disks, Files},
     engine::LightEngine,
     faults::ApiFaults,
+    gate::Gate,
     kubernetes::claims::claims_of,
     lock::lock,
     log::Log,
@@ -64,6 +70,8 @@ pub struct World {
     pub containers: Arc<Containers>,
     /// What really happened.
     pub truth: Arc<Truth>,
+    /// Frozen while the cluster's nodes sleep that the operator could run on.
+    pub sleep: Gate,
     trouble: Mutex<Trouble>,
     writers: Mutex<Random>,
 }
@@ -100,6 +108,7 @@ impl World {
                 log.clone(),
             )),
             truth: Arc::new(Truth::new(log.clone())),
+            sleep: Gate::default(),
             log,
             trouble: Mutex::new(Trouble::default()),
             writers: Mutex::new(random.stream("writers")),
@@ -145,6 +154,53 @@ impl World {
         for place in self.places.values() {
             let body = Bytes::from(marker.to_string());
             place.bucket.replace("another cluster", &key, body);
+        }
+    }
+
+    /// That cluster claims each ledger.
+    pub fn claim_for_another(&self) {
+        for place in self.places.values() {
+            let mut newest: BTreeMap<OrgId, Entry> = BTreeMap::new();
+            let mut digests = BTreeMap::new();
+            for listed in place.bucket.list("v1/ledger/", "") {
+                let Some(object) = place.bucket.get(&listed.key) else {
+                    continue;
+                };
+                let number = listed
+                    .key
+                    .rsplit('/')
+                    .next()
+                    .and_then(|name| name.strip_suffix(".json"));
+                let seq = number.and_then(|number| number.parse().ok());
+                let entry = seq.and_then(|seq| Entry::decode(seq, &object.body).ok());
+                if let Some(entry) = entry {
+                    digests.insert(entry.org_id.clone(), digest(&object.body));
+                    newest.insert(entry.org_id.clone(), entry);
+                }
+            }
+            for (org, last) in newest {
+                let event = Event::Claim {
+                    holder: "another cluster".to_owned(),
+                };
+                let claim = Entry {
+                    format_version: event.format_version(),
+                    seq: last.seq + 1,
+                    at: self.clock.now(),
+                    cluster_uid: "another".to_owned(),
+                    epoch: last.epoch + 1,
+                    previous_digest: digests.remove(&org).unwrap_or_default(),
+                    checkpoint: match last.event {
+                        Event::Checkpoint { .. } => Some(last.seq),
+                        _ => last.checkpoint,
+                    },
+                    org_id: org.clone(),
+                    event,
+                };
+                if let Ok(bytes) = claim.encode() {
+                    let key = bucket_layout::ledger_entry("", &org, claim.seq);
+                    place.bucket.put("another cluster", &key, Bytes::from(bytes));
+                }
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 
 use tray_sim::{
     log,
-    simulation::{self, Plan, Report},
+    simulation::{self, Fenced, Plan, Report},
 };
 
 /// Worlds in which everything goes wrong now and then, and nothing that must never be was found.
@@ -34,7 +34,7 @@ fn the_same_seed_is_the_same_world_twice() {
         orgs: 2,
         days: 2,
         faults: true,
-        fenced_after: None,
+        fenced: None,
     };
     let (one, other) = (simulate(&plan), simulate(&plan));
     assert!(one.trace.1 > 1_000, "{:?}", one.trace);
@@ -50,7 +50,7 @@ fn nothing_breaks_where_nothing_goes_wrong() {
         orgs: 1,
         days: 4,
         faults: false,
-        fenced_after: None,
+        fenced: None,
     };
     holds(&plan);
 }
@@ -63,7 +63,7 @@ fn kept_seeds_hold() {
             orgs: 3,
             days: 2,
             faults: true,
-            fenced_after: None,
+            fenced: None,
         });
     }
 }
@@ -77,7 +77,27 @@ fn a_cluster_that_was_fenced_does_nothing() {
             orgs: 2,
             days: 3,
             faults,
-            fenced_after: Some(24),
+            fenced: Some(Fenced {
+                after: 24,
+                asleep: false,
+            }),
+        });
+    }
+}
+
+/// The whole cluster slept, its leader in the middle of whatever it did: it still holds the Lease when it wakes, and nobody told it.
+#[test]
+fn a_cluster_that_was_fenced_while_it_slept_writes_nothing_when_it_wakes() {
+    for (seed, faults) in [(1, false), (2, true), (3, true), (4, true)] {
+        holds(&Plan {
+            seed,
+            orgs: 2,
+            days: 2,
+            faults,
+            fenced: Some(Fenced {
+                after: 14,
+                asleep: true,
+            }),
         });
     }
 }

@@ -220,7 +220,7 @@ impl From<RemoteError> for Blocked {
 impl From<LedgerStoreError> for Blocked {
     fn from(error: LedgerStoreError) -> Self {
         let reason = match &error {
-            LedgerStoreError::ClaimLost { .. } => reasons::CLAIM_LOST,
+            LedgerStoreError::ClaimLost { .. } | LedgerStoreError::Twin { .. } => reasons::CLAIM_LOST,
             LedgerStoreError::Invalid { .. } | LedgerStoreError::Stray { .. } => reasons::LEDGER_INVALID,
             LedgerStoreError::Newer { .. } => reasons::LEDGER_NEWER,
             LedgerStoreError::NotLeading { .. } => reasons::NOT_LEADING,

@@ -33,7 +33,7 @@ use tray_operator::{
     mover_process,
 };
 use tray_ports::{Clock as _, KeyService, SessionIssuer};
-use tray_testkit::lease::sole_writer;
+use tray_testkit::lease::by_hand;
 
 fn run(last: char) -> RunId {
     format!("01ARZ3NDEKTSV4RRFFQ69G5FA{last}").parse().unwrap()
@@ -113,7 +113,7 @@ impl Org {
                 &location.prefix,
                 ledger_key,
                 id.clone(),
-                &sole_writer("cluster"),
+                &by_hand("cluster"),
             )
             .await
             .unwrap();

@@ -13,7 +13,7 @@ use tray_domain::{
     stage::Stage,
 };
 use tray_ledger::{Ledger, LedgerStore, ObjectStore};
-use tray_testkit::lease::sole_writer;
+use tray_testkit::lease::by_hand;
 
 use super::operator::Operator;
 
@@ -33,7 +33,7 @@ pub(crate) async fn ledger(operator: &Operator, id: &OrgId) -> Ledger {
             "",
             LEDGER_KEY.parse().unwrap(),
             id.clone(),
-            &sole_writer("cluster"),
+            &by_hand("cluster"),
         )
         .await
         .unwrap()

@@ -5,10 +5,39 @@
 //! of its cluster: each time the API server says whether it leads, after the number is known under which the claim will lie. So a
 //! process that stood still since it was told that it leads finds something under that number, and asks again.
 
-use jiff::Timestamp;
-use tray_domain::ledger::{Entry, Event};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use super::{DECISIONS, Ledger, LedgerStoreError, Result, Shared};
+use jiff::Timestamp;
+use tray_domain::{
+    ids::OrgId,
+    ledger::{Entry, Event},
+};
+
+use super::{BY_HAND, DECISIONS, Ledger, LedgerStoreError, ObjectStore, Result, Shared, Term};
+
+/// In which term of this process it has claimed which ledgers, whether or not they are in memory.
+#[derive(Default)]
+pub(super) struct Terms(Mutex<HashMap<OrgId, Claim>>);
+
+struct Claim {
+    store: Arc<dyn ObjectStore>,
+    folder: String,
+    epoch: u64,
+    term: Term,
+}
+
+impl Terms {
+    fn claims(&self) -> MutexGuard<'_, HashMap<OrgId, Claim>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn forget(&self, org: &OrgId) {
+        self.claims().remove(org);
+    }
+}
 
 /// What claiming has come to.
 pub(super) struct Claimed {
@@ -68,10 +97,12 @@ impl Shared {
             }
             // Where it will lie is settled before the Lease is asked for: whoever has led since then lies there.
             let entry = self.next_claim(now);
-            self.ask_for_lease().await?;
+            let term = self.ask_for_lease().await?;
+            self.check_twin(&term)?;
             match self.write(entry).await {
                 Ok(written) => {
                     if matches!(written.event, Event::Claim { .. }) {
+                        self.note_claim(written.epoch, term);
                         self.writer.leadership.has_claimed(&self.org_id, written.epoch);
                     }
                 }
@@ -95,12 +126,45 @@ impl Shared {
         self.next_entry(event, epoch, now)
     }
 
-    async fn ask_for_lease(&self) -> Result<()> {
+    fn note_claim(&self, epoch: u64, term: Term) {
+        let claim = Claim {
+            store: self.store.clone(),
+            folder: self.folder.clone(),
+            epoch,
+            term,
+        };
+        self.terms.claims().insert(self.org_id.clone(), claim);
+    }
+
+    /// Behind a claim of this process nobody of its cluster claims while it leads. Who has is of another cluster, whatever it is called.
+    /// A claim by hand is let be.
+    fn check_twin(&self, term: &Term) -> Result<()> {
+        let claims = self.terms.claims();
+        let own = claims.get(&self.org_id).filter(|own| {
+            own.term == *term && own.folder == self.folder && Arc::ptr_eq(&own.store, &self.store)
+        });
+        let state = self.state.borrow();
+        match (own, &state.claim, &state.claimed_by) {
+            (Some(own), Some((cluster_uid, epoch)), Some(holder))
+                if *epoch > own.epoch && !holder.starts_with(BY_HAND) =>
+            {
+                Err(LedgerStoreError::Twin {
+                    org: self.org_id.clone(),
+                    cluster_uid: cluster_uid.clone(),
+                    holder: holder.clone(),
+                    epoch: *epoch,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn ask_for_lease(&self) -> Result<Term> {
         let org = self.org_id.clone();
         let claimed_by = self.state.borrow().claimed_by.clone();
-        match self.writer.leadership.is_held().await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(LedgerStoreError::NotLeading { org, claimed_by }),
+        match self.writer.leadership.term().await {
+            Ok(Some(term)) => Ok(term),
+            Ok(None) => Err(LedgerStoreError::NotLeading { org, claimed_by }),
             Err(source) => Err(LedgerStoreError::LeaseUnknown { org, source }),
         }
     }

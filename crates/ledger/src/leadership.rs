@@ -11,12 +11,22 @@ pub trait Leadership: Send + Sync {
     /// Name of this process in the claims that it makes. No other process is called so, nor is this one after it has started anew.
     fn holder(&self) -> &str;
 
-    /// Whether it holds the Lease now: asked of the API server each time, never answered by what was seen before.
-    async fn is_held(&self) -> Result<bool, LeaseUnknown>;
+    /// The term in which it holds the Lease now; none = it does not hold it. Asked of the API server each time, never answered by what
+    /// was seen before.
+    async fn term(&self) -> Result<Option<Term>, LeaseUnknown>;
+
+    /// Whether it holds the Lease now.
+    async fn is_held(&self) -> Result<bool, LeaseUnknown> {
+        Ok(self.term().await?.is_some())
+    }
 
     /// It has claimed the ledger of that org under that epoch.
     fn has_claimed(&self, _org: &OrgId, _epoch: u64) {}
 }
+
+/// One time of holding the Lease, by whatever tells it from all others: while it is the same, nobody else of the cluster has led.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Term(pub String);
 
 /// The API server did not say who holds the Lease.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +66,7 @@ impl Leadership for Nobody {
         ""
     }
 
-    async fn is_held(&self) -> Result<bool, LeaseUnknown> {
-        Ok(false)
+    async fn term(&self) -> Result<Option<Term>, LeaseUnknown> {
+        Ok(None)
     }
 }

@@ -32,11 +32,14 @@ use tray_domain::{
     },
 };
 
+use self::claim::Terms;
 pub use self::{
-    leadership::{Leadership, LeaseUnknown, Writer},
+    leadership::{Leadership, LeaseUnknown, Term, Writer},
     object_store::{Listed, ObjectStore, PutOutcome, RemoteError},
 };
 
+/// What the names of those begin with who write by hand: an operator claims behind them.
+pub const BY_HAND: &str = "by-hand/";
 /// Entries fetched at the same time.
 const PARALLEL_READS: usize = 16;
 /// Writes of one entry whose answers may get lost before the caller is told. The store has retried each already.
@@ -102,6 +105,22 @@ pub enum LedgerStoreError {
         /// Its epoch.
         epoch: u64,
     },
+    /// A process of a cluster of the same UID has claimed this ledger while this one led without a break: it is of another cluster.
+    #[error(
+        "the ledger of org {org} is claimed by {holder} (epoch {epoch}), while this process has held the Lease of its cluster all along: \
+         two clusters have the UID {cluster_uid} of namespace kube-system, one of them restored from the other's etcd. Only one cluster may \
+         run an org: remove the TrayOrg from the other one, and restart the operator here"
+    )]
+    Twin {
+        /// Whose.
+        org: OrgId,
+        /// UID of both.
+        cluster_uid: String,
+        /// The process that has claimed it.
+        holder: String,
+        /// Its epoch.
+        epoch: u64,
+    },
     /// Another process of this cluster leads: this one writes no more, and does nothing else for the org.
     #[error(
         "the ledger of org {org} is not this process's to write: it does not hold the Lease of this cluster's operator{}; whoever \
@@ -144,7 +163,11 @@ impl LedgerStoreError {
         match self {
             Self::Remote { source, .. } => matches!(source, RemoteError::Unavailable(_)),
             Self::Overtaken { .. } | Self::NotLeading { .. } | Self::LeaseUnknown { .. } => true,
-            Self::Invalid { .. } | Self::Newer { .. } | Self::Stray { .. } | Self::ClaimLost { .. } => false,
+            Self::Invalid { .. }
+            | Self::Newer { .. }
+            | Self::Stray { .. }
+            | Self::ClaimLost { .. }
+            | Self::Twin { .. } => false,
         }
     }
 }
@@ -155,6 +178,7 @@ type Result<T, E = LedgerStoreError> = std::result::Result<T, E>;
 #[derive(Default)]
 pub struct LedgerStore {
     open: Lock<HashMap<(usize, String), Ledger>>,
+    terms: Arc<Terms>,
 }
 
 impl LedgerStore {
@@ -203,6 +227,7 @@ impl LedgerStore {
             ledger_key: Lock::new(ledger_key.clone()),
             org_id,
             writer: writer.clone(),
+            terms: self.terms.clone(),
             queue: Mutex::default(),
             state: watch::Sender::new(Arc::default()),
         };
@@ -225,6 +250,7 @@ impl LedgerStore {
     pub fn forget(&self, org_id: &OrgId) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|_, known| known.org_id() != org_id);
+        self.terms.forget(org_id);
     }
 
     /// Whether the ledger of an org is in memory.
@@ -256,6 +282,7 @@ struct Shared {
     ledger_key: Lock<KmsKeyArn>,
     org_id: OrgId,
     writer: Writer,
+    terms: Arc<Terms>,
     /// Taken by whoever reads on or appends.
     queue: Mutex<()>,
     state: watch::Sender<Arc<LedgerState>>,

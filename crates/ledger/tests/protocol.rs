@@ -16,7 +16,7 @@ use tray_domain::{
 };
 use tray_ledger::{Ledger, LedgerStore, LedgerStoreError, ObjectStore, RemoteError, WRITE_TRIES, Writer};
 use tray_testkit::{
-    lease::{MemoryLease, sole_writer},
+    lease::{MemoryLease, by_hand, sole_writer},
     memory::{Fault, MemoryStore, Operation},
 };
 
@@ -278,6 +278,47 @@ async fn who_leads_claims_anew_behind_what_a_former_leader_has_still_written() {
         matches!(fenced, Err(LedgerStoreError::NotLeading { .. })),
         "{fenced:?}"
     );
+}
+
+/// Its etcd was restored into another cluster, which has its UID and a Lease of its own. Of the two one goes on.
+#[tokio::test]
+async fn who_leads_all_along_takes_no_claim_back_from_a_cluster_that_was_made_of_its_own() {
+    let bucket = Arc::new(MemoryStore::default());
+    let (lease, twins) = (MemoryLease::held_by("one"), MemoryLease::held_by("one"));
+    let (ledgers, writer) = (LedgerStore::new(), lease.writer("c1", "one"));
+    let open = async || {
+        let store: Arc<dyn ObjectStore> = bucket.clone();
+        ledgers.open(store, "p/", key(), org(ORG), &writer).await.unwrap()
+    };
+    let one = open().await;
+    one.append(planned("one"), at(2)).await.unwrap();
+    ledgers.close(&one);
+    twins.pass_to("twin");
+    let twin = open_as(&bucket, &twins.writer("c1", "twin")).await.unwrap();
+    twin.append(planned("twin"), at(3)).await.unwrap();
+
+    let one = open().await;
+    let said = one.append(planned("one"), at(4)).await.unwrap_err();
+    assert!(matches!(&said, LedgerStoreError::Twin { holder, epoch: 2, .. } if holder == "twin"));
+    assert!(!said.is_transient());
+    for part in [
+        "two clusters have the UID c1",
+        "claimed by twin (epoch 2)",
+        "remove the TrayOrg from the other",
+    ] {
+        assert!(said.to_string().contains(part), "{part}: {said}");
+    }
+    assert_eq!(one.lead(at(5)).await, Err(said));
+    twin.append(planned("twin"), at(6)).await.unwrap();
+    assert_eq!(bucket.keys().len(), 5);
+
+    // In a later term another process may have led, and what somebody has written by hand says nothing of clusters.
+    lease.pass_to("one");
+    assert_eq!(one.append(planned("one"), at(7)).await.unwrap().epoch, 3);
+    let hand = open_as(&bucket, &by_hand("c1")).await.unwrap();
+    assert_eq!(hand.append(planned("hand"), at(8)).await.unwrap().epoch, 4);
+    one.refresh().await.unwrap();
+    assert_eq!(one.append(planned("one"), at(9)).await.unwrap().epoch, 5);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use tray_domain::ids::OrgId;
-use tray_ledger::{Leadership, LeaseUnknown, Writer};
+use tray_ledger::{BY_HAND, Leadership, LeaseUnknown, Term, Writer};
 
 /// What is done between a process's question and the answer to it.
 type Meanwhile = Box<dyn FnOnce() + Send>;
@@ -15,6 +15,7 @@ type Meanwhile = Box<dyn FnOnce() + Send>;
 #[derive(Default)]
 struct Held {
     holder: String,
+    terms: usize,
     asked: usize,
     claims: Vec<(String, OrgId, u64)>,
     failures: VecDeque<LeaseUnknown>,
@@ -37,9 +38,11 @@ impl MemoryLease {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on that process holds it.
+    /// From now on that process holds it, in a term of its own.
     pub fn pass_to(&self, holder: &str) {
-        holder.clone_into(&mut self.held().holder);
+        let mut held = self.held();
+        holder.clone_into(&mut held.holder);
+        held.terms += 1;
     }
 
     /// The next question is not answered.
@@ -84,6 +87,12 @@ pub fn sole_writer(cluster_uid: &str) -> Writer {
     MemoryLease::held_by("operator").writer(cluster_uid, "operator")
 }
 
+/// Who writes by hand beside an operator of that cluster.
+pub fn by_hand(cluster_uid: &str) -> Writer {
+    let name = format!("{BY_HAND}test");
+    MemoryLease::held_by(&name).writer(cluster_uid, &name)
+}
+
 struct Process {
     lease: Arc<MemoryLease>,
     name: String,
@@ -95,19 +104,19 @@ impl Leadership for Process {
         &self.name
     }
 
-    async fn is_held(&self) -> Result<bool, LeaseUnknown> {
+    async fn term(&self) -> Result<Option<Term>, LeaseUnknown> {
         let mut held = self.lease.held();
         held.asked += 1;
         if let Some(failure) = held.failures.pop_front() {
             return Err(failure);
         }
-        let is_held = held.holder == self.name;
+        let term = (held.holder == self.name).then(|| Term(held.terms.to_string()));
         let meanwhile = held.meanwhile.pop_front();
         drop(held);
         if let Some(happens) = meanwhile {
             happens();
         }
-        Ok(is_held)
+        Ok(term)
     }
 
     fn has_claimed(&self, org: &OrgId, epoch: u64) {

@@ -13,7 +13,7 @@ use tray_domain::{
     mover_task::{Action, BucketLocation, MoverOutcome, MoverTask},
     session_policy::{SessionScope, session_policy},
 };
-use tray_ledger::{Leadership, LeaseUnknown, Ledger, LedgerStore, RemoteError, Writer};
+use tray_ledger::{BY_HAND, Leadership, LeaseUnknown, Ledger, LedgerStore, RemoteError, Term, Writer};
 use tray_mover::{Places, Session, ports::LedgerReader};
 use tray_operator::{
     adapters::{
@@ -103,8 +103,8 @@ impl Leadership for ByHand {
         &self.0
     }
 
-    async fn is_held(&self) -> Result<bool, LeaseUnknown> {
-        Ok(true)
+    async fn term(&self) -> Result<Option<Term>, LeaseUnknown> {
+        Ok(Some(Term(String::new())))
     }
 }
 
@@ -125,7 +125,7 @@ impl Org {
         let cluster_uid = cluster_uid(&access.client).await?;
         let writer = Writer {
             cluster_uid: cluster_uid.clone(),
-            leadership: Arc::new(ByHand(format!("tray-bucket/{}", Uuid::new_v4()))),
+            leadership: Arc::new(ByHand(format!("{BY_HAND}tray-bucket/{}", Uuid::new_v4()))),
         };
         let ledger_key: KmsKeyArn = backup.kms.ledger_key_arn.parse()?;
         let ledger = LedgerStore::new()

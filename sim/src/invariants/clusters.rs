@@ -16,6 +16,9 @@ const LATE: SignedDuration = SignedDuration::from_mins(5);
 /// For how long what was begun goes on: a process may stand still meanwhile, and a place not answer at once.
 const GOES_ON: SignedDuration = SignedDuration::from_mins(20);
 
+/// For how long a pass goes on that a process was in the middle of when it fell asleep.
+const ENDS: SignedDuration = SignedDuration::from_mins(5);
+
 impl Invariants {
     fn heartbeat(&self) -> Option<(Timestamp, Heartbeat)> {
         let key = bucket_layout::heartbeat("", &self.world.cluster_uid());
@@ -44,13 +47,25 @@ impl Invariants {
         self.fenced_at = Some(self.world.clock.now());
     }
 
+    /// This one wakes after that.
+    pub(crate) fn woken(&mut self) {
+        self.woke_at = Some(self.world.clock.now());
+    }
+
     /// 28: a cluster that was fenced writes no ledger and no key, and says no more that it is there, from when it has asked; its
     /// Regions say so.
     pub(crate) fn fenced_is_still(&self) {
         let Some(fenced_at) = self.fenced_at else {
             return;
         };
-        let still_from = fenced_at + ASKED_EVERY + GOES_ON;
+        // One that slept asks before it begins anything.
+        let still_from = match self.woke_at {
+            Some(woke_at) => woke_at + ENDS,
+            None => fenced_at + ASKED_EVERY + GOES_ON,
+        };
+        for org in &self.orgs {
+            self.ledger_is_whole(&org.id);
+        }
         let broken = |what: String| self.world.log.broken(28, what);
         for (key, version) in self.bucket().versions("") {
             let Version::Object(object) = version else {

@@ -51,7 +51,7 @@ impl Invariants {
                 broken(12, format!("{key} does not follow the entry before it"));
             }
             before = Some(digest(&object.body));
-            if let Err(what) = claims.follow(&entry) {
+            if let Err(what) = claims.follow(&entry, &self.world.cluster_uid()) {
                 broken(14, format!("{key} {what}"));
             }
             match &entry.event {
@@ -97,13 +97,23 @@ impl Invariants {
 #[derive(Default)]
 struct Claims {
     epoch: u64,
+    /// Another cluster has claimed it.
+    is_lost: bool,
     /// Number of the process that has made the newest one: a later one leads after it.
     process: u64,
 }
 
 impl Claims {
-    fn follow(&mut self, entry: &Entry) -> Result<(), String> {
+    fn follow(&mut self, entry: &Entry, cluster_uid: &str) -> Result<(), String> {
+        let is_ours = entry.cluster_uid == cluster_uid;
+        if is_ours && self.is_lost {
+            return Err("stands behind the claim of another cluster".to_owned());
+        }
         match &entry.event {
+            Event::Claim { .. } if !is_ours && entry.epoch > self.epoch => {
+                self.is_lost = true;
+                self.epoch = entry.epoch;
+            }
             Event::Claim { holder } => {
                 let number = holder.rsplit('-').next().and_then(|number| number.parse().ok());
                 let process = number.unwrap_or_default();
@@ -114,10 +124,7 @@ impl Claims {
                         self.process
                     ));
                 }
-                *self = Self {
-                    epoch: entry.epoch,
-                    process,
-                };
+                (self.epoch, self.process) = (entry.epoch, process);
             }
             // Where it has to stand in front of a claim it is of the epoch that comes.
             Event::Checkpoint { .. } if entry.epoch == self.epoch + 1 => {}

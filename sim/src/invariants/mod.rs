@@ -42,6 +42,8 @@ pub struct Invariants {
     copies: Copies,
     /// When another cluster took the orgs over.
     fenced_at: Option<Timestamp>,
+    /// When this one woke after that, if it slept.
+    woke_at: Option<Timestamp>,
 }
 
 impl Invariants {
@@ -72,6 +74,7 @@ impl Invariants {
             reach: Arc::new(Reach::new(place, caller)),
             copies: Copies::new(real.bucket.clone(), world.log.clone()),
             fenced_at: None,
+            woke_at: None,
         }
     }
 

@@ -15,7 +15,7 @@ use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError};
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::{info, warn};
 use tray_domain::{ids::OrgId, names};
-use tray_ledger::{Leadership, LeaseUnknown};
+use tray_ledger::{Leadership, LeaseUnknown, Term};
 use tray_ports::Clock;
 
 use crate::telemetry::metrics::Metrics;
@@ -132,11 +132,11 @@ impl Leadership for LeaseLook {
         &self.holder
     }
 
-    async fn is_held(&self) -> Result<bool, LeaseUnknown> {
+    async fn term(&self) -> Result<Option<Term>, LeaseUnknown> {
         let asked = self.leases.get_opt(LEASE).await;
         let lease = asked.map_err(|error| LeaseUnknown(told(&error)))?;
         let now = self.clock.now();
-        Ok(lease.is_some_and(|lease| is_held_by(&lease, &self.identity, now)))
+        Ok(lease.and_then(|lease| term_of(&lease, &self.identity, now)))
     }
 
     fn has_claimed(&self, org: &OrgId, epoch: u64) {
@@ -145,16 +145,17 @@ impl Leadership for LeaseLook {
     }
 }
 
-/// Whether that process holds the Lease, which has not run out: its holder renews it by the same clock.
-fn is_held_by(lease: &Lease, identity: &str, now: Timestamp) -> bool {
-    let Some(spec) = &lease.spec else {
-        return false;
-    };
-    let (Some(renewed), Some(seconds)) = (&spec.renew_time, spec.lease_duration_seconds) else {
-        return false;
-    };
+/// The term of that process, if it holds the Lease and that has not run out: its holder renews it by the same clock. Whoever takes the
+/// Lease writes when; where it was deleted, it is another object. What counts holders is not gone by: it is written a moment later.
+fn term_of(lease: &Lease, identity: &str, now: Timestamp) -> Option<Term> {
+    let spec = lease.spec.as_ref()?;
+    let (renewed, seconds) = (spec.renew_time.as_ref()?, spec.lease_duration_seconds?);
     let holds_for = SignedDuration::from_secs(seconds.into());
-    spec.holder_identity.as_deref() == Some(identity) && now.duration_since(renewed.0) < holds_for
+    let is_held =
+        spec.holder_identity.as_deref() == Some(identity) && now.duration_since(renewed.0) < holds_for;
+    let acquired = spec.acquire_time.as_ref().map(|at| at.0.to_string());
+    let uid = lease.metadata.uid.clone().unwrap_or_default();
+    is_held.then(|| Term(format!("{uid} {}", acquired.unwrap_or_default())))
 }
 
 #[cfg(test)]
@@ -168,7 +169,7 @@ mod tests {
         let now: Timestamp = "2026-01-01T00:00:10Z".parse().unwrap();
         let held = |spec: &Value| {
             let lease: Lease = serde_json::from_value(json!({"spec": spec})).unwrap();
-            is_held_by(&lease, "one", now)
+            term_of(&lease, "one", now).is_some()
         };
         let spec = |holder: &str, renewed: &str| json!({"holderIdentity": holder, "renewTime": renewed, "leaseDurationSeconds": 15});
         assert!(held(&spec("one", "2026-01-01T00:00:00.000000Z")));
@@ -181,5 +182,23 @@ mod tests {
         for given_back in [Value::Null, json!({}), json!({"holderIdentity": "one"})] {
             assert!(!held(&given_back), "{given_back}");
         }
+    }
+
+    #[test]
+    fn a_term_lasts_until_the_lease_was_taken_anew_or_deleted() {
+        let now: Timestamp = "2026-01-01T00:00:10Z".parse().unwrap();
+        let term = |uid: &str, acquired: &str, renewed: &str, transitions: i32| {
+            let lease: Lease = serde_json::from_value(json!({"metadata": {"uid": uid}, "spec": {
+                "holderIdentity": "one", "acquireTime": acquired, "renewTime": renewed, "leaseDurationSeconds": 15,
+                "leaseTransitions": transitions,
+            }}))
+            .unwrap();
+            term_of(&lease, "one", now).unwrap()
+        };
+        let (early, late) = ("2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:09.000000Z");
+        let first = term("a", early, early, 1);
+        assert_eq!(term("a", early, late, 2), first);
+        assert_ne!(term("a", late, late, 2), first);
+        assert_ne!(term("b", early, early, 1), first);
     }
 }

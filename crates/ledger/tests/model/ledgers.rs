@@ -26,7 +26,7 @@ use tray_domain::{
 };
 use tray_ledger::{
     Leadership, LeaseUnknown, Ledger, LedgerStore, LedgerStoreError, Listed, ObjectStore, PutOutcome,
-    RemoteError, Writer,
+    RemoteError, Term, Writer,
 };
 
 use super::{
@@ -646,9 +646,10 @@ impl Leadership for Told {
         &self.name
     }
 
-    async fn is_held(&self) -> Result<bool, LeaseUnknown> {
+    async fn term(&self) -> Result<Option<Term>, LeaseUnknown> {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.pop().unwrap_or_else(|| Err(LeaseUnknown(String::new())))
+        let answer = answers.pop().unwrap_or_else(|| Err(LeaseUnknown(String::new())));
+        answer.map(|is_held| is_held.then(|| Term(String::new())))
     }
 }
 

@@ -834,7 +834,10 @@ mod tests {
         pass_by(100).await;
         assert_eq!(pods.said(), ["0 pre begins", "100 pre has ended"]);
         let before = lease.asked();
-        pods.living.lock().unwrap().insert("db-0".into(), "pre of another".into());
+        pods.living
+            .lock()
+            .unwrap()
+            .insert("db-0".into(), "pre of another".into());
         tasks.end(&ctx, first.clone(), vec![]);
         pass_by(600).await;
         assert!(lease.asked() > before, "it is asked again");
@@ -842,7 +845,10 @@ mod tests {
         let PostProgress::Ended(failed) = tasks.post(&second.run) else {
             panic!("it still tries")
         };
-        assert!(failed[0].contains("was not begun: the API server does not say"), "{failed:?}");
+        assert!(
+            failed[0].contains("was not begun: the API server does not say"),
+            "{failed:?}"
+        );
         // One that leads again, or whose question was answered at last, goes on.
         pods.living.lock().unwrap().clear();
         lease.pass_to("test");
