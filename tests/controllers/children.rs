@@ -280,9 +280,12 @@ async fn a_child_that_is_no_longer_wanted_is_removed() {
         operator.ctx.cluster.ensure(&child).await.unwrap();
     }
     let gone = service("less").id;
-    operator.ctx.cluster.remove(&gone).await.unwrap();
     let client = api_server::shared().await.client().await;
     let services: Api<k8s_openapi::api::core::v1::Service> = Api::namespaced(client, "org-less");
+    // It was meant for one that was there before it.
+    operator.ctx.cluster.remove_that(&gone, "before").await.unwrap();
+    let uid = services.get("web").await.unwrap().uid().unwrap();
+    operator.ctx.cluster.remove_that(&gone, &uid).await.unwrap();
     assert!(services.get_opt("web").await.unwrap().is_none());
     // The index has not heard of it: success all the same.
     operator.ctx.cluster.remove(&gone).await.unwrap();

@@ -207,6 +207,14 @@ impl Cluster {
         }
     }
 
+    /// The same of the one with that UID: what has taken its place since is left.
+    pub async fn remove_that(&self, id: &ChildId, uid: &str) -> Result<(), ApplyError> {
+        match self.index.children.get(id) {
+            Some(fact) if fact.identity.uid == uid => self.remove(id).await,
+            _ => Ok(()),
+        }
+    }
+
     /// Asks the API server whether an object of that kind and name is there, whosever it is: for one that the index
     /// should know and does not.
     pub async fn exists(&self, id: &ChildId) -> Result<bool, ApplyError> {

@@ -307,8 +307,12 @@ impl Driving<'_> {
                     .await;
             }
         }
-        for claim in claims {
-            pass.ctx.cluster.remove(&pass.subject.claim_id(claim)).await?;
+        // Those that it was decided on: a process that stood still may find claims by now that another one has filled.
+        for present in pass.subject.claims() {
+            if claims.contains(&present.volume) {
+                let id = pass.subject.claim_id(&present.volume);
+                pass.ctx.cluster.remove_that(&id, &present.uid).await?;
+            }
         }
         Ok(())
     }
