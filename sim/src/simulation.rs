@@ -56,6 +56,8 @@ pub struct Report {
     pub counted: std::collections::BTreeMap<&'static str, u64>,
 }
 
+/// How far into an hour a cluster falls asleep.
+const FALLS_ASLEEP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 /// Hours that a cluster sleeps on after its orgs were taken over: what it knew of that is old when it wakes.
 const SLEEPS_ON: u64 = 2;
 /// Hours at the end in which nothing goes wrong and nobody does anything: then all that was asked for has to be done.
@@ -131,10 +133,19 @@ async fn simulate(plan: &Plan, sink: Option<impl std::io::Write + Send + 'static
 }
 
 /// What becomes of the orgs in that hour, where another cluster takes them over.
-fn take_over(world: &World, invariants: &mut Invariants, fenced: &Fenced, hour: u64) {
+fn take_over(world: &Arc<World>, invariants: &mut Invariants, fenced: &Fenced, hour: u64) {
     let Fenced { after, asleep } = *fenced;
     if asleep && hour + 1 == after {
-        world.sleep.freeze();
+        // In the middle of what people ask for in that hour.
+        let falls_asleep = world
+            .random
+            .stream("sleep")
+            .between(FALLS_ASLEEP.0, FALLS_ASLEEP.1);
+        let world = world.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(falls_asleep).await;
+            world.sleep.freeze();
+        });
     }
     if hour == after {
         world.fence();
