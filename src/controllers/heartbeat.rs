@@ -71,15 +71,14 @@ impl Driver for HeartbeatDriver {
             return Err(blocked.unwatched());
         }
         let last = self.written().get(key).copied();
-        let at = match last.filter(|last| !is_due(Some(*last), EVERY, now)) {
-            Some(last) => last,
-            None => {
-                write(ctx, first, &location, now)
-                    .await
-                    .map_err(Blocked::unwatched)?;
-                self.written().insert(key.to_owned(), now);
-                now
-            }
+        let at = if let Some(last) = last.filter(|last| !is_due(Some(*last), EVERY, now)) {
+            last
+        } else {
+            write(ctx, first, &location, now)
+                .await
+                .map_err(Blocked::unwatched)?;
+            self.written().insert(key.to_owned(), now);
+            now
         };
         for region in &regions {
             let labels = InRegion {

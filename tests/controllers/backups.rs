@@ -330,7 +330,7 @@ async fn a_fenced_cluster_begins_nothing(first: &Operator) {
     store.remove(&marker);
     let operator = operator.beside().await;
     let running = operator.start(vec![Arc::new(BackupDriver::default())]).await;
-    succeed(&operator, &org, 3).await;
+    succeed(&operator, &org, "fenced-1", 3).await;
     snapshot("fenced-1", "Committed").await;
     running.stop().await;
 }

@@ -314,6 +314,7 @@ async fn who_leads_all_along_takes_no_claim_back_from_a_cluster_that_was_made_of
 
     // In a later term another process may have led, and what somebody has written by hand says nothing of clusters.
     lease.pass_to("one");
+    one.refresh().await.unwrap();
     assert_eq!(one.append(planned("one"), at(7)).await.unwrap().epoch, 3);
     let hand = open_as(&bucket, &by_hand("c1")).await.unwrap();
     assert_eq!(hand.append(planned("hand"), at(8)).await.unwrap().epoch, 4);

@@ -110,13 +110,12 @@ impl Keys {
         now: Timestamp,
     ) -> Result<KmsKeyArn, Blocked> {
         let known = ledger.state().kms_key_arn.clone();
-        let key = match known {
-            Some(key) => key,
-            None => {
-                // Making a key is no entry: it is done behind a claim.
-                ledger.lead(now).await?;
-                pin(ledger, first_key(subject, services, ledger, now).await?, now).await?
-            }
+        let key = if let Some(key) = known {
+            key
+        } else {
+            // Making a key is no entry: it is done behind a claim.
+            ledger.lead(now).await?;
+            pin(ledger, first_key(subject, services, ledger, now).await?, now).await?
         };
         self.wrapped_key(subject, services, ledger, &key, now).await?;
         Ok(key)

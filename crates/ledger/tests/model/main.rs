@@ -105,17 +105,8 @@ fn one_process_bears_any_number_of_failures() {
 #[test]
 fn one_process_bears_any_two_faults() {
     let bounds = Bounds {
-        faults: &[ALL_OF_ONE, ALL_OF_ONE],
-        ..ONE_SNAPSHOT
-    };
-    holds(bounds, Violation::ALL);
-}
-
-#[test]
-fn one_process_bears_any_fault_beside_a_restore() {
-    let bounds = Bounds {
         restore: true,
-        faults: &[ALL_OF_ONE],
+        faults: &[ALL_OF_ONE, ALL_OF_ONE],
         ..ONE_SNAPSHOT
     };
     holds(bounds, Violation::ALL);
@@ -354,17 +345,6 @@ fn one_process_bears_any_number_of_failures_beside_a_restore() {
     let bounds = Bounds {
         restore: true,
         ..AGAIN_AND_AGAIN
-    };
-    holds(bounds, Violation::ALL);
-}
-
-#[test]
-#[ignore = "takes long: cargo test --workspace --locked --test model -- --ignored --nocapture"]
-fn one_process_bears_any_two_faults_beside_a_restore() {
-    let bounds = Bounds {
-        restore: true,
-        faults: &[ALL_OF_ONE, ALL_OF_ONE],
-        ..ONE_SNAPSHOT
     };
     holds(bounds, Violation::ALL);
 }
