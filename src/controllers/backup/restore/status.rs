@@ -590,6 +590,8 @@ mod tests {
 
     #[test]
     fn one_that_was_made_anew_tells_how_the_first_one_ended() {
+        use RestorePhase::{Failed, Succeeded, SucceededWithRefusals};
+
         let record = |succeeded, data_is_back, refused| RestoreRecord {
             restore: "acme-back (u1)".into(),
             run_id: RunId::of("2026-01-01T00:00:00Z".parse().unwrap(), "u"),
@@ -601,7 +603,6 @@ mod tests {
             why: (!succeeded).then(|| "image i cannot be pulled".to_owned()),
             at: "2026-01-02T00:00:00Z".parse().unwrap(),
         };
-        use RestorePhase::{Failed, Succeeded, SucceededWithRefusals};
         for (ended, phase, reason, why) in [
             (record(true, true, 0), Succeeded, reasons::AS_SPECIFIED, ""),
             // As it was written before there was such an end.
