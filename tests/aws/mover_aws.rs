@@ -148,6 +148,8 @@ impl Org {
                 consistency: Consistency::AtRest,
             }],
             excluded: vec![],
+            not_copied: None,
+            objectives: None,
         };
         self.tell(Event::RunPlanned { plan: plan.clone() }).await;
         plan

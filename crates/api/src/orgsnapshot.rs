@@ -8,6 +8,17 @@ use tray_domain::manifest::{Consistency, RunVerdict};
 
 use super::shared::{NameRef, is_false};
 
+/// Most hooks that a status lists.
+pub const MOST_HOOKS: usize = 50;
+/// Most claims, and most objects, that a status lists as not copied.
+pub const MOST_NOT_COPIED: usize = 100;
+/// So much is told of each of those objects, in characters.
+pub const LONGEST_NOT_COPIED: usize = 1_000;
+/// Most failures of hooks that a status lists.
+pub const MOST_HOOK_FAILURES: usize = 10;
+/// So much of each is told, in characters.
+pub const LONGEST_HOOK_FAILURE: usize = 1_000;
+
 /// What run this is. Never changes.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -127,6 +138,9 @@ pub struct OrgSnapshotStatus {
     /// Good, or Suspicious: a part is empty or under half of its last good one, and a person has to accept the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<RunVerdict>,
+    /// What in the org's namespace the run does not hold; absent where there is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_copied: Option<NotCopied>,
     /// The run's data was removed by retention.
     #[serde(default, skip_serializing_if = "is_false")]
     pub pruned: bool,
@@ -179,6 +193,67 @@ pub struct SnapshotPart {
     /// Bytes read.
     pub bytes_read: i64,
     /// Bytes that the bucket grew by.
+/// What a run does not hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NotCopied {
+    /// Claims with a volume that no workload of the org has, when the run was planned: as many as there is room for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MOST_NOT_COPIED), inner(length(max = 253)))]
+    pub claims: Vec<String>,
+    /// How many such claims there were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims_count: Option<i64>,
+    /// Claims whose workload says `backup.exclude`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 500), inner(length(max = 63)))]
+    pub excluded: Vec<String>,
+    /// Objects that were left out, each with why, and kinds that are not archived: as many as there is room for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MOST_NOT_COPIED), inner(length(max = LONGEST_NOT_COPIED)))]
+    pub objects: Vec<String>,
+    /// How many there were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects_count: Option<i64>,
+}
+
+/// A hook that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct SnapshotHook {
+    /// The claim whose volume it is for.
+    #[schemars(length(max = 63))]
+    pub part: String,
+    /// `pre` or `post` of the workload's `backup`.
+    pub hook: HookKind,
+    /// The pod that it runs in.
+    #[schemars(length(max = 253))]
+    pub pod: String,
+    /// Since when.
+    pub since: Time,
+    /// When its time is over, and it is ended.
+    pub until: Time,
+}
+
+/// Which hook of a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HookKind {
+    #[serde(rename = "pre")]
+    Pre,
+    #[serde(rename = "post")]
+    Post,
+}
+
+/// How far the `post` hooks of a run that has ended are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PostHooks {
+    /// They run, or wait for a pod.
+    Outstanding,
+    /// All have ended well.
+    Ended,
+    /// One failed; the conditions say which.
+    Failed,
+}
+
     pub bytes_added: i64,
     /// Hooks = made consistent by the workload's hooks; AtRest = nobody had it mounted; Live = copied while in use.
     pub consistency: Consistency,

@@ -398,10 +398,15 @@ pub struct TrayOrgStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub workloads_revision: Option<String>,
-    /// Claims that no workload uses any more. They are kept.
+    /// Claims that no workload uses any more. They are kept, and no new snapshot holds what is in them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4000))]
     pub unused_volumes: Vec<String>,
+    /// Claims in the org's namespace that have a volume and that the operator did not make: no snapshot holds what is in them. As
+    /// many as there is room for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MOST_OTHER_VOLUMES), inner(length(max = 253)))]
+    pub other_volumes: Vec<String>,
     /// Workloads whose replicas were raised to the plan's least number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 40))]
@@ -410,17 +415,17 @@ pub struct TrayOrgStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4000))]
     pub excluded_volumes: Vec<String>,
-    /// Who of support is let in at present, those first that end first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
-    #[schemars(length(max = MOST_SUPPORT_ENTRIES))]
-    pub support_access: Vec<SupportAccessEntry>,
     /// Values of annotations `platform.tray.ai/accept-…` that were looked at, the newest last. The annotations are left alone; the
     /// same value is never carried out again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["annotation".into(), "value".into()]))]
     #[schemars(length(max = MOST_ACKNOWLEDGEMENTS))]
     pub acknowledgements: Vec<Acknowledgement>,
+    /// Who of support is let in at present, those first that end first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = MOST_SUPPORT_ENTRIES))]
+    pub support_access: Vec<SupportAccessEntry>,
     /// Ready, Placed, ResidencyCompliant, WorkloadsAvailable, ZonesSpread, IsolationEnforced, EncryptionEnforced, QuotaSatisfied, BackupHealthy, RpoMet, SupportAccessActive, WebhookReady (with a webhook host); Reconciling, Stalled, DataLost and ChildContested while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -428,11 +433,6 @@ pub struct TrayOrgStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// For how long execution logs can be seen and are kept, from the end of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ExecutionLogsStatus {
-    /// Hours for which they can be seen; 0 = never. A shorter time is in force at once.
 /// A value of an annotation by which a person accepts something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct Acknowledgement {
@@ -457,6 +457,11 @@ pub enum AcknowledgementResult {
     Refused,
 }
 
+/// For how long execution logs can be seen and are kept, from the end of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExecutionLogsStatus {
+    /// Hours for which they can be seen; 0 = never. A shorter time is in force at once.
     pub visible_hours: i32,
     /// Hours for which they are kept. A shorter time waits for 24 hours.
     pub kept_hours: i32,

@@ -75,6 +75,39 @@ pub struct RunPlan {
     pub parts: Vec<PlannedPart>,
     /// Claims that are excluded by the workload's `backup.exclude`.
     pub excluded: Vec<PartId>,
+    /// What in the org's namespace no part holds and nobody excluded; none = nothing, or it was planned by a version that did
+    /// not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_copied: Option<NotCopied>,
+    /// The objectives that were in force; none = it was planned by a version that did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objectives: Option<Objectives>,
+}
+
+/// Claims with a volume that a run does not copy, since no workload of the org has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotCopied {
+    /// How many.
+    pub count: u64,
+    /// Their names, as many as there is room for.
+    pub claims: Vec<String>,
+}
+
+/// What an org's BackupSchedule held it to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Objectives {
+    /// How old the newest good copy may be.
+    pub rpo_hours: u32,
+    /// How long a restore may take.
+    pub rto_hours: u32,
+    /// When runs are due, as cron; none = there were no slots, and runs were due by the RPO alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// The time zone of `schedule`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
 }
 
 /// What a mover says of the part it copied and verified. Written once per pod, before the pod ends well.

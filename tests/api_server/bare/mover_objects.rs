@@ -86,6 +86,8 @@ impl OpenLedger {
                 consistency: Consistency::Live,
             }],
             excluded: vec![],
+            not_copied: None,
+            objectives: None,
         };
         let restore = match action {
             Action::RestoreObjects { restore, run_id, .. } => Some(OpenRestore {

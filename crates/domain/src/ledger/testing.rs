@@ -13,7 +13,8 @@ use super::{Entry, Event, FORMAT_VERSION, LedgerState};
 use crate::{
     ids::{OrgId, PartId, RunId},
     manifest::{
-        self, Consistency, Manifest, ManifestPart, PartRecord, PartSource, PlannedPart, RunPlan, RunVerdict,
+        self, Consistency, Manifest, ManifestPart, Objectives, PartRecord, PartSource, PlannedPart, RunPlan,
+        RunVerdict,
     },
     names,
     stage::Stage,
@@ -32,6 +33,8 @@ pub struct Story {
     pub state: LedgerState,
     /// The newest entry's bytes.
     pub newest: Vec<u8>,
+    /// What runs are planned by.
+    objectives: Option<Objectives>,
 }
 
 impl Story {
@@ -40,6 +43,11 @@ impl Story {
         let mut story = Self::default();
         story.tell(Event::Claim {}, Timestamp::UNIX_EPOCH);
         story
+    }
+
+    /// From here runs are planned by these objectives.
+    pub fn promise(&mut self, objectives: Objectives) {
+        self.objectives = Some(objectives);
     }
 
     /// Appends an event.
@@ -71,6 +79,7 @@ impl Story {
     ) -> RunPlan {
         let plan = RunPlan {
             slot,
+            objectives: self.objectives.clone(),
             ..plan_of(planned_at, volumes)
         };
         self.tell(Event::RunPlanned { plan: plan.clone() }, planned_at);
@@ -204,6 +213,8 @@ fn plan_of(planned_at: Timestamp, volumes: &[(&str, u64)]) -> RunPlan {
         slot: None,
         parts: parts.map(|(name, _)| planned_part(name)).collect(),
         excluded: vec![],
+        not_copied: None,
+        objectives: None,
     }
 }
 

@@ -30,7 +30,7 @@ use tray_domain::{
 use super::pass::{Pass, SOON, Work};
 use crate::{
     adapters::kube::facts::{JobFact, Phase},
-    controllers::{Blocked, backup::pass::holder, changes::Change},
+    controllers::{Blocked, backup::pass::holder, changes::Change, view::schedule},
     resources::{
         mover_job::{Access, MoverVolume, snapshot_job_name},
         org::claim,
@@ -68,7 +68,12 @@ pub(super) async fn begin(
     let name = snapshot.name_any();
     pass.lock(&holder("OrgSnapshot", &name)).await?;
     let slot = snapshot.spec.slot.as_ref().map(|slot| slot.0);
-    let plan = run_plan::plan(run_id.clone(), &name, slot, &volumes);
+    let claims = pass.subject.view.claims_with_volume(pass.subject.namespace());
+    let plan = RunPlan {
+        not_copied: run_plan::not_copied(claims, &volumes),
+        objectives: Some(schedule::in_force(pass.subject.schedule())),
+        ..run_plan::plan(run_id.clone(), &name, slot, &volumes)
+    };
     Ok(match pass.begin(&Event::RunPlanned { plan }).await? {
         Beginning::Written | Beginning::Overtaken => None,
         Beginning::Waits(mover) => Some(format!("waits for mover {mover} of earlier work to end")),
