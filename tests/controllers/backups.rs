@@ -12,7 +12,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use tray_api::{
@@ -38,7 +38,7 @@ use crate::support::{
     api_server::{self, eventually},
     flux,
     operator::{Operator, passes},
-    orgs::gone,
+    orgs::{api, gone, patch_status},
     runs::{self, LEDGER_KEY, record},
 };
 
@@ -258,7 +258,9 @@ async fn an_org_is_copied_pruned_and_told_about() {
     a_restore_whose_report_is_lost_says_so(&fresh).await;
     a_suspended_org_is_restored_and_stays_suspended(&operator).await;
     an_org_that_a_region_gives_a_shared_key_keeps_it(&operator, &fresh).await;
+    what_is_made_anew_runs_and_restores_nothing_twice(&operator, &fresh).await;
     running.stop().await;
+    hooks_run_beside_the_passes_and_outlive_their_operator(&operator).await;
     a_wrapped_key_is_never_replaced(&operator, &fresh).await;
     two_operators_at_once_copy_an_org_once(&operator, &fresh).await;
 }
@@ -455,11 +457,234 @@ async fn a_run_that_shrank_counts_once_a_person_accepts_it(operator: &Operator, 
         .unwrap();
     let accepted = eventually(async || {
         let good = snapshot("fresh-three", "Committed").await["status"]["verdict"] == "Good";
-        let taken_away = orgs.get(org.name).await.ok()?.annotations().is_empty();
-        (good && taken_away).then_some(())
+        let org = orgs.get(org.name).await.ok()?;
+        let recorded = org.status.as_ref()?.acknowledgements.clone();
+        (good && !recorded.is_empty()).then_some((org, recorded))
     });
-    assert!(accepted.await.is_some(), "the run was not accepted");
+    let (annotated, recorded) = accepted.await.expect("the run is accepted");
+    assert_eq!(
+        (recorded.len(), recorded[0].annotation.as_str()),
+        (1, "accept-run")
+    );
+    assert_eq!(recorded[0].value, run.as_str());
+    assert_eq!(
+        annotated
+            .annotations()
+            .get("platform.tray.ai/accept-run")
+            .map(String::as_str),
+        Some(run.as_str()),
+        "it may lie in Git"
+    );
     nothing_is_left(org).await;
+    let accepted = org.ledger(operator).await.state().next_seq;
+    operator.ctx.changes.publish(&Change::Org(org.name.to_owned()));
+    let before = passes(&operator.ctx, "backup");
+    let looked = eventually(async || (passes(&operator.ctx, "backup") > before + 1).then_some(()));
+    operator.ctx.changes.publish(&Change::Org(org.name.to_owned()));
+    assert!(looked.await.is_some());
+    assert_eq!(
+        org.ledger(operator).await.state().next_seq,
+        accepted,
+        "the same value is carried out once"
+    );
+}
+
+/// What a person or Git made is never deleted, and made anew it is the same run, or restores nothing more.
+async fn what_is_made_anew_runs_and_restores_nothing_twice(operator: &Operator, org: &Org) {
+    let snapshots: Api<OrgSnapshot> = Api::all(api_server::shared().await.client().await);
+    let restores: Api<OrgRestore> = Api::all(api_server::shared().await.client().await);
+    let ledger = org.ledger(operator).await.state();
+    let first = snapshot("fresh-one", "Committed").await;
+    let newest = ledger.newest_good().unwrap().0;
+    assert_ne!(
+        first["status"]["runId"],
+        newest.as_str(),
+        "long since there is a newer one"
+    );
+    snapshots
+        .delete("fresh-one", &DeleteParams::default())
+        .await
+        .unwrap();
+    org.ask("fresh-one").await;
+    let again = snapshot("fresh-one", "Committed").await;
+    assert_ne!(again["metadata"]["uid"], first["metadata"]["uid"]);
+    for field in ["runId", "committedAt", "manifestDigest", "verdict"] {
+        assert_eq!(again["status"][field], first["status"][field], "{field}");
+    }
+    // One that failed is tried again.
+    snapshots
+        .delete("fresh-two", &DeleteParams::default())
+        .await
+        .unwrap();
+    org.ask("fresh-two").await;
+    let run = succeed(operator, org, 3).await;
+    let shown = snapshot("fresh-two", "Committed").await;
+    assert_eq!(shown["status"]["runId"], run.as_str());
+    nothing_is_left(org).await;
+
+    for (name, phase) in [
+        ("fresh-refused", "SucceededWithRefusals"),
+        ("fresh-unproven", "Failed"),
+    ] {
+        let before = restored(name, phase).await;
+        restores.delete(name, &DeleteParams::default()).await.unwrap();
+        restore_of(org.name, name).await;
+        let again = restored(name, phase).await;
+        assert_ne!(again["metadata"]["uid"], before["metadata"]["uid"]);
+        assert_eq!(again["status"]["runId"], before["status"]["runId"]);
+        let said = again["status"]["conditions"].to_string();
+        assert!(said.contains("nothing was restored again"), "{said}");
+        assert!(said.contains(&format!("of another name than {name}")), "{said}");
+    }
+    nothing_is_left(org).await;
+    let now = org.ledger(operator).await.state();
+    assert_eq!(now.runs.len(), ledger.runs.len() + 1);
+    assert_eq!(now.restores.len(), ledger.restores.len());
+}
+
+/// An org with a database in a pod that has its volume mounted.
+async fn with_a_database(name: &'static str, id: &str) -> Org {
+    let org = Org::place(name, id).await;
+    let client = api_server::shared().await.client().await;
+    let orgs: Api<TrayOrg> = Api::all(client.clone());
+    let workload = json!({"name": "db", "kind": "StatefulSet", "image": "i", "runAsUser": 1000,
+        "volume": {"size": "1Gi", "mountPath": "/data"},
+        "backup": {"pre": {"command": ["pre"]}, "post": {"command": ["post"], "timeoutSeconds": 7200}}});
+    let spec = json!({"spec": {"workloads": [workload]}});
+    orgs.patch(name, &PatchParams::default(), &Patch::Merge(spec))
+        .await
+        .unwrap();
+    let labels = json!({"app.kubernetes.io/managed-by": "tray-operator", "platform.tray.ai/org": name,
+        "platform.tray.ai/org-id": id});
+    let namespace = org.namespace();
+    api_server::apply(
+        &client,
+        &json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "data-db-0", "namespace": namespace, "labels": labels},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+        }),
+    )
+    .await;
+    // Nobody's: no workload has it.
+    api_server::apply(&client, &json!({
+        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": format!("{name}-own")},
+        "spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/own"},
+            "claimRef": {"namespace": namespace, "name": "pr-own"}},
+    }))
+    .await;
+    let volumes: Api<DynamicObject> = api(&client, "v1", "PersistentVolume", "").await;
+    patch_status(&volumes, &format!("{name}-own"), &json!({"phase": "Bound"})).await;
+    api_server::apply(&client, &json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "db-0", "namespace": namespace, "labels": labels},
+        "spec": {"containers": [{"name": "main", "image": "i"}],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data-db-0"}}]},
+    }))
+    .await;
+    let pods: Api<DynamicObject> = api(&client, "v1", "Pod", &namespace).await;
+    patch_status(&pods, "db-0", &json!({"phase": "Running"})).await;
+    org
+}
+
+/// Lets both movers of a run leave a verified record, and end well.
+async fn succeed_with_database(operator: &Operator, org: &Org) {
+    for action in ["SnapshotObjects", "SnapshotVolume"] {
+        let (job, told) = mover_that(&org.namespace(), action).await;
+        let run: RunId = told["action"]["runId"].as_str().unwrap().parse().unwrap();
+        let part: PartId = told["action"]["part"].as_str().unwrap().parse().unwrap();
+        let record = record(&run, &part, 3, operator.ctx.now());
+        let key = bucket_layout::part_record("", &org.id, &run, &part, "pod-uid");
+        let body = Bytes::from(serde_json::to_vec(&record).unwrap());
+        operator.regions.store.overwrite(&key, body);
+        end(&job, None).await;
+    }
+}
+
+/// As in `copies/21` and `copies/24` of others' reports: a `post` that hangs keeps nobody waiting, and is run again by who comes
+/// next; a claim that nobody has is named.
+async fn hooks_run_beside_the_passes_and_outlive_their_operator(operator: &Operator) {
+    let org = with_a_database("hooked", "88888888-8888-4888-8888-888888888888").await;
+    let hooks = &operator.hooks;
+    hooks.hold("pre");
+    hooks.hold("post");
+    let running = operator.start(vec![Arc::new(BackupDriver::default())]).await;
+    org.ask("hooked-one").await;
+    let hooked = snapshot("hooked-one", "Hooks").await;
+    let named = eventually(async || {
+        let hooked = snapshot("hooked-one", "Hooks").await;
+        let hook = hooked["status"]["hooks"][0].clone();
+        let said = hooked["status"]["conditions"].to_string();
+        (hook["pod"] == "db-0" && said.contains("the pre hook of data-db-0 runs in pod db-0 since"))
+            .then_some(hook)
+    });
+    let hook = named
+        .await
+        .unwrap_or_else(|| panic!("the hook is not named: {hooked:#}"));
+    assert_eq!(
+        (hook["hook"].as_str(), hook["part"].as_str()),
+        (Some("pre"), Some("data-db-0"))
+    );
+    hooks.let_go("pre");
+    succeed_with_database(operator, &org).await;
+
+    // Committed although `post` hangs, which is named with its end.
+    snapshot("hooked-one", "Committed").await;
+    let named = eventually(async || {
+        let shown = snapshot("hooked-one", "Committed").await;
+        (shown["status"]["hooks"][0]["hook"] == "post").then_some(shown)
+    });
+    let shown = named.await.expect("the post hook is not named");
+    assert_eq!(shown["status"]["postHooks"], "Outstanding");
+    assert_eq!(shown["status"]["notCopied"]["claims"], json!(["pr-own"]));
+    let said = shown["status"]["conditions"].to_string();
+    assert!(
+        said.contains("the post hook of data-db-0 runs in pod db-0 since"),
+        "{said}"
+    );
+    nothing_is_left(&org).await;
+    let state = org.ledger(operator).await.state();
+    let plan = &state.runs.values().next().unwrap().plan;
+    assert_eq!(plan.objectives.as_ref().map(|held| held.rpo_hours), Some(24));
+
+    // The operator dies; whoever is next runs it again.
+    running.cut_off().await;
+    let begun = hooks.begun().iter().filter(|begun| *begun == "db-0 post").count();
+    let next = operator.beside().await;
+    let running = next.start(vec![Arc::new(BackupDriver::default())]).await;
+    let again = eventually(async || {
+        let now = hooks.begun().iter().filter(|begun| *begun == "db-0 post").count();
+        (now > begun).then_some(())
+    });
+    assert!(again.await.is_some(), "{:?}", hooks.begun());
+    hooks.let_go("post");
+    let ended = eventually(async || {
+        let shown = snapshot("hooked-one", "Committed").await;
+        (shown["status"]["postHooks"] == "Ended" && shown["status"]["hooks"].is_null()).then_some(())
+    });
+    assert!(
+        ended.await.is_some(),
+        "{:#}",
+        snapshot("hooked-one", "Committed").await
+    );
+
+    // One whose OrgSnapshot is deleted while `pre` runs ends at once, and so does its `pre`.
+    hooks.hold("pre");
+    org.ask("hooked-gone").await;
+    snapshot("hooked-gone", "Hooks").await;
+    let before = hooks.begun().len();
+    let snapshots: Api<OrgSnapshot> = Api::all(api_server::shared().await.client().await);
+    snapshots
+        .delete("hooked-gone", &DeleteParams::default())
+        .await
+        .unwrap();
+    let post = eventually(async || {
+        let begun = hooks.begun();
+        (begun.len() > before && begun.last().is_some_and(|last| last == "db-0 post")).then_some(())
+    });
+    assert!(post.await.is_some(), "{:?}", hooks.begun());
+    hooks.let_go("pre");
+    nothing_is_left(&org).await;
+    running.stop().await;
 }
 
 async fn a_snapshot_of_no_org_says_so() {

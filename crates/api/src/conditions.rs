@@ -262,6 +262,10 @@ pub mod reasons {
 
     /// A hook failed.
     pub const HOOK_FAILED: &str = "HookFailed";
+    /// A hook has run for more than half of its time; the message says where, since when and until when.
+    pub const HOOK_HANGS: &str = "HookHangs";
+    /// A mover does not begin: no pod of it is made, no node takes it, or its container cannot be made.
+    pub const MOVER_NOT_STARTED: &str = "MoverNotStarted";
     /// A mover failed.
     pub const MOVER_FAILED: &str = "MoverFailed";
     /// Pods hold a claim that a restore replaces. Event: one that had ended was removed.

@@ -144,6 +144,18 @@ pub struct OrgSnapshotStatus {
     /// The run's data was removed by retention.
     #[serde(default, skip_serializing_if = "is_false")]
     pub pruned: bool,
+    /// Hooks that run at present, in pods of the org.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["part".into(), "hook".into()]))]
+    #[schemars(length(max = MOST_HOOKS))]
+    pub hooks: Vec<SnapshotHook>,
+    /// Whether the `post` hooks of the run have ended; absent where it has none, or has not ended itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_hooks: Option<PostHooks>,
+    /// What failed of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MOST_HOOK_FAILURES), inner(length(max = LONGEST_HOOK_FAILURE)))]
+    pub post_hook_failures: Vec<String>,
     /// The objects, and each volume.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["part".into()]))]
@@ -181,18 +193,6 @@ impl OrgSnapshot {
     }
 }
 
-/// One part of a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SnapshotPart {
-    /// `objects`, or the claim's name.
-    #[schemars(length(max = 63))]
-    pub part: String,
-    /// Files copied.
-    pub files: i64,
-    /// Bytes read.
-    pub bytes_read: i64,
-    /// Bytes that the bucket grew by.
 /// What a run does not hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -254,6 +254,18 @@ pub enum PostHooks {
     Failed,
 }
 
+/// One part of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotPart {
+    /// `objects`, or the claim's name.
+    #[schemars(length(max = 63))]
+    pub part: String,
+    /// Files copied.
+    pub files: i64,
+    /// Bytes read.
+    pub bytes_read: i64,
+    /// Bytes that the bucket grew by.
     pub bytes_added: i64,
     /// Hooks = made consistent by the workload's hooks; AtRest = nobody had it mounted; Live = copied while in use.
     pub consistency: Consistency,

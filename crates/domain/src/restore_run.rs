@@ -148,8 +148,8 @@ pub fn object_of(ledger_name: &str) -> (&str, &str) {
 pub enum Unrestorable {
     /// No workload of the org has such a volume.
     #[error(
-        "the org has no volume {volume} any more: give workload {workload} its volume and replicas back, then make a new \
-         OrgRestore"
+        "the org has no volume {volume} any more: give workload {workload} its volume and replicas back, then make an OrgRestore of \
+         another name"
     )]
     NoVolume {
         /// The claim's name.
@@ -159,8 +159,8 @@ pub enum Unrestorable {
     },
     /// Its size cannot be read.
     #[error(
-        "how large volume {volume} may be is not known: correct volume.size of workload {workload}, then make a new \
-         OrgRestore"
+        "how large volume {volume} may be is not known: correct volume.size of workload {workload}, then make an OrgRestore of \
+         another name"
     )]
     UnknownSize {
         /// The claim's name.
@@ -238,13 +238,13 @@ pub enum RestoreFault {
     },
     /// A volume was lost once more.
     #[error(
-        "the claims of {} were filled and are gone or others by now: find out who deletes them, then make a new OrgRestore",
+        "the claims of {} were filled and are gone or others by now: find out who deletes them, then make an OrgRestore of another name",
         listed(.0)
     )]
     LostAgain(Vec<PartId>),
     /// Pods of others did not let go.
     #[error(
-        "pods {} have held claims of the org for {HOURS_FOR_CLAIMS} h: delete them, then make a new OrgRestore; nothing of the \
+        "pods {} have held claims of the org for {HOURS_FOR_CLAIMS} h: delete them, then make an OrgRestore of another name; nothing of the \
          org was touched",
         first_of(.0)
     )]
@@ -703,8 +703,8 @@ mod tests {
         let told = |part, has_volume, capacity| {
             unrestorable(part, has_volume, capacity).map(|found| found.to_string())
         };
-        let gone = "the org has no volume data-db-0 any more: give workload db its volume and replicas back, then make a new OrgRestore";
-        let unknown = "how large volume data-db-0 may be is not known: correct volume.size of workload db, then make a new OrgRestore";
+        let gone = "the org has no volume data-db-0 any more: give workload db its volume and replicas back, then make an OrgRestore of another name";
+        let unknown = "how large volume data-db-0 may be is not known: correct volume.size of workload db, then make an OrgRestore of another name";
         for (part, has_volume, capacity, want) in [
             (objects, false, None, None),
             (volume, true, Some(1), None),

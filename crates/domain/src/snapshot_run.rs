@@ -1,7 +1,7 @@
 //! The steps of a snapshot run, as a pure function of what is recorded and what is seen.
 //!
-//! Planned in the ledger → hooks make the volumes consistent → one mover per part copies and verifies → hooks let the
-//! workloads go on → the manifest is committed. Each step is found again after a crash: nothing is remembered that is
+//! Planned in the ledger → hooks make the volumes consistent → one mover per part copies and verifies → the manifest is
+//! committed; hooks let the workloads go on from then on. Each step is found again after a crash: nothing is remembered that is
 //! not in the ledger or the cluster.
 
 use jiff::{SignedDuration, Timestamp};
@@ -151,9 +151,9 @@ pub enum RunStep {
     StartMovers(Vec<PartId>),
     /// Movers run.
     WaitForMovers,
-    /// Every part is copied and verified: `post` hooks, then the manifest.
+    /// Every part is copied and verified: the manifest is written; `post` hooks run beside.
     Commit,
-    /// It cannot become a result: stop the movers, `post` hooks, then the reason.
+    /// It cannot become a result: the movers are stopped, the reason is written; `pre` ends, and `post` hooks run beside.
     Abort(String),
 }
 

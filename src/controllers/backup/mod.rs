@@ -15,6 +15,7 @@ mod run;
 mod scheduling;
 mod snapshots;
 mod sweep;
+mod trouble;
 mod work;
 
 use std::sync::{Arc, OnceLock};
@@ -28,7 +29,7 @@ use self::{
     keys::Keys,
     pass::Pass,
     restore::{rights, status::waiting},
-    run::hooks::HookTasks,
+    run::{hooks::HookTasks, let_go::let_go},
     snapshots::Phases,
     work::{Again, advance},
 };
@@ -147,6 +148,7 @@ impl Driver for BackupDriver {
             state: &pass.state(),
             next_due: again.next_due,
             losses: &losses,
+            trouble: trouble::of(&pass),
         };
         let (view, changes_at) = backups::view(&subject, &read, blocked.as_ref(), now);
         ctx.board.backups.set(subject.org_id(), view);
@@ -214,6 +216,7 @@ async fn look(pass: &Pass<'_>, lost: &mut Vec<Loss>, again: &mut Again) -> Resul
 
     let mut phases = Phases::new();
     let result = advance(pass, again, &mut phases).await;
+    again.after(let_go(pass));
     let shown = snapshots::sync(pass, &phases).await;
     result.and(shown)
 }

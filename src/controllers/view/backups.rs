@@ -37,6 +37,19 @@ pub struct Read<'a> {
     pub next_due: Option<Timestamp>,
     /// Volumes that lost their data.
     pub losses: &'a [Loss],
+    /// What the ledger does not say.
+    pub trouble: Trouble,
+}
+
+/// What keeps snapshots from getting on although the ledger does not say so.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Trouble {
+    /// What does so now.
+    pub now: Option<ConditionFact>,
+    /// What the newest run left undone.
+    pub owed: Option<ConditionFact>,
+    /// When there may be more of it, if nothing happens.
+    pub changes_at: Option<Timestamp>,
 }
 
 /// What the status says after a look at the ledger; and when that changes by time alone.
@@ -62,6 +75,7 @@ pub fn before_any_run(
         state: &LedgerState::default(),
         next_due: first_at_latest(placed_at(org)).filter(|_| waits),
         losses: &[],
+        trouble: Trouble::default(),
     };
     judge(org, Some(schedule), &read, None, now).0
 }
@@ -106,7 +120,8 @@ fn judge(
         healthy: healthy(read, problem, || without_slots(org, schedule), pruning.as_deref()),
         rpo: rpo_condition(point.verdict, point.deadline),
     };
-    (view, point.changes_at.into_iter().chain(told_at).min())
+    let times = [point.changes_at, told_at, read.trouble.changes_at];
+    (view, times.into_iter().flatten().min())
 }
 
 /// What the status says while the ledger is not read, and why it is not: what was `known` before (on the board, else what
@@ -173,7 +188,13 @@ fn healthy(
         );
         return ConditionFact::new(false, reasons::VOLUME_REPLACED, message);
     }
-    let fact = without_slots().unwrap_or_else(|| of_runs(read.state));
+    if let Some(trouble) = &read.trouble.now {
+        return trouble.clone();
+    }
+    let mut fact = without_slots().unwrap_or_else(|| of_runs(read.state));
+    if let Some(owed) = read.trouble.owed.as_ref().filter(|_| fact.status != Truth::False) {
+        fact = owed.clone();
+    }
     match pruning {
         Some(pruning) => with_pruning(fact, pruning),
         None => fact,
@@ -429,6 +450,9 @@ mod tests {
 
     /// What is read off a ledger at that time.
     fn judged(story: &Story, now: &str) -> (BackupView, Option<Timestamp>) {
+        judged_with(story, Trouble::default(), now)
+    }
+    fn judged_with(story: &Story, trouble: Trouble, now: &str) -> (BackupView, Option<Timestamp>) {
         let schedule = json!({"apiVersion": "platform.tray.ai/v1alpha1", "kind": "BackupSchedule",
             "metadata": {"name": "nightly"}, "spec": {"schedule": "0 3 * * *"}});
         let schedule: BackupSchedule = serde_json::from_value(schedule).unwrap();
@@ -436,6 +460,7 @@ mod tests {
             state: &story.state,
             next_due: None,
             losses: &[],
+            trouble,
         };
         judge(
             &org(&json!([]), &json!({})),
@@ -449,6 +474,35 @@ mod tests {
         let fact = judged(story, now).0.healthy;
         (fact.status, fact.reason, fact.message)
     }
+    #[test]
+    fn what_the_ledger_does_not_say_makes_backups_unhealthy_all_the_same() {
+        let mut good = Story::new();
+        good.good("2026-01-01T06:00:00Z", 60);
+        let mut failed = Story::new();
+        failed.aborted("2026-01-01T06:00:00Z", 60);
+        let hangs = || Some(ConditionFact::new(false, reasons::HOOK_HANGS, "since noon"));
+        let owed = || Some(ConditionFact::new(false, reasons::HOOK_FAILED, "exit code 3"));
+        for (story, now, owed, reason) in [
+            (&good, None, None, reasons::LAST_RUN_GOOD),
+            (&good, hangs(), None, reasons::HOOK_HANGS),
+            (&good, hangs(), owed(), reasons::HOOK_HANGS),
+            (&good, None, owed(), reasons::HOOK_FAILED),
+            // What it failed by stays in front.
+            (&failed, None, owed(), reasons::LAST_RUN_FAILED),
+            (&failed, hangs(), None, reasons::HOOK_HANGS),
+        ] {
+            let later = at("2026-01-01T13:00:00Z");
+            let trouble = Trouble {
+                now,
+                owed,
+                changes_at: Some(later),
+            };
+            let (view, changes_at) = judged_with(story, trouble, "2026-01-01T12:00:00Z");
+            assert_eq!(view.healthy.reason, reason);
+            assert_eq!(changes_at, Some(later));
+        }
+    }
+
     #[test]
     fn sweeps_that_fail_for_a_day_are_told_of_with_code_and_time() {
         let mut story = Story::new();

@@ -7,6 +7,7 @@ pub mod acknowledgements;
 pub mod backup_place;
 pub mod backups;
 pub mod identity;
+pub mod movers;
 pub mod org;
 pub mod region;
 pub mod schedule;

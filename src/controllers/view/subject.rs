@@ -25,7 +25,7 @@ use tray_domain::{
 use crate::{
     adapters::kube::{
         child::{ChildFact, ChildStatus},
-        facts::{PodFact, PodProblem},
+        facts::PodFact,
     },
     controllers::{
         blocked::Blocked,
@@ -34,13 +34,14 @@ use crate::{
             acknowledgements::asked,
             backup_place::{self, committed_at},
             identity::{is_abandoned, is_of},
+            movers::{MoverHindrance, hindrance},
             org::{Home, OrgView},
             region::bucket_location,
         },
     },
     resources::{
         child::{ChildId, ChildKind},
-        org::{Placement, claim},
+        org::{Placement, claim, workload::child_kind},
     },
 };
 
@@ -294,16 +295,15 @@ impl<'a> Subject<'a> {
     }
 
     /// Why a mover in the org's namespace does not run, for people: it is not given up before its deadline.
-    pub fn mover_problem(&self) -> Option<String> {
-        let mut movers = self.own_pods().filter(|pod| pod.mover && !pod.deleting);
-        movers.find_map(|pod| {
-            let said = match pod.problem.as_ref()? {
-                // What the scheduler says counts nodes: it would be written again with each that comes or goes.
-                (PodProblem::Unschedulable, _) => "no node takes it",
-                (_, said) => said,
-            };
-            Some(format!("pod {}: {said}", pod.name))
-        })
+    pub fn mover_problem(&self, now: Timestamp) -> Option<String> {
+        self.mover_hindrance(now).map(|found| found.to_string())
+    }
+
+    /// What keeps a mover in the org's namespace from its work.
+    pub fn mover_hindrance(&self, now: Timestamp) -> Option<MoverHindrance> {
+        let jobs = self.view.movers.iter().map(|job| &**job);
+        let pods = self.own_pods().filter(|pod| pod.mover).map(|pod| &**pod);
+        hindrance(jobs.filter(|job| job.namespace == self.namespace()), pods, now)
     }
 
     /// The pods in its namespace that say they are its own.
@@ -331,7 +331,7 @@ impl<'a> Subject<'a> {
         let available = |workload: &Workload| {
             let wanted = i64::from(claim::declared_replicas(workload));
             let fact = self.view.children.iter().find(|child| {
-                matches!(child.id.kind, ChildKind::Deployment | ChildKind::StatefulSet)
+                child.id.kind == child_kind(workload.kind)
                     && child.id.namespace == self.namespace()
                     && child.id.name == workload.name
             });

@@ -127,8 +127,8 @@ pub(in super::super) async fn end_gone(pass: &Pass<'_>, open: &OpenRestore) -> R
     };
     record(pass, &event).await?;
     let note = format!(
-        "OrgRestore {name} was deleted before it had ended: what it had begun with is as it was left, see DataLost; make another \
-         OrgRestore where volumes are lost"
+        "OrgRestore {name} was deleted before it had ended: what it had begun with is as it was left, see DataLost; make an \
+         OrgRestore of another name where volumes are lost"
     );
     tell(pass, reasons::RESTORE_DELETED, note).await;
     count(pass, "failed");

@@ -14,6 +14,7 @@ use tray_api::{
 };
 use tray_domain::{
     ids::{PartId, RunId},
+    ledger::RestoreRecord,
     mover_task::{LaterObjects, MoverOutcome, RefusedObjects},
     names,
     restore_run::{MoverProgress, RestoreObserved, RestoreStep},
@@ -178,7 +179,7 @@ pub(crate) async fn progress(
     status.rate_bytes_per_second = (bytes > 0).then(|| bytes / seconds.max(1));
     let (phase, mut message) = phase_of(step);
     if matches!(phase, RestorePhase::Proving | RestorePhase::Filling)
-        && let Some(problem) = pass.subject.mover_problem()
+        && let Some(problem) = pass.subject.mover_problem(pass.now)
     {
         message = format!("{message}; {problem}");
     }
@@ -286,6 +287,69 @@ pub(crate) fn ended(
     }
     status.conditions = conditions.build();
     status
+}
+
+/// It was made anew: what became of the restore of its name is told, and nothing is done.
+pub(crate) fn made_before(restore: &OrgRestore, record: &RestoreRecord, now: Timestamp) -> OrgRestoreStatus {
+    let generation = restore.metadata.generation;
+    let (phase, fact) = told_again(&restore.name_any(), record);
+    let before = restore
+        .status
+        .as_ref()
+        .map_or(&[][..], |status| &status.conditions);
+    let mut conditions = Conditions::new(before, generation, now);
+    conditions.set(types::RESTORED, &fact);
+    if fact.reason != reasons::AS_SPECIFIED {
+        conditions.set(types::STALLED, &ConditionFact::new(true, &fact.reason, fact.message.clone()));
+    }
+    OrgRestoreStatus {
+        observed_generation: generation,
+        phase: Some(phase),
+        run_id: Some(record.run_id.to_string()),
+        finished_at: Some(Time(whole_seconds(record.at))),
+        seconds: i64::try_from(record.seconds).ok(),
+        bytes: i64::try_from(record.bytes).ok(),
+        refused_count: i64::try_from(record.refused).ok().filter(|refused| *refused > 0),
+        conditions: conditions.build(),
+        ..OrgRestoreStatus::default()
+    }
+}
+
+/// How a restore ended, as one of the same name tells it that was made anew.
+fn told_again(name: &str, record: &RestoreRecord) -> (RestorePhase, ConditionFact) {
+    let again = format!(
+        "a restore of this name ended at {}, and a name is one restore: nothing was restored again; to restore once more, create \
+         an OrgRestore of another name than {name}",
+        whole_seconds(record.at)
+    );
+    let why = record.why.as_deref().unwrap_or("why is not recorded");
+    let is_back = record.succeeded || record.data_is_back;
+    match (is_back, record.refused) {
+        (true, 0) if record.succeeded => (
+            RestorePhase::Succeeded,
+            ConditionFact::new(true, reasons::AS_SPECIFIED, again),
+        ),
+        (true, 0) => (
+            RestorePhase::Succeeded,
+            ConditionFact::new(
+                true,
+                reasons::WORKLOADS_UNAVAILABLE,
+                format!("every volume came back, and the workloads were not available: {why}; {again}"),
+            ),
+        ),
+        (true, refused) => (
+            RestorePhase::SucceededWithRefusals,
+            ConditionFact::new(
+                false,
+                reasons::OBJECTS_REFUSED,
+                format!("{refused} objects were refused; {again}"),
+            ),
+        ),
+        (false, _) => (
+            RestorePhase::Failed,
+            ConditionFact::new(false, reasons::MOVER_FAILED, format!("it failed: {why}; {again}")),
+        ),
+    }
 }
 
 /// The objects part ended well, and what it said is lost: whether any object was refused is not known.
