@@ -5,7 +5,10 @@ use tray_api::{conditions::reasons, orgsnapshot::PostHooks};
 use tray_domain::{hook_run::hanging, ledger::LedgerState};
 
 use super::pass::Pass;
-use crate::controllers::{conditions::ConditionFact, view::backups::Trouble};
+use crate::controllers::{
+    conditions::ConditionFact,
+    view::{backups::Trouble, movers::MoverHindrance},
+};
 
 /// What there is, and when there may be more.
 pub(super) fn of(pass: &Pass<'_>) -> Trouble {
@@ -21,7 +24,7 @@ pub(super) fn of(pass: &Pass<'_>) -> Trouble {
         Err(later) => (None, later),
     };
     let hindrance = pass.subject.mover_hindrance(pass.now);
-    let told_at = hindrance.as_ref().map(|found| found.is_trouble_from());
+    let told_at = hindrance.as_ref().map(MoverHindrance::is_trouble_from);
     let mover = hindrance.filter(|found| found.is_trouble_from() <= pass.now);
     let mover = mover.map(|found| {
         let message = format!("a mover of the org does not begin: {found}");

@@ -191,10 +191,9 @@ fn healthy(
     if let Some(trouble) = &read.trouble.now {
         return trouble.clone();
     }
-    let mut fact = without_slots().unwrap_or_else(|| of_runs(read.state));
-    if let Some(owed) = read.trouble.owed.as_ref().filter(|_| fact.status != Truth::False) {
-        fact = owed.clone();
-    }
+    let said = without_slots().unwrap_or_else(|| of_runs(read.state));
+    let owed = read.trouble.owed.clone().filter(|_| said.status != Truth::False);
+    let fact = owed.unwrap_or(said);
     match pruning {
         Some(pruning) => with_pruning(fact, pruning),
         None => fact,
