@@ -20,6 +20,7 @@ use tray_testkit::{
 
 use crate::{
     aws::{Bucket, Place, Weather},
+    containers::Containers,
     disks::{Content, Disks, Files},
     engine::LightEngine,
     faults::ApiFaults,
@@ -56,6 +57,8 @@ pub struct World {
     pub engine: LightEngine,
     /// Strikes processes at their writes.
     pub doom: Arc<Doom>,
+    /// What runs in workloads' containers.
+    pub containers: Arc<Containers>,
     /// What really happened.
     pub truth: Arc<Truth>,
     trouble: Mutex<Trouble>,
@@ -88,6 +91,11 @@ impl World {
             engine: LightEngine::new(disks.clone()),
             disks,
             doom: Arc::new(Doom::new(random.stream("doom"))),
+            containers: Arc::new(Containers::new(
+                random.stream("hooks"),
+                Arc::new(clock),
+                log.clone(),
+            )),
             truth: Arc::new(Truth::new(log.clone())),
             log,
             trouble: Mutex::new(Trouble::none()),
@@ -296,7 +304,6 @@ impl World {
         timeout: Duration,
     ) -> Result<(), HookError> {
         let pod = Name::new(target.namespace.clone(), target.pod.clone());
-        let what = command.first().cloned().unwrap_or_default();
         let runs = |pod: &Value| pod["status"]["phase"] == "Running";
         if self.server.read("pods", &pod, runs) != Some(true) {
             return Err(HookError::Exec {
@@ -304,16 +311,9 @@ impl World {
                 source: "it does not run".into(),
             });
         }
-        self.log.step(format!(
-            "hook {what} begins in {}/{}",
-            target.namespace, target.pod
-        ));
-        self.truth.hook_begins(&pod, &what);
-        tokio::time::sleep(Duration::from_secs(3).min(timeout)).await;
-        self.truth.hook_ended(&pod, &what);
-        self.log
-            .step(format!("hook {what} ends in {}/{}", target.namespace, target.pod));
-        Ok(())
+        self.containers
+            .run(&pod, command, timeout, self.trouble().hooks)
+            .await
     }
 }
 

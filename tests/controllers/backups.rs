@@ -260,7 +260,7 @@ async fn an_org_is_copied_pruned_and_told_about() {
     an_org_that_a_region_gives_a_shared_key_keeps_it(&operator, &fresh).await;
     what_is_made_anew_runs_and_restores_nothing_twice(&operator, &fresh).await;
     running.stop().await;
-    hooks_run_beside_the_passes_and_outlive_their_operator(&operator).await;
+    Box::pin(hooks_run_beside_the_passes_and_outlive_their_operator(&operator)).await;
     a_wrapped_key_is_never_replaced(&operator, &fresh).await;
     two_operators_at_once_copy_an_org_once(&operator, &fresh).await;
 }
@@ -536,6 +536,13 @@ async fn what_is_made_anew_runs_and_restores_nothing_twice(operator: &Operator, 
         assert!(said.contains("nothing was restored again"), "{said}");
         assert!(said.contains(&format!("of another name than {name}")), "{said}");
     }
+    // One that was deleted on its way has ended by that.
+    restore_of(org.name, "fresh-gone").await;
+    let said = restored("fresh-gone", "Failed").await["status"]["conditions"].to_string();
+    assert!(
+        said.contains("was deleted on its way") && said.contains("nothing was restored again"),
+        "{said}"
+    );
     nothing_is_left(org).await;
     let now = org.ledger(operator).await.state();
     assert_eq!(now.runs.len(), ledger.runs.len() + 1);
@@ -549,7 +556,7 @@ async fn with_a_database(name: &'static str, id: &str) -> Org {
     let orgs: Api<TrayOrg> = Api::all(client.clone());
     let workload = json!({"name": "db", "kind": "StatefulSet", "image": "i", "runAsUser": 1000,
         "volume": {"size": "1Gi", "mountPath": "/data"},
-        "backup": {"pre": {"command": ["pre"]}, "post": {"command": ["post"], "timeoutSeconds": 7200}}});
+        "backup": {"pre": {"command": ["pre"]}, "post": {"command": ["post"], "timeoutSeconds": 1500}}});
     let spec = json!({"spec": {"workloads": [workload]}});
     orgs.patch(name, &PatchParams::default(), &Patch::Merge(spec))
         .await
@@ -656,16 +663,11 @@ async fn hooks_run_beside_the_passes_and_outlive_their_operator(operator: &Opera
         (now > begun).then_some(())
     });
     assert!(again.await.is_some(), "{:?}", hooks.begun());
+    Box::pin(nobody_waits_for_a_hook_that_hangs(&next, &org)).await;
     hooks.let_go("post");
-    let ended = eventually(async || {
-        let shown = snapshot("hooked-one", "Committed").await;
-        (shown["status"]["postHooks"] == "Ended" && shown["status"]["hooks"].is_null()).then_some(())
-    });
-    assert!(
-        ended.await.is_some(),
-        "{:#}",
-        snapshot("hooked-one", "Committed").await
-    );
+    for name in ["hooked-one", "hooked-two"] {
+        post_hooks(name, "Ended").await;
+    }
 
     // One whose OrgSnapshot is deleted while `pre` runs ends at once, and so does its `pre`.
     hooks.hold("pre");
@@ -683,8 +685,78 @@ async fn hooks_run_beside_the_passes_and_outlive_their_operator(operator: &Opera
     });
     assert!(post.await.is_some(), "{:?}", hooks.begun());
     hooks.let_go("pre");
+    end(&pruner(&org).await, None).await;
+    nothing_is_left(&org).await;
+
+    // One that fails fails no run, and is told of.
+    hooks.fail("post");
+    org.ask("hooked-unpaid").await;
+    succeed_with_database(&next, &org).await;
+    snapshot("hooked-unpaid", "Committed").await;
+    let shown = post_hooks("hooked-unpaid", "Failed").await;
+    let why = shown["status"]["postHookFailures"].to_string();
+    assert!(why.contains("exit code 3") && why.contains("pod db-0"), "{why}");
+    assert_eq!(shown["status"]["verdict"], "Good");
+    says(&next, &org, "HookFailed", "exit code 3").await;
     nothing_is_left(&org).await;
     running.stop().await;
+}
+
+/// The `post` hook of the org's last run hangs: it is told of, the next run begins, and a restore does.
+async fn nobody_waits_for_a_hook_that_hangs(operator: &Operator, org: &Org) {
+    let words = "the post hook of data-db-0 runs in pod db-0 since";
+    operator.clock.put_forward(SignedDuration::from_mins(15));
+    operator.ctx.changes.publish(&Change::Org(org.name.to_owned()));
+    says(operator, org, "HookHangs", words).await;
+    org.ask("hooked-two").await;
+    waits_for("hooked-two", "its pre hooks wait for other hooks to end").await;
+    restore_of(org.name, "hooked-back").await;
+    let (other, _) = mover_that(&org.namespace(), "ProveVolume").await;
+    let (job, _) = mover_that(&org.namespace(), "ProveObjects").await;
+    end(&job, Some("enough")).await;
+    restored("hooked-back", "Failed").await;
+    // It is told to go, and goes when its last pod has.
+    let jobs: Api<Job> = Api::namespaced(api_server::shared().await.client().await, &org.namespace());
+    let name = other.name_any();
+    let told = eventually(async || jobs.get(&name).await.ok()?.metadata.deletion_timestamp);
+    assert!(
+        told.await.is_some(),
+        "the mover of the restore that has ended stays"
+    );
+    gone(&jobs, &name).await;
+    let given_up = snapshot("hooked-two", "Failed").await;
+    let said = given_up["status"]["conditions"].to_string();
+    assert!(said.contains("hooked-back"), "{said}");
+    assert_eq!(given_up["status"]["postHooks"], "Outstanding");
+    let hanging = snapshot("hooked-one", "Committed").await;
+    assert_eq!(hanging["status"]["postHooks"], "Outstanding");
+    // What the failed run left behind goes at once, too.
+    end(&pruner(org).await, None).await;
+    nothing_is_left(org).await;
+}
+
+/// The OrgSnapshot, when its `post` hooks have come so far and none of them runs.
+async fn post_hooks(name: &str, progress: &str) -> Value {
+    let snapshots: Api<OrgSnapshot> = Api::all(api_server::shared().await.client().await);
+    let reached = eventually(async || {
+        let shown = serde_json::to_value(snapshots.get(name).await.ok()?).ok()?;
+        let status = &shown["status"];
+        (status["postHooks"] == progress && status["hooks"].is_null()).then_some(shown)
+    });
+    let last = snapshots.get(name).await.map(|snapshot| snapshot.status);
+    reached
+        .await
+        .unwrap_or_else(|| panic!("the post hooks of {name} are not {progress}: {last:#?}"))
+}
+
+/// The operator says of the org's backups that reason, with these words.
+async fn says(operator: &Operator, org: &Org, reason: &str, words: &str) {
+    let said = eventually(async || {
+        let healthy = operator.ctx.board.backups.get(&org.id)?.healthy.clone();
+        (healthy.reason == reason && healthy.message.contains(words)).then_some(())
+    });
+    let last = operator.ctx.board.backups.get(&org.id);
+    assert!(said.await.is_some(), "not {reason} {words:?}: {last:?}");
 }
 
 async fn a_snapshot_of_no_org_says_so() {
@@ -1128,11 +1200,6 @@ async fn a_wrapped_key_is_never_replaced(operator: &Operator, org: &Org) {
 async fn running_anew_says(operator: &Operator, org: &Org, reason: &str, words: &str) {
     let other = operator.beside().await;
     let running = other.start(vec![Arc::new(BackupDriver::default())]).await;
-    let said = eventually(async || {
-        let healthy = other.ctx.board.backups.get(&org.id)?.healthy.clone();
-        (healthy.reason == reason && healthy.message.contains(words)).then_some(())
-    });
-    let last = other.ctx.board.backups.get(&org.id);
-    assert!(said.await.is_some(), "not {reason} {words:?}: {last:?}");
+    says(&other, org, reason, words).await;
     running.stop().await;
 }

@@ -10,6 +10,7 @@ use tray_ports::{HookError, HookRunner, HookTarget};
 pub(crate) struct MemoryHooks {
     begun: Mutex<Vec<String>>,
     held: Mutex<BTreeSet<String>>,
+    failing: Mutex<BTreeSet<String>>,
     released: Notify,
 }
 
@@ -23,6 +24,11 @@ impl MemoryHooks {
     pub(crate) fn let_go(&self, word: &str) {
         self.held.lock().unwrap().remove(word);
         self.released.notify_waiters();
+    }
+
+    /// Commands that begin with this word end with code 3.
+    pub(crate) fn fail(&self, word: &str) {
+        self.failing.lock().unwrap().insert(word.to_owned());
     }
 
     /// What has begun so far, as `pod word`.
@@ -47,6 +53,12 @@ impl HookRunner for MemoryHooks {
         let word = command.first().map_or("", String::as_str);
         self.begun.lock().unwrap().push(format!("{} {word}", target.pod));
         match timeout(limit, self.until_released(word)).await {
+            Ok(()) if self.failing.lock().unwrap().contains(word) => Err(HookError::Failed {
+                pod: target.pod.clone(),
+                container: target.container.clone(),
+                program: word.to_owned(),
+                end: "exit code 3".to_owned(),
+            }),
             Ok(()) => Ok(()),
             Err(_) => Err(HookError::TimedOut {
                 pod: target.pod.clone(),

@@ -6,7 +6,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use tray_domain::mover_task::BucketLocation;
 use tray_ledger::RemoteError;
 use tray_operator::{
-    adapters::{clock::SystemClock, kube::client::Connections},
+    adapters::kube::client::Connections,
     config::Settings,
     controllers::{
         Driver,
@@ -22,7 +22,7 @@ use tray_operator::{
 use tray_ports::{RegionPorts, RegionServices};
 use tray_testkit::memory::{MemoryKeys, MemorySessions, MemoryStore};
 
-use super::{api_server, hooks::MemoryHooks, requests};
+use super::{api_server, clock::ShiftedClock, hooks::MemoryHooks, requests};
 
 /// The services of every location, in memory: a bucket for backups and another that a Region may name instead
 /// (`tray-other…`), and one for logs (`tray-logs…`).
@@ -66,6 +66,7 @@ pub(crate) struct Operator {
     pub ctx: Arc<Context>,
     pub regions: Arc<MemoryRegions>,
     pub hooks: Arc<MemoryHooks>,
+    pub clock: Arc<ShiftedClock>,
     readiness: Arc<Readiness>,
 }
 
@@ -93,11 +94,12 @@ impl Operator {
         for crd in tray_api::crds::all_crds() {
             api_server::apply(&server.client().await, &serde_json::to_value(crd).unwrap()).await;
         }
+        let clock = Arc::new(ShiftedClock::default());
         let mut ctx = Context::new(Parts {
             connections,
             identity: "test".to_owned(),
             regions: regions.clone(),
-            clock: Arc::new(SystemClock),
+            clock: clock.clone(),
             settings: Settings {
                 concurrency: 4,
                 api_server_ports: vec![443],
@@ -115,6 +117,7 @@ impl Operator {
             ctx: Arc::new(ctx),
             regions,
             hooks,
+            clock,
             readiness: Arc::default(),
         }
     }

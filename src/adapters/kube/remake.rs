@@ -85,8 +85,14 @@ impl Cluster {
         };
         match api.delete(&id.name, &params).await {
             Ok(answer) => {
-                // It stays until its pods have gone, or have been released.
-                answer.map_left(|going| self.index.children.answer(ChildFact::of(id.kind, &going)));
+                // One that stays until its pods have gone, or have been released. Some kinds are shown as they were although they
+                // are gone: the watch may have told of that before.
+                let going = answer
+                    .left()
+                    .filter(|live| live.metadata.deletion_timestamp.is_some());
+                if let Some(going) = going {
+                    self.index.children.answer(ChildFact::of(id.kind, &going));
+                }
                 Ok(())
             }
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),

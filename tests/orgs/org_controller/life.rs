@@ -212,12 +212,24 @@ async fn a_workload_changes_its_kind_when_the_pods_of_the_former_have_gone() {
     let services = api_of(&client, &child("v1", "Service", &namespace))
         .await
         .unwrap();
-    let address = async || services.get("web").await.unwrap().data["spec"]["clusterIP"].clone();
+    let becomes = async |headless: bool| {
+        let is_so = eventually(async || {
+            let service = services.get_opt("web").await.ok()??;
+            ((service.data["spec"]["clusterIP"] == "None") == headless).then_some(())
+        });
+        let is_so = is_so.await.is_some();
+        assert!(
+            is_so,
+            "not headless = {headless}: {:#?}",
+            services.get_opt("web").await
+        );
+    };
     api_server::apply(&client, &turned).await;
     until(&client, "turned", READY).await;
     patch(&client, "turned", &workload("Deployment")).await;
     until(&client, "turned", READY).await;
-    assert_ne!(address().await, "None");
+    becomes(false).await;
+    until(&client, "turned", READY).await;
     for (former, kind, headless) in [
         ("Deployment", "StatefulSet", true),
         ("StatefulSet", "Deployment", false),
@@ -250,7 +262,7 @@ async fn a_workload_changes_its_kind_when_the_pods_of_the_former_have_gone() {
             .await
             .unwrap();
         until(&client, "turned", READY).await;
-        assert_eq!(address().await == "None", headless, "{kind}");
+        becomes(headless).await;
         assert!(
             !names(&client, "apps/v1", former, &namespace)
                 .await

@@ -300,7 +300,10 @@ pub(crate) fn made_before(restore: &OrgRestore, record: &RestoreRecord, now: Tim
     let mut conditions = Conditions::new(before, generation, now);
     conditions.set(types::RESTORED, &fact);
     if fact.reason != reasons::AS_SPECIFIED {
-        conditions.set(types::STALLED, &ConditionFact::new(true, &fact.reason, fact.message.clone()));
+        conditions.set(
+            types::STALLED,
+            &ConditionFact::new(true, &fact.reason, fact.message.clone()),
+        );
     }
     OrgRestoreStatus {
         observed_generation: generation,
@@ -545,5 +548,65 @@ fn phase_of(step: &RestoreStep) -> (RestorePhase, String) {
             "everything is filled; the org's workloads start".to_owned(),
         ),
         RestoreStep::Fail(fault) => (RestorePhase::Failed, fault.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_was_made_anew_tells_how_the_first_one_ended() {
+        use RestorePhase::{Failed, Succeeded, SucceededWithRefusals};
+        let record = |succeeded, data_is_back, refused| RestoreRecord {
+            restore: "acme-back (u1)".into(),
+            run_id: RunId::of("2026-01-01T00:00:00Z".parse().unwrap(), "u"),
+            succeeded,
+            data_is_back,
+            seconds: 1,
+            bytes: 1,
+            refused,
+            why: (!succeeded).then(|| "image i cannot be pulled".to_owned()),
+            at: "2026-01-02T00:00:00Z".parse().unwrap(),
+        };
+        for (ended, phase, reason, why) in [
+            (record(true, true, 0), Succeeded, reasons::AS_SPECIFIED, ""),
+            // As it was written before there was such an end.
+            (record(true, false, 0), Succeeded, reasons::AS_SPECIFIED, ""),
+            (
+                record(false, true, 0),
+                Succeeded,
+                reasons::WORKLOADS_UNAVAILABLE,
+                "every volume came back, and the workloads were not available: image i cannot be pulled; ",
+            ),
+            (
+                record(true, true, 2),
+                SucceededWithRefusals,
+                reasons::OBJECTS_REFUSED,
+                "2 objects were refused; ",
+            ),
+            (
+                record(false, true, 2),
+                SucceededWithRefusals,
+                reasons::OBJECTS_REFUSED,
+                "2 objects were refused; ",
+            ),
+            (
+                record(false, false, 0),
+                Failed,
+                reasons::MOVER_FAILED,
+                "it failed: image i cannot be pulled; ",
+            ),
+        ] {
+            let (told, fact) = told_again("acme-back", &ended);
+            assert_eq!((told, &*fact.reason), (phase, reason));
+            let again = format!("{why}a restore of this name ended at 2026-01-02T00:00:00Z");
+            assert!(fact.message.starts_with(&again), "{}", fact.message);
+            assert!(
+                fact.message.ends_with("of another name than acme-back"),
+                "{}",
+                fact.message
+            );
+        }
     }
 }
