@@ -1,10 +1,10 @@
 //! S3, KMS and STS of one place, in memory: what lies there with all its versions, and how each caller reaches it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     ops::Range,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
@@ -22,11 +22,12 @@ use tray_ledger::{Listed, ObjectStore, PutOutcome, RemoteError};
 use tray_ports::{
     BucketFacts, Clock, KeyService, MasterKeys, RegionBucket, RegionPorts, RegionServices, SessionIssuer,
 };
-use tray_testkit::memory::MemoryKeys;
+use tray_testkit::memory::{MemoryKeys, sound_facts};
 use zeroize::Zeroizing;
 
 use crate::{
     gate::Gate,
+    lock::lock,
     log::Log,
     random::Random,
     trouble::{Blow, Doom},
@@ -85,7 +86,7 @@ impl Bucket {
     }
 
     fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Version>>> {
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.objects)
     }
 
     /// The newest version, unless it was deleted.
@@ -169,18 +170,6 @@ impl Bucket {
             !matches!(versions.as_slice(), [] | [Version::Marker(_)])
         });
     }
-
-    fn facts(&self) -> BucketFacts {
-        BucketFacts {
-            cloud_region: self.cloud_region.clone(),
-            versioned: true,
-            default_encryption: Some("aws:kms".to_owned()),
-            public_access_blocked: true,
-            harmful_lifecycle_rules: Vec::new(),
-            default_lock: None,
-            replication_targets: Vec::new(),
-        }
-    }
 }
 
 fn current(versions: &[Version]) -> Option<&Object> {
@@ -248,10 +237,6 @@ impl Weather {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn unavailable(what: &str) -> RemoteError {
     RemoteError::Unavailable(format!("{what}: 503"))
 }
@@ -268,9 +253,20 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Whether it dies at a write.
-    pub fn is_struck(&self) -> Option<Blow> {
-        self.doom.as_ref()?.strikes()
+    /// Does a piece of work as this caller. Where it `writes` the caller may die of it: before it is done, or before it hears of it.
+    pub async fn act<T>(&self, writes: bool, work: impl Future<Output = T>) -> T {
+        let doom = self.doom.as_ref().filter(|_| writes);
+        let blow = doom.and_then(|doom| doom.strikes());
+        if blow == Some(Blow::Before) {
+            self.gate.kill();
+            self.gate.pass().await;
+        }
+        let done = work.await;
+        if blow == Some(Blow::After) {
+            self.gate.kill();
+        }
+        self.gate.pass().await;
+        done
     }
 }
 
@@ -307,36 +303,25 @@ impl Reach {
         }
         let log = &self.place.bucket.log;
         let name = &self.caller.name;
-        let blow = if WRITES.contains(&what) {
-            self.caller.is_struck()
-        } else {
-            None
-        };
-        if blow == Some(Blow::Before) {
-            self.caller.gate.kill();
-            self.caller.gate.pass().await;
-        }
-        let answer = match luck {
-            Luck::Done => {
-                log.quiet(what);
-                log.quiet(key);
-                Ok(work(&self.place))
-            }
-            Luck::Unavailable => {
-                log.step(format!("{name}: {what} {key}: no answer, nothing is done"));
-                Err(unavailable(key))
-            }
-            Luck::Lost => {
-                work(&self.place);
-                log.step(format!("{name}: {what} {key}: done, the answer is lost"));
-                Err(unavailable(key))
+        let done = async {
+            match luck {
+                Luck::Done => {
+                    log.quiet(what);
+                    log.quiet(key);
+                    Ok(work(&self.place))
+                }
+                Luck::Unavailable => {
+                    log.step(format!("{name}: {what} {key}: no answer, nothing is done"));
+                    Err(unavailable(key))
+                }
+                Luck::Lost => {
+                    work(&self.place);
+                    log.step(format!("{name}: {what} {key}: done, the answer is lost"));
+                    Err(unavailable(key))
+                }
             }
         };
-        if blow == Some(Blow::After) {
-            self.caller.gate.kill();
-        }
-        self.caller.gate.pass().await;
-        answer
+        self.caller.act(WRITES.contains(&what), done).await
     }
 }
 
@@ -370,7 +355,10 @@ impl RegionBucket for Reach {
     }
 
     async fn facts(&self, prefix: &str) -> Result<BucketFacts, RemoteError> {
-        self.call("s3 facts", prefix, |place| place.bucket.facts()).await
+        self.call("s3 facts", prefix, |place| {
+            sound_facts(&place.bucket.cloud_region)
+        })
+        .await
     }
 
     fn clock_skew(&self) -> Option<SignedDuration> {
@@ -625,9 +613,4 @@ impl tray_mover::Bucket for Blobs {
     fn at(&self, prefix: &str) -> Arc<dyn BlobStore> {
         Arc::new(Self::at(self, prefix))
     }
-}
-
-/// The keys of a bucket's objects, of whatever version.
-pub fn keys_of(versions: &[(String, Version)]) -> BTreeSet<&str> {
-    versions.iter().map(|(key, _)| key.as_str()).collect()
 }

@@ -4,11 +4,13 @@ use std::{
     collections::BTreeMap,
     fmt::Write,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::lock::lock;
 
 /// Where a mover finds volumes.
 const ROOT: &str = "/disks";
@@ -31,17 +33,12 @@ pub struct Disks(Mutex<BTreeMap<String, Files>>);
 
 impl Disks {
     fn disks(&self) -> MutexGuard<'_, BTreeMap<String, Files>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Makes an empty disk.
     pub fn make(&self, volume: &str) {
         self.disks().entry(volume.to_owned()).or_default();
-    }
-
-    /// Destroys a disk.
-    pub fn destroy(&self, volume: &str) {
-        self.disks().remove(volume);
     }
 
     /// What lies on a disk; none = there is no such disk.

@@ -20,10 +20,7 @@ use tray_engine::{
     VerifyReport,
 };
 
-use crate::{
-    aws::Bucket,
-    disks::{self, Disks, Files},
-};
+use crate::disks::{self, Disks, Files};
 
 /// Makes light repositories of the world's disks.
 #[derive(Clone)]
@@ -81,8 +78,7 @@ impl Engine for LightEngine {
         work_dir: &Path,
     ) -> Result<Box<dyn Repository>, EngineError> {
         if store.list("config")?.is_empty() {
-            let proof = hex::encode(Sha256::digest(key.as_bytes()));
-            store.put_if_absent("config", proof.into())?;
+            store.put_if_absent("config", proof_of(key).into())?;
         }
         self.open(store, key, work_dir)
     }
@@ -93,11 +89,10 @@ impl Engine for LightEngine {
         key: &RepositoryKey,
         _: &Path,
     ) -> Result<Box<dyn Repository>, EngineError> {
-        let proof = hex::encode(Sha256::digest(key.as_bytes()));
         match store.get("config") {
             Err(BlobError::NotFound(name)) => Err(EngineError::NoRepository(name)),
             Err(error) => Err(error.into()),
-            Ok(config) if config != proof.as_bytes() => Err(EngineError::WrongKey(store.location())),
+            Ok(config) if config != proof_of(key).as_bytes() => Err(EngineError::WrongKey(store.location())),
             Ok(_) => Ok(Box::new(Light {
                 store,
                 engine: self.clone(),
@@ -108,6 +103,11 @@ impl Engine for LightEngine {
     fn version(&self) -> String {
         "light 1".to_owned()
     }
+}
+
+/// What tells whether a key is a repository's.
+fn proof_of(key: &RepositoryKey) -> String {
+    hex::encode(Sha256::digest(key.as_bytes()))
 }
 
 fn decode<T: DeserializeOwned>(name: &str, body: &Bytes) -> Result<T, EngineError> {
@@ -333,24 +333,6 @@ impl Repository for Light {
         }
         Ok(report)
     }
-}
-
-/// A snapshot in the repository under a prefix, with what of it lies in no pack; none = it is not there, or is not what it was.
-pub fn look_up(bucket: &Bucket, repository: &str, id: &str) -> Option<(Snapshot, BTreeSet<u64>)> {
-    let body = bucket.get(&format!("{repository}snapshots/{id}"))?.body;
-    if hex::encode(Sha256::digest(&body)) != id {
-        return None;
-    }
-    let snapshot: Snapshot = serde_json::from_slice(&body).ok()?;
-    let mut missing = snapshot.needs();
-    for listed in bucket.list(&format!("{repository}data/"), "") {
-        if missing.is_empty() {
-            break;
-        }
-        let pack: Pack = serde_json::from_slice(&bucket.get(&listed.key)?.body).ok()?;
-        missing.retain(|content| !pack.contains(content));
-    }
-    Some((snapshot, missing))
 }
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt::Write,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use jiff::Timestamp;
 use tray_ports::Clock;
+
+use crate::lock::lock;
 
 /// Steps that are kept in words.
 const KEPT: usize = 50;
@@ -60,7 +62,7 @@ impl Log {
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.kept)
     }
 
     /// Has every step be written there, too.
@@ -117,11 +119,9 @@ impl Log {
         (kept.hash, kept.count)
     }
 
-    /// The last steps in words, before the first thing that must never be was found.
-    pub fn last(&self, count: usize) -> Vec<Step> {
-        let kept = self.kept();
-        let skipped = kept.led_there.len().saturating_sub(count);
-        kept.led_there.iter().skip(skipped).cloned().collect()
+    /// The last steps in words before the first thing that must never be was found.
+    pub fn led_there(&self) -> Vec<Step> {
+        self.kept().led_there.clone()
     }
 
     /// How often each rare path was taken.

@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context as TaskContext, Poll},
     time::Duration,
 };
@@ -27,8 +27,8 @@ use tray_testkit::{clock::RuntimeClock, cluster::Connection};
 use crate::{
     aws::{Caller, Places},
     gate::Gate,
+    lock::lock,
     random::Random,
-    trouble::Blow,
     world::World,
 };
 
@@ -157,7 +157,7 @@ impl Gated {
                 return Ok(answer);
             };
             let jitter = {
-                let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut random = lock(&self.random);
                 random.between(pause / 2, pause)
             };
             tokio::time::sleep(busy.max(jitter)).await;
@@ -170,16 +170,7 @@ impl Gated {
         let gate = self.caller.gate.clone();
         gate.pass().await;
         let writes = request.method() != Method::GET;
-        let blow = if writes { self.caller.is_struck() } else { None };
-        if blow == Some(Blow::Before) {
-            gate.kill();
-            gate.pass().await;
-        }
-        let answer = self.connection.call(request).await;
-        if blow == Some(Blow::After) {
-            gate.kill();
-        }
-        gate.pass().await;
+        let answer = self.caller.act(writes, self.connection.call(request)).await;
         let (parts, body) = answer?.into_parts();
         // A whole answer is there at once; a watch goes on.
         if body.size_hint().exact().is_some() {

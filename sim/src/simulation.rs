@@ -46,8 +46,6 @@ pub struct Report {
 
 /// Hours at the end in which nothing goes wrong and nobody does anything: then all that was asked for has to be done.
 const HEALED: u64 = 24;
-/// Steps that are shown of one that went wrong.
-const SHOWN: usize = 50;
 
 /// Simulates.
 pub fn run(plan: &Plan) -> std::io::Result<Report> {
@@ -88,7 +86,7 @@ async fn simulate(plan: &Plan, sink: Option<impl std::io::Write + Send + 'static
         tokio::time::sleep(Duration::from_secs(3600)).await;
         world.workloads_write();
         if hour == heals_at {
-            world.set_trouble(Trouble::none());
+            world.set_trouble(Trouble::default());
             world.log.step("all is well from now on");
         }
         calamities.befall(hour);
@@ -105,7 +103,7 @@ async fn simulate(plan: &Plan, sink: Option<impl std::io::Write + Send + 'static
         plan: plan.clone(),
         trace: world.log.hash(),
         broken: world.log.found(),
-        last: world.log.last(SHOWN),
+        last: world.log.led_there(),
         counted: world.log.counted(),
     }
 }

@@ -1,19 +1,16 @@
 //! What goes wrong in one world: drawn once from its seed.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Mutex, time::Duration};
 
 use jiff::SignedDuration;
 
-use crate::{aws::Rates, faults::ApiRates, random::Random};
+use crate::{aws::Rates, faults::ApiRates, lock::lock, random::Random};
 
 /// How likely each class of faults is on.
 const ON: f64 = 0.25;
 
-/// What goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What goes wrong; by default nothing does.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Trouble {
     /// Between processes and the API server.
     pub api: ApiRates,
@@ -68,18 +65,6 @@ impl Default for PodRates {
 }
 
 impl Trouble {
-    /// Nothing goes wrong.
-    pub fn none() -> Self {
-        Self {
-            api: ApiRates::default(),
-            aws: Rates::default(),
-            pods: PodRates::default(),
-            processes: ProcessRates::default(),
-            outages: false,
-            keys: false,
-        }
-    }
-
     /// Each class is on or off, at a rate of its own.
     pub fn drawn(random: &Random) -> Self {
         let mut random = random.stream("trouble");
@@ -167,8 +152,4 @@ impl Doom {
         };
         random.chance(rate).then_some(blow)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

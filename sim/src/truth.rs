@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use serde_json::Value;
@@ -11,6 +11,7 @@ use tray_domain::{ledger::Work, mover_task::MoverTask};
 use tray_testkit::cluster::Name;
 
 use crate::{
+    lock::lock,
     log::Log,
     manifests::{POST_HOOK, PRE_HOOK},
 };
@@ -64,7 +65,7 @@ impl Truth {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 
     /// The process of a mover begins.
@@ -183,10 +184,8 @@ pub fn phase(object: &Value) -> &str {
     object["status"]["phase"].as_str().unwrap_or_default()
 }
 
-/// A condition of an object: its status.
+/// A condition of an object.
 pub fn condition<'a>(object: &'a Value, type_: &str) -> Option<&'a Value> {
-    let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
-    conditions
-        .into_iter()
-        .find(|condition| condition["type"] == type_)
+    let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.find(|condition| condition["type"] == type_)
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -23,6 +23,8 @@ use crate::{
     disks::{Content, Disks, Files},
     engine::LightEngine,
     faults::ApiFaults,
+    kubernetes::claims::claims_of,
+    lock::lock,
     log::Log,
     manifests::{self, BACKUP_REGION, BUCKET, Variant},
     random::Random,
@@ -90,11 +92,11 @@ impl World {
             doom: Arc::new(Doom::new(random.stream("doom"))),
             truth: Arc::new(Truth::new(log.clone())),
             log,
-            trouble: Mutex::new(Trouble::none()),
+            trouble: Mutex::new(Trouble::default()),
             writers: Mutex::new(random.stream("writers")),
             random,
         };
-        world.set_trouble(Trouble::none());
+        world.set_trouble(Trouble::default());
         Arc::new(world)
     }
 
@@ -238,6 +240,15 @@ impl World {
         dies.then(|| random.below(6))
     }
 
+    /// The volume that a claim is bound to.
+    pub fn volume_of(&self, claim: &Name) -> Option<String> {
+        let bound = |claim: &Value| {
+            let volume = claim["spec"]["volumeName"].as_str()?;
+            (claim["status"]["phase"] == "Bound").then(|| volume.to_owned())
+        };
+        self.server.read("persistentvolumeclaims", claim, bound)?
+    }
+
     /// A workload finds its volume: it fills an empty one.
     pub fn workload_begins(&self, pod: &Name, volume: &str) {
         let mut random = lock(&self.writers);
@@ -266,22 +277,14 @@ impl World {
                     .as_str()
                     .unwrap_or_default()
                     .to_owned();
-                let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
-                let claims =
-                    volumes.filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str());
-                claims
+                claims_of(pod)
                     .map(|claim| Name::new(namespace.clone(), claim))
                     .collect::<Vec<_>>()
             })
         });
         let mut random = lock(&self.writers);
         for claim in running.into_iter().flatten().flatten() {
-            let volume = |claim: &Value| claim["spec"]["volumeName"].as_str().map(str::to_owned);
-            if let Some(volume) = self
-                .server
-                .read("persistentvolumeclaims", &claim, volume)
-                .flatten()
-            {
+            if let Some(volume) = self.volume_of(&claim) {
                 self.disks
                     .change(&volume, |files| write_files(files, &mut random, 1));
             }
@@ -349,8 +352,4 @@ fn note(log: &Log, asked: &Traced) {
     } else {
         log.quiet(&what);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

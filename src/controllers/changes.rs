@@ -84,6 +84,20 @@ impl Change {
         )
     }
 
+    /// The orgs whose spec names the Region, RetentionPolicy or BackupSchedule that changed; none where another kind did.
+    pub fn orgs_that_name_it(&self, index: &Index) -> Vec<String> {
+        match self {
+            Self::Region(name) => index.orgs.names_where(|org| org.spec.region_ref.name == *name),
+            Self::RetentionPolicy(name) => index
+                .orgs
+                .names_where(|org| org.spec.retention_policy_ref.name == *name),
+            Self::BackupSchedule(name) => index
+                .orgs
+                .names_where(|org| org.spec.backup_schedule_ref.name == *name),
+            _ => Vec::new(),
+        }
+    }
+
     /// The org of a pod: its namespace's, whatever the pod says of itself; of one that works for an org elsewhere the
     /// one that its label names.
     pub fn org_of_pod(org: Option<&String>, namespace: &str, index: &Index) -> Option<String> {

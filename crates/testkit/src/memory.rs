@@ -73,6 +73,19 @@ pub struct MemoryStore {
     bucket: Mutex<Bucket>,
 }
 
+/// What S3 says of a bucket in `cloud_region` that has every property that a backup bucket has to have.
+pub fn sound_facts(cloud_region: &str) -> BucketFacts {
+    BucketFacts {
+        cloud_region: cloud_region.to_owned(),
+        versioned: true,
+        default_encryption: Some("aws:kms".to_owned()),
+        public_access_blocked: true,
+        harmful_lifecycle_rules: Vec::new(),
+        default_lock: None,
+        replication_targets: Vec::new(),
+    }
+}
+
 impl Default for MemoryStore {
     fn default() -> Self {
         Self::new("eu-central-1")
@@ -82,20 +95,11 @@ impl Default for MemoryStore {
 impl MemoryStore {
     /// An empty bucket in `cloud_region`, with every property that a backup bucket has to have.
     pub fn new(cloud_region: &str) -> Self {
-        let facts = BucketFacts {
-            cloud_region: cloud_region.to_owned(),
-            versioned: true,
-            default_encryption: Some("aws:kms".to_owned()),
-            public_access_blocked: true,
-            harmful_lifecycle_rules: Vec::new(),
-            default_lock: None,
-            replication_targets: Vec::new(),
-        };
         Self {
             bucket: Mutex::new(Bucket {
                 objects: BTreeMap::new(),
                 faults: VecDeque::new(),
-                facts,
+                facts: sound_facts(cloud_region),
                 now: Timestamp::UNIX_EPOCH,
                 skew: None,
                 calls: Vec::new(),

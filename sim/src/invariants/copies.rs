@@ -103,11 +103,7 @@ impl Copies {
 
     /// 4: what was once well copied has a copy that can be restored.
     fn each_part_has_a_copy(&self, org: &OrgId, state: &LedgerState) {
-        let restorable: BTreeSet<&PartId> = state
-            .runs
-            .values()
-            .filter(|run| run.is_good())
-            .filter_map(Run::restorable)
+        let restorable: BTreeSet<&PartId> = good_copies(state)
             .flat_map(|manifest| manifest.parts.iter().map(|part| &part.planned.part))
             .collect();
         let once = self.good.iter().filter(|((of, _), _)| of == org);
@@ -151,12 +147,7 @@ impl Copies {
     /// 6: no claim is deleted whose content could not come back.
     pub(super) fn may_lose(&mut self, org: &OrgId, state: &LedgerState, deleted: &Deleted) {
         let contents = self.contents(org, state);
-        let good = state
-            .runs
-            .values()
-            .filter(|run| run.is_good())
-            .filter_map(Run::restorable);
-        let of_claim = good.filter(|manifest| {
+        let of_claim = good_copies(state).filter(|manifest| {
             manifest
                 .parts
                 .iter()
@@ -241,4 +232,10 @@ impl Copies {
         }
         contents
     }
+}
+
+/// The good runs that can be restored.
+fn good_copies(state: &LedgerState) -> impl Iterator<Item = &Manifest> {
+    let good = state.runs.values().filter(|run| run.is_good());
+    good.filter_map(Run::restorable)
 }

@@ -29,10 +29,7 @@ impl Invariants {
         {
             return;
         }
-        let good = state.runs.values().filter(|run| run.is_good());
-        let newest = good
-            .filter_map(|run| Some(run.manifest()?.consistency_point))
-            .max();
+        let newest = newest_copy(state);
         let skew = self.world.trouble().processes.skew;
         if newest.is_none_or(|newest| now.duration_since(newest) > RPO + VERDICT + skew) {
             let what = format!(
@@ -117,10 +114,7 @@ impl Invariants {
     /// 18: due copies are there.
     pub(super) fn is_copied(&self, org: &Org, state: &LedgerState) {
         let now = tray_ports::Clock::now(&self.world.clock);
-        let good = state.runs.values().filter(|run| run.is_good());
-        let newest = good
-            .filter_map(|run| Some(run.manifest()?.consistency_point))
-            .max();
+        let newest = newest_copy(state);
         if newest.is_none_or(|newest| now.duration_since(newest) > RPO) {
             let what = format!(
                 "{} has no good copy of the last day: the newest is of {newest:?}",
@@ -129,6 +123,12 @@ impl Invariants {
             self.world.log.broken(18, what);
         }
     }
+}
+
+/// The consistency point of the newest good copy.
+fn newest_copy(state: &LedgerState) -> Option<Timestamp> {
+    let (_, run) = state.newest_good()?;
+    Some(run.manifest()?.consistency_point)
 }
 
 fn has_ended(object: &Value) -> bool {

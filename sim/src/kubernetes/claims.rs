@@ -5,13 +5,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tray_testkit::cluster::Name;
 
-use super::{Kubernetes, Later, is_going, text};
+use super::{Kubernetes, Later, is_going, is_over, text};
 
 /// Keeps a claim while a pod uses it.
 const PROTECTION: &str = "kubernetes.io/pvc-protection";
 
 /// The claims that a pod mounts.
-pub(super) fn claims_of(pod: &Value) -> impl Iterator<Item = &str> {
+pub(crate) fn claims_of(pod: &Value) -> impl Iterator<Item = &str> {
     let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
     volumes.filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str())
 }
@@ -75,19 +75,10 @@ impl Kubernetes {
         }
     }
 
-    /// The volume that a claim is bound to.
-    pub(super) fn volume_of(&self, claim: &Name) -> Option<String> {
-        let bound = |claim: &Value| {
-            let volume = claim["spec"]["volumeName"].as_str()?;
-            (claim["status"]["phase"] == "Bound").then(|| volume.to_owned())
-        };
-        self.world.server.read("persistentvolumeclaims", claim, bound)?
-    }
-
     fn is_mounted(&self, claim: &Name) -> bool {
         let mounts = self.world.server.read_all("pods", |pod| {
             text(pod, "namespace") == claim.namespace
-                && !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
+                && !is_over(pod)
                 && claims_of(pod).any(|name| name == claim.name)
         });
         mounts.into_iter().any(|mounts| mounts)

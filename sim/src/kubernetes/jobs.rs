@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tray_ports::Clock;
 use tray_testkit::cluster::Name;
 
-use super::{Kubernetes, Later, is_going, owned_by, text};
+use super::{Kubernetes, Later, is_going, is_over, owned_by, text};
 
 /// Pause before the second pod; doubled at each further one.
 const PAUSE: u64 = 10;
@@ -50,8 +50,7 @@ impl Kubernetes {
             });
             return;
         };
-        let is_alive = |pod: &Value| !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-        let alive = pods.iter().filter(|(_, pod)| is_alive(pod)).count();
+        let alive = pods.iter().filter(|(_, pod)| !is_over(pod)).count();
         let deadline = job["spec"]["activeDeadlineSeconds"]
             .as_i64()
             .unwrap_or(i64::from(i32::MAX));
@@ -174,9 +173,7 @@ impl Kubernetes {
 }
 
 fn pod_is_alive(pods: &[(Name, Value)], name: &Name) -> bool {
-    pods.iter().any(|(pod, object)| {
-        pod == name && !matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
-    })
+    pods.iter().any(|(pod, object)| pod == name && !is_over(object))
 }
 
 fn has_ended(job: &Value) -> bool {

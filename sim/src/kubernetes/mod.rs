@@ -1,7 +1,7 @@
 //! The controllers and nodes of Kubernetes, as far as orgs need them: workloads and Jobs get pods, claims get volumes, pods run,
 //! what nobody owns any more goes, and so do namespaces.
 
-mod claims;
+pub(crate) mod claims;
 mod collector;
 mod jobs;
 mod movers;
@@ -210,7 +210,7 @@ impl Kubernetes {
             .filter_map(|part| part["part"].as_str())
             .filter(|part| *part != "objects");
         for part in volumes {
-            let volume = self.volume_of(&Name::new(namespace.clone(), part));
+            let volume = self.world.volume_of(&Name::new(namespace.clone(), part));
             let filled = volume
                 .as_ref()
                 .and_then(|volume| self.world.truth.filled_from(volume));
@@ -266,6 +266,11 @@ fn text<'a>(object: &'a Value, field: &str) -> &'a str {
 
 fn is_going(object: &Value) -> bool {
     !object["metadata"]["deletionTimestamp"].is_null()
+}
+
+/// Whether all containers of a pod have ended for good.
+fn is_over(pod: &Value) -> bool {
+    matches!(phase(pod), "Succeeded" | "Failed")
 }
 
 /// A reference to an owner that has to be gone before.

@@ -33,7 +33,7 @@ impl Kubernetes {
         let claim = claims_of(pod)
             .next()
             .map(|claim| Name::new(name.namespace.clone(), claim));
-        let volume = claim.and_then(|claim| self.volume_of(&claim));
+        let volume = claim.and_then(|claim| self.world.volume_of(&claim));
         let writes = self.world.writes_of_mover(&mut self.random);
         let (world, secret) = (self.world.clone(), secret_of(name, pod));
         let life = Arc::new(Life::new(writes, move || {

@@ -60,7 +60,8 @@ impl Kubernetes {
         });
         let fits: Vec<String> = fits.into_iter().flatten().collect();
         let bound = claims_of(pod).all(|claim| {
-            self.volume_of(&Name::new(name.namespace.clone(), claim))
+            self.world
+                .volume_of(&Name::new(name.namespace.clone(), claim))
                 .is_some()
         });
         match self.random.pick(&fits) {
@@ -102,7 +103,7 @@ impl Kubernetes {
             return;
         }
         for claim in claims_of(pod) {
-            if let Some(volume) = self.volume_of(&Name::new(name.namespace.clone(), claim)) {
+            if let Some(volume) = self.world.volume_of(&Name::new(name.namespace.clone(), claim)) {
                 self.world.workload_begins(name, &volume);
             }
         }

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tray_testkit::cluster::Name;
 
-use super::{Kubernetes, is_going, owned_by, text};
+use super::{Kubernetes, is_going, is_over, owned_by, text};
 
-/// What the labels of pods call the template that they are of.
-fn revision_label(resource: &str) -> &'static str {
-    if resource == "deployments.apps" {
+/// What the labels of a workload's pods call the template that they are of.
+fn revision_label(workload: &Value) -> &'static str {
+    if workload["kind"] == "Deployment" {
         "pod-template-hash"
     } else {
         "controller-revision-hash"
@@ -36,7 +36,7 @@ impl Kubernetes {
         if is_going(&workload) {
             return;
         }
-        let label = revision_label(resource);
+        let label = revision_label(&workload);
         let template = &workload["spec"]["template"];
         let revision = hex::encode(&Sha256::digest(template.to_string())[..5]);
         let wanted = workload["spec"]["replicas"].as_u64().unwrap_or(1) as usize;
@@ -79,7 +79,7 @@ impl Kubernetes {
                         .to_owned(),
                     goes: is_going(pod),
                     ready: ready.any(|condition| condition["status"] == "True"),
-                    ended: matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")),
+                    ended: is_over(pod),
                 }
             })
         };
@@ -93,7 +93,7 @@ impl Kubernetes {
         for ordinal in 0..wanted {
             let pod = Name::new(name.namespace.clone(), format!("{}-{ordinal}", name.name));
             match by_name.get(pod.name.as_str()) {
-                None => self.make_replica("StatefulSet", workload, revision, pod, Some(ordinal)),
+                None => self.make_replica(workload, revision, pod, Some(ordinal)),
                 Some(replica) if replica.ended => self.remove_replica(&replica.name),
                 Some(replica) if replica.revision != revision && !replica.goes => {
                     // One that does not start is replaced whatever the others do.
@@ -139,7 +139,7 @@ impl Kubernetes {
                 name.namespace.clone(),
                 format!("{}-{revision}-{suffix}", name.name),
             );
-            self.make_replica("Deployment", workload, revision, pod, None);
+            self.make_replica(workload, revision, pod, None);
         }
         for replica in new.iter().skip(wanted) {
             self.remove_replica(&replica.name);
@@ -158,29 +158,17 @@ impl Kubernetes {
         let _ = self.world.server.delete("pods", name, &json!({}));
     }
 
-    fn make_replica(
-        &mut self,
-        kind: &str,
-        workload: &Value,
-        revision: &str,
-        name: Name,
-        ordinal: Option<usize>,
-    ) {
+    fn make_replica(&mut self, workload: &Value, revision: &str, name: Name, ordinal: Option<usize>) {
         let template = &workload["spec"]["template"];
-        let label = if kind == "Deployment" {
-            "pod-template-hash"
-        } else {
-            "controller-revision-hash"
-        };
         let mut pod = json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {
                 "name": name.name, "namespace": name.namespace, "labels": template["metadata"]["labels"],
-                "annotations": template["metadata"]["annotations"], "ownerReferences": owned_by("apps/v1", kind, workload),
+                "annotations": template["metadata"]["annotations"], "ownerReferences": owned_by("apps/v1", workload["kind"].as_str().unwrap_or_default(), workload),
             },
             "spec": template["spec"],
         });
-        pod["metadata"]["labels"][label] = json!(revision);
+        pod["metadata"]["labels"][revision_label(workload)] = json!(revision);
         if let Some(ordinal) = ordinal {
             let set = text(workload, "name");
             let claims = workload["spec"]["volumeClaimTemplates"]

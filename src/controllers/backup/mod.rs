@@ -80,13 +80,9 @@ impl Driver for BackupDriver {
                 let org = Change::org_of_pod(org.as_ref(), namespace, index);
                 org.filter(restores).into_iter().collect()
             }
-            Change::Region(name) => index.orgs.names_where(|org| org.spec.region_ref.name == *name),
-            Change::RetentionPolicy(name) => index
-                .orgs
-                .names_where(|org| org.spec.retention_policy_ref.name == *name),
-            Change::BackupSchedule(name) => index
-                .orgs
-                .names_where(|org| org.spec.backup_schedule_ref.name == *name),
+            Change::Region(_) | Change::RetentionPolicy(_) | Change::BackupSchedule(_) => {
+                change.orgs_that_name_it(index)
+            }
             Change::Node { .. }
             | Change::Volume { .. }
             | Change::Tombstone { .. }

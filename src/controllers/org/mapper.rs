@@ -90,13 +90,9 @@ pub(super) fn keys_of(change: &Change, index: &Index) -> Vec<String> {
             with_waiting(index, org)
         }
         Change::Org(name) => vec![name.clone()],
-        Change::Region(name) => index.orgs.names_where(|org| org.spec.region_ref.name == *name),
-        Change::RetentionPolicy(name) => index
-            .orgs
-            .names_where(|org| org.spec.retention_policy_ref.name == *name),
-        Change::BackupSchedule(name) => index
-            .orgs
-            .names_where(|org| org.spec.backup_schedule_ref.name == *name),
+        Change::Region(_) | Change::RetentionPolicy(_) | Change::BackupSchedule(_) => {
+            change.orgs_that_name_it(index)
+        }
         Change::Child { org, .. } | Change::Restore { org, .. } => vec![org.clone()],
         Change::Pod { org, namespace, .. } => Change::org_of_pod(org.as_ref(), namespace, index)
             .into_iter()
