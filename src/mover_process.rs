@@ -66,9 +66,10 @@ pub async fn connect(
     let clock = Arc::new(SystemClock);
     let credentials = FileCredentials::new(places.credentials());
     let clients = AwsClients::new(credentials, ca_bundle.as_deref(), clock.clone())
-        .map_err(|error| Failure::permanent(FailureReason::TaskInvalid, error.to_string()))?;
-    let unusable =
-        |error: tray_ledger::RemoteError| Failure::permanent(FailureReason::TaskInvalid, error.to_string());
+        .map_err(|error| Failure::permanent(FailureReason::TaskInvalid, error.to_string()).withheld())?;
+    let unusable = |error: tray_ledger::RemoteError| {
+        Failure::permanent(FailureReason::TaskInvalid, error.to_string()).withheld()
+    };
     let bucket = S3Bucket::connect(&clients, &task.location).map_err(unusable)?;
     let keys = KmsKeys::new(&clients, &task.location).map_err(unusable)?;
     let store = S3Store::new(&clients, &task.location).map_err(unusable)?;
@@ -97,6 +98,7 @@ async fn objects(action: &Action) -> Result<Option<Arc<dyn NamespaceObjects>>, F
             FailureReason::KubernetesFailed,
             format!("the API server cannot be reached as the pod's service account: {error}"),
         )
+        .withheld()
     })?;
     Ok(Some(Arc::new(KubeNamespaceObjects::new(client, namespace))))
 }

@@ -24,10 +24,13 @@ use tray_operator::{
         readiness::Readiness,
     },
 };
-use tray_ports::{RegionPorts, RegionServices};
-use tray_testkit::memory::{MemoryKeys, MemorySessions, MemoryStore};
+use tray_ports::{RegionBucket, RegionPorts, RegionServices};
+use tray_testkit::memory::{MemoryKeys, MemorySessions};
 
-use super::population::API_SERVER_PORTS;
+use super::{counted::CountedStore, population::API_SERVER_PORTS};
+
+/// What stands before that number.
+pub(crate) const S3_REQUESTS: &str = "S3 requests: ";
 
 struct InMemory(RegionServices);
 
@@ -37,10 +40,14 @@ impl RegionPorts for InMemory {
     }
 }
 
-/// Runs until it is killed. Says `settled` once every org has been looked at, and `done` once every org is Ready. Both are
-/// read off its own metrics and index: a reader of the audit log would take time from the API server that the ghost's run
-/// does not lose.
-pub(crate) async fn run(orgs: usize, drivers: Vec<Arc<dyn Driver>>) {
+/// What comes after every org is Ready, if anything, comes within that time.
+const AFTERWARDS: Duration = Duration::from_secs(5);
+
+/// Runs until it is killed. Says `settled` once every org has been looked at, `done` once every org is Ready, and a while later
+/// how often S3 was asked by then. The first two are read off its own metrics and index: a reader of the audit log would take
+/// time from the API server that the ghost's run does not lose.
+pub(crate) async fn run(orgs: usize, drivers: Vec<Arc<dyn Driver>>, store: Arc<dyn RegionBucket>) {
+    let store = Arc::new(CountedStore::over(store));
     let metrics = Arc::new(Metrics::default());
     let connections = Connections::infer(&metrics).await.unwrap();
     let mut election = Election::stand(connections.watches.clone(), "bench")
@@ -52,7 +59,7 @@ pub(crate) async fn run(orgs: usize, drivers: Vec<Arc<dyn Driver>>) {
         identity: "bench".to_owned(),
         clock: Arc::new(SystemClock),
         regions: Arc::new(InMemory(RegionServices {
-            store: Arc::new(MemoryStore::default()),
+            store: store.clone(),
             keys: Arc::new(MemoryKeys::default()),
             sessions: Arc::new(MemorySessions::default()),
         })),
@@ -82,6 +89,8 @@ pub(crate) async fn run(orgs: usize, drivers: Vec<Arc<dyn Driver>>) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     println!("done");
+    tokio::time::sleep(AFTERWARDS).await;
+    println!("{S3_REQUESTS}{}", store.asked());
     controllers.await.unwrap();
 }
 

@@ -13,12 +13,14 @@
     reason = "a bench ends by panicking"
 )]
 
+mod aged;
 mod audit;
 #[allow(dead_code, reason = "tests read more of it")]
 #[path = "../../tests/support/chart.rs"]
 mod chart;
 mod cluster;
 mod contestant;
+mod counted;
 mod ghost;
 #[path = "../../tests/support/objects.rs"]
 mod objects;
@@ -32,7 +34,10 @@ mod tools;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use tray_operator::{controllers::Driver, operator::drivers};
+use jiff::Timestamp;
+use tray_operator::{adapters::clock::SystemClock, controllers::Driver, operator::drivers};
+use tray_ports::{Clock, RegionBucket};
+use tray_testkit::memory::MemoryStore;
 
 /// Measures the control plane.
 #[derive(Parser)]
@@ -52,6 +57,9 @@ struct Arguments {
     /// Leave the controller of backups out: what it costs is the difference.
     #[arg(long)]
     without_backups: bool,
+    /// Every org has a ledger of a year: what its memory costs is the difference.
+    #[arg(long, conflicts_with = "without_backups")]
+    aged: bool,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -65,6 +73,8 @@ pub enum Role {
     Follower { orgs: usize },
     /// Runs the operator's controllers.
     Operator { orgs: usize },
+    /// Runs them over ledgers that are a year old.
+    Aged { orgs: usize },
     /// Runs all of them but that of backups.
     WithoutBackups { orgs: usize },
 }
@@ -72,7 +82,9 @@ pub enum Role {
 impl Arguments {
     /// The role of what is measured beside the ghost.
     fn operator(&self) -> &'static str {
-        if self.without_backups {
+        if self.aged {
+            "aged"
+        } else if self.without_backups {
             "without-backups"
         } else {
             "operator"
@@ -86,6 +98,18 @@ fn without_backups() -> Vec<Arc<dyn Driver>> {
     drivers
 }
 
+/// A bucket with nothing in it.
+fn young() -> Arc<dyn RegionBucket> {
+    Arc::new(MemoryStore::default())
+}
+
+/// A bucket with old ledgers in it. Each process has its own: they are the same within an hour.
+fn aged() -> Arc<dyn RegionBucket> {
+    let now = SystemClock.now().as_second();
+    let hour = Timestamp::from_second(now - now % 3_600).unwrap();
+    Arc::new(aged::AgedStore::new(hour))
+}
+
 fn main() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let arguments = Arguments::parse();
@@ -97,8 +121,9 @@ fn main() {
         match arguments.role {
             Some(Role::Ghost { orgs }) => ghost::write(orgs).await,
             Some(Role::Follower { orgs }) => ghost::follow(orgs).await,
-            Some(Role::Operator { orgs }) => contestant::run(orgs, drivers()).await,
-            Some(Role::WithoutBackups { orgs }) => contestant::run(orgs, without_backups()).await,
+            Some(Role::Operator { orgs }) => contestant::run(orgs, drivers(), young()).await,
+            Some(Role::Aged { orgs }) => contestant::run(orgs, drivers(), aged()).await,
+            Some(Role::WithoutBackups { orgs }) => contestant::run(orgs, without_backups(), young()).await,
             None => report::run(&arguments).await,
         }
     });

@@ -85,16 +85,16 @@ impl Process {
         }
     }
 
-    /// Waits until it prints `line`.
-    pub(crate) fn hears(&mut self, line: &str) {
+    /// Waits until it prints a line that begins so; what else stands in it.
+    pub(crate) fn hears(&mut self, begins: &str) -> String {
         let lines = self.lines.as_mut().unwrap();
         let mut heard = String::new();
         loop {
             heard.clear();
             let read = lines.read_line(&mut heard).unwrap();
-            assert!(read > 0, "it ended before it said {line:?}");
-            if heard.trim() == line {
-                return;
+            assert!(read > 0, "it ended before it said {begins:?}");
+            if let Some(rest) = heard.trim().strip_prefix(begins) {
+                return rest.to_owned();
             }
         }
     }

@@ -163,10 +163,11 @@ impl Comparison {
 
 /// What only the operator has.
 fn counts(operator: &OfOperator) -> Vec<String> {
-    let mut lines = vec![format!(
-        "reads while orgs are made: {}",
-        operator.provisioned.reads
-    )];
+    let provisioned = &operator.provisioned;
+    let mut lines = vec![
+        format!("reads while orgs are made: {}", provisioned.reads),
+        format!("S3 requests until all are Ready: {}", provisioned.s3_requests),
+    ];
     for (what, answers) in [
         ("one field changed", &operator.changed),
         ("a child deleted", &operator.deleted),
@@ -195,11 +196,12 @@ fn counts(operator: &OfOperator) -> Vec<String> {
     }));
     lines.extend(operator.restarted.iter().map(|restarted| {
         format!(
-            "restart: {:.2} s, {:.2} s of CPU, {} writes, {:?}; peak {:.1} MiB, then {:.1} MiB",
+            "restart: {:.2} s, {:.2} s of CPU, {} writes, {:?}, {} S3 requests; peak {:.1} MiB, then {:.1} MiB",
             restarted.seconds,
             restarted.cpu_seconds,
             restarted.writes,
             restarted.requests,
+            restarted.s3_requests,
             mib(restarted.later.peak_kib),
             mib(restarted.later.resident_kib)
         )

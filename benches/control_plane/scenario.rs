@@ -18,6 +18,7 @@ use tray_operator::{adapters::kube::apply::api_resource, resources::child::Child
 use super::{
     audit::{Request, Requests, WRITES},
     cluster::{CONTESTANT, Cluster, PLATFORM},
+    contestant::S3_REQUESTS,
     population,
     process::{Process, Usage},
 };
@@ -36,6 +37,8 @@ pub(crate) struct Provisioned {
     pub writes_per_org: f64,
     pub reads: usize,
     pub requests: BTreeMap<String, usize>,
+    /// Of the ghost none.
+    pub s3_requests: u64,
     /// Milliseconds an org.
     pub cpu_of_server: f64,
     pub cpu_of_etcd: f64,
@@ -71,6 +74,7 @@ pub(crate) struct Restarted {
     pub seconds: f64,
     pub writes: usize,
     pub requests: BTreeMap<String, usize>,
+    pub s3_requests: u64,
     pub cpu_seconds: f64,
     pub at_once: Usage,
     pub later: Usage,
@@ -179,6 +183,11 @@ async fn provision(cluster: &Cluster, role: &str, orgs: usize) -> (Provisioned, 
     // What comes after the last status, if anything, counts too.
     tokio::time::sleep(Duration::from_secs(7)).await;
     requests.read();
+    let s3_requests = if role == "ghost" {
+        0
+    } else {
+        s3_requests(&mut process)
+    };
     let writes: Vec<&Request> = requests
         .all
         .iter()
@@ -195,6 +204,7 @@ async fn provision(cluster: &Cluster, role: &str, orgs: usize) -> (Provisioned, 
         writes_per_org: writes.len() as f64 / orgs.max(1) as f64,
         reads: requests.number(&["get", "list"]),
         requests: requests.counts(),
+        s3_requests,
         cpu_of_server: server,
         cpu_of_etcd: etcd,
         cpu_of_contestant: usage.cpu_seconds * 1_000.0 / orgs.max(1) as f64,
@@ -325,6 +335,7 @@ async fn restart(cluster: &Cluster, role: &str, orgs: usize) -> Restarted {
     let (seconds, at_once) = (began.elapsed().as_secs_f64(), process.usage());
     tokio::time::sleep(Duration::from_secs(10)).await;
     let later = process.usage();
+    let s3_requests = s3_requests(&mut process);
     // Watches are told of when they end.
     drop(process);
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -333,10 +344,16 @@ async fn restart(cluster: &Cluster, role: &str, orgs: usize) -> Restarted {
         seconds,
         writes: requests.number(&WRITES),
         requests: requests.counts(),
+        s3_requests,
         cpu_seconds: at_once.cpu_seconds,
         at_once,
         later,
     }
+}
+
+/// How often S3 was asked since the process was started.
+fn s3_requests(process: &mut Process) -> u64 {
+    process.hears(S3_REQUESTS).parse().unwrap()
 }
 
 fn seconds(from: Timestamp, to: Timestamp) -> f64 {

@@ -38,6 +38,14 @@ pub enum EngineError {
     /// What lies in the repository is not what was written there.
     #[error("the repository is damaged: {0}")]
     Corrupt(String),
+    /// A file of the repository is not what was written there. Neither text names anything of what was copied.
+    #[error("the repository is damaged: {name} {why}")]
+    Damaged {
+        /// Which: `data/ab/ab…`.
+        name: String,
+        /// What is wrong with it: `is missing`.
+        why: String,
+    },
     /// What was restored is not what the snapshot holds.
     #[error("the restored data differs from the snapshot: {0}")]
     Mismatch(String),
@@ -58,6 +66,13 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    pub(crate) fn damaged(name: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Damaged {
+            name: name.into(),
+            why: why.into(),
+        }
+    }
+
     /// Whether another try would fail in the same way until a person acts.
     pub fn permanent(&self) -> bool {
         match self {
@@ -68,6 +83,7 @@ impl EngineError {
             | Self::WrongKey(_)
             | Self::NoSnapshot(_)
             | Self::Corrupt(_)
+            | Self::Damaged { .. }
             | Self::Mismatch(_)
             | Self::Refused(_) => true,
         }

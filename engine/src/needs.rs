@@ -88,12 +88,11 @@ pub(crate) fn stored_packs(
         let pack = pack.ok_or_else(|| EngineError::Internal("a place names no pack".to_owned()))?;
         let name = FileKind::Pack.name(pack.id);
         let size = sizes.get(&pack.id).copied();
-        let size = size.ok_or_else(|| EngineError::Corrupt(format!("{name} is missing")))?;
+        let size = size.ok_or_else(|| EngineError::damaged(&name, "is missing"))?;
         if size != pack.size {
             let indexed = pack.size;
-            return Err(EngineError::Corrupt(format!(
-                "{name} is {size} bytes long, the index says {indexed}"
-            )));
+            let why = format!("is {size} bytes long, the index says {indexed}");
+            return Err(EngineError::damaged(name, why));
         }
         Ok(StoredPack {
             number: *number,

@@ -11,7 +11,7 @@ use crate::{
 /// Content of the file that says that a snapshot was proven; its name says which.
 const PROOF: &str = "proven\n";
 
-/// Opens one pack with `key` and nothing else of its repository: how many blobs it holds. [`EngineError::Corrupt`] where it
+/// Opens one pack with `key` and nothing else of its repository: how many blobs it holds. [`EngineError::Damaged`] where it
 /// was not sealed with that key, or is damaged: by itself a pack cannot tell.
 pub fn open_pack(store: Arc<dyn BlobStore>, key: &RepositoryKey, pack: &str) -> Result<usize, EngineError> {
     let vault = Vault {
@@ -20,7 +20,7 @@ pub fn open_pack(store: Arc<dyn BlobStore>, key: &RepositoryKey, pack: &str) -> 
     };
     let packs = vault.list(FileKind::Pack)?;
     let found = packs.into_iter().find(|(_, blob)| blob.name == pack);
-    let (id, blob) = found.ok_or_else(|| EngineError::Corrupt(format!("{pack} is missing")))?;
+    let (id, blob) = found.ok_or_else(|| EngineError::damaged(pack, "is missing"))?;
     Ok(read_header(&vault, id, blob.size)?.len())
 }
 
@@ -54,10 +54,8 @@ pub(crate) fn run(
             });
             if place.is_none() || elsewhere {
                 let name = FileKind::Pack.name(pack.id);
-                return Err(EngineError::Corrupt(format!(
-                    "{name} and the index differ on blob {}",
-                    blob.id
-                )));
+                let why = format!("and the index differ on blob {}", blob.id);
+                return Err(EngineError::damaged(name, why));
             }
         }
         report.packs += 1;

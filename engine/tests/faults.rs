@@ -119,11 +119,11 @@ fn a_pack_opens_with_its_own_key_alone() {
     assert!(open(KEY[0]).unwrap() > 0);
     let refused = open(KEY[0] ^ 1);
     assert!(
-        matches!(&refused, Err(EngineError::Corrupt(why)) if why.contains("the key")),
+        matches!(&refused, Err(EngineError::Damaged { why, .. }) if why.contains("the key")),
         "{refused:?}"
     );
     let missing = open_pack(world.store.clone(), &RepositoryKey::from_bytes(KEY), "data/00/00");
-    assert!(matches!(missing, Err(EngineError::Corrupt(_))));
+    assert!(matches!(missing, Err(EngineError::Damaged { .. })));
 }
 
 #[test]
@@ -171,13 +171,13 @@ fn a_missing_cut_or_grown_pack_is_found_by_proof_and_restore() {
         damage(&largest_pack(&world));
         let found = world.repository.verify(&taken.snapshot, &NoProgress);
         assert!(
-            matches!(found, Err(EngineError::Corrupt(_))),
+            matches!(found, Err(EngineError::Damaged { .. })),
             "{number}: {found:?}"
         );
         let target = world.target("restored");
         let restored = world.restore(&taken.snapshot, &target);
         assert_eq!(
-            matches!(restored, Err(EngineError::Corrupt(_))),
+            matches!(restored, Err(EngineError::Damaged { .. })),
             hurts_restore,
             "{number}: {restored:?}"
         );
@@ -248,7 +248,7 @@ fn damaged_metadata_is_named() {
         fs::write(world.repo().join(&name), "nothing of use").unwrap();
         let failed = world.repository.verify(&taken.snapshot, &NoProgress).unwrap_err();
         assert!(
-            matches!(&failed, EngineError::Corrupt(why) if why.contains(&name)),
+            matches!(&failed, EngineError::Damaged { name: named, .. } if *named == name),
             "{failed}"
         );
     }

@@ -180,7 +180,7 @@ fn a_pack_that_is_missing_cut_or_grown_is_named() {
             }
             let found = prove(&world, &id);
             assert!(
-                matches!(&found, Err(EngineError::Corrupt(why)) if why.contains(&name)),
+                matches!(&found, Err(EngineError::Damaged { name: named, .. }) if *named == name),
                 "{damage} {which}: {found:?}"
             );
         }
@@ -251,7 +251,7 @@ fn a_missing_snapshot_and_damaged_metadata_are_named() {
         fs::write(world.repo().join(&name), "nothing of use").unwrap();
         let found = prove(&world, &id);
         assert!(
-            matches!(&found, Err(EngineError::Corrupt(why)) if why.contains(&name)),
+            matches!(&found, Err(EngineError::Damaged { name: named, .. }) if *named == name),
             "{found:?}"
         );
         fs::write(world.repo().join(&name), whole).unwrap();

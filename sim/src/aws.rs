@@ -355,8 +355,9 @@ impl RegionBucket for Reach {
     }
 
     async fn facts(&self, prefix: &str) -> Result<BucketFacts, RemoteError> {
-        self.call("s3 facts", prefix, |place| {
-            sound_facts(&place.bucket.cloud_region)
+        self.call("s3 facts", prefix, |place| BucketFacts {
+            noncurrent_days: i32::try_from(OLD_VERSIONS.as_hours() / 24).ok(),
+            ..sound_facts(&place.bucket.cloud_region)
         })
         .await
     }

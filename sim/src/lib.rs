@@ -2,6 +2,7 @@
 
 pub mod aws;
 pub mod calamities;
+pub mod containers;
 pub mod disks;
 pub mod engine;
 pub mod faults;

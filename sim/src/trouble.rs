@@ -20,6 +20,8 @@ pub struct Trouble {
     pub pods: PodRates,
     /// With the operator's processes.
     pub processes: ProcessRates,
+    /// With hooks.
+    pub hooks: HookRates,
     /// AWS is away for hours, now and then.
     pub outages: bool,
     /// Keys are disabled for hours, now and then.
@@ -50,6 +52,27 @@ pub struct ProcessRates {
     pub freezes: f64,
     /// How far a clock is off at most.
     pub skew: SignedDuration,
+}
+
+/// How hooks fare.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HookRates {
+    /// The longest that one takes.
+    pub longest: Duration,
+    /// One never ends by itself.
+    pub hangs: f64,
+    /// The connection to one breaks while it runs.
+    pub lost: f64,
+}
+
+impl Default for HookRates {
+    fn default() -> Self {
+        Self {
+            longest: Duration::from_secs(3),
+            hangs: 0.0,
+            lost: 0.0,
+        }
+    }
 }
 
 impl Default for PodRates {
@@ -104,6 +127,11 @@ impl Trouble {
             },
             outages: rate(1.0) > 0.0,
             keys: rate(1.0) > 0.0,
+            hooks: HookRates {
+                longest: Duration::from_secs(3 + rate(1_200.0) as u64),
+                hangs: rate(0.1),
+                lost: rate(0.3),
+            },
         }
     }
 }

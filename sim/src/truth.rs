@@ -1,5 +1,4 @@
-//! What really happened, as nobody but the world knows: which movers worked beside which, what volumes were filled with, which
-//! hooks ran.
+//! What really happened, as nobody but the world knows: which movers worked beside which, what volumes were filled with.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,11 +9,7 @@ use serde_json::Value;
 use tray_domain::{ledger::Work, mover_task::MoverTask};
 use tray_testkit::cluster::Name;
 
-use crate::{
-    lock::lock,
-    log::Log,
-    manifests::{POST_HOOK, PRE_HOOK},
-};
+use crate::{lock::lock, log::Log};
 
 /// What really happened.
 pub struct Truth {
@@ -28,10 +23,6 @@ struct Known {
     movers: BTreeMap<String, Mover>,
     /// The run that a volume was filled from, by the volume's name.
     filled: BTreeMap<String, String>,
-    /// Hooks that run, by pod.
-    hooks: BTreeMap<Name, String>,
-    /// Pods whose `pre` hook has had no `post` yet.
-    quiesced: BTreeSet<Name>,
     /// Namespaces whose claims people deleted themselves.
     lost: BTreeSet<String>,
     /// Claims that were deleted and have not been judged yet.
@@ -141,41 +132,6 @@ impl Truth {
     /// The claims that were deleted since it was asked last.
     pub fn take_deleted(&self) -> Vec<Deleted> {
         std::mem::take(&mut self.known().deleted)
-    }
-
-    /// A hook begins. Invariant 16: none runs beside another in one pod.
-    pub fn hook_begins(&self, pod: &Name, what: &str) {
-        let mut known = self.known();
-        if let Some(other) = known.hooks.insert(pod.clone(), what.to_owned()) {
-            let what = format!(
-                "hook {what} runs in {}/{} beside {other}",
-                pod.namespace, pod.name
-            );
-            self.log.broken(16, what);
-        }
-    }
-
-    /// It has ended well.
-    pub fn hook_ended(&self, pod: &Name, what: &str) {
-        let mut known = self.known();
-        known.hooks.remove(pod);
-        match what {
-            PRE_HOOK => drop(known.quiesced.insert(pod.clone())),
-            POST_HOOK => drop(known.quiesced.remove(pod)),
-            _ => {}
-        }
-    }
-
-    /// A pod is gone, and what its hooks did with it.
-    pub fn pod_gone(&self, pod: &Name) {
-        let mut known = self.known();
-        known.hooks.remove(pod);
-        known.quiesced.remove(pod);
-    }
-
-    /// Pods whose `pre` hook has had no `post` yet.
-    pub fn quiesced(&self) -> Vec<Name> {
-        self.known().quiesced.iter().cloned().collect()
     }
 }
 

@@ -20,6 +20,7 @@ use tray_testkit::{
 
 use crate::{
     aws::{Bucket, Place, Weather},
+    containers::Containers,
     disks::{Content, Disks, Files},
     engine::LightEngine,
     faults::ApiFaults,
@@ -58,6 +59,8 @@ pub struct World {
     pub engine: LightEngine,
     /// Strikes processes at their writes.
     pub doom: Arc<Doom>,
+    /// What runs in workloads' containers.
+    pub containers: Arc<Containers>,
     /// What really happened.
     pub truth: Arc<Truth>,
     trouble: Mutex<Trouble>,
@@ -90,6 +93,11 @@ impl World {
             engine: LightEngine::new(disks.clone()),
             disks,
             doom: Arc::new(Doom::new(random.stream("doom"))),
+            containers: Arc::new(Containers::new(
+                random.stream("hooks"),
+                Arc::new(clock),
+                log.clone(),
+            )),
             truth: Arc::new(Truth::new(log.clone())),
             log,
             trouble: Mutex::new(Trouble::default()),
@@ -299,7 +307,6 @@ impl World {
         timeout: Duration,
     ) -> Result<(), HookError> {
         let pod = Name::new(target.namespace.clone(), target.pod.clone());
-        let what = command.first().cloned().unwrap_or_default();
         let runs = |pod: &Value| pod["status"]["phase"] == "Running";
         if self.server.read("pods", &pod, runs) != Some(true) {
             return Err(HookError::Exec {
@@ -307,16 +314,9 @@ impl World {
                 source: "it does not run".into(),
             });
         }
-        self.log.step(format!(
-            "hook {what} begins in {}/{}",
-            target.namespace, target.pod
-        ));
-        self.truth.hook_begins(&pod, &what);
-        tokio::time::sleep(Duration::from_secs(3).min(timeout)).await;
-        self.truth.hook_ended(&pod, &what);
-        self.log
-            .step(format!("hook {what} ends in {}/{}", target.namespace, target.pod));
-        Ok(())
+        self.containers
+            .run(&pod, command, timeout, self.trouble().hooks)
+            .await
     }
 }
 

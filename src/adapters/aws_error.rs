@@ -1,12 +1,15 @@
-//! What an error of the AWS SDK means: which [`RemoteError`] it is, with the service's code and what to do about it.
+//! What an error of the AWS SDK means: which [`RemoteError`] it is, with the service's code and what to do about it. All in words of
+//! our own: what a service says may quote what it was sent, and conditions, events and logs are read by people of others.
 
 use std::error::Error;
 
 use aws_sdk_s3::{
     config::http::HttpResponse,
-    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    error::{ProvideErrorMetadata, SdkError},
 };
 use tray_ledger::RemoteError;
+
+use super::error_chain::chain;
 
 /// What was done to what, for messages: `s3:GetObject`, `s3://bucket/key`.
 #[derive(Clone, Copy, Debug)]
@@ -134,21 +137,20 @@ pub fn bucket_region<E>(error: &SdkError<E, HttpResponse>) -> Option<&str> {
     error.raw_response()?.headers().get("x-amz-bucket-region")
 }
 
-/// The code, status and message, or the chain of causes where no service answered.
+/// The code and status, or what kept the way to the service.
 fn said<E>(error: &SdkError<E, HttpResponse>) -> String
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
     let status = status(error);
-    match error.as_service_error() {
-        Some(service) => {
-            let code = service.code().unwrap_or("no code");
-            match service.message().filter(|message| !message.is_empty()) {
-                Some(message) => format!("{code}, HTTP {status}: {message}"),
-                None => format!("{code}, HTTP {status}"),
-            }
+    match error {
+        SdkError::ServiceError(service) => {
+            let code = service.err().code().unwrap_or("no code");
+            format!("{code}, HTTP {status}")
         }
-        None => DisplayErrorContext(error).to_string(),
+        // It quotes what it could not read.
+        SdkError::ResponseError(_) => format!("an answer that cannot be read, HTTP {status}"),
+        _ => chain(error),
     }
 }
 
@@ -176,7 +178,7 @@ mod tests {
                 .headers_mut()
                 .insert("x-amz-bucket-region", region.to_owned());
         }
-        let mut metadata = ErrorMetadata::builder();
+        let mut metadata = ErrorMetadata::builder().message("hunter2");
         if !code.is_empty() {
             metadata = metadata.code(code);
         }
@@ -217,7 +219,16 @@ mod tests {
             let text = error.to_string();
             assert!(text.contains("s3://bucket/key"), "{text}");
             assert!(text.contains(code), "{text}");
+            assert!(!text.contains("hunter2"), "what the service said: {text}");
         }
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_is_not_quoted() {
+        let response = HttpResponse::new(200.try_into().unwrap(), SdkBody::from("hunter2"));
+        let error: SdkError<GetObjectError, HttpResponse> = SdkError::response_error("hunter2", response);
+        let text = ATTEMPT.failed(&error).to_string();
+        assert!(text.contains("HTTP 200") && !text.contains("hunter2"), "{text}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod aws_error;
 pub mod aws_regions;
 pub mod blob_store;
 pub mod clock;
+mod error_chain;
 pub mod kms;
 pub mod kube;
 pub mod ledger_reader;

@@ -13,7 +13,7 @@ use aws_sdk_s3::{
         interceptors::BeforeDeserializationInterceptorContextRef,
     },
     error::{BoxError, ProvideErrorMetadata, SdkError},
-    types::{BucketVersioningStatus, DefaultRetention},
+    types::{BucketVersioningStatus, DefaultRetention, MfaDeleteStatus},
 };
 use bytes::Bytes;
 use jiff::{SignedDuration, fmt::rfc2822};
@@ -25,7 +25,7 @@ use super::{
     aws_client::AwsClients,
     aws_error::{bucket_region, code, status},
     s3_bucket::S3Bucket,
-    s3_rules::{harmful_rules, replication_targets},
+    s3_rules::{harmful_rules, noncurrent_days, replication_targets, unfinished_upload_days},
 };
 
 /// One bucket.
@@ -234,12 +234,18 @@ impl RegionBucket for S3Store {
             return Err(error);
         }
 
+        let rules = lifecycle.as_ref().map_or(&[][..], |lifecycle| lifecycle.rules());
         let block = access
             .as_ref()
             .and_then(|a| a.public_access_block_configuration());
         Ok(BucketFacts {
             cloud_region,
-            versioned: versioning.is_some_and(|v| v.status() == Some(&BucketVersioningStatus::Enabled)),
+            versioned: versioning
+                .as_ref()
+                .is_some_and(|v| v.status() == Some(&BucketVersioningStatus::Enabled)),
+            mfa_delete: versioning.is_some_and(|v| v.mfa_delete() == Some(&MfaDeleteStatus::Enabled)),
+            noncurrent_days: noncurrent_days(rules, prefix),
+            unfinished_upload_days: unfinished_upload_days(rules, prefix),
             default_encryption: encryption
                 .as_ref()
                 .and_then(|e| e.server_side_encryption_configuration())
@@ -256,10 +262,7 @@ impl RegionBucket for S3Store {
                 .into_iter()
                 .all(|on| on == Some(true))
             }),
-            harmful_lifecycle_rules: lifecycle
-                .as_ref()
-                .map(|lifecycle| harmful_rules(lifecycle.rules(), prefix))
-                .unwrap_or_default(),
+            harmful_lifecycle_rules: harmful_rules(rules, prefix),
             default_lock: lock
                 .as_ref()
                 .and_then(|lock| lock.object_lock_configuration())

@@ -1,6 +1,8 @@
 //! What a bucket's own rules would do to backups: lifecycle and replication, read as S3 gives them.
 
-use aws_sdk_s3::types::{ExpirationStatus, LifecycleRule, ReplicationRule, ReplicationRuleStatus};
+use aws_sdk_s3::types::{
+    ExpirationStatus, LifecycleRule, LifecycleRuleAndOperator, ReplicationRule, ReplicationRuleStatus,
+};
 
 /// Ids of the enabled rules that would expire current objects under `prefix`, or move them out of immediate reach.
 ///
@@ -26,13 +28,61 @@ fn moves(rule: &LifecycleRule) -> bool {
     !rule.transitions().is_empty()
 }
 
+/// Days after which the enabled rules remove noncurrent versions of everything under `prefix`: of several the fewest.
+pub(super) fn noncurrent_days(rules: &[LifecycleRule], prefix: &str) -> Option<i32> {
+    let days = covering(rules, prefix).filter_map(|rule| {
+        let expiration = rule.noncurrent_version_expiration()?;
+        // One that keeps some versions for ever cleans up nothing that was written once.
+        let removes_all = expiration
+            .newer_noncurrent_versions()
+            .is_none_or(|kept| kept == 0);
+        expiration.noncurrent_days().filter(|_| removes_all)
+    });
+    days.min()
+}
+
+/// Days after which the enabled rules give up unfinished uploads of everything under `prefix`: of several the fewest.
+pub(super) fn unfinished_upload_days(rules: &[LifecycleRule], prefix: &str) -> Option<i32> {
+    let days = covering(rules, prefix)
+        .filter_map(|rule| rule.abort_incomplete_multipart_upload()?.days_after_initiation());
+    days.min()
+}
+
+/// The enabled rules that hold for every object under `prefix`.
+fn covering<'a>(rules: &'a [LifecycleRule], prefix: &str) -> impl Iterator<Item = &'a LifecycleRule> {
+    let covers = move |rule: &&LifecycleRule| {
+        rule.status() == &ExpirationStatus::Enabled
+            && !is_narrowed(rule)
+            && prefix.starts_with(prefix_of(rule))
+    };
+    rules.iter().filter(covers)
+}
+
+/// Whether a rule is for objects of some tag or size alone.
+fn is_narrowed(rule: &LifecycleRule) -> bool {
+    let Some(filter) = rule.filter() else {
+        return false;
+    };
+    let by_size = filter.object_size_greater_than().is_some() || filter.object_size_less_than().is_some();
+    let narrows = |and: &LifecycleRuleAndOperator| {
+        !and.tags().is_empty()
+            || and.object_size_greater_than().is_some()
+            || and.object_size_less_than().is_some()
+    };
+    by_size || filter.tag().is_some() || filter.and().is_some_and(narrows)
+}
+
 /// Whether a rule can touch an object under `prefix`: its own prefix may be wider, equal or narrower.
 fn touches(rule: &LifecycleRule, prefix: &str) -> bool {
+    let of_rule = prefix_of(rule);
+    of_rule.starts_with(prefix) || prefix.starts_with(of_rule)
+}
+
+fn prefix_of(rule: &LifecycleRule) -> &str {
     let filter = rule.filter();
     let of_filter = filter.and_then(|filter| filter.prefix().or_else(|| filter.and()?.prefix()));
     #[allow(deprecated, reason = "buckets still have rules in the old form")]
-    let of_rule = of_filter.or_else(|| rule.prefix()).unwrap_or_default();
-    of_rule.starts_with(prefix) || prefix.starts_with(of_rule)
+    of_filter.or_else(|| rule.prefix()).unwrap_or_default()
 }
 
 /// Buckets that enabled rules replicate to, by name, each once.
@@ -58,8 +108,8 @@ pub(super) fn replication_targets(rules: &[ReplicationRule]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use aws_sdk_s3::types::{
-        Destination, LifecycleExpiration, LifecycleRuleAndOperator, LifecycleRuleFilter,
-        NoncurrentVersionExpiration, Transition, builders::LifecycleRuleBuilder,
+        AbortIncompleteMultipartUpload, Destination, LifecycleExpiration, LifecycleRuleFilter,
+        NoncurrentVersionExpiration, Tag, Transition, builders::LifecycleRuleBuilder,
     };
 
     use super::*;
@@ -111,6 +161,57 @@ mod tests {
         assert_eq!(
             harmful_rules(&rules, ""),
             ["everything", "ours", "below", "archive", "elsewhere"]
+        );
+    }
+
+    fn noncurrent(days: i32) -> NoncurrentVersionExpiration {
+        NoncurrentVersionExpiration::builder()
+            .noncurrent_days(days)
+            .build()
+    }
+    fn uploads(days: i32) -> AbortIncompleteMultipartUpload {
+        AbortIncompleteMultipartUpload::builder()
+            .days_after_initiation(days)
+            .build()
+    }
+
+    #[test]
+    fn only_enabled_rules_for_everything_under_the_prefix_clean_it_up() {
+        let of_a_tag =
+            LifecycleRuleFilter::builder().tag(Tag::builder().key("k").value("v").build().unwrap());
+        let large = LifecycleRuleFilter::builder().object_size_greater_than(1_000);
+        let keeps_three = NoncurrentVersionExpiration::builder()
+            .noncurrent_days(1)
+            .newer_noncurrent_versions(3);
+        for (rule, cleans) in [
+            (rule("all").filter(under("")), true),
+            (rule("ours").filter(under("tray/")), true),
+            (rule("without a filter"), true),
+            (rule("below").filter(under("tray/v1/orgs/")), false),
+            (rule("elsewhere").filter(under("other/")), false),
+            (
+                rule("off").filter(under("")).status(ExpirationStatus::Disabled),
+                false,
+            ),
+            (rule("tagged").filter(of_a_tag.build()), false),
+            (rule("large").filter(large.build()), false),
+        ] {
+            let rule = rule
+                .noncurrent_version_expiration(noncurrent(30))
+                .abort_incomplete_multipart_upload(uploads(7));
+            let rules = [rule.build().unwrap()];
+            let found = (
+                noncurrent_days(&rules, "tray/"),
+                unfinished_upload_days(&rules, "tray/"),
+            );
+            let wanted = if cleans { (Some(30), Some(7)) } else { (None, None) };
+            assert_eq!(found, wanted, "{:?}", rules[0].id());
+        }
+        let of_three = rule("three").noncurrent_version_expiration(keeps_three.build());
+        let rules = [of_three.build().unwrap()];
+        assert_eq!(
+            (noncurrent_days(&rules, ""), unfinished_upload_days(&rules, "")),
+            (None, None)
         );
     }
 

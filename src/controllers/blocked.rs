@@ -13,7 +13,7 @@ use tray_ledger::{LedgerStoreError, RemoteError};
 
 use super::{Requeue, conditions::ConditionFact};
 use crate::{
-    adapters::kube::{apply::ApplyError, mover_jobs::StartError},
+    adapters::kube::{answer::told, apply::ApplyError, mover_jobs::StartError},
     resources::org::effective::Conflict,
 };
 
@@ -96,7 +96,7 @@ impl Blocked {
     pub fn of_child(error: ApplyError, no_room: bool) -> Self {
         let (reason, until) = match &error {
             ApplyError::Foreign(_) => (reasons::NAMESPACE_TAKEN, Until::Person),
-            ApplyError::Refused { .. } => (reasons::APPLY_REFUSED, Until::Person),
+            ApplyError::Refused { .. } | ApplyError::Fixed { .. } => (reasons::APPLY_REFUSED, Until::Person),
             ApplyError::Contested { .. } => (reasons::CHILD_CONTESTED, Until::Time),
             // A quota, a policy, or a right that was not granted yet: the object is good, and may be let in later.
             ApplyError::Failed { source, .. } => match &**source {
@@ -107,9 +107,15 @@ impl Blocked {
                 _ => return Self::from(error),
             },
         };
+        let message = match reason {
+            reasons::QUOTA_EXCEEDED => {
+                format!("{error}; the org's quotas have no room for it, see QuotaSatisfied")
+            }
+            _ => error.to_string(),
+        };
         Self {
             again: (until == Until::Time).then_some(LATER),
-            ..Self::new(reason, error.to_string(), until).caused_by(error)
+            ..Self::new(reason, message, until).caused_by(error)
         }
     }
 
@@ -157,7 +163,7 @@ impl Blocked {
         ConditionFact::new(false, self.reason, self.message.clone())
     }
 
-    /// What went wrong at the very bottom. The message may have it already.
+    /// What went wrong at the very bottom. It may quote others, and what is an org's alone: for nobody but whoever looks for a fault.
     pub fn cause(&self) -> Option<String> {
         let mut innermost: &dyn Error = self.source.as_deref()?;
         while let Some(deeper) = innermost.source() {
@@ -179,12 +185,7 @@ impl Blocked {
 impl From<kube::Error> for Blocked {
     /// Without a better word for it, what the API server says is tried again.
     fn from(error: kube::Error) -> Self {
-        // The client's own text of an answer says some things twice.
-        let message = match &error {
-            kube::Error::Api(status) => status.message.clone(),
-            other => other.to_string(),
-        };
-        Self::service(reasons::RETRYING, message).caused_by(error)
+        Self::service(reasons::RETRYING, told(&error)).caused_by(error)
     }
 }
 

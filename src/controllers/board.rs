@@ -34,8 +34,17 @@ pub struct BackupView {
     pub rpo: ConditionFact,
 }
 
-/// Claims that once held data and are gone or were replaced, each with a message.
-pub type LostClaims = BTreeMap<String, String>;
+/// Claims that once held data and are gone or were replaced.
+pub type LostClaims = BTreeMap<String, LostClaim>;
+
+/// A claim that held data and is gone, or was replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostClaim {
+    /// For people.
+    pub why: String,
+    /// UID of the claim that held the data.
+    pub lost_uid: String,
+}
 
 /// The board.
 pub struct Board {
@@ -144,7 +153,11 @@ mod tests {
         let org: OrgId = "7c9e6679-7425-40de-944b-e07fc1f90ae7".parse().unwrap();
         assert_eq!(board.of(&org), Known::default());
 
-        let lost = LostClaims::from([("data-db-0".to_owned(), "gone".to_owned())]);
+        let claim = LostClaim {
+            why: "gone".to_owned(),
+            lost_uid: "u".to_owned(),
+        };
+        let lost = LostClaims::from([("data-db-0".to_owned(), claim)]);
         board.lost.set(&org, lost.clone());
         assert_eq!(board.lost.get(&org).as_deref(), Some(&lost));
         let key = queue.next().now_or_never().unwrap();

@@ -110,7 +110,8 @@ async fn one(driver: &dyn Driver, ctx: &Arc<Context>, queue: &Queue, key: &str) 
                 Until::Service => {
                     let pause = queue.failed(key);
                     let cause = blocked.cause();
-                    error!(message, cause, pause = pause.as_secs(), "failed; tried again");
+                    error!(message, pause = pause.as_secs(), "failed; tried again");
+                    debug!(cause, "what is underneath");
                 }
             }
         }

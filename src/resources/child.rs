@@ -128,6 +128,54 @@ impl ChildKind {
     }
 }
 
+/// How a child is made anew of which a field differs that never changes on a living object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remake {
+    /// It is deleted, and made when it is gone: nothing runs by it.
+    Delete,
+    /// It is deleted without its pods: they run on, and the next child of its name takes them over.
+    ReleasePods,
+    /// It is deleted with its pods, and made when they have gone: the next one would not find them.
+    DrainPods,
+    /// It never is: it holds data.
+    Never,
+}
+
+impl ChildKind {
+    /// The fields that are rendered and that Kubernetes never changes on a living object, and how the child is made anew for
+    /// each. One that a wanted body does not mention is not compared: what may have been set before is mentioned as null.
+    pub const fn fixed_fields(self) -> &'static [(&'static str, Remake)] {
+        match self {
+            // What selects comes first: whose pods would not be found drains them, whatever else differs.
+            Self::StatefulSet => &[
+                ("spec.selector", Remake::DrainPods),
+                ("spec.serviceName", Remake::ReleasePods),
+                ("spec.podManagementPolicy", Remake::ReleasePods),
+                ("spec.volumeClaimTemplates", Remake::ReleasePods),
+            ],
+            Self::Deployment => &[("spec.selector", Remake::DrainPods)],
+            // An address is given once. Who asks for another is refused; who asks for none more silently keeps what there was.
+            Self::Service => &[("spec.clusterIP", Remake::Delete)],
+            // Neither it nor the data changes once it is true.
+            Self::ConfigMap => &[("immutable", Remake::Delete)],
+            Self::RoleBinding => &[("roleRef", Remake::Delete)],
+            Self::ResourceQuota => &[("spec.scopes", Remake::Delete)],
+            Self::PersistentVolumeClaim => &[
+                ("spec.accessModes", Remake::Never),
+                ("spec.storageClassName", Remake::Never),
+                ("spec.volumeMode", Remake::Never),
+            ],
+            Self::Namespace
+            | Self::LimitRange
+            | Self::NetworkPolicy
+            | Self::ServiceAccount
+            | Self::PodDisruptionBudget
+            | Self::HttpRoute
+            | Self::ReferenceGrant => &[],
+        }
+    }
+}
+
 impl std::fmt::Display for ChildKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())

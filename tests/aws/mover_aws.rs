@@ -148,6 +148,8 @@ impl Org {
                 consistency: Consistency::AtRest,
             }],
             excluded: vec![],
+            not_copied: None,
+            objectives: None,
         };
         self.tell(Event::RunPlanned { plan: plan.clone() }).await;
         plan
@@ -335,16 +337,18 @@ async fn a_volume_is_copied_restored_and_pruned_with_credentials_for_just_that()
     })
     .await;
     let sweep_id = SweepId::of(SystemClock.now(), &org.id);
-    org.tell(Event::SweepPlanned {
-        sweep_id: sweep_id.clone(),
-    })
-    .await;
+    org.tell(Event::sweep_planned(sweep_id.clone())).await;
     let action = prune(&sweep_id, vec![run('V')]);
     let (_, outcome) = org.mover("pod-3", &SessionScope::Prune, action.clone()).await;
     let MoverOutcome::Pruned { volumes } = &outcome else {
         panic!("{outcome:?}")
     };
     assert_eq!(volumes[0].removed_snapshots, 1);
+    // Its part record with it.
+    let records = bucket_layout::runs(&org.location.prefix, &org.id);
+    let left = org.bucket.list(&records).await.unwrap();
+    let left: Vec<&str> = left.iter().map(|object| &object.key[records.len()..]).collect();
+    assert_eq!(left, [format!("{}/parts/{}/pod-2.json", run('W'), volume())]);
     // A leader that is behind starts the pruner of a sweep that has ended.
     let failed = None;
     org.tell(Event::SweepEnded { sweep_id, failed }).await;

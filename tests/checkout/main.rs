@@ -11,5 +11,6 @@ mod api_crds;
 mod architecture;
 mod chart_rights;
 mod gitops_health;
+mod hook_script;
 #[path = "../support/mod.rs"]
 mod support;

@@ -379,7 +379,8 @@ async fn a_ledger_that_is_missing_is_not_begun_anew_until_a_person_says_so(world
         .unwrap();
     let begun = eventually(async || {
         let org = trays.get("kept").await.ok()?;
-        let is_done = org.metadata.annotations.unwrap_or_default().is_empty();
+        let recorded = &org.data["status"]["acknowledgements"][0];
+        let is_done = recorded["annotation"] == "accept-ledger-loss" && recorded["result"] == "CarriedOut";
         (is_done && !entries().is_empty() && org.data["status"]["backup"]["count"] == 0).then_some(())
     });
     assert!(begun.await.is_some(), "{:#?}", trays.get("kept").await);

@@ -12,7 +12,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use tray_api::{
@@ -24,23 +24,33 @@ use tray_api::{
 use tray_domain::{
     bucket_layout,
     ids::{OrgId, PartId, RunId},
-    ledger::Event,
+    ledger::{Event, LastSweep},
+    manifest::{LeftOut, LeftOutReason},
     run_plan,
     stage::Stage,
 };
 use tray_ledger::{Ledger, ObjectStore, RemoteError};
 use tray_operator::{
-    controllers::{backup::BackupDriver, changes::Change},
+    controllers::{
+        backup::BackupDriver,
+        board::BackupView,
+        changes::Change,
+        conditions::{ConditionFact, Truth},
+    },
     resources::mover_job,
 };
+use tray_testkit::memory::Operation;
 
-use crate::restores;
 use crate::support::{
     api_server::{self, eventually},
     flux,
     operator::{Operator, passes},
-    orgs::gone,
+    orgs::{api, gone, patch_status},
     runs::{self, LEDGER_KEY, record},
+};
+use crate::{
+    restores, waits,
+    words::{is_told_nowhere, keep_logs, what_services_say_is_told_in_codes},
 };
 
 /// An org without workloads, placed as the TrayOrg controller places one.
@@ -139,7 +149,7 @@ pub(crate) async fn platform() {
 
 /// The mover of the org that works for `owner`, once it was let run: one that goes, or that an operator which is behind has
 /// made for earlier work, is not it.
-async fn mover(org: &Org, owner: &str) -> Job {
+pub(crate) async fn mover(org: &Org, owner: &str) -> Job {
     let jobs: Api<Job> = Api::namespaced(api_server::shared().await.client().await, &org.namespace());
     let of_owner = ListParams::default().labels(&format!("platform.tray.ai/owner={owner}"));
     let started = eventually(async || {
@@ -155,7 +165,7 @@ async fn mover(org: &Org, owner: &str) -> Job {
 }
 
 /// The mover that prunes for the org, once it was let run.
-async fn pruner(org: &Org) -> Job {
+pub(crate) async fn pruner(org: &Org) -> Job {
     let jobs: Api<Job> = Api::namespaced(api_server::shared().await.client().await, "tray-system");
     let of_org = ListParams::default().labels(&format!("platform.tray.ai/org-id={}", org.id));
     let started = eventually(async || {
@@ -186,14 +196,23 @@ pub(crate) async fn end(job: &Job, failure: Option<&str>) {
         &job.namespace().unwrap(),
     );
     let now = Timestamp::from_second(1_800_000_000).unwrap().to_string();
+    // One that is begun stays begun since then.
+    let begun = jobs
+        .get(&job.name_any())
+        .await
+        .unwrap()
+        .status
+        .unwrap_or_default()
+        .start_time;
+    let begun = begun.map_or_else(|| json!(now), |begun| json!(begun));
     let conditions = |types: [&str; 2], message: &str| {
         types.map(|type_| json!({"type": type_, "status": "True", "reason": "Ended", "message": message}))
     };
     let status = match failure {
-        None => json!({"startTime": now, "completionTime": now, "succeeded": 1,
+        None => json!({"startTime": begun, "completionTime": now, "succeeded": 1,
             "conditions": conditions(["SuccessCriteriaMet", "Complete"], "")}),
         Some(why) => {
-            json!({"startTime": now, "failed": 1, "conditions": conditions(["FailureTarget", "Failed"], why)})
+            json!({"startTime": begun, "failed": 1, "conditions": conditions(["FailureTarget", "Failed"], why)})
         }
     };
     let patch = Patch::Merge(json!({"status": status}));
@@ -241,6 +260,7 @@ pub(crate) async fn nothing_is_left(org: &Org) {
 /// One test for all scenarios: every operator works on every org of the API server.
 #[tokio::test]
 async fn an_org_is_copied_pruned_and_told_about() {
+    keep_logs();
     let operator = Operator::new().await;
     platform().await;
     let aged = Org::place("aged", "11111111-1111-4111-8111-111111111111").await;
@@ -267,10 +287,169 @@ async fn an_org_is_copied_pruned_and_told_about() {
     let filled = restores::with_a_volume(&operator).await;
     let run = Box::pin(restores::while_an_operator_runs(&operator, &filled)).await;
     an_org_that_a_region_gives_a_shared_key_keeps_it(&operator, &fresh).await;
+    what_is_made_anew_runs_and_restores_nothing_twice(&operator, &fresh).await;
     running.stop().await;
     restores::from_an_earlier_version(&operator, &filled, &run).await;
+    waits::a_post_hook_that_is_outstanding_is_run_again_by_who_starts_next(&operator).await;
+    // It dies on the way.
+    let mortal = operator.beside().await;
+    Box::pin(hooks_run_beside_the_passes_and_outlive_their_operator(&mortal)).await;
+    waits::what_waits_says_for_what_and_since_when(&operator).await;
+    what_services_say_is_told_in_codes(&operator).await;
     a_wrapped_key_is_never_replaced(&operator, &fresh).await;
+    a_damaged_ledger_is_named_and_nothing_is_pruned(&operator).await;
+    a_start_asks_for_nothing_before_something_is_due(&operator).await;
     two_operators_at_once_copy_an_org_once(&operator, &fresh).await;
+}
+
+/// One bit of an old entry is another, long before the newest checkpoint: it is named, and nothing of the org is removed. Runs go on.
+async fn a_damaged_ledger_is_named_and_nothing_is_pruned(operator: &Operator) {
+    const DAMAGED: u64 = 70;
+    let id: OrgId = "99999999-9999-4999-8999-999999999999".parse().unwrap();
+    let ledger = runs::begun(operator, &id, operator.ctx.now()).await;
+    for _ in 0..200 {
+        // Of a run that is not there: it changes nothing.
+        let run_id = "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
+        let nothing = Event::RunAccepted { run_id };
+        ledger.append(nothing, operator.ctx.now()).await.unwrap();
+    }
+    let pruned = seed(
+        operator,
+        &Org {
+            name: "damaged",
+            id: id.clone(),
+        },
+    )
+    .await;
+    let store = &operator.regions.store;
+    let key = bucket_layout::ledger_entry("", &id, DAMAGED);
+    let own = store.object(&key).unwrap();
+    let mut body = own.body.to_vec();
+    let place = body.windows(3).position(|text| text == b"5FA").unwrap();
+    body[place] ^= 1;
+    // S3 dates what is written over.
+    store.set_now(own.last_modified + SignedDuration::from_hours(1));
+    store.overwrite(&key, body);
+    store.set_now(own.last_modified);
+
+    let org = Org::place("damaged", id.as_str()).await;
+    let running = operator.start(vec![Arc::new(BackupDriver::default())]).await;
+    let said = eventually(async || {
+        let healthy = operator.ctx.board.backups.get(&id)?.healthy.clone();
+        (healthy.reason == "LedgerInvalid").then_some(healthy.message)
+    });
+    let said = said.await.expect("the damage is not found");
+    assert!(
+        said.contains("broken at entry 71") && said.contains("nothing is pruned"),
+        "{said}"
+    );
+    org.ask("damaged-now").await;
+    succeed(operator, &org, "damaged-now", 3).await;
+    snapshot("damaged-now", "Committed").await;
+    nothing_is_left(&org).await;
+    let state = org.ledger(operator).await.state();
+    assert!(state.runs.values().all(|run| run.pruned.is_none()));
+    assert!(state.sweep.is_none() && state.last_sweep == LastSweep::default());
+    running.stop().await;
+
+    // The right one is put back.
+    store.overwrite(&key, own.body);
+    let second = operator.beside().await;
+    let running = second.start(vec![Arc::new(BackupDriver::default())]).await;
+    let sweep = pruner(&org).await;
+    assert_eq!(task(&sweep).await["action"]["remove"], json!([pruned]));
+    end(&sweep, None).await;
+    nothing_is_left(&org).await;
+    running.stop().await;
+}
+
+/// An org at rest keeps no ledger in memory. What its status has recorded stands after a start, and nothing is asked of S3 for it,
+/// until something is due or somebody asks for something; then its ledger is read by few requests.
+async fn a_start_asks_for_nothing_before_something_is_due(first: &Operator) {
+    let org = Org::place("rested", "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa").await;
+    let store = &first.regions.store;
+    let asked = |since: usize| {
+        let calls = store.calls().split_off(since);
+        let of_org = calls.into_iter().filter(|(_, key)| key.contains(org.id.as_str()));
+        of_org.collect::<Vec<_>>()
+    };
+    let driver = Arc::new(BackupDriver::default());
+    let running = first.start(vec![driver.clone()]).await;
+    org.ask("rested-1").await;
+    mover(&org, "rested-1").await;
+    assert!(driver.ledgers_in_memory() > 0, "while a run is open");
+    succeed(first, &org, "rested-1", 3).await;
+    snapshot("rested-1", "Committed").await;
+    nothing_is_left(&org).await;
+    let view = at_rest(first, &org).await;
+    let closed = eventually(async || (driver.ledgers_in_memory() == 0).then_some(()));
+    assert!(
+        closed.await.is_some(),
+        "{} are in memory",
+        driver.ledgers_in_memory()
+    );
+    // Whatever is looked at again meanwhile, S3 is not.
+    let before = store.calls().len();
+    let looks = passes(&first.ctx, "backup");
+    first.ctx.changes.publish(&Change::Org(org.name.to_owned()));
+    let looked = eventually(async || (passes(&first.ctx, "backup") > looks).then_some(()));
+    assert!(looked.await.is_some());
+    assert_eq!(asked(before), []);
+    running.stop().await;
+
+    write_down(&org, &view).await;
+
+    let before = store.calls().len();
+    let second = first.beside().await;
+    let running = second.start(vec![Arc::new(BackupDriver::default())]).await;
+    let known = eventually(async || second.ctx.board.backups.get(&org.id));
+    assert_eq!(known.await.as_deref(), Some(&*view));
+    assert_eq!(asked(before), [], "a start asks S3 for nothing");
+
+    org.ask("rested-2").await;
+    mover(&org, "rested-2").await;
+    let calls = asked(before);
+    let reads = calls
+        .iter()
+        .take_while(|(operation, _)| *operation != Operation::Put);
+    let reads = reads.count();
+    println!("S3 requests until the run was planned, of an org whose ledger was read: {reads}");
+    assert!(reads <= 8, "{calls:?}");
+    succeed(&second, &org, "rested-2", 3).await;
+    snapshot("rested-2", "Committed").await;
+    nothing_is_left(&org).await;
+    running.stop().await;
+}
+
+/// What is said of the org's backups, once its ledger rests and all is well.
+pub(crate) async fn at_rest(operator: &Operator, org: &Org) -> Arc<BackupView> {
+    let rests = eventually(async || {
+        let view = operator.ctx.board.backups.get(&org.id)?;
+        let rests = view.status.ledger.as_ref()?.rests_until.is_some();
+        (rests && view.healthy.status == Truth::True).then_some(view)
+    });
+    let last = operator.ctx.board.backups.get(&org.id);
+    rests
+        .await
+        .unwrap_or_else(|| panic!("{} does not come to rest: {last:?}", org.name))
+}
+
+/// Writes it into the status, as the TrayOrg controller does.
+pub(crate) async fn write_down(org: &Org, view: &BackupView) {
+    let condition = |type_: &str, fact: &ConditionFact| {
+        json!({"type": type_, "status": fact.status.as_str(), "reason": fact.reason, "message": fact.message,
+            "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    };
+    let conditions = [
+        condition("BackupHealthy", &view.healthy),
+        condition("RpoMet", &view.rpo),
+    ];
+    let status = json!({"status": {"backup": view.status, "conditions": conditions}});
+    let orgs: Api<TrayOrg> = Api::all(api_server::shared().await.client().await);
+    let params = PatchParams::default();
+    orgs.patch_status(org.name, &params, &Patch::Merge(status))
+        .await
+        .unwrap();
 }
 
 /// Leadership can be lost without being noticed at once: two work on one org, and then one is gone in the middle.
@@ -312,13 +491,7 @@ async fn two_operators_at_once_copy_an_org_once(first: &Operator, org: &Org) {
 /// An operator whose watch has not shown yet whose run it is that the ledger has as open lets it go on.
 async fn its_watch_is_behind(operator: &Operator, org: &Org, snapshot: &str) {
     operator.ctx.index.snapshots.remove(snapshot, None);
-    // The pass that may be under way, and one more.
-    for _ in 0..2 {
-        let before = passes(&operator.ctx, "backup");
-        operator.ctx.changes.publish(&Change::Org(org.name.to_owned()));
-        let looked = eventually(async || (passes(&operator.ctx, "backup") > before).then_some(()));
-        assert!(looked.await.is_some());
-    }
+    look_twice(operator, org).await;
     let state = org.ledger(operator).await.state();
     assert!(
         state.open_runs().next().is_some(),
@@ -333,8 +506,18 @@ async fn its_watch_is_behind(operator: &Operator, org: &Org, snapshot: &str) {
         .unwrap();
 }
 
+/// Has the operator look at the org: the pass that may be under way, and one more.
+async fn look_twice(operator: &Operator, org: &Org) {
+    for _ in 0..2 {
+        let before = passes(&operator.ctx, "backup");
+        operator.ctx.changes.publish(&Change::Org(org.name.to_owned()));
+        let looked = eventually(async || (passes(&operator.ctx, "backup") > before).then_some(()));
+        assert!(looked.await.is_some());
+    }
+}
+
 /// Lets the mover of the run that an OrgSnapshot asks for leave a verified record of that many objects, and end well.
-async fn succeed(operator: &Operator, org: &Org, snapshot: &str, objects: u64) -> RunId {
+pub(crate) async fn succeed(operator: &Operator, org: &Org, snapshot: &str, objects: u64) -> RunId {
     let job = mover(org, snapshot).await;
     let task = task(&job).await;
     assert_eq!(task["action"]["action"], "SnapshotObjects");
@@ -468,11 +651,359 @@ async fn a_run_that_shrank_counts_once_a_person_accepts_it(operator: &Operator, 
         .unwrap();
     let accepted = eventually(async || {
         let good = snapshot("fresh-three", "Committed").await["status"]["verdict"] == "Good";
-        let taken_away = orgs.get(org.name).await.ok()?.annotations().is_empty();
-        (good && taken_away).then_some(())
+        let org = orgs.get(org.name).await.ok()?;
+        let recorded = org.status.as_ref()?.acknowledgements.clone();
+        (good && !recorded.is_empty()).then_some((org, recorded))
     });
-    assert!(accepted.await.is_some(), "the run was not accepted");
+    let (annotated, recorded) = accepted.await.expect("the run is accepted");
+    assert_eq!(
+        (recorded.len(), recorded[0].annotation.as_str()),
+        (1, "accept-run")
+    );
+    assert_eq!(recorded[0].value, run.as_str());
+    assert_eq!(
+        annotated
+            .annotations()
+            .get("platform.tray.ai/accept-run")
+            .map(String::as_str),
+        Some(run.as_str()),
+        "it may lie in Git"
+    );
     nothing_is_left(org).await;
+    let accepted = org.ledger(operator).await.state().next_seq;
+    look_twice(operator, org).await;
+    assert_eq!(
+        org.ledger(operator).await.state().next_seq,
+        accepted,
+        "the same value is carried out once"
+    );
+}
+
+/// What a person or Git made is never deleted, and made anew it is the same run, or restores nothing more.
+async fn what_is_made_anew_runs_and_restores_nothing_twice(operator: &Operator, org: &Org) {
+    let snapshots: Api<OrgSnapshot> = Api::all(api_server::shared().await.client().await);
+    let restores: Api<OrgRestore> = Api::all(api_server::shared().await.client().await);
+    let ledger = org.ledger(operator).await.state();
+    let first = snapshot("fresh-one", "Committed").await;
+    let newest = ledger.newest_good().unwrap().0;
+    assert_ne!(
+        first["status"]["runId"],
+        newest.as_str(),
+        "long since there is a newer one"
+    );
+    snapshots
+        .delete("fresh-one", &DeleteParams::default())
+        .await
+        .unwrap();
+    org.ask("fresh-one").await;
+    let again = snapshot("fresh-one", "Committed").await;
+    assert_ne!(again["metadata"]["uid"], first["metadata"]["uid"]);
+    for field in ["runId", "committedAt", "manifestDigest", "verdict"] {
+        assert_eq!(again["status"][field], first["status"][field], "{field}");
+    }
+    // One that failed is tried again.
+    snapshots
+        .delete("fresh-two", &DeleteParams::default())
+        .await
+        .unwrap();
+    org.ask("fresh-two").await;
+    let run = succeed(operator, org, "fresh-two", 3).await;
+    let shown = snapshot("fresh-two", "Committed").await;
+    assert_eq!(shown["status"]["runId"], run.as_str());
+    nothing_is_left(org).await;
+
+    for (name, phase) in [
+        ("fresh-refused", "SucceededWithRefusals"),
+        ("fresh-unproven", "Failed"),
+    ] {
+        let before = restored(name, phase).await;
+        restores.delete(name, &DeleteParams::default()).await.unwrap();
+        restore_of(org.name, name).await;
+        let again = restored(name, phase).await;
+        assert_ne!(again["metadata"]["uid"], before["metadata"]["uid"]);
+        assert_eq!(again["status"]["runId"], before["status"]["runId"]);
+        let said = again["status"]["conditions"].to_string();
+        assert!(said.contains("nothing was restored again"), "{said}");
+        assert!(said.contains(&format!("of another name than {name}")), "{said}");
+    }
+    // One that was deleted on its way has ended by that.
+    restore_of(org.name, "fresh-gone").await;
+    let said = restored("fresh-gone", "Failed").await["status"]["conditions"].to_string();
+    assert!(
+        said.contains("RestoreDeleted") && said.contains("nothing was restored again"),
+        "{said}"
+    );
+    nothing_is_left(org).await;
+    let now = org.ledger(operator).await.state();
+    assert_eq!(now.runs.len(), ledger.runs.len() + 1);
+    assert_eq!(now.restores.len(), ledger.restores.len());
+}
+
+/// An org with a database in a pod that has its volume mounted.
+pub(crate) async fn with_a_database(name: &'static str, id: &str) -> Org {
+    let org = Org::place(name, id).await;
+    let client = api_server::shared().await.client().await;
+    let orgs: Api<TrayOrg> = Api::all(client.clone());
+    let workload = json!({"name": "db", "kind": "StatefulSet", "image": "i", "runAsUser": 1000,
+        "volume": {"size": "1Gi", "mountPath": "/data"},
+        "backup": {"pre": {"command": ["pre"]}, "post": {"command": ["post"], "timeoutSeconds": 1500}}});
+    let cache = json!({"name": "cache", "kind": "StatefulSet", "image": "i", "runAsUser": 1000,
+        "volume": {"size": "1Gi", "mountPath": "/data"}, "backup": {"exclude": true}});
+    let spec = json!({"spec": {"workloads": [workload, cache]}});
+    orgs.patch(name, &PatchParams::default(), &Patch::Merge(spec))
+        .await
+        .unwrap();
+    let labels = json!({"app.kubernetes.io/managed-by": "tray-operator", "platform.tray.ai/org": name,
+        "platform.tray.ai/org-id": id});
+    let namespace = org.namespace();
+    for claim in ["data-db-0", "data-cache-0"] {
+        api_server::apply(
+            &client,
+            &json!({
+                "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                "metadata": {"name": claim, "namespace": namespace, "labels": labels},
+                "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+            }),
+        )
+        .await;
+    }
+    // Nobody's: no workload has it.
+    api_server::apply(&client, &json!({
+        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": format!("{name}-own")},
+        "spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/own"},
+            "claimRef": {"namespace": namespace, "name": "pr-own"}},
+    }))
+    .await;
+    let volumes: Api<DynamicObject> = api(&client, "v1", "PersistentVolume", "").await;
+    patch_status(&volumes, &format!("{name}-own"), &json!({"phase": "Bound"})).await;
+    api_server::apply(&client, &json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "db-0", "namespace": namespace, "labels": labels},
+        "spec": {"containers": [{"name": "main", "image": "i"}],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data-db-0"}}]},
+    }))
+    .await;
+    let pods: Api<DynamicObject> = api(&client, "v1", "Pod", &namespace).await;
+    patch_status(&pods, "db-0", &json!({"phase": "Running"})).await;
+    org
+}
+
+/// Lets both movers of a run leave a verified record, and end well.
+pub(crate) async fn succeed_with_database(operator: &Operator, org: &Org) {
+    for action in ["SnapshotObjects", "SnapshotVolume"] {
+        let (job, told) = mover_that(&org.namespace(), action).await;
+        let run: RunId = told["action"]["runId"].as_str().unwrap().parse().unwrap();
+        let part: PartId = told["action"]["part"].as_str().unwrap().parse().unwrap();
+        let mut record = record(&run, &part, 3, operator.ctx.now());
+        if part == run_plan::objects_part() {
+            // Which ones they are is the org's alone.
+            record.warnings = vec!["secrets/tokens-of-prod is left out".to_owned()];
+            LeftOut::note(&mut record.left_out, LeftOutReason::Token, "secrets");
+        }
+        let key = bucket_layout::part_record("", &org.id, &run, &part, "pod-uid");
+        let body = Bytes::from(serde_json::to_vec(&record).unwrap());
+        operator.regions.store.overwrite(&key, body);
+        end(&job, None).await;
+    }
+}
+
+/// As in `copies/21` and `copies/24` of others' reports: a `post` that hangs keeps nobody waiting, and is run again by who comes
+/// next; a claim that nobody has is named.
+async fn hooks_run_beside_the_passes_and_outlive_their_operator(operator: &Operator) {
+    let org = with_a_database("hooked", "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb").await;
+    let hooks = &operator.hooks;
+    hooks.hold("pre");
+    hooks.hold("post");
+    let running = operator.start(vec![Arc::new(BackupDriver::default())]).await;
+    org.ask("hooked-one").await;
+    let hooked = snapshot("hooked-one", "Hooks").await;
+    let named = eventually(async || {
+        let hooked = snapshot("hooked-one", "Hooks").await;
+        let hook = hooked["status"]["hooks"][0].clone();
+        let said = hooked["status"]["conditions"].to_string();
+        (hook["pod"] == "db-0" && said.contains("the pre hook of data-db-0 runs in pod db-0 since"))
+            .then_some(hook)
+    });
+    let hook = named
+        .await
+        .unwrap_or_else(|| panic!("the hook is not named: {hooked:#}"));
+    assert_eq!(
+        (hook["hook"].as_str(), hook["part"].as_str()),
+        (Some("pre"), Some("data-db-0"))
+    );
+    hooks.let_go("pre");
+    succeed_with_database(operator, &org).await;
+
+    // Committed although `post` hangs, which is named with its end.
+    snapshot("hooked-one", "Committed").await;
+    let named = eventually(async || {
+        let shown = snapshot("hooked-one", "Committed").await;
+        (shown["status"]["hooks"][0]["hook"] == "post").then_some(shown)
+    });
+    let shown = named.await.expect("the post hook is not named");
+    assert_eq!(shown["status"]["postHooks"], "Outstanding");
+    assert_eq!(
+        shown["status"]["notCopied"],
+        json!({"claims": ["pr-own"], "claimsCount": 1, "excluded": ["data-cache-0"],
+            "objects": ["1 of secrets: a token, which would outlive its service account"], "objectsCount": 1})
+    );
+    let said = shown["status"]["conditions"].to_string();
+    assert!(
+        said.contains("the post hook of data-db-0 runs in pod db-0 since"),
+        "{said}"
+    );
+    nothing_is_left(&org).await;
+    let state = org.ledger(operator).await.state();
+    let plan = &state.runs.values().next().unwrap().plan;
+    assert_eq!(plan.objectives.as_ref().map(|held| held.rpo_hours), Some(24));
+
+    // The operator dies; whoever is next runs it again.
+    running.cut_off().await;
+    let begun = hooks.begun().iter().filter(|begun| *begun == "db-0 post").count();
+    let next = operator.beside().await;
+    let running = next.start(vec![Arc::new(BackupDriver::default())]).await;
+    let again = eventually(async || {
+        let now = hooks.begun().iter().filter(|begun| *begun == "db-0 post").count();
+        (now > begun).then_some(())
+    });
+    assert!(again.await.is_some(), "{:?}", hooks.begun());
+    nobody_waits_for_a_hook_that_hangs(&next, &org).await;
+    hooks.let_go("post");
+    for name in ["hooked-one", "hooked-two"] {
+        post_hooks(name, "Ended").await;
+    }
+
+    // One that the way to the pod fails at fails its run, and who failed says so in words of ours.
+    hooks.break_off("pre", "word-of-a-kubelet");
+    org.ask("hooked-lost").await;
+    let failed = snapshot("hooked-lost", "Failed").await;
+    let why = failed["status"]["failure"].as_str().unwrap();
+    assert!(why.starts_with("failed to exec in pod db-0: "), "{why}");
+    is_told_nowhere(&next, &org, "word-of-a-kubelet").await;
+    hooks.mend("pre");
+    post_hooks("hooked-lost", "Ended").await;
+    end(&pruner(&org).await, None).await;
+    nothing_is_left(&org).await;
+
+    // One whose OrgSnapshot is deleted while `pre` runs ends at once, and so does its `pre`.
+    hooks.hold("pre");
+    org.ask("hooked-gone").await;
+    snapshot("hooked-gone", "Hooks").await;
+    let before = hooks.begun().len();
+    let snapshots: Api<OrgSnapshot> = Api::all(api_server::shared().await.client().await);
+    snapshots
+        .delete("hooked-gone", &DeleteParams::default())
+        .await
+        .unwrap();
+    let post = eventually(async || {
+        let begun = hooks.begun();
+        (begun.len() > before && begun.last().is_some_and(|last| last == "db-0 post")).then_some(())
+    });
+    assert!(post.await.is_some(), "{:?}", hooks.begun());
+    hooks.let_go("pre");
+    end(&pruner(&org).await, None).await;
+    nothing_is_left(&org).await;
+
+    // One that fails fails no run, and is told of.
+    hooks.fail("post");
+    org.ask("hooked-unpaid").await;
+    succeed_with_database(&next, &org).await;
+    snapshot("hooked-unpaid", "Committed").await;
+    let shown = post_hooks("hooked-unpaid", "Failed").await;
+    let why = shown["status"]["postHookFailures"].to_string();
+    assert!(why.contains("exit code 3") && why.contains("pod db-0"), "{why}");
+    assert_eq!(shown["status"]["verdict"], "Good");
+    says(&next, &org, "HookFailed", "exit code 3").await;
+    nothing_is_left(&org).await;
+    running.stop().await;
+    a_pre_of_before_may_live_where_nothing_ends_it(operator, &org).await;
+}
+
+/// The operator dies while `pre` runs in a container without a shell: no other hook begins there beside it.
+async fn a_pre_of_before_may_live_where_nothing_ends_it(operator: &Operator, org: &Org) {
+    let hooks = &operator.hooks;
+    hooks.hold("pre");
+    // Behind what was written by clocks that were put forward.
+    let later = SignedDuration::from_mins(30);
+    let first = operator.beside().await;
+    first.clock.put_forward(later);
+    let running = first.start(vec![Arc::new(BackupDriver::default())]).await;
+    org.ask("hooked-shell-less").await;
+    snapshot("hooked-shell-less", "Hooks").await;
+    running.cut_off().await;
+    hooks.without_shell(true);
+    let before = hooks.begun();
+    let next = operator.beside().await;
+    next.clock.put_forward(later);
+    let running = next.start(vec![Arc::new(BackupDriver::default())]).await;
+    let failed = snapshot("hooked-shell-less", "Failed").await;
+    let said = failed["status"]["conditions"].to_string();
+    assert!(said.contains("there is no shell to end it by"), "{said}");
+    let shown = post_hooks("hooked-shell-less", "Failed").await;
+    let why = shown["status"]["postHookFailures"].to_string();
+    assert!(why.contains("it was not begun"), "{why}");
+    assert_eq!(hooks.begun(), before, "nothing was begun");
+    end(&pruner(org).await, None).await;
+    nothing_is_left(org).await;
+    hooks.without_shell(false);
+    hooks.let_go("pre");
+    running.stop().await;
+}
+
+/// The `post` hook of the org's last run hangs: it is told of, the next run begins, and a restore does.
+async fn nobody_waits_for_a_hook_that_hangs(operator: &Operator, org: &Org) {
+    let words = "the post hook of data-db-0 runs in pod db-0 since";
+    operator.clock.put_forward(SignedDuration::from_mins(15));
+    operator.ctx.changes.publish(&Change::Org(org.name.to_owned()));
+    says(operator, org, "HookHangs", words).await;
+    org.ask("hooked-two").await;
+    waits_for("hooked-two", "its pre hooks wait for other hooks to end").await;
+    restore_of(org.name, "hooked-back").await;
+    let (other, _) = mover_that(&org.namespace(), "ProveVolume").await;
+    let (job, _) = mover_that(&org.namespace(), "ProveObjects").await;
+    end(&job, Some("enough")).await;
+    restored("hooked-back", "Failed").await;
+    // It is told to go, and goes when its last pod has.
+    let jobs: Api<Job> = Api::namespaced(api_server::shared().await.client().await, &org.namespace());
+    let name = other.name_any();
+    let told = eventually(async || jobs.get(&name).await.ok()?.metadata.deletion_timestamp);
+    assert!(
+        told.await.is_some(),
+        "the mover of the restore that has ended stays"
+    );
+    gone(&jobs, &name).await;
+    let given_up = snapshot("hooked-two", "Failed").await;
+    let said = given_up["status"]["conditions"].to_string();
+    assert!(said.contains("hooked-back"), "{said}");
+    assert_eq!(given_up["status"]["postHooks"], "Outstanding");
+    let hanging = snapshot("hooked-one", "Committed").await;
+    assert_eq!(hanging["status"]["postHooks"], "Outstanding");
+    // What the failed run left behind goes at once, too.
+    end(&pruner(org).await, None).await;
+    nothing_is_left(org).await;
+}
+
+/// The OrgSnapshot, when its `post` hooks have come so far and none of them runs.
+pub(crate) async fn post_hooks(name: &str, progress: &str) -> Value {
+    let snapshots: Api<OrgSnapshot> = Api::all(api_server::shared().await.client().await);
+    let reached = eventually(async || {
+        let shown = serde_json::to_value(snapshots.get(name).await.ok()?).ok()?;
+        let status = &shown["status"];
+        (status["postHooks"] == progress && status["hooks"].is_null()).then_some(shown)
+    });
+    let last = snapshots.get(name).await.map(|snapshot| snapshot.status);
+    reached
+        .await
+        .unwrap_or_else(|| panic!("the post hooks of {name} are not {progress}: {last:#?}"))
+}
+
+/// The operator says of the org's backups that reason, with these words.
+pub(crate) async fn says(operator: &Operator, org: &Org, reason: &str, words: &str) {
+    let said = eventually(async || {
+        let healthy = operator.ctx.board.backups.get(&org.id)?.healthy.clone();
+        (healthy.reason == reason && healthy.message.contains(words)).then_some(())
+    });
+    let last = operator.ctx.board.backups.get(&org.id);
+    assert!(said.await.is_some(), "not {reason} {words:?}: {last:?}");
 }
 
 async fn a_snapshot_of_no_org_says_so() {
@@ -494,10 +1025,13 @@ async fn a_mover_that_fails_ends_its_run_with_its_reason(operator: &Operator, or
     end(&mover(org, "fresh-two").await, Some("the disk is on fire")).await;
     let shown = snapshot("fresh-two", "Failed").await;
     let message = shown["status"]["conditions"][0]["message"].as_str().unwrap();
-    assert!(
-        message.contains("part objects") && message.contains("the disk is on fire"),
-        "{message}"
-    );
+    assert!(message.contains("part objects: Ended"), "{message}");
+    assert_eq!(shown["status"]["failure"], "part objects: Ended");
+    is_told_nowhere(operator, org, "the disk is on fire").await;
+    let state = org.ledger(operator).await.state();
+    let (_, failed) = state.newest_failed().unwrap();
+    let recorded = serde_json::to_value(failed).unwrap()["end"]["why"].clone();
+    assert_eq!(recorded, "Ended objects", "a code and the part");
     assert_eq!(
         flux::verdicts(&[shown])[0].status,
         "Failed",
@@ -623,7 +1157,7 @@ async fn an_aged_run_is_pruned_and_no_run_begins_meanwhile(operator: &Operator, 
 }
 
 /// The OrgSnapshot waits, and says for what.
-async fn waits_for(name: &str, what: &str) {
+pub(crate) async fn waits_for(name: &str, what: &str) {
     let snapshots: Api<OrgSnapshot> = Api::all(api_server::shared().await.client().await);
     let said = eventually(async || {
         let status = snapshots.get(name).await.ok()?.status?;
@@ -731,16 +1265,22 @@ async fn a_restore_touches_nothing_before_its_proof(operator: &Operator, org: &O
     let failed = restored("fresh-unproven", "Failed").await;
     let said = failed["status"]["conditions"].to_string();
     assert!(
-        said.contains("the key is disabled") && said.contains("before anything of the org was touched"),
+        said.contains("Ended") && said.contains("before anything of the org was touched"),
         "{said}"
     );
+    is_told_nowhere(operator, org, "the key is disabled").await;
     assert!(!stops_its_org(operator, "fresh-unproven"));
     let state = org.ledger(operator).await.state();
     let recorded = state
         .restores
         .iter()
         .find(|known| known.restore.starts_with("fresh-unproven ("));
-    assert!(recorded.is_some_and(|recorded| !recorded.succeeded));
+    let recorded = recorded.expect("its end is in the ledger");
+    assert_eq!(
+        (recorded.succeeded, recorded.why.as_deref()),
+        (false, Some("MoverFailed")),
+        "a code, and no words"
+    );
     nothing_is_left(org).await;
 }
 
@@ -916,11 +1456,6 @@ async fn a_wrapped_key_is_never_replaced(operator: &Operator, org: &Org) {
 async fn running_anew_says(operator: &Operator, org: &Org, reason: &str, words: &str) {
     let other = operator.beside().await;
     let running = other.start(vec![Arc::new(BackupDriver::default())]).await;
-    let said = eventually(async || {
-        let healthy = other.ctx.board.backups.get(&org.id)?.healthy.clone();
-        (healthy.reason == reason && healthy.message.contains(words)).then_some(())
-    });
-    let last = other.ctx.board.backups.get(&org.id);
-    assert!(said.await.is_some(), "not {reason} {words:?}: {last:?}");
+    says(&other, org, reason, words).await;
     running.stop().await;
 }

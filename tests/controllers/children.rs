@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use crate::support::{
-    api_server::{self, eventually},
+    api_server::{self, api_of, eventually},
     operator::Operator,
 };
 use k8s_openapi::api::{core::v1::Namespace, networking::v1::NetworkPolicy};
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use tray_operator::{
     adapters::kube::{
         apply::{Applied, ApplyError},
+        child::ChildFact,
         index::Index,
     },
     controllers::{Blocked, Driver, Requeue, changes::Change, context::Context},
@@ -319,4 +320,172 @@ async fn a_limit_that_is_no_longer_wanted_goes() {
         .hard
         .unwrap();
     assert_eq!(hard.into_keys().collect::<Vec<_>>(), ["pods"]);
+}
+
+/// A child of each kind as it was and as it should be, where a living one never becomes it; and whether its pods are let be.
+fn remade(org: &str) -> Vec<(&'static str, DesiredChild, DesiredChild)> {
+    let child = |kind, name: &str, spec: Value| {
+        let mut body = spec;
+        body["metadata"] = json!({"labels": labels(org)});
+        DesiredChild::new(kind, format!("org-{org}"), name, body)
+    };
+    let service = |address: Value| {
+        let spec = json!({"clusterIP": address, "selector": {"app": "web"},
+            "ports": [{"name": "http", "port": 8080, "targetPort": "http", "protocol": "TCP"}]});
+        child(ChildKind::Service, "remade", json!({"spec": spec}))
+    };
+    let stateful_set = |name: &str, claims: Value, policy: &str| {
+        let pods = json!({"app": name});
+        let template =
+            json!({"metadata": {"labels": pods}, "spec": {"containers": [{"name": "main", "image": "i:1"}]}});
+        child(
+            ChildKind::StatefulSet,
+            name,
+            json!({"spec": {"replicas": 1, "serviceName": name,
+            "podManagementPolicy": policy, "selector": {"matchLabels": pods}, "template": template,
+            "volumeClaimTemplates": claims}}),
+        )
+    };
+    let claims = |size: &str| {
+        json!([{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": size}}}}])
+    };
+    let settings = |value: &str, immutable: Value| {
+        child(
+            ChildKind::ConfigMap,
+            "remade",
+            json!({"data": {"key": value}, "immutable": immutable}),
+        )
+    };
+    let binding = |role: &str| {
+        child(
+            ChildKind::RoleBinding,
+            "remade",
+            json!({
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "a"}]}),
+        )
+    };
+    let quota = |scopes: Value| {
+        child(
+            ChildKind::ResourceQuota,
+            "remade",
+            json!({"spec": {"hard": {"pods": "5"}, "scopes": scopes}}),
+        )
+    };
+    vec![
+        ("headless", service(Value::Null), service("None".into())),
+        ("with an address", service("None".into()), service(Value::Null)),
+        (
+            "a larger template",
+            stateful_set("larger", claims("1Gi"), "Parallel"),
+            stateful_set("larger", claims("2Gi"), "Parallel"),
+        ),
+        (
+            "no template",
+            stateful_set("none", claims("1Gi"), "Parallel"),
+            stateful_set("none", Value::Null, "Parallel"),
+        ),
+        (
+            "another policy",
+            stateful_set("policy", Value::Null, "OrderedReady"),
+            stateful_set("policy", Value::Null, "Parallel"),
+        ),
+        (
+            "no longer immutable",
+            settings("a", true.into()),
+            settings("b", Value::Null),
+        ),
+        ("another role", binding("one"), binding("another")),
+        ("no scope", quota(json!(["NotTerminating"])), quota(Value::Null)),
+    ]
+}
+
+/// Whether the API server refuses the change or silently drops it: it is found by comparison, by an operator that knows what the
+/// child held and by one that only knows that it was as wanted then.
+#[tokio::test]
+async fn what_never_changes_on_a_living_child_is_made_anew() {
+    let operator = Operator::new().await;
+    let client = api_server::shared().await.client().await;
+    operator.ctx.cluster.ensure(&namespace("remade")).await.unwrap();
+    for (what, before, after) in remade("remade") {
+        for knows in [false, true] {
+            let shape = json!({"apiVersion": before.id.kind.api_version(), "kind": before.id.kind.as_str(),
+                "metadata": {"namespace": before.id.namespace}});
+            let objects = api_of(&client, &shape).await.unwrap();
+            let cluster = &operator.ctx.cluster;
+            assert_eq!(cluster.ensure(&before).await.unwrap(), Applied::Created, "{what}");
+            let old = objects.get(&before.id.name).await.unwrap();
+            if knows {
+                // As after a start: it has been read, and not compared.
+                operator.ctx.index.children.remove(&before.id, None);
+                let live = serde_json::from_value(serde_json::to_value(&old).unwrap()).unwrap();
+                operator
+                    .ctx
+                    .index
+                    .children
+                    .observe(ChildFact::of(before.id.kind, &live));
+            }
+            assert_eq!(
+                cluster.ensure(&after).await.unwrap(),
+                Applied::Going,
+                "{what}, {knows}"
+            );
+            let_go(&objects, &before.id.name).await;
+            operator.ctx.index.children.remove(&before.id, None);
+            assert_eq!(
+                cluster.ensure(&after).await.unwrap(),
+                Applied::Created,
+                "{what}, {knows}"
+            );
+            assert_eq!(
+                cluster.ensure(&after).await.unwrap(),
+                Applied::Unchanged,
+                "{what}, {knows}"
+            );
+            let new = objects.get(&before.id.name).await.unwrap();
+            assert_ne!(new.uid(), old.uid(), "{what}, {knows}");
+            cluster.remove(&after.id).await.unwrap();
+            let_go(&objects, &before.id.name).await;
+            operator.ctx.index.children.remove(&before.id, None);
+        }
+    }
+}
+
+/// Lets a deleted object go, as the garbage collector does. Returns when it is gone.
+async fn let_go(objects: &Api<DynamicObject>, name: &str) {
+    let none: [&str; 0] = [];
+    let change = Patch::Merge(json!({"metadata": {"finalizers": none}}));
+    let _ = objects.patch(name, &PatchParams::default(), &change).await;
+    let gone = eventually(async || objects.get_opt(name).await.ok()?.is_none().then_some(()));
+    assert!(gone.await.is_some(), "{name} stays");
+}
+
+/// A claim holds data: what of it never changes is told by name, and it stays.
+#[tokio::test]
+async fn a_claim_is_never_made_anew() {
+    let operator = Operator::new().await;
+    operator.ctx.cluster.ensure(&namespace("claims")).await.unwrap();
+    let claim = |class: &str| {
+        let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+            "storageClassName": class});
+        let body = json!({"metadata": {"labels": labels("claims")}, "spec": spec});
+        DesiredChild::new(ChildKind::PersistentVolumeClaim, "org-claims", "data-db-0", body)
+    };
+    operator.ctx.cluster.ensure(&claim("one")).await.unwrap();
+    let before = operator.writes();
+    let refused = operator.ctx.cluster.ensure(&claim("another")).await.unwrap_err();
+    assert!(matches!(refused, ApplyError::Fixed { .. }), "{refused}");
+    let text = refused.to_string();
+    for part in [
+        "PersistentVolumeClaim org-claims/data-db-0",
+        "spec.storageClassName",
+        "since it holds data",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(
+        !operator.writes().iter().any(|write| write.starts_with("delete")),
+        "{before:?}"
+    );
 }

@@ -26,3 +26,5 @@ mod restores;
 mod staging;
 #[path = "../support/mod.rs"]
 mod support;
+mod waits;
+mod words;

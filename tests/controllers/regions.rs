@@ -256,6 +256,36 @@ async fn a_store_that_refuses_is_said_and_one_that_is_silent_decides_nothing() {
 }
 
 #[tokio::test]
+async fn a_bucket_that_keeps_what_is_removed_is_told_of_and_keeps_no_region_from_being_ready() {
+    let _turn = TURN.lock().await;
+    let (operator, running) = at_work().await;
+    class("hard", "Retain").await;
+    node("hard-1", "eu-west-1").await;
+    let store = &operator.regions.store;
+    let good = store.facts("").await.unwrap();
+    let mut flawed = good.clone();
+    (flawed.noncurrent_days, flawed.mfa_delete) = (None, true);
+    store.set_facts(flawed);
+    apply(&region("hard", "eu-west-1")).await;
+    let hardened = types::BACKUP_LOCATION_HARDENED;
+    let found = condition("hard", hardened, "False", reasons::BUCKET_NOT_HARDENED).await;
+    for remedy in ["NoncurrentDays 30", "MFADelete=Disabled"] {
+        assert!(found.message.contains(remedy), "{}", found.message);
+    }
+    condition("hard", types::READY, "True", reasons::AS_SPECIFIED).await;
+    let verified = types::BACKUP_LOCATION_VERIFIED;
+    condition("hard", verified, "True", reasons::BUCKET_VERIFIED).await;
+
+    store.set_facts(good);
+    let mut changed = region("hard", "eu-west-1");
+    changed["spec"]["backup"]["prefix"] = "orgs/".into();
+    apply(&changed).await;
+    condition("hard", hardened, "True", reasons::AS_SPECIFIED).await;
+    condition("hard", types::READY, "True", reasons::AS_SPECIFIED).await;
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_ledger_key_that_cannot_be_used_is_named() {
     let _turn = TURN.lock().await;
     let (operator, running) = at_work().await;

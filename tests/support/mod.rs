@@ -14,7 +14,9 @@
 pub(crate) mod api_server;
 pub(crate) mod aws;
 pub(crate) mod chart;
+pub(crate) mod clock;
 pub(crate) mod flux;
+pub(crate) mod hooks;
 pub(crate) mod installed;
 pub(crate) mod objects;
 pub(crate) mod operator;

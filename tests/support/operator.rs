@@ -6,7 +6,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use tray_domain::mover_task::BucketLocation;
 use tray_ledger::RemoteError;
 use tray_operator::{
-    adapters::{clock::SystemClock, kube::client::Connections},
+    adapters::kube::client::Connections,
     config::Settings,
     controllers::{
         Driver,
@@ -22,7 +22,7 @@ use tray_operator::{
 use tray_ports::{RegionPorts, RegionServices};
 use tray_testkit::memory::{MemoryKeys, MemorySessions, MemoryStore};
 
-use super::{api_server, requests};
+use super::{api_server, clock::ShiftedClock, hooks::MemoryHooks, requests};
 
 /// The services of every location, in memory: a bucket for backups and another that a Region may name instead
 /// (`tray-other…`), and one for logs (`tray-logs…`).
@@ -65,6 +65,8 @@ impl RegionPorts for MemoryRegions {
 pub(crate) struct Operator {
     pub ctx: Arc<Context>,
     pub regions: Arc<MemoryRegions>,
+    pub hooks: Arc<MemoryHooks>,
+    pub clock: Arc<ShiftedClock>,
     readiness: Arc<Readiness>,
 }
 
@@ -77,26 +79,27 @@ pub(crate) struct Running {
 impl Operator {
     /// With the CRDs in place and nothing at work yet.
     pub(crate) async fn new() -> Self {
-        Self::with(Arc::default()).await
+        Self::with(Arc::default(), Arc::default()).await
     }
 
-    /// Another one over the same buckets, keys and sessions.
+    /// Another one over the same buckets, keys, sessions and pods.
     pub(crate) async fn beside(&self) -> Self {
-        Self::with(self.regions.clone()).await
+        Self::with(self.regions.clone(), self.hooks.clone()).await
     }
 
-    async fn with(regions: Arc<MemoryRegions>) -> Self {
+    async fn with(regions: Arc<MemoryRegions>, hooks: Arc<MemoryHooks>) -> Self {
         let server = api_server::shared().await;
         let metrics = Arc::new(Metrics::default());
         let connections = Connections::with(server.config().await, &metrics).unwrap();
         for crd in tray_api::crds::all_crds() {
             api_server::apply(&server.client().await, &serde_json::to_value(crd).unwrap()).await;
         }
-        let ctx = Arc::new(Context::new(Parts {
+        let clock = Arc::new(ShiftedClock::default());
+        let mut ctx = Context::new(Parts {
             connections,
             identity: "test".to_owned(),
             regions: regions.clone(),
-            clock: Arc::new(SystemClock),
+            clock: clock.clone(),
             settings: Settings {
                 concurrency: 4,
                 api_server_ports: vec![443],
@@ -108,10 +111,13 @@ impl Operator {
             },
             cluster_uid: "cluster".to_owned(),
             metrics,
-        }));
+        });
+        ctx.hooks = hooks.clone();
         Self {
-            ctx,
+            ctx: Arc::new(ctx),
             regions,
+            hooks,
+            clock,
             readiness: Arc::default(),
         }
     }

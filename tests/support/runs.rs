@@ -81,6 +81,7 @@ pub(crate) fn record(run_id: &RunId, part: &PartId, objects: u64, at: Timestamp)
         started_at: at,
         finished_at: at,
         warnings: vec![],
+        left_out: vec![],
         verified: true,
         engine_version: "engine".into(),
     }

@@ -17,6 +17,8 @@ pub mod types {
     pub const LOG_LOCATION_VERIFIED: &str = "LogLocationVerified";
     /// Region: S3 itself says that the backup bucket is what the spec says.
     pub const BACKUP_LOCATION_VERIFIED: &str = "BackupLocationVerified";
+    /// Region: what is removed from the backup bucket goes, and goes nowhere else. Never makes Ready false.
+    pub const BACKUP_LOCATION_HARDENED: &str = "BackupLocationHardened";
     /// Region: every org runs the newest revision of the region's workloads.
     pub const WORKLOADS_ROLLED_OUT: &str = "WorkloadsRolledOut";
 
@@ -103,6 +105,9 @@ pub mod reasons {
     pub const BUCKET_OUTSIDE_JURISDICTION: &str = "BucketOutsideJurisdiction";
     /// Versioning, encryption, public access block, lifecycle, lock or replication is not as it must be.
     pub const BUCKET_NOT_SAFE: &str = "BucketNotSafe";
+    /// What is removed from the bucket stays in it, or elsewhere: no clean-up of noncurrent versions or of unfinished uploads, MFA
+    /// delete, or a replication that the Region does not name. The message says how each is put right.
+    pub const BUCKET_NOT_HARDENED: &str = "BucketNotHardened";
     /// The ledger's key cannot be used.
     pub const LEDGER_KEY_UNUSABLE: &str = "LedgerKeyUnusable";
 
@@ -262,6 +267,10 @@ pub mod reasons {
 
     /// A hook failed.
     pub const HOOK_FAILED: &str = "HookFailed";
+    /// A hook has run for more than half of its time; the message says where, since when and until when.
+    pub const HOOK_HANGS: &str = "HookHangs";
+    /// A mover does not begin: no pod of it is made, no node takes it, or its container cannot be made.
+    pub const MOVER_NOT_STARTED: &str = "MoverNotStarted";
     /// A mover failed.
     pub const MOVER_FAILED: &str = "MoverFailed";
     /// Pods hold a claim that a restore replaces. Event: one that had ended was removed.

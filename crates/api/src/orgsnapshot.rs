@@ -8,6 +8,19 @@ use tray_domain::manifest::{Consistency, RunVerdict};
 
 use super::shared::{NameRef, is_false};
 
+/// Most hooks that a status lists.
+pub const MOST_HOOKS: usize = 50;
+/// Most claims, and most reasons for objects, that a status lists as not copied.
+pub const MOST_NOT_COPIED: usize = 100;
+/// So much is told of each of those reasons, in characters.
+pub const LONGEST_NOT_COPIED: usize = 1_000;
+/// So much is told of why a run failed, in characters.
+pub const LONGEST_FAILURE: usize = 2_000;
+/// Most failures of hooks that a status lists.
+pub const MOST_HOOK_FAILURES: usize = 10;
+/// So much of each is told, in characters.
+pub const LONGEST_HOOK_FAILURE: usize = 1_000;
+
 /// What run this is. Never changes.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -127,9 +140,28 @@ pub struct OrgSnapshotStatus {
     /// Good, or Suspicious: a part is empty or under half of its last good one, and a person has to accept the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<RunVerdict>,
+    /// Why the run failed; absent where it did not. The ledger has its code alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = LONGEST_FAILURE))]
+    pub failure: Option<String>,
+    /// What in the org's namespace the run does not hold; absent where there is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_copied: Option<NotCopied>,
     /// The run's data was removed by retention.
     #[serde(default, skip_serializing_if = "is_false")]
     pub pruned: bool,
+    /// Hooks that run at present, in pods of the org.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["part".into(), "hook".into()]))]
+    #[schemars(length(max = MOST_HOOKS))]
+    pub hooks: Vec<SnapshotHook>,
+    /// Whether the `post` hooks of the run have ended; absent where it has none, or has not ended itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_hooks: Option<PostHooks>,
+    /// What failed of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MOST_HOOK_FAILURES), inner(length(max = LONGEST_HOOK_FAILURE)))]
+    pub post_hook_failures: Vec<String>,
     /// The objects, and each volume.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["part".into()]))]
@@ -165,6 +197,68 @@ impl OrgSnapshot {
         let phase = self.status.as_ref().and_then(|status| status.phase);
         matches!(phase, Some(SnapshotPhase::Committed | SnapshotPhase::Failed))
     }
+}
+
+/// What a run does not hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NotCopied {
+    /// Claims with a volume that no workload of the org has, when the run was planned: as many as there is room for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MOST_NOT_COPIED), inner(length(max = 253)))]
+    pub claims: Vec<String>,
+    /// How many such claims there were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims_count: Option<i64>,
+    /// Claims whose workload says `backup.exclude`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 500), inner(length(max = 63)))]
+    pub excluded: Vec<String>,
+    /// What the archive of objects leaves out: for each reason how many and of which kinds, and kinds that are not archived at all.
+    /// Which objects they are stands in the bucket.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MOST_NOT_COPIED), inner(length(max = LONGEST_NOT_COPIED)))]
+    pub objects: Vec<String>,
+    /// How many objects were left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects_count: Option<i64>,
+}
+
+/// A hook that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct SnapshotHook {
+    /// The claim whose volume it is for.
+    #[schemars(length(max = 63))]
+    pub part: String,
+    /// `pre` or `post` of the workload's `backup`.
+    pub hook: HookKind,
+    /// The pod that it runs in.
+    #[schemars(length(max = 253))]
+    pub pod: String,
+    /// Since when.
+    pub since: Time,
+    /// When its time is over, and it is ended.
+    pub until: Time,
+}
+
+/// Which hook of a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HookKind {
+    #[serde(rename = "pre")]
+    Pre,
+    #[serde(rename = "post")]
+    Post,
+}
+
+/// How far the `post` hooks of a run that has ended are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PostHooks {
+    /// They run, or wait for a pod.
+    Outstanding,
+    /// All have ended well.
+    Ended,
+    /// One failed; the conditions say which.
+    Failed,
 }
 
 /// One part of a run.

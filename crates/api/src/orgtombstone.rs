@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tray_domain::backup_place::BackupPlace;
 
-use super::trayorg::PinnedRegion;
+use super::trayorg::{Acknowledgement, MOST_ACKNOWLEDGEMENTS, PinnedRegion};
 
 /// What is still held of an org whose TrayOrg was deleted. Never its spec: that is in Git.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,6 +64,11 @@ pub struct OrgTombstoneSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub webhook_host: Option<String>,
+    /// Values of annotations `platform.tray.ai/accept-…` that were looked at: none of them is carried out again when the org is back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["annotation".into(), "value".into()]))]
+    #[schemars(length(max = MOST_ACKNOWLEDGEMENTS))]
+    pub acknowledgements: Vec<Acknowledgement>,
     /// Why it is gone: Deletion = its TrayOrg was deleted.
     pub reason: TombstoneReason,
     /// When its TrayOrg was deleted.

@@ -14,6 +14,12 @@ use super::{
     workload::{EnvVar, Resources, Workload},
 };
 
+/// Most claims of others that a status lists.
+pub const MOST_OTHER_VOLUMES: usize = 200;
+
+/// Most values of acknowledging annotations that a status remembers.
+pub const MOST_ACKNOWLEDGEMENTS: usize = 40;
+
 /// Most grants of support access that a status lists.
 pub const MOST_SUPPORT_ENTRIES: usize = 50;
 
@@ -392,10 +398,15 @@ pub struct TrayOrgStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub workloads_revision: Option<String>,
-    /// Claims that no workload uses any more. They are kept.
+    /// Claims that no workload uses any more. They are kept, and no new snapshot holds what is in them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4000))]
     pub unused_volumes: Vec<String>,
+    /// Claims in the org's namespace that have a volume and that the operator did not make: no snapshot holds what is in them. As
+    /// many as there is room for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MOST_OTHER_VOLUMES), inner(length(max = 253)))]
+    pub other_volumes: Vec<String>,
     /// Workloads whose replicas were raised to the plan's least number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 40))]
@@ -404,6 +415,12 @@ pub struct TrayOrgStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4000))]
     pub excluded_volumes: Vec<String>,
+    /// Values of annotations `platform.tray.ai/accept-…` that were looked at, the newest last. The annotations are left alone; the
+    /// same value is never carried out again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["annotation".into(), "value".into()]))]
+    #[schemars(length(max = MOST_ACKNOWLEDGEMENTS))]
+    pub acknowledgements: Vec<Acknowledgement>,
     /// Who of support is let in at present, those first that end first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -414,6 +431,30 @@ pub struct TrayOrgStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 20))]
     pub conditions: Vec<Condition>,
+}
+
+/// A value of an annotation by which a person accepts something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct Acknowledgement {
+    /// The annotation, without its group: `accept-run`.
+    #[schemars(length(max = 63))]
+    pub annotation: String,
+    /// Its value, or of a long one the beginning.
+    #[schemars(length(max = 253))]
+    pub value: String,
+    /// What became of it.
+    pub result: AcknowledgementResult,
+    /// When it was looked at.
+    pub at: Time,
+}
+
+/// What became of an acknowledgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AcknowledgementResult {
+    /// It was carried out, or had been before.
+    CarriedOut,
+    /// There was nothing that it accepts.
+    Refused,
 }
 
 /// For how long execution logs can be seen and are kept, from the end of a run.
@@ -584,6 +625,28 @@ pub struct BackupStatus {
     /// Recovery time objective.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rto: Option<RtoStatus>,
+    /// What was read of the org's ledger, and how long that stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<LedgerStatus>,
+}
+
+/// What was read of an org's ledger when it last came to rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerStatus {
+    /// Number of its last entry. A ledger without that entry has lost some.
+    pub last_entry: i64,
+    /// SHA-256 of that entry, in hex.
+    pub digest: String,
+    /// The org's KMS key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key_arn: Option<String>,
+    /// Until then nothing is due, and the ledger is not read but for a change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rests_until: Option<Time>,
+    /// Digest of schedule, retention, backup location, claims and snapshots then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged_by: Option<String>,
 }
 
 /// Where the org stands with its recovery point objective.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::names;
+use super::{manifest::LeftOutReason, names};
 
 /// What is done with one object of an archived kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum Triage {
         rendered: bool,
     },
     /// It is left out, for a reason that is worth saying in the record of the run.
-    LeaveOut(&'static str),
+    LeaveOut(LeftOutReason),
     /// It is left out; every namespace has such objects.
     Skip,
 }
@@ -31,14 +31,14 @@ pub fn triage(object: &Value) -> Triage {
         return Triage::Skip;
     }
     if kind == Some("Secret") && object["type"] == "kubernetes.io/service-account-token" {
-        return Triage::LeaveOut("a token, which would outlive its service account");
+        return Triage::LeaveOut(LeftOutReason::Token);
     }
     // The cluster publishes its own into every namespace.
     if kind == Some("ConfigMap") && name == Some("kube-root-ca.crt") {
         return Triage::Skip;
     }
     if !object["metadata"]["deletionTimestamp"].is_null() {
-        return Triage::LeaveOut("being deleted");
+        return Triage::LeaveOut(LeftOutReason::BeingDeleted);
     }
     Triage::Archive {
         rendered: is_rendered(object),

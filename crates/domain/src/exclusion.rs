@@ -99,7 +99,7 @@ mod tests {
         running.open(PLANNED);
         let mut swept = idle.clone();
         let sweep_id = SweepId::of(planned(), &org());
-        swept.tell(Event::SweepPlanned { sweep_id }, planned());
+        swept.tell(Event::sweep_planned(sweep_id), planned());
         let mut restoring = idle.clone();
         let run_id = restoring.state.newest_good().unwrap().0.clone();
         let restore = "home (uid)".to_owned();

@@ -1,6 +1,7 @@
 //! The rules of the product, pure and synchronous: no Kubernetes, no AWS, no runtime, no clock.
 
 pub mod access_record;
+pub mod acknowledgement;
 pub mod archived_kinds;
 pub mod archived_objects;
 pub mod backup_pass;
@@ -12,6 +13,7 @@ pub mod cron;
 pub mod encryption;
 pub mod eviction;
 pub mod exclusion;
+pub mod hook_run;
 pub mod identity;
 pub mod ids;
 pub mod ledger;
@@ -27,10 +29,12 @@ pub mod reduction;
 pub mod replicas;
 pub mod residency;
 pub mod restore_choice;
+pub mod restore_once;
 pub mod restore_run;
 pub mod restore_waits;
 pub mod retention;
 pub mod rollout;
+pub mod run_failure;
 pub mod run_plan;
 pub mod schedule;
 mod schema;

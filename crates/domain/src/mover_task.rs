@@ -194,8 +194,22 @@ pub enum MoverOutcome {
     },
     /// Repositories were pruned.
     Pruned { volumes: Vec<PrunedVolume> },
-    /// It failed: the reason is one of a fixed list, the message names the object.
+    /// It failed: the reason is one of a fixed list, the message is for everybody.
     Failed { reason: FailureReason, message: String },
+}
+
+impl MoverOutcome {
+    /// A part was copied. Its warnings name what is the org's alone; they, and what is long, stand in its record in the bucket.
+    pub fn snapshotted(record: PartRecord) -> Self {
+        let record = PartRecord {
+            warnings: Vec::new(),
+            left_out: Vec::new(),
+            ..record
+        };
+        Self::Snapshotted {
+            record: Box::new(record),
+        }
+    }
 }
 
 /// Objects of one kind that the API server, or a webhook that it asked, refused for one reason.
@@ -262,4 +276,25 @@ pub enum FailureReason {
     Interrupted,
     /// A fault of the mover itself.
     Internal,
+}
+
+impl FailureReason {
+    /// What is told of it to everybody: file names, and what other systems said, are the org's alone.
+    pub fn told(self) -> &'static str {
+        match self {
+            Self::SourceUnreadable => {
+                "a file or folder of the volume cannot be read, or changed while it was"
+            }
+            Self::BucketFailed => "the bucket did not do what it was asked",
+            Self::KeyFailed => "KMS did not do what it was asked",
+            Self::VerificationFailed => "the copy does not hold what it should",
+            Self::RepositoryFailed => "the repository is damaged, not there, or of another key",
+            Self::TargetFailed => "the volume could not be filled, or does not hold what the copy does",
+            Self::NotOpen => "what it was started for is not open in the ledger: it did nothing",
+            Self::KubernetesFailed => "the Kubernetes API did not do what it was asked",
+            Self::TaskInvalid => "its task or its credentials cannot be used",
+            Self::Interrupted => "it was told to stop before it was done",
+            Self::Internal => "a fault of the mover itself",
+        }
+    }
 }

@@ -2,7 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{ledger::LedgerState, schedule::run_time};
+use super::{
+    ledger::{LedgerState, Run},
+    manifest::Objectives,
+    schedule::run_time,
+};
 
 /// Where an org stands with its recovery point objective.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +108,31 @@ pub fn rto(ledger: &LedgerState, objective: SignedDuration) -> Rto {
     }
 }
 
+/// Both verdicts at one moment, and by what they were given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// On the recovery point objective.
+    pub rpo: Rpo,
+    /// On the recovery time objective.
+    pub rto: Rto,
+    /// What was in force.
+    pub objectives: Objectives,
+}
+
+/// The verdicts of a past moment. `ledger` is what its entries until then add up to: whatever came later, such as a run that was
+/// pruned or accepted, does not count. None where no entry until then says what was in force.
+pub fn verdict_at(ledger: &LedgerState, placed_at: Timestamp, at: Timestamp) -> Option<Verdict> {
+    let planned = ledger.runs.values().filter(|run| run.planned_at <= at);
+    let newest: Option<&Run> = planned.max_by_key(|run| run.planned_at);
+    let objectives = newest?.plan.objectives.clone()?;
+    let hours = |hours: u32| SignedDuration::from_hours(i64::from(hours));
+    Some(Verdict {
+        rpo: rpo(ledger, hours(objectives.rpo_hours), placed_at, at),
+        rto: rto(ledger, hours(objectives.rto_hours)),
+        objectives,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,6 +209,78 @@ mod tests {
             };
             assert_eq!(found, expected, "at {now}");
         }
+    }
+
+    fn in_force(rpo_hours: u32) -> Objectives {
+        Objectives {
+            rpo_hours,
+            rto_hours: 1,
+            schedule: None,
+            time_zone: None,
+        }
+    }
+
+    /// A story told up to each moment; the objectives change in the middle.
+    #[test]
+    fn the_verdict_of_a_past_moment_is_by_what_was_known_and_in_force_then() {
+        use RpoVerdict::{Breached, Met};
+        let placed = at("2026-01-01T00:00:00Z");
+        let mut story = Story::new();
+        let mut told = vec![("2026-01-01T00:00:00Z", story.state.clone())];
+        story.promise(in_force(24));
+        story.good("2026-01-01T06:00:00Z", 60);
+        told.push(("2026-01-01T06:01:00Z", story.state.clone()));
+        story.promise(in_force(12));
+        story.aborted("2026-01-01T20:00:00Z", 60);
+        told.push(("2026-01-01T20:01:00Z", story.state.clone()));
+        let newest = story.state.newest_good().unwrap().0.clone();
+        restored(&mut story, 7_200, 1_000, true);
+        story.tell(
+            Event::Pruned {
+                run_id: newest,
+                why: "aged".into(),
+            },
+            at("2026-01-03T00:00:00Z"),
+        );
+        told.push(("2026-01-03T00:00:00Z", story.state.clone()));
+        for (moment, verdicts) in [
+            // Nothing is planned yet: nobody knows what was in force.
+            ("2026-01-01T05:00:00Z", None),
+            ("2026-01-01T06:01:00Z", Some((Met, RtoVerdict::Unknown, 24))),
+            // By now this is too late; then it was not.
+            ("2026-01-01T19:00:00Z", Some((Met, RtoVerdict::Unknown, 24))),
+            ("2026-01-01T20:01:00Z", Some((Breached, RtoVerdict::Unknown, 12))),
+            // The run has been pruned since: what there was then counted then.
+            ("2026-01-02T12:00:00Z", Some((Breached, RtoVerdict::Unknown, 12))),
+            ("2026-01-03T00:00:00Z", Some((Breached, RtoVerdict::Breached, 12))),
+        ] {
+            let until = told.iter().rev().find(|(known, _)| at(known) <= at(moment));
+            let state = &until.unwrap().1;
+            let found = verdict_at(state, placed, at(moment));
+            let found = found.map(|found| (found.rpo.verdict, found.rto.verdict, found.objectives.rpo_hours));
+            assert_eq!(found, verdicts, "at {moment}");
+        }
+    }
+
+    #[test]
+    fn the_verdict_of_a_state_that_was_read_from_a_checkpoint_is_the_same() {
+        let mut story = Story::new();
+        story.promise(in_force(12));
+        story.good("2026-01-01T06:00:00Z", 60);
+        let text = serde_json::to_string(&story.state).unwrap();
+        let read: LedgerState = serde_json::from_str(&text).unwrap();
+        let (placed, later) = (at("2026-01-01T00:00:00Z"), at("2026-01-01T07:00:00Z"));
+        let found = verdict_at(&read, placed, later);
+        assert_eq!(found.as_ref().map(|found| found.objectives.rpo_hours), Some(12));
+        assert_eq!(found, verdict_at(&story.state, placed, later));
+    }
+
+    #[test]
+    fn entries_of_an_earlier_version_do_not_say_what_was_in_force() {
+        let mut story = Story::new();
+        story.good("2026-01-01T06:00:00Z", 60);
+        let later = at("2026-01-01T07:00:00Z");
+        assert_eq!(verdict_at(&story.state, later, later), None);
     }
 
     #[test]

@@ -26,7 +26,27 @@ pub enum MoverProgress {
     /// Ended well.
     Succeeded,
     /// Ended badly; why.
-    Failed(String),
+    Failed(MoverFailure),
+}
+
+/// Why a mover ended badly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MoverFailure {
+    /// One word: its own, or the Job controller's.
+    pub code: String,
+    /// More, in words of our own; empty = there is no more.
+    pub words: String,
+}
+
+impl std::fmt::Display for MoverFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { code, words } = self;
+        match (code.as_str(), words.as_str()) {
+            (code, "") => f.write_str(code),
+            ("", words) => f.write_str(words),
+            (code, words) => write!(f, "{code}: {words}"),
+        }
+    }
 }
 
 /// One part of the run that is restored.
@@ -148,8 +168,8 @@ pub fn object_of(ledger_name: &str) -> (&str, &str) {
 pub enum Unrestorable {
     /// No workload of the org has such a volume.
     #[error(
-        "the org has no volume {volume} any more: give workload {workload} its volume and replicas back, then make a new \
-         OrgRestore"
+        "the org has no volume {volume} any more: give workload {workload} its volume and replicas back, then make an OrgRestore of \
+         another name"
     )]
     NoVolume {
         /// The claim's name.
@@ -159,8 +179,8 @@ pub enum Unrestorable {
     },
     /// Its size cannot be read.
     #[error(
-        "how large volume {volume} may be is not known: correct volume.size of workload {workload}, then make a new \
-         OrgRestore"
+        "how large volume {volume} may be is not known: correct volume.size of workload {workload}, then make an OrgRestore of \
+         another name"
     )]
     UnknownSize {
         /// The claim's name.
@@ -194,9 +214,9 @@ pub fn unrestorable(
 pub enum RestoreEnd {
     /// Everything is back, and the workloads are available or the org is suspended.
     Succeeded,
-    /// Everything is back, and the workloads did not become available in time; why.
-    WithoutWorkloads(String),
-    /// It failed; why.
+    /// Everything is back, and the workloads did not become available in time.
+    WithoutWorkloads,
+    /// It failed; why, as a code. An earlier version wrote it in words.
     Failed(String),
 }
 
@@ -204,16 +224,13 @@ pub enum RestoreEnd {
 /// ledger.
 pub fn recorded_end(ledger: &LedgerState, restore: &str) -> Option<RestoreEnd> {
     let known = ledger.restores.iter().find(|known| known.restore == restore)?;
-    let why = || {
-        known
-            .why
-            .clone()
-            .unwrap_or_else(|| "its reason is lost".to_owned())
-    };
     Some(match (known.succeeded, known.data_is_back) {
         (true, _) => RestoreEnd::Succeeded,
-        (false, true) => RestoreEnd::WithoutWorkloads(why()),
-        (false, false) => RestoreEnd::Failed(why()),
+        (false, true) => RestoreEnd::WithoutWorkloads,
+        (false, false) => {
+            let why = known.why.clone();
+            RestoreEnd::Failed(why.unwrap_or_else(|| "its reason is lost".to_owned()))
+        }
     })
 }
 
@@ -238,13 +255,13 @@ pub enum RestoreFault {
     },
     /// A volume was lost once more.
     #[error(
-        "the claims of {} were filled and are gone or others by now: find out who deletes them, then make a new OrgRestore",
+        "the claims of {} were filled and are gone or others by now: find out who deletes them, then make an OrgRestore of another name",
         listed(.0)
     )]
     LostAgain(Vec<PartId>),
     /// Pods of others did not let go.
     #[error(
-        "pods {} have held claims of the org for {HOURS_FOR_CLAIMS} h: delete them, then make a new OrgRestore; nothing of the \
+        "pods {} have held claims of the org for {HOURS_FOR_CLAIMS} h: delete them, then make an OrgRestore of another name; nothing of the \
          org was touched",
         first_of(.0)
     )]
@@ -407,7 +424,7 @@ fn failure(
     mover: fn(&RestorePartProgress) -> &MoverProgress,
 ) -> Option<(PartId, String)> {
     parts.iter().find_map(|p| match mover(p) {
-        MoverProgress::Failed(why) => Some((p.part.clone(), why.clone())),
+        MoverProgress::Failed(why) => Some((p.part.clone(), why.to_string())),
         _ => None,
     })
 }
@@ -549,8 +566,17 @@ mod tests {
     fn a_failed_mover_fails_the_restore_and_names_the_part() {
         let mut observed = start(&[Some("a")]);
         observed.resolved = true;
-        observed.parts[1].mover = MoverProgress::Failed("no space".into());
-        assert_eq!(failure_of(&observed), "part data-0: no space");
+        observed.parts[1].mover = failed("TargetFailed", "no space");
+        assert_eq!(failure_of(&observed), "part data-0: TargetFailed: no space");
+        observed.parts[1].mover = failed("DeadlineExceeded", "");
+        assert_eq!(failure_of(&observed), "part data-0: DeadlineExceeded");
+    }
+
+    fn failed(code: &str, words: &str) -> MoverProgress {
+        MoverProgress::Failed(MoverFailure {
+            code: code.to_owned(),
+            words: words.to_owned(),
+        })
     }
 
     fn failure_of(observed: &RestoreObserved) -> String {
@@ -666,7 +692,7 @@ mod tests {
         let mut observed = start(&[Some("a"), Some("b")]);
         observed.resolved = true;
         observed.parts[0].proof = MoverProgress::Succeeded;
-        observed.parts[1].proof = MoverProgress::Failed("pack x is missing".into());
+        observed.parts[1].proof = failed("", "pack x is missing");
         observed.parts[2].proof = MoverProgress::Running;
         let why = failure_of(&observed);
         assert!(
@@ -703,8 +729,8 @@ mod tests {
         let told = |part, has_volume, capacity| {
             unrestorable(part, has_volume, capacity).map(|found| found.to_string())
         };
-        let gone = "the org has no volume data-db-0 any more: give workload db its volume and replicas back, then make a new OrgRestore";
-        let unknown = "how large volume data-db-0 may be is not known: correct volume.size of workload db, then make a new OrgRestore";
+        let gone = "the org has no volume data-db-0 any more: give workload db its volume and replicas back, then make an OrgRestore of another name";
+        let unknown = "how large volume data-db-0 may be is not known: correct volume.size of workload db, then make an OrgRestore of another name";
         for (part, has_volume, capacity, want) in [
             (objects, false, None, None),
             (volume, true, Some(1), None),
@@ -757,21 +783,18 @@ mod tests {
             story.tell(event, "2026-01-03T00:00:00Z".parse().unwrap());
         };
         ended("home (1)", true, true, None);
-        ended("home (2)", false, false, Some("no space"));
+        ended("home (2)", false, false, Some("ClaimHeld"));
         ended("home (3)", false, false, None);
         ended("home (2)", true, true, None);
-        ended("home (5)", false, true, Some("no image"));
+        ended("home (5)", false, true, Some("WorkloadsUnavailable"));
         for (restore, want) in [
             ("home (1)", Some(RestoreEnd::Succeeded)),
-            ("home (2)", Some(RestoreEnd::Failed("no space".to_owned()))),
+            ("home (2)", Some(RestoreEnd::Failed("ClaimHeld".to_owned()))),
             (
                 "home (3)",
                 Some(RestoreEnd::Failed("its reason is lost".to_owned())),
             ),
-            (
-                "home (5)",
-                Some(RestoreEnd::WithoutWorkloads("no image".to_owned())),
-            ),
+            ("home (5)", Some(RestoreEnd::WithoutWorkloads)),
             ("home (4)", None),
             ("home", None),
         ] {

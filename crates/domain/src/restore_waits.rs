@@ -86,7 +86,7 @@ pub fn in_time(step: RestoreStep, waiting: Option<(Wait, Timestamp)>, now: Times
         && now.duration_since(since) > SignedDuration::from_hours(HOURS_FOR_CLAIMS)
     {
         let message = format!(
-            "claims {} got no volume within {HOURS_FOR_CLAIMS} h: see their events and the Region's StorageClass, then make a new \
+            "claims {} got no volume within {HOURS_FOR_CLAIMS} h: see their events and the Region's StorageClass, then make an OrgRestore \
              OrgRestore",
             listed(unbound)
         );
@@ -119,19 +119,19 @@ fn overdue(step: RestoreStep) -> RestoreStep {
                 format!(", held by pods {}", first_of(&held_by))
             };
             format!(
-                "claims {} did not go within {HOURS_FOR_CLAIMS} h{held}: when they are gone, make a new OrgRestore",
+                "claims {} did not go within {HOURS_FOR_CLAIMS} h{held}: when they are gone, make an OrgRestore of another name",
                 listed(&claims)
             )
         }
         RestoreStep::WaitForClaims(claims) => format!(
-            "fresh claims {} were not made within {HOURS_FOR_CLAIMS} h: see the TrayOrg's conditions, then make a new OrgRestore",
+            "fresh claims {} were not made within {HOURS_FOR_CLAIMS} h: see the TrayOrg's conditions, then make an OrgRestore of another name",
             listed(&claims)
         ),
         RestoreStep::Refill(_)
         | RestoreStep::StartMovers(_)
         | RestoreStep::WaitForMovers(_)
         | RestoreStep::RecordFilled(_) => {
-            format!("filling took longer than {hours} h: make a new OrgRestore")
+            format!("filling took longer than {hours} h: make an OrgRestore of another name")
         }
         RestoreStep::Resolve
         | RestoreStep::Succeed

@@ -1,13 +1,15 @@
 //! What a run is meant to hold, and how the record of a complete run is put together.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::{
     bucket_layout,
     ids::{KmsKeyArn, OrgId, PartId, RunId},
     manifest::{
-        Consistency, FORMAT_VERSION, Manifest, ManifestPart, PartRecord, PartSource, PlannedPart, RunPlan,
-        RunVerdict,
+        Consistency, FORMAT_VERSION, Manifest, ManifestPart, NotCopied, PartRecord, PartSource, PlannedPart,
+        RunPlan, RunVerdict,
     },
     names,
     stage::Stage,
@@ -75,7 +77,29 @@ pub fn plan(run_id: RunId, snapshot_name: &str, slot: Option<Timestamp>, volumes
         slot,
         parts,
         excluded,
+        not_copied: None,
+        objectives: None,
     }
+}
+
+/// So many claims that are not copied are named.
+const MOST_NOT_COPIED: usize = 100;
+
+/// The claims with a volume that no workload of the org has: no part holds them.
+pub fn not_copied<'a>(
+    claims: impl IntoIterator<Item = &'a str>,
+    volumes: &[VolumeFacts],
+) -> Option<NotCopied> {
+    let is_known = |claim: &&str| volumes.iter().any(|volume| volume.claim.as_str() == *claim);
+    let others: BTreeSet<&str> = claims.into_iter().filter(|claim| !is_known(claim)).collect();
+    (!others.is_empty()).then(|| NotCopied {
+        count: others.len() as u64,
+        claims: others
+            .into_iter()
+            .take(MOST_NOT_COPIED)
+            .map(str::to_owned)
+            .collect(),
+    })
 }
 
 /// The id of the objects part.
@@ -182,7 +206,11 @@ pub fn manifest(
                 &planned.part,
                 &copied.pod_uid,
             ),
-            record: copied.record.clone(),
+            // What it warns of names files and objects: that is the org's, and stays in the part's record.
+            record: PartRecord {
+                warnings: Vec::new(),
+                ..copied.record.clone()
+            },
         });
     }
     let oldest = parts.iter().map(|p| p.consistency_point).min();
@@ -220,6 +248,7 @@ pub fn manifest(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::Objectives;
 
     fn run() -> RunId {
         "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap()
@@ -254,6 +283,7 @@ mod tests {
                 started_at: at(started),
                 finished_at: at(started + 1),
                 warnings: vec![],
+                left_out: vec![],
                 verified: true,
                 engine_version: "e".into(),
             },
@@ -379,6 +409,43 @@ mod tests {
             manifest(&plan, &facts(), &[objects, unverified], vec![]),
             Err(IncompleteRun::Unverified(part))
         );
+    }
+
+    #[test]
+    fn a_claim_that_no_workload_has_is_named_and_of_very_many_the_first() {
+        let own = [volume("data-db-0", true, false)];
+        assert_eq!(not_copied(["data-db-0"], &own), None);
+        let found = not_copied(["pr-own", "data-db-0", "data-old-0", "pr-own"], &own).unwrap();
+        assert_eq!(
+            (found.count, found.claims.join(" ")),
+            (2, "data-old-0 pr-own".to_owned())
+        );
+        let many: Vec<String> = (0..1_000).map(|n| format!("c{n:04}")).collect();
+        let found = not_copied(many.iter().map(String::as_str), &own).unwrap();
+        assert_eq!((found.count, found.claims.len()), (1_000, 100));
+    }
+
+    /// What an earlier version has planned keeps its digest, and what a later one adds is left out by it.
+    #[test]
+    fn a_plan_of_an_earlier_version_is_the_same_plan() {
+        let plan = plan(run(), "s", None, &[volume("data-db-0", true, true)]);
+        let written = serde_json::to_value(&plan).unwrap();
+        let fields: Vec<&str> = written.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(fields, ["excluded", "parts", "runId", "slot", "snapshotName"]);
+        assert_eq!(serde_json::from_value::<RunPlan>(written).unwrap(), plan);
+        let told = RunPlan {
+            objectives: Some(Objectives {
+                rpo_hours: 24,
+                rto_hours: 14,
+                schedule: Some("0 3 * * *".into()),
+                time_zone: Some("Etc/UTC".into()),
+            }),
+            not_copied: not_copied(["pr-own"], &[]),
+            ..plan.clone()
+        };
+        let read: RunPlan = serde_json::from_value(serde_json::to_value(&told).unwrap()).unwrap();
+        assert_eq!(read, told);
+        assert_ne!(plan_digest(&told).unwrap(), plan_digest(&plan).unwrap());
     }
 
     #[test]

@@ -152,7 +152,7 @@ struct Runs {
 
 impl Runs {
     fn of(ledger: &LedgerState) -> Self {
-        let newest_planned = ledger.runs.values().map(|run| run.planned_at).max();
+        let newest_planned = ledger.newest_planned();
         let newest_good = ledger
             .good_runs()
             .into_iter()
@@ -226,7 +226,9 @@ fn by_clock(
         let followed = runs
             .newest_planned
             .is_none_or(|planned| planned >= schedule.due_at(*slot));
-        let attempted = ledger.runs.values().any(|run| run.plan.slot == Some(*slot));
+        let forgotten = ledger.forgotten.slot;
+        let slots = ledger.runs.values().map(|run| run.plan.slot).chain([forgotten]);
+        let attempted = slots.flatten().any(|attempted| attempted == *slot);
         !followed && !attempted
     };
     let slot = match schedule.latest_slot(now).filter(missed) {

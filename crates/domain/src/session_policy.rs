@@ -2,7 +2,8 @@
 //!
 //! The movers' role may touch every org; what STS issues is the intersection of that role with the policy built here. So
 //! a mover writes only its own part, only where nothing is, only under its org's key; it reads that, the wrapped master key
-//! and the org's ledger (whether its work is still open); and it deletes nothing. The pruner alone deletes, in one org's repositories and archives.
+//! and the org's ledger (whether its work is still open); and it deletes nothing. The pruner alone deletes, in one org's repositories, archives and
+//! part records.
 
 use serde_json::{Value, json};
 
@@ -43,7 +44,7 @@ pub enum SessionScope {
         /// The run whose archive it is.
         run_id: RunId,
     },
-    /// Remove from all repositories and archives of the org what the ledger says is pruned.
+    /// Remove from all repositories, archives and part records of the org what the ledger says is pruned.
     Prune,
 }
 
@@ -184,13 +185,15 @@ fn rights(scope: &SessionScope, prefix: &str, org: &OrgId) -> Rights {
         },
         SessionScope::Prune => {
             let own = bucket_layout::org_prefix(prefix, org);
-            let (repositories, archives) = (format!("{own}repo/*"), format!("{own}objects/*"));
+            let repositories = format!("{own}repo/*");
+            let archives = all(bucket_layout::objects_archives(prefix, org));
+            let records = all(bucket_layout::runs(prefix, org));
             Rights {
                 write_if_absent: vec![repositories.clone()],
                 read: vec![repositories.clone()],
-                // One prefix for both: names of its own org alone, and shorter.
+                // One prefix for all: names of its own org alone, and shorter.
                 list: vec![format!("{own}*")],
-                delete: vec![repositories, archives],
+                delete: vec![repositories, archives, records],
             }
         }
     };
@@ -354,10 +357,12 @@ mod tests {
     }
 
     #[test]
-    fn only_the_pruner_deletes_and_only_in_repositories_and_archives_of_its_org() {
+    fn only_the_pruner_deletes_and_only_what_runs_of_its_org_have_left() {
         for scope in &all_scopes(&volume("data-db-0")) {
             let expected = match scope {
-                SessionScope::Prune => vec![format!("{OWN}/repo/*"), format!("{OWN}/objects/*")],
+                SessionScope::Prune => ["repo", "objects", "runs"]
+                    .map(|folder| format!("{OWN}/{folder}/*"))
+                    .to_vec(),
                 _ => vec![],
             };
             assert_eq!(resources(&policy(scope), "s3:DeleteObject"), expected);

@@ -1,7 +1,7 @@
 //! The steps of a snapshot run, as a pure function of what is recorded and what is seen.
 //!
-//! Planned in the ledger → hooks make the volumes consistent → one mover per part copies and verifies → hooks let the
-//! workloads go on → the manifest is committed. Each step is found again after a crash: nothing is remembered that is
+//! Planned in the ledger → hooks make the volumes consistent → one mover per part copies and verifies → the manifest is
+//! committed; hooks let the workloads go on from then on. Each step is found again after a crash: nothing is remembered that is
 //! not in the ledger or the cluster.
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,10 +11,11 @@ use super::{
     ledger::Run,
     manifest::{Consistency, PartSource, PlannedPart, RunPlan},
     mover_lifetime::RUN_DEADLINE,
+    run_failure::RunFailure,
     volume_facts::{Loss, PresentClaim},
 };
 
-pub use super::restore_run::MoverProgress;
+pub use super::restore_run::{MoverFailure, MoverProgress};
 
 /// A volume of the org as the cluster shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub struct RunSurroundings<'a> {
     pub volumes: &'a [PresentVolume],
 }
 
-/// Why an open run must end, in the words of the ledger.
+/// Why an open run must end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RunFault {
     /// A copy of the empty volume would bury the last good one.
@@ -136,8 +137,8 @@ pub struct RunObserved {
     pub parts: Vec<RunPartProgress>,
     /// The `pre` hooks of the parts that have no mover yet.
     pub pre: HookProgress,
-    /// Why the run must end now, if it must: its [`RunFault`] in words.
-    pub must_end: Option<String>,
+    /// Why the run must end now, if it must.
+    pub must_end: Option<RunFault>,
 }
 
 /// What to do next.
@@ -151,15 +152,16 @@ pub enum RunStep {
     StartMovers(Vec<PartId>),
     /// Movers run.
     WaitForMovers,
-    /// Every part is copied and verified: `post` hooks, then the manifest.
+    /// Every part is copied and verified: the manifest is written; `post` hooks run beside.
     Commit,
-    /// It cannot become a result: stop the movers, `post` hooks, then the reason.
-    Abort(String),
+    /// It cannot become a result: the movers are stopped, the reason is written; `pre` ends, and `post` hooks run beside.
+    Abort(RunFailure),
 }
 
 /// The next step of an open run.
 pub fn next_step(observed: &RunObserved) -> RunStep {
-    if let Some(why) = observed.must_end.clone().or_else(|| failure(observed)) {
+    let must_end = observed.must_end.clone().map(RunFailure::from);
+    if let Some(why) = must_end.or_else(|| failure(observed)) {
         return RunStep::Abort(why);
     }
     let waiting: Vec<&RunPartProgress> = observed
@@ -197,12 +199,12 @@ fn not_started(mover: &MoverProgress) -> bool {
     matches!(mover, MoverProgress::Absent | MoverProgress::Suspended)
 }
 
-fn failure(observed: &RunObserved) -> Option<String> {
+fn failure(observed: &RunObserved) -> Option<RunFailure> {
     if let HookProgress::Failed(why) = &observed.pre {
-        return Some(why.clone());
+        return Some(RunFailure::of_hook(why.clone()));
     }
     observed.parts.iter().find_map(|part| match &part.mover {
-        MoverProgress::Failed(why) => Some(format!("part {}: {why}", part.part)),
+        MoverProgress::Failed(why) => Some(RunFailure::of_mover(&part.part, why)),
         _ => None,
     })
 }
@@ -281,20 +283,28 @@ mod tests {
     #[test]
     fn one_failure_ends_the_run_and_says_which() {
         let mut run = observed();
-        run.parts[2].mover = MoverProgress::Failed("cannot read /secret".into());
-        assert_eq!(
-            next_step(&run),
-            RunStep::Abort("part data-web-0: cannot read /secret".into())
-        );
+        run.parts[2].mover = MoverProgress::Failed(MoverFailure {
+            code: "SourceUnreadable".into(),
+            words: "a file cannot be read".into(),
+        });
         let mut hook = observed();
         hook.pre = HookProgress::Failed("pg_basebackup".into());
-        assert_eq!(next_step(&hook), RunStep::Abort("pg_basebackup".into()));
         let mut late = observed();
-        late.must_end = Some("it took longer than 20 h".into());
-        assert_eq!(
-            next_step(&late),
-            RunStep::Abort("it took longer than 20 h".into())
-        );
+        late.must_end = Some(RunFault::TookTooLong);
+        for (observed, recorded, said) in [
+            (
+                run,
+                "SourceUnreadable data-web-0",
+                "part data-web-0: SourceUnreadable: a file cannot be read",
+            ),
+            (hook, "HookFailed", "pg_basebackup"),
+            (late, "TookTooLong", "it took longer than 20 h"),
+        ] {
+            let RunStep::Abort(why) = next_step(&observed) else {
+                panic!("it goes on")
+            };
+            assert_eq!((why.recorded(), why.message()), (recorded.to_owned(), said));
+        }
     }
 
     const PLANNED: &str = "2026-01-01T00:00:00Z";

@@ -1,21 +1,32 @@
 //! When the repositories of an org are swept, the steps of a sweep, of which runs the data goes, and what people are told of
 //! sweeps. Pure.
 //!
-//! A sweep marks what nothing refers to any more; a later one frees it. So an org is swept at once after something became
-//! garbage, and daily while marks may be waiting.
+//! A sweep removes what names the data of a run and marks what nothing refers to any more; a later one frees it. So an org is swept
+//! at once after something became garbage, and daily until all of it is known to be gone: then the ledger says so (`Collected`), and
+//! no sweep looks at it again.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
     ids::RunId,
-    ledger::{LedgerState, Run, RunEnd, Sweep},
+    ledger::{LedgerState, Run, Sweep},
     mover_lifetime::RUN_DEADLINE,
 };
 
 /// Between two sweeps while marks may be waiting.
 const EVERY: SignedDuration = SignedDuration::from_hours(24);
-/// So long after something became garbage all of it is freed.
-const SETTLED_AFTER: SignedDuration = SignedDuration::from_hours(5 * 24);
+/// How long a marked pack waits: longer than a run may take, so that no run refers to it any more.
+pub const KEEP_DELETE_HOURS: u32 = 23;
+/// How long a new pack is left alone.
+pub const KEEP_PACK_HOURS: u32 = 72;
+/// What clocks may differ by before something is taken for marked, or for freed.
+const MARGIN: SignedDuration = SignedDuration::from_mins(15);
+/// A sweep that is planned so long after a run became garbage marks all that only it needed.
+const MARKED_AFTER: SignedDuration = SignedDuration::from_hours(KEEP_PACK_HOURS as i64);
+/// A sweep that is planned so long after those marks were made frees it.
+const FREED_AFTER: SignedDuration = SignedDuration::from_hours(KEEP_DELETE_HOURS as i64);
+/// Runs that one entry says to be gone.
+const COLLECTED_AT_ONCE: usize = 256;
 /// Between two tries of a sweep that failed.
 const TRY_AGAIN: SignedDuration = SignedDuration::from_hours(1);
 /// A sweep whose mover does not work by then is given up: it would keep runs from beginning.
@@ -37,13 +48,11 @@ pub fn due_at(ledger: &LedgerState) -> Option<Timestamp> {
 /// Since when a sweep is due, or from when on, however often it was tried.
 fn due_since(ledger: &LedgerState) -> Option<Timestamp> {
     let swept = last_good(ledger);
-    let garbage = ledger.runs.values().filter_map(garbage_since);
+    let garbage = uncollected(ledger).filter_map(|(_, run)| run.garbage_since());
     // The pass that ends a run plans the sweep, too: both by one time.
     let (marked, new): (Vec<_>, Vec<_>) = garbage.partition(|since| swept >= Some(*since));
-    let again = swept.zip(marked.into_iter().max()).and_then(|(swept, newest)| {
-        let next = swept.checked_add(EVERY).ok()?;
-        (next.duration_since(newest) <= SETTLED_AFTER).then_some(next)
-    });
+    let again = swept.filter(|_| !marked.is_empty());
+    let again = again.and_then(|swept| swept.checked_add(EVERY).ok());
     new.into_iter().chain(again).min()
 }
 
@@ -180,22 +189,40 @@ pub fn failing(ledger: &LedgerState) -> Option<Failing<'_>> {
     })
 }
 
-/// The runs whose data a sweep removes: those that have ended and can never be restored. What earlier sweeps have settled
-/// is not named again.
+/// The runs whose data a sweep removes: those that have ended, can never be restored, and are not known to be gone.
 pub fn garbage(ledger: &LedgerState) -> Vec<RunId> {
-    let settled = last_good(ledger).and_then(|swept| swept.checked_sub(SETTLED_AFTER).ok());
-    let garbage = ledger.runs.iter().filter(|(_, run)| {
-        garbage_since(run).is_some_and(|since| settled.is_none_or(|settled| since >= settled))
-    });
-    garbage.map(|(id, _)| id.clone()).collect()
+    uncollected(ledger).map(|(id, _)| id.clone()).collect()
 }
 
-/// Since when the data of a run is garbage; none = it is not.
-fn garbage_since(run: &Run) -> Option<Timestamp> {
-    match (&run.end, &run.pruned) {
-        (Some(_), Some((at, _))) | (Some(RunEnd::Aborted { at, .. }), None) => Some(*at),
-        _ => None,
+/// Garbage that is not known to be gone.
+fn uncollected(ledger: &LedgerState) -> impl Iterator<Item = (&RunId, &Run)> {
+    let runs = ledger.runs.iter();
+    runs.filter(|(_, run)| run.garbage_since().is_some() && run.collected_at.is_none())
+}
+
+/// Notes of which runs a sweep that ended well has marked all that only they needed. What they had written is old enough by the
+/// time that it was planned.
+pub(crate) fn mark<'a>(runs: impl Iterator<Item = &'a mut Run>, planned_at: Timestamp, ended_at: Timestamp) {
+    for run in runs {
+        let is_marked = |since: Timestamp| planned_at.duration_since(since) >= MARKED_AFTER + MARGIN;
+        if run.marked_at.is_none() && run.garbage_since().is_some_and(is_marked) {
+            run.marked_at = Some(ended_at);
+        }
     }
+}
+
+/// The runs whose data is gone from the bucket since the last sweep: what names it was removed, what only it needed was marked by
+/// one sweep and freed by a later one. Empty = of none is that known.
+pub fn collectable(ledger: &LedgerState) -> Vec<RunId> {
+    let Some(swept) = ledger.last_sweep.good else {
+        return Vec::new();
+    };
+    let freed = |run: &Run| {
+        let marked = run.marked_at;
+        marked.is_some_and(|marked| swept.duration_since(marked) >= FREED_AFTER + MARGIN)
+    };
+    let gone = uncollected(ledger).filter(|(_, run)| freed(run));
+    gone.map(|(id, _)| id.clone()).take(COLLECTED_AT_ONCE).collect()
 }
 
 /// When the newest sweep that ended well was planned. Ledgers from before sweeps were entries of their own say so of each
@@ -232,14 +259,14 @@ mod tests {
     }
     fn sweep(story: &mut Story, on: &str, failed: Option<&str>) {
         let sweep_id = SweepId::of(at(on), &org());
-        story.tell(
-            Event::SweepPlanned {
-                sweep_id: sweep_id.clone(),
-            },
-            at(on),
-        );
+        story.tell(Event::sweep_planned(sweep_id.clone()), at(on));
         let failed = failed.map(str::to_owned);
         story.tell(Event::SweepEnded { sweep_id, failed }, at(on));
+    }
+
+    fn collect(story: &mut Story, on: &str) {
+        let runs = collectable(&story.state);
+        story.tell(Event::Collected { runs }, at(on));
     }
 
     #[test]
@@ -252,6 +279,9 @@ mod tests {
         sweep(&mut story, "2026-01-16T01:00:00Z", None);
         assert_eq!(due_at(&story.state), Some(at("2026-01-17T01:00:00Z")));
         sweep(&mut story, "2026-01-20T01:00:00Z", None);
+        assert_eq!(due_at(&story.state), Some(at("2026-01-21T01:00:00Z")));
+        sweep(&mut story, "2026-01-21T01:00:00Z", None);
+        collect(&mut story, "2026-01-21T01:00:00Z");
         assert_eq!(due_at(&story.state), None);
     }
 
@@ -292,7 +322,7 @@ mod tests {
         assert_eq!(failing(&story.state), Some(told.clone()));
         // While it is tried once more, the same is told.
         let sweep_id = SweepId::of(at("2026-01-03T02:00:00Z"), &org());
-        let planned = Event::SweepPlanned { sweep_id };
+        let planned = Event::sweep_planned(sweep_id);
         story.tell(planned, at("2026-01-03T02:00:00Z"));
         assert_eq!(failing(&story.state), Some(told));
         sweep(&mut story, "2026-01-03T02:00:00Z", None);
@@ -305,6 +335,8 @@ mod tests {
         let good = story.good("2026-01-01T00:00:00Z", 60);
         story.aborted("2026-01-01T01:00:00Z", 60);
         sweep(&mut story, "2026-01-06T01:00:00Z", None);
+        sweep(&mut story, "2026-01-07T01:00:00Z", None);
+        collect(&mut story, "2026-01-07T01:00:00Z");
         prune(&mut story, &good, "2026-02-01T00:00:00Z");
         sweep(&mut story, "2026-02-01T00:00:00Z", Some("BucketFailed"));
         let told_at = failing(&story.state).map(|failing| failing.told_at);
@@ -336,7 +368,7 @@ mod tests {
         let mut story = Story::new();
         story.aborted("2026-01-01T00:00:00Z", 60);
         let sweep_id = SweepId::of(at("2026-01-01T01:00:00Z"), &org());
-        story.tell(Event::SweepPlanned { sweep_id }, at("2026-01-01T01:00:00Z"));
+        story.tell(Event::sweep_planned(sweep_id), at("2026-01-01T01:00:00Z"));
         let open = story.state.sweep.as_ref().unwrap();
         let look = |works, waits, now: &str| must_end(open, works, waits, at(now));
         for (works, waits, now, ends) in [
@@ -355,6 +387,7 @@ mod tests {
         Sweep {
             sweep_id: SweepId::of(planned_at, &org()),
             planned_at,
+            part_records: true,
         }
     }
     /// What is done so many minutes after the sweep was planned.
@@ -511,8 +544,11 @@ mod tests {
         prune(&mut story, &pruned, "2026-01-20T00:00:00Z");
         story.open("2026-01-21T00:00:00Z");
         assert_eq!(garbage(&story.state), [pruned.clone(), aborted.clone()]);
-        // The one that was settled long ago is not named for ever.
+        // What is gone is not named for ever.
         sweep(&mut story, "2026-01-20T01:00:00Z", None);
+        sweep(&mut story, "2026-01-21T01:00:00Z", None);
+        assert_eq!(collectable(&story.state), [aborted]);
+        collect(&mut story, "2026-01-21T01:00:00Z");
         assert_eq!(garbage(&story.state), [pruned]);
     }
 }

@@ -7,6 +7,7 @@
 //! An append that meets somebody else's entry reads on and then fails with [`LedgerStoreError::Overtaken`]: what was
 //! to be written was decided without that entry. [`Ledger::append_decided`] decides anew by itself.
 
+mod check;
 mod object_store;
 
 use std::{
@@ -22,7 +23,8 @@ use tray_domain::{
     bucket_layout,
     ids::{KmsKeyArn, OrgId},
     ledger::{
-        CHECKPOINT_EVERY, Entry, Event, FORMAT_VERSION, Foreign, LedgerError, LedgerState, after_refusal,
+        CHECKPOINT_EVERY, Entry, Event, Foreign, Head, LONGEST_TAIL_AT_REST, LedgerError, LedgerState,
+        after_refusal, digest,
     },
 };
 
@@ -150,6 +152,21 @@ impl LedgerStore {
         org_id: OrgId,
         cluster_uid: &str,
     ) -> Result<Ledger> {
+        let place = (store, prefix);
+        self.open_behind(place, ledger_key, org_id, cluster_uid, None)
+            .await
+    }
+
+    /// As [`Self::open`]. What lies before `seen` is not listed, however old the ledger is; one that does not hold that entry any
+    /// more, and is not empty, is damaged.
+    pub async fn open_behind(
+        &self,
+        (store, prefix): (Arc<dyn ObjectStore>, &str),
+        ledger_key: KmsKeyArn,
+        org_id: OrgId,
+        cluster_uid: &str,
+        seen: Option<&Head>,
+    ) -> Result<Ledger> {
         let folder = bucket_layout::ledger_prefix(prefix, &org_id);
         // The address tells buckets apart; the ledger keeps its store, so it is not given to another one.
         let name = (Arc::as_ptr(&store).cast::<()>() as usize, folder.clone());
@@ -168,12 +185,29 @@ impl LedgerStore {
             state: watch::Sender::new(Arc::default()),
         };
         let ledger = Ledger(Arc::new(shared));
-        ledger.refresh().await?;
+        ledger.read_first(seen).await?;
         // Somebody may have opened it meanwhile: the first one is the queue of all.
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let first = open.entry(name).or_insert(ledger).clone();
         first.write_under(ledger_key);
         Ok(first)
+    }
+
+    /// Keeps it in memory no longer.
+    pub fn close(&self, ledger: &Ledger) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|_, known| !Arc::ptr_eq(&known.0, &ledger.0));
+    }
+
+    /// Whether the ledger of an org is in memory.
+    pub fn is_open(&self, org_id: &OrgId) -> bool {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.values().any(|known| known.org_id() == org_id)
+    }
+
+    /// How many are in memory.
+    pub fn count(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     fn known(&self, name: &(usize, String)) -> Option<Ledger> {
@@ -199,6 +233,19 @@ struct Shared {
     state: watch::Sender<Arc<LedgerState>>,
 }
 
+/// Where reading begins.
+struct Beginning {
+    seq: u64,
+    /// That entry, where it was read to find it.
+    read: Option<(u64, Bytes)>,
+}
+
+impl Beginning {
+    fn at(seq: u64) -> Self {
+        Self { seq, read: None }
+    }
+}
+
 /// What this process knows of its own claim.
 struct Held {
     /// The epoch under which it writes; none until it has seen or made a claim of this cluster.
@@ -219,6 +266,30 @@ impl Ledger {
     /// New entries are encrypted under this key from now on; those that are there stay as they are.
     fn write_under(&self, ledger_key: KmsKeyArn) {
         *self.0.ledger_key.lock().unwrap_or_else(PoisonError::into_inner) = ledger_key;
+    }
+
+    async fn read_first(&self, seen: Option<&Head>) -> Result<()> {
+        let mut held = self.0.queue.lock().await;
+        self.0.read_first(&mut held, seen).await
+    }
+
+    /// Writes a checkpoint where whoever reads the ledger next would have to fetch many entries. For a ledger at rest: where others
+    /// write it, it is not.
+    pub async fn shorten(&self, now: Timestamp) -> Result<()> {
+        let mut held = self.0.queue.lock().await;
+        let state = self.state();
+        let tail = state.next_seq.saturating_sub(1) - state.checkpoint.unwrap_or_default();
+        if tail <= LONGEST_TAIL_AT_REST {
+            return Ok(());
+        }
+        self.0.check_claim(&held)?;
+        let Some(epoch) = held.epoch else {
+            return Ok(());
+        };
+        match self.0.checkpoint(&mut held, epoch, now).await {
+            Err(LedgerStoreError::Overtaken { .. }) => Ok(()),
+            done => done,
+        }
     }
 
     /// Reads what others have written since.
@@ -272,14 +343,17 @@ impl Shared {
         self.check_claim(held)?;
         let epoch = self.epoch_of(held, &event)?;
         if self.checkpoint_is_due() {
-            let state = Box::new(LedgerState::clone(&self.state.borrow()));
             // Under the present claim, also in front of a new one.
-            let under = held.epoch.unwrap_or(epoch);
-            let checkpoint = self.next_entry(Event::Checkpoint { state }, under, now);
-            self.write(held, checkpoint).await?;
+            self.checkpoint(held, held.epoch.unwrap_or(epoch), now).await?;
         }
         let entry = self.next_entry(event, epoch, now);
         self.write(held, entry).await
+    }
+
+    async fn checkpoint(&self, held: &mut Held, epoch: u64, now: Timestamp) -> Result<()> {
+        let state = Box::new(LedgerState::clone(&self.state.borrow()));
+        let checkpoint = self.next_entry(Event::Checkpoint { state }, epoch, now);
+        self.write(held, checkpoint).await.map(drop)
     }
 
     /// A checkpoint stands at every multiple of [`CHECKPOINT_EVERY`], so that a reader finds it by its number.
@@ -291,13 +365,14 @@ impl Shared {
     fn next_entry(&self, event: Event, epoch: u64, now: Timestamp) -> Entry {
         let state = self.state.borrow();
         Entry {
-            format_version: FORMAT_VERSION,
+            format_version: event.format_version(),
             org_id: self.org_id.clone(),
             seq: state.next_seq,
             at: now,
             cluster_uid: self.cluster_uid.clone(),
             epoch,
             previous_digest: state.last_digest.clone(),
+            checkpoint: state.checkpoint,
             event,
         }
     }
@@ -390,42 +465,82 @@ impl Shared {
         Ok(entry)
     }
 
+    /// Reads it from its newest checkpoint on.
+    async fn read_first(&self, held: &mut Held, seen: Option<&Head>) -> Result<()> {
+        let mut seqs = match seen {
+            Some(head) if head.seq > 0 => self.seqs_after(head.seq - 1).await?,
+            _ => self.seqs().await?,
+        };
+        if let Some(head) = seen.filter(|head| seqs.first() != Some(&head.seq) && head.seq > 0) {
+            // It begins behind what was seen, or there is none at all.
+            seqs = self.seqs().await?;
+            if !seqs.is_empty() {
+                return Err(self.invalid(LedgerError::Missing { seq: head.seq }));
+            }
+        }
+        let Some(last) = seqs.last().copied() else {
+            return Ok(());
+        };
+        let bytes = self.get(last).await?;
+        if seen.is_some_and(|head| head.seq == last && head.digest != digest(&bytes)) {
+            return Err(self.invalid(LedgerError::Replaced { seq: last }));
+        }
+        let start = self.beginning(last, &bytes).await?;
+        let known: HashMap<u64, Bytes> = [(last, bytes)].into_iter().chain(start.read).collect();
+        let before = start.seq..seqs.first().copied().unwrap_or(last);
+        // What is listed may have a gap; what is not is there, or is missing.
+        let listed = seqs.into_iter().filter(|seq| *seq >= start.seq);
+        let wanted: Vec<u64> = before.chain(listed).collect();
+        self.add(held, &wanted, &known, seen).await
+    }
+
     /// Reads everything that lies behind what is known.
     async fn read_on(&self, held: &mut Held) -> Result<()> {
-        let known = self.state.borrow().clone();
-        let from = known.next_seq;
-        let listed = if from == 0 {
-            self.store.list(&self.folder).await
-        } else {
-            self.store.list_after(&self.folder, &self.key_of(from - 1)).await
-        };
-        let listed = listed.map_err(|error| self.remote("read", error))?;
-        let seqs = listed
-            .iter()
-            .map(|object| self.seq_of(&object.key))
-            .collect::<Result<Vec<u64>>>()?;
-        if seqs.is_empty() {
-            return Ok(());
+        let from = self.state.borrow().next_seq;
+        if from == 0 {
+            return self.read_first(held, None).await;
         }
-        let start = if from == 0 {
-            self.newest_checkpoint(&seqs).await?
-        } else {
-            from
-        };
-        let wanted = seqs.into_iter().filter(|seq| *seq >= start);
-        let entries: Vec<(u64, Bytes)> = stream::iter(wanted)
-            .map(|seq| async move { self.get(seq).await.map(|bytes| (seq, bytes)) })
+        let seqs = self.seqs_after(from - 1).await?;
+        self.add(held, &seqs, &HashMap::new(), None).await
+    }
+
+    /// Adds these entries to what is known.
+    async fn add(
+        &self,
+        held: &mut Held,
+        seqs: &[u64],
+        known: &HashMap<u64, Bytes>,
+        seen: Option<&Head>,
+    ) -> Result<()> {
+        let entries: Vec<(u64, Bytes)> = stream::iter(seqs.iter().copied())
+            .map(|seq| async move {
+                match known.get(&seq) {
+                    Some(bytes) => Ok((seq, bytes.clone())),
+                    None => self.get(seq).await.map(|bytes| (seq, bytes)),
+                }
+            })
             .buffered(PARALLEL_READS)
             .try_collect()
             .await?;
-        let mut state = LedgerState::clone(&known);
-        for (seq, bytes) in entries {
-            let entry = Entry::decode(seq, &bytes).map_err(|error| self.invalid(error))?;
-            state.apply(&entry, &bytes).map_err(|error| self.invalid(error))?;
+        let Some((first, _)) = entries.first() else {
+            return Ok(());
+        };
+        let first = *first;
+        let mut state = LedgerState::clone(&self.state.borrow());
+        let decoded = self.decode_all(&entries)?;
+        for (entry, (seq, bytes)) in decoded.iter().zip(entries) {
+            if state.next_seq == 0 && seq > 0 && !matches!(entry.event, Event::Checkpoint { .. }) {
+                let why = "a later entry says that it is a checkpoint, and it is none".to_owned();
+                return Err(self.invalid(LedgerError::Unreadable { seq, why }));
+            }
+            state.apply(entry, &bytes).map_err(|error| self.invalid(error))?;
+            if seen.is_some_and(|head| head.seq == seq && head.digest != state.last_digest) {
+                return Err(self.invalid(LedgerError::Replaced { seq }));
+            }
         }
         if state.org_id.as_ref().is_some_and(|org| *org != self.org_id) {
             let org = state.org_id.clone().unwrap_or_else(|| self.org_id.clone());
-            return Err(self.invalid(LedgerError::OtherOrg { seq: start, org }));
+            return Err(self.invalid(LedgerError::OtherOrg { seq: first, org }));
         }
         if held.epoch.is_none() {
             // A claim of this cluster from before this process started is this process's own.
@@ -439,25 +554,49 @@ impl Shared {
         Ok(())
     }
 
-    /// Where to begin reading: the newest checkpoint of `seqs`, else the first entry.
-    async fn newest_checkpoint(&self, seqs: &[u64]) -> Result<u64> {
-        let last = seqs.last().copied().unwrap_or_default();
+    async fn seqs(&self) -> Result<Vec<u64>> {
+        let listed = self.store.list(&self.folder).await;
+        self.seqs_of(listed)
+    }
+
+    async fn seqs_after(&self, seq: u64) -> Result<Vec<u64>> {
+        let listed = self.store.list_after(&self.folder, &self.key_of(seq)).await;
+        self.seqs_of(listed)
+    }
+
+    fn seqs_of(&self, listed: std::result::Result<Vec<Listed>, RemoteError>) -> Result<Vec<u64>> {
+        let listed = listed.map_err(|error| self.remote("read", error))?;
+        listed.iter().map(|object| self.seq_of(&object.key)).collect()
+    }
+
+    /// Where to begin reading: at the newest checkpoint, else at the first entry. The last entry names it; where an earlier version
+    /// wrote that one, it stands at a multiple of [`CHECKPOINT_EVERY`].
+    async fn beginning(&self, last: u64, bytes: &Bytes) -> Result<Beginning> {
+        let entry = Entry::decode(last, bytes).map_err(|error| self.invalid(error))?;
+        if matches!(entry.event, Event::Checkpoint { .. }) {
+            return Ok(Beginning::at(last));
+        }
+        if let Some(checkpoint) = entry.checkpoint {
+            let why = format!("it says that entry {checkpoint} is a checkpoint before it");
+            let lies = LedgerError::Unreadable { seq: last, why };
+            let is_before = checkpoint < last;
+            return is_before
+                .then(|| Beginning::at(checkpoint))
+                .ok_or_else(|| self.invalid(lies));
+        }
         let mut candidate = last / CHECKPOINT_EVERY * CHECKPOINT_EVERY;
         while candidate > 0 {
-            if seqs.binary_search(&candidate).is_err() {
-                return Err(self.invalid(LedgerError::Gap {
-                    expected: candidate,
-                    found: last,
-                }));
-            }
             let bytes = self.get(candidate).await?;
             let entry = Entry::decode(candidate, &bytes).map_err(|error| self.invalid(error))?;
             if matches!(entry.event, Event::Checkpoint { .. }) {
-                break;
+                return Ok(Beginning {
+                    seq: candidate,
+                    read: Some((candidate, bytes)),
+                });
             }
             candidate -= CHECKPOINT_EVERY;
         }
-        Ok(candidate)
+        Ok(Beginning::at(0))
     }
 
     /// The bytes of an entry that is known to be there.
@@ -468,12 +607,7 @@ impl Shared {
             .get(&key)
             .await
             .map_err(|error| self.remote("read", error))?;
-        found.ok_or_else(|| {
-            self.remote(
-                "read",
-                RemoteError::NotFound(format!("{key}, which was there just now")),
-            )
-        })
+        found.ok_or_else(|| self.invalid(LedgerError::Missing { seq }))
     }
 
     fn ledger_key(&self) -> KmsKeyArn {

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tray_domain::ids::KmsKeyArn;
 
-/// Why a call to a store or key service failed, by what the caller can do about it.
+/// Why a call to a store or key service failed, by what the caller can do about it. Every text is of our own words: what was done to
+/// what, the service's code, and the remedy. What a service says in words may quote others, and is told nowhere.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RemoteError {
     /// The service says no: a person must act. The text names bucket, key or action, and the service's code.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tray_domain::{
     ids::{KmsKeyArn, OrgId},
-    ledger::{Entry, Event, LedgerState},
+    ledger::{Entry, Event, Head, LedgerState, digest},
 };
 use tray_ledger::{Ledger, LedgerStore, LedgerStoreError, ObjectStore, RemoteError, WRITE_TRIES};
 use tray_testkit::memory::{Fault, MemoryStore, Operation};
@@ -42,6 +42,13 @@ async fn open(bucket: &Arc<MemoryStore>, cluster: &str) -> Result<Ledger, Ledger
     let store: Arc<dyn ObjectStore> = bucket.clone();
     LedgerStore::new()
         .open(store, "p/", key(), org(ORG), cluster)
+        .await
+}
+/// The same, of whom knows the last entry that was seen.
+async fn open_behind(bucket: &Arc<MemoryStore>, seen: &Head) -> Result<Ledger, LedgerStoreError> {
+    let store: Arc<dyn ObjectStore> = bucket.clone();
+    LedgerStore::new()
+        .open_behind((store, "p/"), key(), org(ORG), "c1", Some(seen))
         .await
 }
 async fn claimed(bucket: &Arc<MemoryStore>) -> Ledger {
@@ -306,9 +313,135 @@ async fn a_reader_begins_at_the_newest_checkpoint() {
     let before = bucket.calls().len();
     let reader = open(&bucket, "c1").await.unwrap();
     assert_eq!(reader.state(), ledger.state());
-    // One list, the checkpoint twice (looked for, then read in its turn) and the 11 entries after it.
-    assert_eq!(bucket.calls().len() - before, 14);
+    // One list, the last entry, which names the checkpoint, that one, and the 10 entries between them.
+    assert_eq!(bucket.calls().len() - before, 13);
     reader.append(planned("next"), at(300)).await.unwrap();
+}
+
+/// As an earlier version wrote it: no entry names the checkpoint.
+#[tokio::test]
+async fn a_checkpoint_that_no_entry_names_is_found_by_its_number() {
+    let bucket = Arc::new(MemoryStore::default());
+    let ledger = claimed(&bucket).await;
+    for i in 0..70 {
+        ledger.append(planned(&format!("{i}")), at(i)).await.unwrap();
+    }
+    let mut previous = String::new();
+    for seq in 0..ledger.state().next_seq {
+        let bytes = bucket.object(&entry_key(seq)).unwrap().body;
+        let mut entry = Entry::decode(seq, &bytes).unwrap();
+        entry.checkpoint = None;
+        entry.previous_digest.clone_from(&previous);
+        if let Event::Checkpoint { state } = &mut entry.event {
+            state.last_digest.clone_from(&previous);
+        }
+        let bytes = entry.encode().unwrap();
+        previous = digest(&bytes);
+        bucket.overwrite(&entry_key(seq), bytes);
+    }
+    let before = bucket.calls().len();
+    let reader = open(&bucket, "c1").await.unwrap();
+    assert_eq!(reader.state().key_intent.as_deref(), Some("69"));
+    assert_eq!(reader.state().checkpoint, Some(64));
+    // One list, the last entry, the checkpoint, and the 6 entries between them.
+    assert_eq!(bucket.calls().len() - before, 9);
+}
+
+#[tokio::test]
+async fn a_ledger_at_rest_has_a_short_tail_and_is_read_by_few_requests() {
+    let bucket = Arc::new(MemoryStore::default());
+    let ledger = claimed(&bucket).await;
+    for i in 0..40 {
+        ledger.append(planned(&format!("{i}")), at(i)).await.unwrap();
+    }
+    ledger.shorten(at(50)).await.unwrap();
+    assert_eq!(ledger.state().next_seq, 42);
+    for i in 0..3 {
+        ledger
+            .append(planned(&format!("more {i}")), at(60))
+            .await
+            .unwrap();
+        // Short enough: nothing is written.
+        ledger.shorten(at(60)).await.unwrap();
+    }
+    let head = ledger.state().head().unwrap();
+    assert_eq!((head.seq, ledger.state().checkpoint), (44, Some(41)));
+    let before = bucket.calls().len();
+    let reader = open_behind(&bucket, &head).await.unwrap();
+    assert_eq!(reader.state(), ledger.state());
+    assert_eq!(
+        bucket.calls().len() - before,
+        5,
+        "one list, the checkpoint and the three behind it"
+    );
+    ledger.append(planned("one too many"), at(70)).await.unwrap();
+    reader.refresh().await.unwrap();
+    ledger.shorten(at(70)).await.unwrap();
+    assert_eq!(ledger.state().checkpoint, Some(46));
+    // Another one that would write it, too, leaves it at that.
+    reader.shorten(at(80)).await.unwrap();
+    assert_eq!((reader.state(), bucket.keys().len()), (ledger.state(), 47));
+}
+
+#[tokio::test]
+async fn a_ledger_is_not_in_memory_once_it_was_closed() {
+    let bucket = Arc::new(MemoryStore::default());
+    let ledgers = LedgerStore::new();
+    let open = async || {
+        let store: Arc<dyn ObjectStore> = bucket.clone();
+        ledgers.open(store, "p/", key(), org(ORG), "c1").await.unwrap()
+    };
+    let ledger = open().await;
+    ledger.claim(at(1)).await.unwrap();
+    assert_eq!((ledgers.count(), ledgers.is_open(&org(ORG))), (1, true));
+    // What is in memory is not read again; who decides on it reads on.
+    let before = bucket.calls().len();
+    open().await;
+    assert_eq!(bucket.calls().len(), before);
+    ledgers.close(&ledger);
+    assert_eq!((ledgers.count(), ledgers.is_open(&org(ORG))), (0, false));
+    assert_eq!(open().await.state(), ledger.state());
+    // The one from before is not the one that is open now.
+    ledgers.close(&ledger);
+    assert_eq!(ledgers.count(), 1);
+}
+
+#[tokio::test]
+async fn a_ledger_without_the_entry_that_was_seen_of_it_is_damaged() {
+    let bucket = Arc::new(MemoryStore::default());
+    let ledger = claimed(&bucket).await;
+    for i in 0..10 {
+        ledger.append(planned(&format!("{i}")), at(i)).await.unwrap();
+    }
+    let head = ledger.state().head().unwrap();
+    assert_eq!(open_behind(&bucket, &head).await.unwrap().state(), ledger.state());
+    let other = Head {
+        digest: "another".to_owned(),
+        ..head.clone()
+    };
+    let said = |error: Result<Ledger, LedgerStoreError>| error.map(drop).unwrap_err().to_string();
+    let replaced = said(open_behind(&bucket, &other).await);
+    assert!(
+        replaced.contains("entry 10 of the ledger is another one"),
+        "{replaced}"
+    );
+    ledger.append(planned("behind it"), at(20)).await.unwrap();
+    let replaced = said(open_behind(&bucket, &other).await);
+    assert!(
+        replaced.contains("entry 10 of the ledger is another one"),
+        "{replaced}"
+    );
+    for seq in [10, 11] {
+        bucket.remove(&entry_key(seq));
+    }
+    let lost = said(open_behind(&bucket, &head).await);
+    assert!(lost.contains("entry 10 of the ledger is missing"), "{lost}");
+    // An empty one is told of by who knows of copies.
+    for seq in 0..10 {
+        bucket.remove(&entry_key(seq));
+    }
+    let empty = open_behind(&bucket, &head).await.unwrap();
+    assert_eq!(empty.state().next_seq, 0);
 }
 
 #[tokio::test]
@@ -374,7 +507,7 @@ async fn what_cannot_be_believed_is_an_error_and_names_the_entry() {
 #[tokio::test]
 async fn what_a_newer_version_has_written_is_told_apart_and_nothing_is_to_be_replaced() {
     for (written, is_now) in [
-        ("\"formatVersion\":1", "\"formatVersion\":2"),
+        ("\"formatVersion\":1", "\"formatVersion\":3"),
         ("\"type\":\"KeyPlanned\"", "\"type\":\"KeyRetired\""),
     ] {
         let bucket = Arc::new(MemoryStore::default());

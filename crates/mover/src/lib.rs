@@ -50,7 +50,7 @@ pub async fn run(
     let (outcome, code) = match result {
         Ok(outcome) => (outcome, 0),
         Err(failure) => {
-            tracing::error!(reason = ?failure.reason, permanent = failure.permanent, "{failure}");
+            tracing::error!(reason = ?failure.reason, permanent = failure.permanent, "{}", failure.told);
             (failure.outcome(), failure.exit_code())
         }
     };
@@ -77,8 +77,16 @@ async fn attempt(
     .await
 }
 
-/// Does what the task says.
+/// Does what the task says. What fails is kept in detail for the org's own people.
 pub async fn perform(session: Session) -> Result<MoverOutcome, Failure> {
+    let done = do_task(&session).await;
+    if let Err(failure) = &done {
+        session.put_failure(failure).await;
+    }
+    done
+}
+
+async fn do_task(session: &Session) -> Result<MoverOutcome, Failure> {
     session.prove_open().await?;
     match session.task.action.clone() {
         Action::SnapshotVolume {
@@ -94,13 +102,13 @@ pub async fn perform(session: Session) -> Result<MoverOutcome, Failure> {
                 paths,
                 consistency_point,
             };
-            volume::snapshot(&session, part).await
+            volume::snapshot(session, part).await
         }
         Action::SnapshotObjects {
             run_id,
             part,
             namespace,
-        } => objects::snapshot(&session, run_id, part, &namespace).await,
+        } => objects::snapshot(session, run_id, part, &namespace).await,
         Action::ProveVolume {
             restore: _,
             run_id: _,
@@ -110,7 +118,7 @@ pub async fn perform(session: Session) -> Result<MoverOutcome, Failure> {
             capacity_bytes,
         } => {
             prove::volume(
-                &session,
+                session,
                 &part,
                 &repository_snapshot,
                 &content_digest,
@@ -122,20 +130,20 @@ pub async fn perform(session: Session) -> Result<MoverOutcome, Failure> {
             restore: _,
             run_id,
             content_digest,
-        } => prove::objects(&session, &run_id, &content_digest).await,
+        } => prove::objects(session, &run_id, &content_digest).await,
         Action::RestoreVolume {
             restore: _,
             run_id: _,
             part,
             repository_snapshot,
             content_digest,
-        } => volume::restore(&session, &part, &repository_snapshot, &content_digest).await,
+        } => volume::restore(session, &part, &repository_snapshot, &content_digest).await,
         Action::RestoreObjects {
             restore: _,
             run_id,
             namespace,
             content_digest,
-        } => restore_objects::restore(&session, &run_id, &namespace, &content_digest).await,
+        } => restore_objects::restore(session, &run_id, &namespace, &content_digest).await,
         Action::Prune {
             sweep_id: _,
             planned_at,
@@ -149,7 +157,7 @@ pub async fn perform(session: Session) -> Result<MoverOutcome, Failure> {
                 keep_delete: SignedDuration::from_hours(keep_delete_hours.into()),
                 keep_pack: SignedDuration::from_hours(keep_pack_hours.into()),
             };
-            prune::prune(&session, &volumes, &remove, ages).await
+            prune::prune(session, &volumes, &remove, ages).await
         }
     }
 }

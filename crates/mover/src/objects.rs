@@ -6,7 +6,7 @@ use tray_domain::{
     archived_kinds::{ARCHIVED, ObjectKind, Treatment, treatment},
     archived_objects::{Triage, for_archive, triage},
     ids::{PartId, RunId},
-    manifest::{FORMAT_VERSION, PartRecord},
+    manifest::{FORMAT_VERSION, LeftOut, LeftOutReason, PartRecord},
     mover_task::{FailureReason, MoverOutcome},
 };
 
@@ -15,6 +15,7 @@ use super::{
     failure::Failure,
     progress::Phase,
     session::{Session, blocking},
+    volume::tell_of,
 };
 use crate::ports::{NamespaceObjects, ObjectError};
 
@@ -52,9 +53,7 @@ pub(crate) async fn snapshot(
         earlier,
         "archived and verified"
     );
-    for warning in &summary.warnings {
-        tracing::warn!("{warning}");
-    }
+    tell_of(&summary.warnings);
     let record = PartRecord {
         format_version: FORMAT_VERSION,
         run_id: run,
@@ -69,13 +68,12 @@ pub(crate) async fn snapshot(
         started_at: summary.started_at,
         finished_at: session.ports.clock.now(),
         warnings: summary.warnings,
+        left_out: summary.left_out,
         verified: true,
         engine_version: session.ports.engine.version(),
     };
     session.put_record(&record).await?;
-    Ok(MoverOutcome::Snapshotted {
-        record: Box::new(record),
-    })
+    Ok(MoverOutcome::snapshotted(record))
 }
 
 /// Writes the archive unless one is there; the digest of what it would have written.
@@ -92,6 +90,7 @@ async fn write(
         objects: 0,
         bytes_read: 0,
         warnings: Vec::new(),
+        left_out: Vec::new(),
     };
     drop(key);
     gathered.writer.write(&Line::Preamble {
@@ -101,7 +100,7 @@ async fn write(
     for kind in ARCHIVED {
         gathered.kind(&*objects, kind).await?;
     }
-    gathered.warnings.extend(not_included(&*objects).await?);
+    gathered.not_archived(&*objects).await?;
     let (archive, digest) = gathered.finish()?;
     let (bucket, name) = (session.ports.bucket.at(""), session.archive(run));
     blocking(move || match bucket.put_if_absent(&name, archive) {
@@ -134,6 +133,7 @@ struct Gathered {
     objects: u64,
     bytes_read: u64,
     warnings: Vec<String>,
+    left_out: Vec<LeftOut>,
 }
 
 impl Gathered {
@@ -166,9 +166,11 @@ impl Gathered {
                 self.bytes_read += self.writer.write(&line)? as u64;
                 self.objects += 1;
             }
-            Triage::LeaveOut(why) => {
+            Triage::LeaveOut(reason) => {
                 let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                let why = reason.as_str();
                 self.warnings.push(format!("{kind}/{name} is left out: {why}"));
+                LeftOut::note(&mut self.left_out, reason, &kind.to_string());
             }
             Triage::Skip => {}
         }
@@ -180,14 +182,29 @@ impl Gathered {
             objects: self.objects,
             bytes_read: self.bytes_read,
             warnings: self.warnings,
+            left_out: self.left_out,
         })?;
         Ok(self.writer.finish()?)
     }
+
+    /// Names the kinds that the cluster serves and no table knows. Movers may list what is archived and nothing else, so
+    /// whether the namespace has objects of them is not known.
+    async fn not_archived(&mut self, objects: &dyn NamespaceObjects) -> Result<(), Failure> {
+        let kinds = not_archived(objects).await?;
+        for kind in &kinds {
+            LeftOut::note(&mut self.left_out, LeftOutReason::NotArchived, kind);
+        }
+        if !kinds.is_empty() {
+            let kinds = kinds.join(", ");
+            let warning = format!("kinds that are not archived, if there are objects of them: {kinds}");
+            self.warnings.push(warning);
+        }
+        Ok(())
+    }
 }
 
-/// Names the kinds that the cluster serves and no table knows. Movers may list what is archived and nothing else, so
-/// whether the namespace has objects of them is not known.
-async fn not_included(objects: &dyn NamespaceObjects) -> Result<Option<String>, Failure> {
+/// The kinds that the cluster serves and no table knows.
+async fn not_archived(objects: &dyn NamespaceObjects) -> Result<Vec<String>, Failure> {
     let mut kinds: Vec<String> = objects
         .served_kinds()
         .await?
@@ -200,10 +217,5 @@ async fn not_included(objects: &dyn NamespaceObjects) -> Result<Option<String>, 
         .collect();
     kinds.sort();
     kinds.dedup();
-    Ok((!kinds.is_empty()).then(|| {
-        format!(
-            "kinds that are not archived, if there are objects of them: {}",
-            kinds.join(", ")
-        )
-    }))
+    Ok(kinds)
 }

@@ -29,12 +29,13 @@ pub struct ObjectPage {
     pub next: Option<String>,
 }
 
-/// What the API server said of an object that it did not take.
+/// What the API server said of an object that it did not take: in codes, since its words, and those of webhooks, may quote what is
+/// the org's alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectRefusal {
     /// Its own word: `Invalid`, `Forbidden`, `InternalError`.
     pub reason: String,
-    /// Names the object and what is wrong with it.
+    /// Names the object, and which of its fields are wrong.
     pub message: String,
 }
 

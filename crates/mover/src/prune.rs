@@ -28,7 +28,7 @@ pub(crate) struct Ages {
     pub keep_pack: SignedDuration,
 }
 
-/// Removes what is left of the runs of `remove` from each repository, then their objects archives.
+/// Removes what is left of the runs of `remove`: from each repository, then their objects archives, then their part records.
 pub(crate) async fn prune(
     session: &Session,
     volumes: &[PartId],
@@ -41,7 +41,21 @@ pub(crate) async fn prune(
     for volume in volumes {
         pruned.push(prune_volume(session, volume, &removed, ages, now).await?);
     }
-    remove_archives(session, remove, ages.planned_at).await?;
+    let (prefix, org) = (session.prefix(), &session.task.org_id);
+    let archives: Vec<String> = remove.iter().map(|run| session.archive(run)).collect();
+    let records: Vec<String> = remove
+        .iter()
+        .map(|run| bucket_layout::run(prefix, org, run))
+        .collect();
+    let planned_at = ages.planned_at;
+    remove_objects(
+        session,
+        bucket_layout::objects_archives(prefix, org),
+        archives,
+        planned_at,
+    )
+    .await?;
+    remove_objects(session, bucket_layout::runs(prefix, org), records, planned_at).await?;
     Ok(MoverOutcome::Pruned { volumes: pruned })
 }
 
@@ -107,18 +121,22 @@ fn removable(present: &[SnapshotInfo], removed: &BTreeSet<RunId>, planned_at: Ti
     removable.map(|snapshot| snapshot.id.clone()).collect()
 }
 
-async fn remove_archives(session: &Session, remove: &[RunId], planned_at: Timestamp) -> Result<(), Failure> {
+/// Removes the objects of `folder` whose key begins with one of `named`, and no other: what is there is asked for first, so that
+/// what is gone already costs nothing.
+async fn remove_objects(
+    session: &Session,
+    folder: String,
+    named: Vec<String>,
+    planned_at: Timestamp,
+) -> Result<(), Failure> {
     let bucket = session.ports.bucket.at("");
-    let folder = bucket_layout::objects_archives(session.prefix(), &session.task.org_id);
-    let named: BTreeSet<String> = remove.iter().map(|run| session.archive(run)).collect();
+    let _phase = Phase::begin("prune");
     blocking(move || {
         let present = bucket.list(&folder)?;
-        let older = present
-            .iter()
-            .filter(|archive| archive.last_modified <= planned_at);
-        for archive in older.filter(|archive| named.contains(&archive.name)) {
-            bucket.delete(&archive.name)?;
-            tracing::info!(archive = archive.name, "objects archive removed");
+        let older = present.iter().filter(|object| object.last_modified <= planned_at);
+        for object in older.filter(|object| named.iter().any(|named| object.name.starts_with(named))) {
+            bucket.delete(&object.name)?;
+            tracing::info!(object = object.name, "removed");
         }
         Ok(())
     })

@@ -344,7 +344,9 @@ impl Counts {
     }
 
     fn refused(&mut self, kind: &str, name: &str, said: ObjectRefusal) {
-        tracing::warn!(kind, name, reason = said.reason, "{}", said.message);
+        // Which one it is stands in the status of the OrgRestore: how an org's objects are called is not for everybody.
+        tracing::warn!(kind, reason = said.reason, "an object was refused");
+        tracing::debug!(kind, name, "{}", said.message);
         self.refused += 1;
         let same = |of_one: &&mut RefusedObjects| of_one.kind == kind && of_one.reason == said.reason;
         if let Some(of_one) = self.named.iter_mut().find(same) {

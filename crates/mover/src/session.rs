@@ -8,7 +8,7 @@ use tray_domain::{
     bucket_layout,
     ids::{PartId, RunId},
     manifest::PartRecord,
-    mover_task::{FailureReason, MoverTask},
+    mover_task::{Action, FailureReason, MoverTask},
 };
 use tray_engine::{BlobStore, Engine};
 use tray_ports::{Clock, MasterKeys};
@@ -118,6 +118,27 @@ impl Session {
         blocking(move || Ok(bucket.put_if_absent(&key, body.into())?)).await
     }
 
+    /// Puts why this pod failed beside the records of its part, where the session may write there: it names what is for nobody but
+    /// the org's own people. Where that fails, too, it is not known.
+    pub async fn put_failure(&self, failure: &Failure) {
+        let (Action::SnapshotVolume { run_id, part, .. } | Action::SnapshotObjects { run_id, part, .. }) =
+            &self.task.action
+        else {
+            tracing::debug!("{failure}");
+            return;
+        };
+        if failure.reason == FailureReason::NotOpen {
+            return;
+        }
+        let (prefix, org) = (self.prefix(), &self.task.org_id);
+        let key = bucket_layout::part_failure(prefix, org, run_id, part, &self.places.pod_uid);
+        let (bucket, details) = (self.ports.bucket.at(""), failure.details());
+        let put = blocking(move || Ok(bucket.put_if_absent(&key, details.into())?)).await;
+        if let Err(error) = put {
+            tracing::warn!(reason = ?error.reason, "what failed in detail could not be put into the bucket");
+        }
+    }
+
     /// The Kubernetes API.
     pub fn objects(&self) -> Result<Arc<dyn NamespaceObjects>, Failure> {
         self.ports.objects.clone().ok_or_else(|| {
@@ -141,6 +162,6 @@ pub async fn blocking<T: Send + 'static>(
     let work = tokio::task::spawn_blocking(move || span.in_scope(work));
     work.await.unwrap_or_else(|error| {
         let message = format!("a worker thread of the mover ended early: {error}");
-        Err(Failure::passing(FailureReason::Internal, message))
+        Err(Failure::passing(FailureReason::Internal, message).withheld())
     })
 }

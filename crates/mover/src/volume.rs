@@ -38,9 +38,7 @@ pub(crate) async fn snapshot(session: &Session, part: VolumePart) -> Result<Move
         bytes_added = copied.bytes_added, "copied"
     );
     verify(session, &part.part, copied.snapshot.clone()).await?;
-    for warning in &copied.warnings {
-        tracing::warn!("{warning}");
-    }
+    tell_of(&copied.warnings);
     let record = PartRecord {
         format_version: FORMAT_VERSION,
         run_id: part.run,
@@ -55,13 +53,22 @@ pub(crate) async fn snapshot(session: &Session, part: VolumePart) -> Result<Move
         started_at,
         finished_at: session.ports.clock.now(),
         warnings: copied.warnings,
+        left_out: Vec::new(),
         verified: true,
         engine_version: session.ports.engine.version(),
     };
     session.put_record(&record).await?;
-    Ok(MoverOutcome::Snapshotted {
-        record: Box::new(record),
-    })
+    Ok(MoverOutcome::snapshotted(record))
+}
+
+/// Warnings name files: how many there are is for everybody.
+pub(crate) fn tell_of(warnings: &[String]) {
+    if !warnings.is_empty() {
+        tracing::warn!(warnings = warnings.len(), "there are warnings");
+    }
+    for warning in warnings {
+        tracing::debug!("{warning}");
+    }
 }
 
 async fn copy(session: &Session, part: &VolumePart) -> Result<BackupReport, Failure> {
@@ -138,9 +145,7 @@ pub(crate) async fn restore(
         ))
     })
     .await?;
-    for warning in &report.warnings {
-        tracing::warn!("{warning}");
-    }
+    tell_of(&report.warnings);
     let seconds = session.ports.clock.now().duration_since(started_at).as_secs();
     tracing::info!(files = report.files, bytes = report.bytes, seconds, "restored");
     Ok(MoverOutcome::RestoredVolume {

@@ -39,6 +39,12 @@ pub struct BucketFacts {
     pub default_lock: Option<DefaultLock>,
     /// Buckets it replicates to.
     pub replication_targets: Vec<String>,
+    /// Days after which a lifecycle rule removes noncurrent versions of everything under the prefix; none = no rule does.
+    pub noncurrent_days: Option<i32>,
+    /// Days after which a lifecycle rule gives up unfinished uploads of everything under the prefix; none = no rule does.
+    pub unfinished_upload_days: Option<i32>,
+    /// Versions go by a second factor alone.
+    pub mfa_delete: bool,
 }
 
 /// The object lock that a bucket puts on every new object.
@@ -61,6 +67,9 @@ impl BucketFacts {
             harmful_lifecycle_rules: Vec::new(),
             default_lock: None,
             replication_targets: Vec::new(),
+            noncurrent_days: None,
+            unfinished_upload_days: None,
+            mfa_delete: false,
         }
     }
 }

@@ -83,6 +83,9 @@ pub fn sound_facts(cloud_region: &str) -> BucketFacts {
         harmful_lifecycle_rules: Vec::new(),
         default_lock: None,
         replication_targets: Vec::new(),
+        noncurrent_days: Some(30),
+        unfinished_upload_days: Some(7),
+        mfa_delete: false,
     }
 }
 

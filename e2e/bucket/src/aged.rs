@@ -50,6 +50,8 @@ pub(crate) async fn write(org: &Org, days: u32) -> Result<Aged, Failed> {
         slot: None,
         parts: model.parts.iter().map(|part| part.planned.clone()).collect(),
         excluded: model.excluded.clone(),
+        not_copied: None,
+        objectives: None,
     };
     org.ledger
         .append(Event::RunPlanned { plan: plan.clone() }, began)

@@ -220,6 +220,7 @@ fn the_same_runs_are_shown_after_all_snapshots_were_deleted(kube: &Kube, bucket:
     for org in &ORGS {
         org.first_snapshot(kube).unwrap();
     }
+    what_was_asked_for_is_deleted(kube);
     let (before, recorded) = (shown(kube), in_ledgers());
     operator::stop(kube).unwrap();
     kube.run(&["delete", "orgsnapshots", "--all"]).unwrap();
@@ -244,6 +245,40 @@ fn the_same_runs_are_shown_after_all_snapshots_were_deleted(kube: &Kube, bucket:
         org.await_snapshot(kube, &later(org)).unwrap();
     }
     assert_eq!(in_ledgers(), recorded.map(|runs| runs + 1));
+}
+
+/// The operator keeps what people made: without it only what it shows by itself is there.
+fn what_was_asked_for_is_deleted(kube: &Kube) {
+    let is_asked_for = |snapshot: &Value| snapshot["spec"]["origin"] == "Request";
+    for snapshot in kube
+        .list(&["orgsnapshots"])
+        .unwrap()
+        .iter()
+        .filter(|s| is_asked_for(s))
+    {
+        let name = snapshot["metadata"]["name"].as_str().unwrap();
+        kube.run(&["delete", "orgsnapshot", name]).unwrap();
+    }
+    let point =
+        |org: Org| kube.get(&["trayorg", org.name]).unwrap()["status"]["backup"]["consistencyPoint"].clone();
+    let points = ORGS.map(|org| (org.name, point(org)));
+    kube.wait(
+        "the newest runs are not shown",
+        PATIENCE,
+        &["orgsnapshots"],
+        |list| {
+            let all = list["items"].as_array()?;
+            let is_told = all
+                .iter()
+                .all(|s| !is_asked_for(s) && s["status"]["phase"].is_string());
+            let has_newest = points.iter().all(|(org, point)| {
+                all.iter()
+                    .any(|s| s["spec"]["orgRef"]["name"] == *org && s["status"]["consistencyPoint"] == *point)
+            });
+            (is_told && has_newest).then_some(())
+        },
+    )
+    .unwrap();
 }
 
 /// All that happened to the orgs since they were applied leaves nothing to apply.

@@ -6,7 +6,7 @@ use tray_e2e::demo::kube::{Kube, said};
 
 use super::{GLOBEX, PATIENCE};
 
-/// They fail before they touch anything; once the copies are whole again the same run comes back.
+/// They fail before they touch anything, and say which key or which file of the repository it is; once the copies are whole again the same run comes back.
 pub(crate) fn a_restore_that_cannot_be_proven_touches_nothing(kube: &Kube, bucket: &Bucket) {
     GLOBEX.await_ready(kube).unwrap();
     let before = running(kube);

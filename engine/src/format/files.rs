@@ -67,9 +67,7 @@ impl Vault {
         let name = kind.name(id);
         let sealed = self.store.get(&name)?;
         if Id::of(&sealed) != id {
-            return Err(EngineError::Corrupt(format!(
-                "{name} does not hold what its name says"
-            )));
+            return Err(EngineError::damaged(name, "does not hold what its name says"));
         }
         let text = self.unpack(&name, &sealed)?;
         parse(&name, &text)
@@ -106,7 +104,7 @@ impl Vault {
     }
 
     fn unpack(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, EngineError> {
-        let corrupt = |why: &str| EngineError::Corrupt(format!("{name} {why}"));
+        let corrupt = |why: &str| EngineError::damaged(name, why);
         let text = self
             .cipher
             .open(sealed)

@@ -42,7 +42,7 @@ pub(crate) fn open_blob(
 /// Proves that the pack is of this length and was sealed with this key.
 pub(crate) fn read_header(vault: &Vault, pack: Id, size: u64) -> Result<Vec<IndexBlob>, EngineError> {
     let name = FileKind::Pack.name(pack);
-    let corrupt = |why: &str| EngineError::Corrupt(format!("{name} {why}"));
+    let corrupt = |why: &str| EngineError::damaged(&name, why);
     let range = |from: u64, to: u64| {
         vault
             .store
@@ -232,15 +232,15 @@ mod tests {
         assert_eq!(unsized_pack.length(), size);
         assert!(matches!(
             read_header(&vault, written.id, size - 1),
-            Err(EngineError::Corrupt(_))
+            Err(EngineError::Damaged { .. })
         ));
         assert!(matches!(
             read_header(&vault, written.id, size + 1),
-            Err(EngineError::Corrupt(_))
+            Err(EngineError::Damaged { .. })
         ));
         assert!(matches!(
             read_header(&vault, Id::default(), size),
-            Err(EngineError::Corrupt(_))
+            Err(EngineError::Damaged { .. })
         ));
         let other = Vault {
             store,
@@ -248,7 +248,7 @@ mod tests {
         };
         assert!(matches!(
             read_header(&other, written.id, size),
-            Err(EngineError::Corrupt(_))
+            Err(EngineError::Damaged { .. })
         ));
         assert!(
             PackBuilder::default()

@@ -104,13 +104,11 @@ impl<'a> Trees<'a> {
         }
         let name = FileKind::Pack.name(id);
         let pack = self.vault.store.get(&name).map_err(|error| match error {
-            BlobError::NotFound(_) => EngineError::Corrupt(format!("{name} is missing")),
+            BlobError::NotFound(_) => EngineError::damaged(&name, "is missing"),
             other => other.into(),
         })?;
         if Id::of(&pack) != id {
-            return Err(EngineError::Corrupt(format!(
-                "{name} does not hold what its name says"
-            )));
+            return Err(EngineError::damaged(name, "does not hold what its name says"));
         }
         self.packs.truncate(KEPT_PACKS - 1);
         self.packs.push_front((id, pack.clone()));

@@ -239,8 +239,8 @@ impl Fill<'_> {
             .store
             .get_range(&name, start..end)
             .map_err(|error| match error {
-                BlobError::NotFound(_) => EngineError::Corrupt(format!("{name} is missing")),
-                BlobError::Corrupt(why) => EngineError::Corrupt(format!("{name} is cut short: {why}")),
+                BlobError::NotFound(_) => EngineError::damaged(&name, "is missing"),
+                BlobError::Corrupt(why) => EngineError::damaged(&name, format!("is cut short: {why}")),
                 other => other.into(),
             })?;
         for blob in run {

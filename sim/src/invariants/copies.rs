@@ -120,10 +120,18 @@ impl Copies {
 
     /// 3: what is left of runs that have ended goes.
     fn garbage_is_gone(&self, org: &OrgId, state: &LedgerState, now: Timestamp) {
-        let folder = bucket_layout::objects_archives("", org);
-        for listed in self.bucket.list(&folder, "") {
-            let name = listed.key[folder.len()..].trim_end_matches(".tray");
-            let Ok(run) = name.parse::<RunId>() else {
+        let folders = [
+            bucket_layout::objects_archives("", org),
+            bucket_layout::runs("", org),
+        ];
+        let all = folders.iter().flat_map(|folder| {
+            let listed = self.bucket.list(folder, "").into_iter();
+            listed.map(|listed| (folder.len(), listed))
+        });
+        for (prefix, listed) in all {
+            // `<runId>.tray`, or `<runId>/parts/…`.
+            let name = listed.key[prefix..].split(['.', '/']).next();
+            let Some(Ok(run)) = name.map(str::parse::<RunId>) else {
                 continue;
             };
             let ended = state

@@ -14,6 +14,8 @@ const RPO: SignedDuration = SignedDuration::from_hours(24);
 const VERDICT: SignedDuration = SignedDuration::from_mins(2);
 /// How long a restore may wait for what was begun before it.
 const PATIENCE: SignedDuration = SignedDuration::from_hours(24);
+/// How long a hook may live that nobody waits for any more: until the next run.
+const HOOK: SignedDuration = SignedDuration::from_hours(23);
 
 impl Invariants {
     /// 8: RpoMet is True only while the newest good copy is within the RPO.
@@ -58,9 +60,15 @@ impl Invariants {
         }
     }
 
-    /// 18: what was asked for is done. 16: each `pre` hook has had its `post`.
+    /// 18: what was asked for is done. 16: each `pre` hook has had its `post`, and no hook runs on.
     pub(super) fn all_is_done(&self) {
-        for Name { namespace, name } in self.world.truth.quiesced() {
+        let now = tray_ports::Clock::now(&self.world.clock);
+        let begun = now.checked_sub(HOOK).unwrap_or(Timestamp::MIN);
+        for (Name { namespace, name }, what) in self.world.containers.older_than(begun) {
+            let what = format!("hook {what} in {namespace}/{name} runs on, a day after all was well");
+            self.world.log.broken(16, what);
+        }
+        for Name { namespace, name } in self.world.containers.quiesced() {
             let what =
                 format!("the pre hook in {namespace}/{name} has had no post, a day after all was well");
             self.world.log.broken(16, what);

@@ -149,7 +149,7 @@ impl Kubernetes {
 
     /// A pod is gone.
     pub(super) fn pod_gone(&mut self, name: &Name, pod: &Value) {
-        self.world.truth.pod_gone(name);
+        self.world.containers.pod_gone(name);
         self.starting.remove(text(pod, "uid"));
         self.stopping.remove(text(pod, "uid"));
         let uid = text(pod, "uid");

@@ -3,7 +3,8 @@
 //! A child that is not there is posted. One whose wanted body changed, or that no longer covers it, is patched: JSON
 //! merge patch of the whole body with the UID as precondition. One that is there although the index does not know it
 //! (somebody took its label away) is read once, taken over by server-side apply if it is ours, and refused if it is not.
-//! Answers go into the index at once, so that the watch's own echo of them is no news.
+//! Answers go into the index at once, so that the watch's own echo of them is no news. One that differs where a living object
+//! never changes is made anew ([`super::remake`]).
 //!
 //! What the API server keeps otherwise than it was written is taken for written, and counted: writing it again would not
 //! change it. What somebody else changes again and again is left alone for a while ([`super::field_conflicts`]).
@@ -24,11 +25,13 @@ use tracing::{info, warn};
 use tray_domain::names;
 
 use super::{
+    answer::{refusal, told},
     child::{ChildFact, State},
     compare::{difference, digest, patch, without_nulls},
     field_conflicts::{FieldConflicts, Round, contester},
     index::Index,
     live::Live,
+    remake::{FixedField, fixed_difference},
 };
 use crate::{
     resources::child::{ChildId, ChildKind, DesiredChild},
@@ -48,7 +51,7 @@ pub enum Applied {
     Created,
     /// It was changed.
     Changed,
-    /// It is being deleted: it is made anew once it is gone, which the watch will tell.
+    /// It is being deleted, by us or somebody else: it is made anew once it is gone, which the watch will tell.
     Going,
 }
 
@@ -63,10 +66,19 @@ pub enum ApplyError {
     Refused {
         /// The child.
         id: ChildId,
-        /// What it says.
+        /// Its codes, and which fields are wrong.
         message: String,
-        /// A field was changed that never changes on a living object.
-        immutable: bool,
+    },
+    /// A field differs that never changes on a living object, and the child is never made anew.
+    #[error(
+        "{id}: {field} never changes once it is set, and the child is never made anew, since it holds data: put what says \
+         otherwise back as it was"
+    )]
+    Fixed {
+        /// The child.
+        id: ChildId,
+        /// Path of the field.
+        field: String,
     },
     /// Somebody else changes the child again and again.
     #[error(
@@ -82,7 +94,7 @@ pub enum ApplyError {
         by: String,
     },
     /// The API server did not answer, or not now.
-    #[error("failed to write {id}: {source}")]
+    #[error("failed to write {id}: {}", told(.source))]
     Failed {
         /// The child.
         id: ChildId,
@@ -107,6 +119,12 @@ struct Goal<'a> {
     id: &'a ChildId,
     body: &'a Value,
     digest: u64,
+}
+
+impl Goal<'_> {
+    fn fixed_difference(&self, live: &Value) -> Option<FixedField> {
+        fixed_difference(self.id.kind, self.body, live)
+    }
 }
 
 impl Cluster {
@@ -159,7 +177,11 @@ impl Cluster {
                 self.conflict(goal, &field).await?;
             }
         }
-        self.change(goal, &fact.identity.uid, live.as_ref()).await
+        let uid = &fact.identity.uid;
+        if let Some(fixed) = live.as_ref().and_then(|live| goal.fixed_difference(live)) {
+            return self.remake(goal.id, uid, fixed).await;
+        }
+        self.change(goal, uid, live.as_ref()).await
     }
 
     /// Removes a child, if it is there. One that is gone already is success.
@@ -240,13 +262,16 @@ impl Cluster {
         if live.metadata.deletion_timestamp.is_some() {
             return Ok(Applied::Going);
         }
-        let fact = ChildFact::of(id.kind, &live);
-        let Some(field) = difference(goal.body, &read(&live.substance())) else {
+        let (fact, held) = (ChildFact::of(id.kind, &live), read(&live.substance()));
+        let Some(field) = difference(goal.body, &held) else {
             self.learn(goal, &live);
             return Ok(Applied::Unchanged);
         };
         self.conflict(goal, &field).await?;
         let uid = fact.identity.uid;
+        if let Some(fixed) = goal.fixed_difference(&held) {
+            return self.remake(id, &uid, fixed).await;
+        }
         let mut body = whole(goal);
         body["metadata"]["uid"] = uid.as_str().into();
         let params = PatchParams::apply(names::OPERATOR).force();
@@ -257,18 +282,37 @@ impl Cluster {
     }
 
     async fn change(&self, goal: Goal<'_>, uid: &str, live: Option<&Value>) -> Result<Applied, ApplyError> {
-        let answer = self.patch(goal.id, patch(goal.body, live, uid), uid).await?;
+        let answer = self.patch(goal.id, patch(goal.body, live, uid), uid).await;
         if live.is_some() {
-            self.learn(goal, &answer);
+            self.learn(goal, &answer?);
             return Ok(Applied::Changed);
         }
-        self.complete(goal, uid, answer).await
+        match answer {
+            Err(refused @ ApplyError::Refused { .. }) => self.judge(goal, uid, refused).await,
+            answer => self.complete(goal, uid, answer?).await,
+        }
+    }
+
+    /// A change of a child was refused of which it is not known what it holds: what never changes may be why.
+    async fn judge(&self, goal: Goal<'_>, uid: &str, refused: ApplyError) -> Result<Applied, ApplyError> {
+        if goal.id.kind.fixed_fields().is_empty() {
+            return Err(refused);
+        }
+        let read_one = self.api(goal.id).get(&goal.id.name).await;
+        let live = read_one.map_err(|error| failed(goal.id, error))?;
+        match goal.fixed_difference(&read(&live.substance())) {
+            Some(fixed) => self.remake(goal.id, uid, fixed).await,
+            None => Err(refused),
+        }
     }
 
     /// What the child held was not known before the write that was answered with `answer`: what has no place in it is
     /// taken away now.
     async fn complete(&self, goal: Goal<'_>, uid: &str, mut answer: Live) -> Result<Applied, ApplyError> {
         let held = read(&answer.substance());
+        if let Some(fixed) = goal.fixed_difference(&held) {
+            return self.remake(goal.id, uid, fixed).await;
+        }
         if difference(goal.body, &held).is_some() {
             answer = self
                 .patch(goal.id, patch(goal.body, Some(&held), uid), uid)
@@ -328,7 +372,9 @@ impl Cluster {
         self.objects(id)
     }
 
-    fn objects<K: Resource<DynamicType = ApiResource, Scope = kube::core::DynamicResourceScope>>(
+    pub(super) fn objects<
+        K: Resource<DynamicType = ApiResource, Scope = kube::core::DynamicResourceScope>,
+    >(
         &self,
         id: &ChildId,
     ) -> Api<K> {
@@ -386,27 +432,12 @@ fn is_ours(goal: Goal<'_>, live: &Live) -> bool {
     org_id.is_some_and(|org_id| goal.body["metadata"]["labels"][names::LABEL_ORG_ID] == org_id.as_str())
 }
 
-/// Whether nothing but the change is refused: its value would be good in a new object. Kubernetes forbids the whole spec of a
-/// StatefulSet for that, and the data of a ConfigMap; whatever else is wrong has a field of its own.
-fn is_immutable(id: &ChildId, status: &kube::core::Status) -> bool {
-    let fields: &[&str] = match id.kind {
-        ChildKind::StatefulSet => &["spec"],
-        ChildKind::ConfigMap => &["data", "binaryData", "immutable"],
-        _ => &[],
-    };
-    let causes = || status.details.iter().flat_map(|details| &details.causes);
-    causes().next().is_some()
-        && causes()
-            .all(|cause| cause.reason == "FieldValueForbidden" && fields.contains(&cause.field.as_str()))
-}
-
-fn failed(id: &ChildId, error: kube::Error) -> ApplyError {
+pub(super) fn failed(id: &ChildId, error: kube::Error) -> ApplyError {
     match error {
         // 403 may be a namespace that is going, a quota, or rights not yet granted; 422 and 400 are the object's fault.
         kube::Error::Api(status) if matches!(status.code, 400 | 422) => ApplyError::Refused {
             id: id.clone(),
-            message: status.message.clone(),
-            immutable: is_immutable(id, &status),
+            message: refusal(&status),
         },
         error => ApplyError::Failed {
             id: id.clone(),

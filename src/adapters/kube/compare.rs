@@ -55,6 +55,9 @@ const QUANTITIES: &[&str] = &[
     "sizeLimit",
 ];
 
+/// The value of a Service's `clusterIP` that is no address.
+const HEADLESS: &str = "None";
+
 /// A number that is the same for the same.
 pub fn digest(value: &(impl Hash + ?Sized)) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -67,11 +70,26 @@ pub fn difference(wanted: &Value, live: &Value) -> Option<String> {
     differs(wanted, live, &mut Vec::new())
 }
 
+/// The same of one field, given as a path: the first in it that differs. None also where `wanted` does not mention it.
+pub fn difference_at(field: &str, wanted: &Value, live: &Value) -> Option<String> {
+    let mut path: Vec<&str> = field.split('.').collect();
+    let mut wanted = wanted;
+    for name in &path {
+        wanted = wanted.as_object()?.get(*name)?;
+    }
+    let live = path.iter().fold(live, |live, name| &live[*name]);
+    differs(wanted, live, &mut path)
+}
+
 fn differs<'a>(wanted: &'a Value, live: &Value, path: &mut Vec<&'a str>) -> Option<String> {
     let here = |path: &[&str]| Some(path.join("."));
     match (wanted, live) {
         // The server leaves empty maps and lists out.
         (Value::Null, empty) | (empty, Value::Null) if is_empty(empty, path) => None,
+        // Any address: which one is the server's to choose.
+        (Value::Null, Value::String(address)) if path.last() == Some(&"clusterIP") && address != HEADLESS => {
+            None
+        }
         (Value::Object(wanted), Value::Object(live)) => {
             if is_whole(path) && live.keys().any(|key| !wanted.contains_key(key)) {
                 return here(path);
@@ -256,6 +274,43 @@ mod tests {
                 "{live}: {found:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_service_that_is_not_headless_has_any_address_and_not_none() {
+        let service = |address: Value| json!({"spec": {"clusterIP": address}});
+        let (any, headless) = (service(Value::Null), service("None".into()));
+        for (wanted, live, field) in [
+            (&any, service("10.0.0.7".into()), None),
+            (&any, json!({"spec": {}}), None),
+            (&any, service("None".into()), Some("spec.clusterIP")),
+            (&headless, service("None".into()), None),
+            (&headless, service("10.0.0.7".into()), Some("spec.clusterIP")),
+        ] {
+            assert_eq!(difference(wanted, &live).as_deref(), field, "{wanted} {live}");
+            assert_eq!(
+                difference_at("spec.clusterIP", wanted, &live).as_deref(),
+                field,
+                "{wanted} {live}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_field_is_compared_as_it_is_in_the_whole() {
+        let claims =
+            |size: &str| json!({"spec": {"templates": [{"resources": {"requests": {"storage": size}}}]}});
+        let at = |wanted: &Value, live: &Value| difference_at("spec.templates", wanted, live);
+        assert_eq!(at(&claims("1024Mi"), &claims("1Gi")), None, "as quantities");
+        let found = at(&claims("1Gi"), &claims("2Gi"));
+        assert_eq!(
+            found.as_deref(),
+            Some("spec.templates.[].resources.requests.storage")
+        );
+        assert_eq!(at(&json!({"spec": {}}), &claims("1Gi")), None, "not mentioned");
+        let none = json!({"spec": {"templates": null}});
+        assert_eq!(at(&none, &claims("1Gi")).as_deref(), Some("spec.templates"));
+        assert_eq!(at(&none, &json!({"spec": {"replicas": 1}})), None);
     }
 
     #[test]

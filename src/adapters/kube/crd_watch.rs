@@ -13,7 +13,10 @@ use kube::{
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::watch::{Watches, lasting};
+use super::{
+    answer::told_of_watch,
+    watch::{Watches, lasting},
+};
 
 /// What matters of a CRD: its schema is large, and nobody here asks for it.
 type Crd = Object<Spec, Status>;
@@ -60,7 +63,7 @@ impl Watches {
                 Ok(Event::Apply(crd)) => tell(is_served(&crd, version)),
                 Ok(Event::Delete(_)) => tell(false),
                 // Tried again after a pause that grows.
-                Err(error) => warn!(%error, crd = name, "a watch broke off"),
+                Err(error) => warn!(error = told_of_watch(&error), crd = name, "a watch broke off"),
             }
         }
     }

@@ -9,6 +9,8 @@ use kube::{
 use tracing::warn;
 use tray_domain::names;
 
+use super::answer::told;
+
 /// What sort of news an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
@@ -69,7 +71,8 @@ impl Events {
             secondary: None,
         };
         if let Err(error) = self.recorder.publish(&event, object).await {
-            warn!(%error, reason, object = object.name, "failed to write an event");
+            let error = told(&error);
+            warn!(error, reason, object = object.name, "failed to write an event");
         }
     }
 }

@@ -10,6 +10,8 @@ use tokio::{sync::watch, task::JoinHandle};
 use tracing::warn;
 use tray_domain::names;
 
+use super::answer::told_beneath;
+
 /// Name of the Lease.
 const LEASE: &str = "tray-operator";
 /// How long a Lease holds without being renewed, in seconds: another takes over at most this long after a crash.
@@ -76,7 +78,10 @@ impl Election {
         drop(leads);
         match keeper.await {
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => warn!(%error, "failed to give the Lease back: it runs out by itself"),
+            Ok(Err(error)) => {
+                let error = told_beneath(&error);
+                warn!(error, "failed to give the Lease back: it runs out by itself");
+            }
             Err(error) => warn!(%error, "failed to give the Lease back: it runs out by itself"),
         }
     }

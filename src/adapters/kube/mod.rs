@@ -1,5 +1,6 @@
 //! Kubernetes.
 
+pub mod answer;
 pub mod apply;
 pub mod child;
 pub mod children;
@@ -16,10 +17,10 @@ pub mod leader;
 pub mod live;
 pub mod mover_jobs;
 pub mod namespace_objects;
-pub mod orphan_delete;
 pub mod own_objects;
 pub mod pods;
 pub mod records;
+mod remake;
 pub mod repository_lock;
 pub mod status;
 pub mod table;

@@ -11,6 +11,8 @@ use tray_domain::{archived_kinds::ObjectKind, names};
 use tray_ledger::PutOutcome;
 use tray_mover::ports::{NamespaceObjects, ObjectError, ObjectPage, ObjectRefusal, ServedKind};
 
+use super::answer::{reason, told};
+
 /// Objects of a page: an object may have 1 MiB and more, and a page is held in memory.
 const PAGE: u32 = 50;
 
@@ -157,19 +159,15 @@ fn invalid(what: &str, error: &dyn std::fmt::Display) -> ObjectError {
     })
 }
 
-/// Sorts what the server said by what can be done about it.
+/// Sorts what the server said by what can be done about it. Its words, and those of webhooks, are told nowhere.
 fn said(what: &str, error: kube::Error) -> ObjectError {
+    let text = format!("{what}: {}", told(&error));
     let kube::Error::Api(status) = error else {
-        return ObjectError::Unavailable(format!("{what}: {error}"));
+        return ObjectError::Unavailable(text);
     };
-    let text = format!("{what}: {}", status.message);
-    let refusal = |message| {
-        let reason = if status.reason.is_empty() {
-            status.code.to_string()
-        } else {
-            status.reason.clone()
-        };
-        ObjectRefusal { reason, message }
+    let refusal = |message| ObjectRefusal {
+        reason: reason(&status),
+        message,
     };
     match status.code {
         404 => ObjectError::NotServed(text),
@@ -187,16 +185,18 @@ mod tests {
     use super::*;
 
     fn answer(code: u16) -> kube::Error {
-        let status = serde_json::json!({"status": "Failure", "code": code, "message": "m", "reason": "r"});
+        let status =
+            serde_json::json!({"status": "Failure", "code": code, "message": "hunter2", "reason": "Refused"});
         kube::Error::Api(serde_json::from_value(status).unwrap())
     }
 
     #[test]
     fn an_answer_says_whether_to_try_again() {
         let say = |code| said("secrets/s", answer(code));
-        assert!(
-            matches!(say(403), ObjectError::Refused(said) if said.message == "secrets/s: m" && said.reason == "r")
-        );
+        assert!(matches!(say(403), ObjectError::Refused(said)
+                if said.message == "secrets/s: Refused (HTTP 403)" && said.reason == "Refused"));
+        let words_of_others = say(500).to_string();
+        assert!(!words_of_others.contains("hunter2"), "{words_of_others}");
         assert!(matches!(say(404), ObjectError::NotServed(_)));
         assert!(matches!(say(422), ObjectError::Refused(_)));
         for unsure in [429, 500, 503, 504] {

@@ -1,4 +1,4 @@
-//! Writes to our own objects: their status, finalizers and annotations. The answers go into the index at once.
+//! Writes to our own objects: their status and finalizers. The answers go into the index at once.
 
 use kube::{
     ResourceExt,
@@ -63,21 +63,6 @@ impl Cluster {
             &json!({"finalizers": finalizers, "resourceVersion": object.resource_version()}),
         )
         .await?;
-        Ok(true)
-    }
-
-    /// Sets an annotation of `object`, or takes it away; no request where it is so already.
-    pub async fn set_annotation<K: OwnKind>(
-        &self,
-        object: &K,
-        annotation: &str,
-        value: Option<&str>,
-    ) -> Result<bool, kube::Error> {
-        if object.annotations().get(annotation).map(String::as_str) == value {
-            return Ok(false);
-        }
-        self.patch_metadata(object, &json!({"annotations": {annotation: value}}))
-            .await?;
         Ok(true)
     }
 

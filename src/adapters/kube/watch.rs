@@ -13,7 +13,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
-use super::{apply::api_resource, live::Live};
+use super::{answer::told_of_watch, apply::api_resource, live::Live};
 use crate::resources::child::ChildKind;
 
 /// How long the API server keeps a watch open, in seconds: an idle operator asks once for each kind in that time. One
@@ -107,7 +107,7 @@ async fn follow_all_of<W: Watched>(api: Api<W::Object>, labels: &str, watched: W
             }
             Ok(Event::Delete(object)) => watched.delete(object),
             // Tried again after a pause that grows.
-            Err(error) => warn!(%error, labels, "a watch broke off"),
+            Err(error) => warn!(error = told_of_watch(&error), labels, "a watch broke off"),
         }
     }
 }

@@ -20,7 +20,10 @@ use tray_domain::{
 use tray_ledger::{Ledger, LedgerStore, PutOutcome, RemoteError};
 use tray_ports::{RegionBucket, RegionServices};
 
-use crate::controllers::{Blocked, view::subject::Subject};
+use crate::controllers::{
+    Blocked,
+    view::{acknowledgements::offered, rest::head, subject::Subject},
+};
 
 /// Version of the form of the wrapped key's object.
 const FORMAT_VERSION: u32 = 1;
@@ -38,6 +41,21 @@ pub(super) struct Keys {
 }
 
 impl Keys {
+    /// Whether something is under way of which the ledger is kept in memory.
+    pub(super) fn is_open(&self, org: &OrgId) -> bool {
+        self.ledgers.is_open(org)
+    }
+
+    /// How many are.
+    pub(super) fn count(&self) -> usize {
+        self.ledgers.count()
+    }
+
+    /// Nothing is under way: the ledger need not be kept in memory.
+    pub(super) fn close(&self, ledger: &Ledger) {
+        self.ledgers.close(ledger);
+    }
+
     /// The org's ledger, held by this cluster. One with runs of production is not even claimed for a Region that is none.
     pub(super) async fn ledger(
         &self,
@@ -50,7 +68,13 @@ impl Keys {
         let (key, org) = (subject.ledger_key.clone(), subject.org_id().clone());
         let ledger = self
             .ledgers
-            .open(store.clone(), prefix, key, org, cluster_uid)
+            .open_behind(
+                (store.clone(), prefix),
+                key,
+                org,
+                cluster_uid,
+                head(subject).as_ref(),
+            )
             .await?;
         if ledger.state().claim.is_none() && subject.has_copies() {
             // Somebody may have brought it back since it was read.
@@ -109,7 +133,7 @@ impl Keys {
         let state = ledger.state();
         let found = match object.read().await? {
             Some(found) => found,
-            None if state.wrapped_key_digest.is_some() || !state.runs.is_empty() => {
+            None if state.wrapped_key_digest.is_some() || state.has_run() => {
                 return Err(object.missing(&state));
             }
             None => object.make(key).await?,
@@ -257,7 +281,11 @@ fn missing(subject: &Subject<'_>) -> Blocked {
         location.bucket,
         subject.placement.region.name,
         names::ANNOTATION_ACCEPT_LEDGER_LOSS,
-        location.bucket,
+        offered(
+            subject.view,
+            names::ANNOTATION_ACCEPT_LEDGER_LOSS,
+            &location.bucket
+        ),
     );
     Blocked::person(reasons::LEDGER_MISSING, message)
 }

@@ -6,6 +6,7 @@
 //! acts it reads on in the ledger: another process may have.
 
 mod annotations;
+mod audit;
 mod credential_times;
 mod keys;
 mod pass;
@@ -15,29 +16,33 @@ mod run;
 mod scheduling;
 mod snapshots;
 mod sweep;
+mod trouble;
 mod work;
 
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
-use tray_api::{conditions::reasons, kinds::Kind, orgrestore::OrgRestore};
+use tracing::warn;
+use tray_api::{conditions::reasons, kinds::Kind, orgrestore::OrgRestore, trayorg::LedgerStatus};
 use tray_domain::volume_facts::{Loss, losses};
 
 use self::{
+    audit::Audits,
     credential_times::CredentialTimes,
     keys::Keys,
     pass::Pass,
     restore::{rights, status::waiting},
-    run::hooks::HookTasks,
+    run::{hooks::HookTasks, let_go::let_go},
     snapshots::Phases,
     work::{Again, advance},
 };
 use super::{
-    Blocked, Driver, Requeue, blocked::Until, changes::Change, context::Context, specs::Specs, until,
+    Blocked, Driver, Requeue, blocked::Until, board::LostClaims, changes::Change, context::Context,
+    specs::Specs, until,
 };
 use crate::{
     adapters::kube::index::Index,
-    controllers::view::{backups, org::OrgView, subject::Subject},
+    controllers::view::{backups, org::OrgView, rest, subject::Subject},
     resources::child::ChildKind,
 };
 
@@ -47,6 +52,7 @@ pub struct BackupDriver {
     keys: Keys,
     hooks: HookTasks,
     issued: CredentialTimes,
+    audits: Audits,
     specs: Specs,
     /// When this process looked at an org first.
     looks_since: OnceLock<Timestamp>,
@@ -103,6 +109,7 @@ impl Driver for BackupDriver {
 
     async fn reconcile(&self, ctx: &Arc<Context>, key: &str) -> Result<Requeue, Blocked> {
         let now = ctx.now();
+        self.looks_since.get_or_init(|| now);
         let Some(org) = ctx.index.orgs.get(key) else {
             return report_blocked(ctx, key, None, &missing(&ctx.index, key), now).await;
         };
@@ -118,6 +125,13 @@ impl Driver for BackupDriver {
             Ok(subject) => subject,
             Err(blocked) => return report_blocked(ctx, key, Some(&view), &blocked, now).await,
         };
+        if !self.keys.is_open(subject.org_id())
+            && !self.hooks.is_at_work(key)
+            && let Some(at) = rest::at_rest(&subject, now)
+        {
+            remember(ctx, &subject);
+            return Ok(Requeue::OnChange.or_sooner(Some(until(at, now))));
+        }
         let services = ctx.regions.services(&subject.location).map_err(|error| {
             Blocked::remote(reasons::BUCKET_UNAVAILABLE, "reach the backup location", &error)
         });
@@ -143,8 +157,12 @@ impl Driver for BackupDriver {
             state: &pass.state(),
             next_due: again.next_due,
             losses: &losses,
+            trouble: trouble::of(&pass),
         };
-        let (view, changes_at) = backups::view(&subject, &read, blocked.as_ref(), now);
+        let (mut view, changes_at) = backups::view(&subject, &read, blocked.as_ref(), now);
+        again.at(changes_at);
+        let settled = result.is_ok().then_some(&again);
+        view.status.ledger = self.settle(&pass, settled, &losses).await;
         ctx.board.backups.set(subject.org_id(), view);
         if let Err(blocked) = &result {
             // One that has got on says itself what keeps it.
@@ -152,12 +170,68 @@ impl Driver for BackupDriver {
             tell_restores(ctx, key, is_new, blocked, false, now).await?;
         }
         result.map_err(Blocked::unwatched)?;
-        again.at(changes_at);
         Ok(again.next(now))
     }
 }
 
+/// What a status has recorded goes onto the board, where nothing has been said since the start: it stands.
+fn remember(ctx: &Context, subject: &Subject<'_>) {
+    let (board, org) = (&ctx.board, subject.org_id());
+    let known = &subject.view.known;
+    if let (None, Some(recorded)) = (&known.backups, rest::recorded(subject.org())) {
+        board.backups.set(org, recorded);
+    }
+    if known.lost.is_none() {
+        // While anything is lost no ledger rests.
+        board.lost.set(org, LostClaims::new());
+    }
+    if let (None, Some(key)) = (&known.key, rest::key(subject.org())) {
+        board.key.set(org, key);
+    }
+}
+
 impl BackupDriver {
+    /// How many ledgers are in memory: those of orgs for which something is under way.
+    pub fn ledgers_in_memory(&self) -> usize {
+        self.keys.count()
+    }
+
+    /// What the status says of the ledger. Where nothing is under way it leaves the memory, with a short tail for whoever reads it
+    /// next; `settled` = when something is due, of a look that went well.
+    async fn settle(
+        &self,
+        pass: &Pass<'_>,
+        settled: Option<&Again>,
+        losses: &[Loss],
+    ) -> Option<LedgerStatus> {
+        let awake = || rest::awake(pass.subject);
+        let waits = settled.is_some_and(Again::is_soon) || self.hooks.is_at_work(pass.subject.name());
+        if !pass.state().is_idle() || waits || pass.subject.view.restore.is_some() {
+            return awake();
+        }
+        let rest = match settled {
+            Some(again) => self.rest(pass, again, losses).await,
+            None => None,
+        };
+        self.keys.close(&pass.ledger);
+        rest.or_else(awake)
+    }
+
+    /// What the status says of a ledger that comes to rest; none = the org is another one by now.
+    async fn rest(&self, pass: &Pass<'_>, again: &Again, losses: &[Loss]) -> Option<LedgerStatus> {
+        if let Err(error) = pass.ledger.shorten(pass.now).await {
+            warn!(%error, "no checkpoint was written: whoever reads the ledger next reads more of it");
+        }
+        let org = pass.ctx.index.orgs.get(pass.subject.name())?;
+        let view = pass.ctx.view(org, pass.now);
+        let seen = rest::Seen {
+            then: pass.subject,
+            now: &Subject::of(&view).ok()?,
+        };
+        let until = losses.is_empty().then(|| again.at_latest());
+        rest::ledger(&seen, &pass.state(), &pass.key, until, pass.now)
+    }
+
     async fn open<'a>(
         &'a self,
         ctx: &'a Arc<Context>,
@@ -165,6 +239,7 @@ impl BackupDriver {
         services: tray_ports::RegionServices,
         now: Timestamp,
     ) -> Result<Pass<'a>, Blocked> {
+        let has_read = !self.keys.is_open(subject.org_id());
         let ledger = self
             .keys
             .ledger(subject, &services.store, &ctx.cluster_uid, now)
@@ -177,6 +252,7 @@ impl BackupDriver {
             subject,
             services,
             ledger,
+            has_read,
             key,
             now,
             looks_since: *self.looks_since.get_or_init(|| now),
@@ -205,11 +281,12 @@ async fn look(pass: &Pass<'_>, lost: &mut Vec<Loss>, again: &mut Again) -> Resul
     }
     annotations::carry_out(pass, lost).await?;
     *lost = losses(&pass.state(), &pass.subject.claims());
-    let told = annotations::messages(lost);
+    let told = annotations::told(lost);
     pass.ctx.board.lost.set(pass.subject.org_id(), told);
 
     let mut phases = Phases::new();
     let result = advance(pass, again, &mut phases).await;
+    again.after(let_go(pass));
     let shown = snapshots::sync(pass, &phases).await;
     result.and(shown)
 }

@@ -12,7 +12,7 @@ use tray_domain::{
     mover_task::{Action, MoverOutcome, MoverTask, SessionCredentials},
     names,
     session_policy::{SessionScope, session_policy},
-    snapshot_run::MoverProgress,
+    snapshot_run::{MoverFailure, MoverProgress},
 };
 use tray_ledger::Ledger;
 use tray_ports::RegionServices;
@@ -44,6 +44,8 @@ pub(super) struct Pass<'a> {
     pub services: RegionServices,
     /// Its ledger, claimed.
     pub ledger: Ledger,
+    /// This very pass has read the ledger; else it was in memory, and others may have written since.
+    pub has_read: bool,
     /// Its key.
     pub key: KmsKeyArn,
     /// The time of this pass.
@@ -201,14 +203,17 @@ impl Pass<'_> {
         })
     }
 
-    /// Why a mover failed: its own last words, else Kubernetes'.
-    async fn why(&self, job: &JobFact) -> Result<String, Blocked> {
+    /// Why a mover failed: the reason of its last words, else of its Job.
+    async fn why(&self, job: &JobFact) -> Result<MoverFailure, Blocked> {
         Ok(match self.ctx.movers.outcome(job).await? {
-            Some(MoverOutcome::Failed { reason, message }) => format!("{reason:?}: {message}"),
-            _ => job
-                .failure
-                .clone()
-                .unwrap_or_else(|| "it ended without a word".to_owned()),
+            Some(MoverOutcome::Failed { reason, message }) => MoverFailure {
+                code: format!("{reason:?}"),
+                words: message,
+            },
+            _ => MoverFailure {
+                code: job.failure.clone().unwrap_or_else(|| "EndedSilently".to_owned()),
+                words: String::new(),
+            },
         })
     }
 

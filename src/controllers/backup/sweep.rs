@@ -11,10 +11,15 @@ use tray_domain::{
     mover_lifetime::RUN_DEADLINE,
     mover_task::{Action, MoverOutcome},
     session_policy::SessionScope,
-    sweep::{SweepMover, SweepObserved, SweepStep, Waiting, garbage, next_step},
+    sweep::{
+        KEEP_DELETE_HOURS, KEEP_PACK_HOURS, SweepMover, SweepObserved, SweepStep, Waiting, garbage, next_step,
+    },
 };
 
-use super::pass::{Pass, SOON, Work};
+use super::{
+    audit::hold,
+    pass::{Pass, SOON, Work},
+};
 use crate::{
     adapters::kube::facts::{JobFact, Phase},
     controllers::{
@@ -25,18 +30,15 @@ use crate::{
     telemetry::metrics,
 };
 
-/// How long a marked pack waits: longer than a run may take, so that no run refers to it any more.
-const KEEP_DELETE_HOURS: u32 = 23;
-/// How long a new pack is left alone.
-const KEEP_PACK_HOURS: u32 = 72;
 /// Look at a running sweep, besides every change of its Job.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// Begins the sweep that is due. Returns when to look again.
 pub(super) async fn begin(pass: &Pass<'_>) -> Result<Duration, Blocked> {
+    hold(pass).await?;
     pass.lock(&lock_holder(pass)).await?;
     let sweep_id = SweepId::of(pass.now, pass.subject.org_id());
-    Ok(match pass.begin(&Event::SweepPlanned { sweep_id }).await? {
+    Ok(match pass.begin(&Event::sweep_planned(sweep_id)).await? {
         Beginning::Written | Beginning::Overtaken => Duration::ZERO,
         Beginning::Waits(_) => SOON,
     })

@@ -12,9 +12,11 @@ use tray_api::{
 };
 use tray_domain::{
     backup_pass::{Done, PassFacts, PassWork, next_work},
+    ids::RunId,
     ledger::{LedgerState, Run},
     restore_waits::Wait,
     schedule::Due,
+    snapshot_run::HookProgress,
     sweep::{Waiting, due_at},
     volume_facts::losses,
 };
@@ -28,7 +30,12 @@ use super::{
 };
 use crate::{
     adapters::kube::facts::{JobFact, Phase},
-    controllers::{Blocked, Requeue, until, view::region::elsewhere},
+    controllers::{
+        Blocked, Requeue,
+        conditions::{listed, whole_seconds},
+        until,
+        view::region::elsewhere,
+    },
 };
 
 /// When an org is looked at again.
@@ -46,6 +53,21 @@ impl Again {
         self.at.extend(at);
     }
 
+    /// After that.
+    pub(super) fn after(&mut self, after: Option<Duration>) {
+        self.after = self.after.into_iter().chain(after).min();
+    }
+
+    /// Whether what was begun goes on.
+    pub(super) fn is_soon(&self) -> bool {
+        self.after.is_some()
+    }
+
+    /// The soonest of the known times.
+    pub(super) fn at_latest(&self) -> Timestamp {
+        self.at.iter().min().copied().unwrap_or(Timestamp::MAX)
+    }
+
     /// The soonest of all.
     pub(super) fn next(&self, now: Timestamp) -> Requeue {
         let times = self.at.iter().map(|at| until(*at, now));
@@ -54,11 +76,11 @@ impl Again {
 }
 
 /// Does what is next for the org, until it has to be looked at again. Before the first piece of work that changes anything it
-/// reads on in the ledger, and decides anew: an idle pass costs no request.
+/// reads on in a ledger that was in memory, and decides anew: an idle pass costs no request.
 pub(super) async fn advance(pass: &Pass<'_>, again: &mut Again, phases: &mut Phases) -> Result<(), Blocked> {
     let elsewhere = elsewhere(&pass.subject.region);
     let schedule = scheduling::of(pass.subject);
-    let (mut done, mut has_read) = (Done::default(), false);
+    let (mut done, mut has_read) = (Done::default(), pass.has_read);
     restore::tell_turns(pass, restore::driven(pass, &pass.state())).await?;
     loop {
         let (state, pending) = (pass.state(), pending(pass));
@@ -86,46 +108,60 @@ pub(super) async fn advance(pass: &Pass<'_>, again: &mut Again, phases: &mut Pha
         };
         if !has_read && carried_out.acts(&work) {
             has_read = true;
-            // Where the bucket does not answer, the run is where it was.
-            tell_open_run(pass, phases);
-            pass.ledger.refresh().await?;
-            phases.clear();
+            let read = pass.ledger.refresh().await.map_err(Blocked::from);
+            if let Err(blocked) = &read {
+                // The bucket does not answer: the run is where it was.
+                tell_open_run(pass, Some(blocked), phases);
+                carried_out.say_why_others_wait(Some(blocked), phases);
+            }
+            read?;
             continue;
         }
         done = done.after(&work);
-        if let Ends::Yes(after) = carried_out.carry_out(work, again, phases).await? {
-            again.after = after;
+        let ended = carried_out.carry_out(work, again, phases).await;
+        if !matches!(ended, Ok(Ends::No)) {
+            carried_out.say_why_others_wait(ended.as_ref().err(), phases);
+        }
+        if let Ends::Yes(after) = ended? {
+            again.after(after);
             return Ok(());
         }
     }
 }
 
-/// Says how far the open run is.
-fn tell_open_run(pass: &Pass<'_>, phases: &mut Phases) {
+/// Says how far the open run is; `blocked`: what keeps it.
+fn tell_open_run(pass: &Pass<'_>, blocked: Option<&Blocked>, phases: &mut Phases) {
     let state = pass.state();
-    if let Some((_, run)) = state.open_runs().next() {
-        phases.insert(run.plan.snapshot_name.clone(), how_far(pass, run));
+    if let Some((run_id, run)) = state.open_runs().next() {
+        let (phase, mut message) = how_far(pass, run_id, run);
+        if let Some(blocked) = blocked {
+            message = format!("{message}; {blocked}");
+        }
+        phases.insert(run.plan.snapshot_name.clone(), (phase, message));
     }
 }
 
-/// How far an open run is, by its movers.
-fn how_far(pass: &Pass<'_>, run: &Run) -> (SnapshotPhase, String) {
+/// How far an open run is, and what it waits for.
+fn how_far(pass: &Pass<'_>, run_id: &RunId, run: &Run) -> (SnapshotPhase, String) {
+    let since = format!("the run is open since {}", whole_seconds(run.planned_at));
+    if pass.backup.hooks.progress(run_id) == HookProgress::Running {
+        let running = pass.backup.hooks.running(run_id);
+        let named: Vec<String> = running.iter().map(ToString::to_string).collect();
+        let waits = if named.is_empty() {
+            "its pre hooks wait for other hooks to end".to_owned()
+        } else {
+            listed(&named)
+        };
+        return (SnapshotPhase::Hooks, format!("{waits}; {since}"));
+    }
     let (namespace, org) = (pass.subject.namespace(), pass.subject.name());
     let movers = pass.ctx.movers.of_owner(namespace, org, &run.plan.snapshot_name);
-    if movers.is_empty() {
-        return (
-            SnapshotPhase::Hooks,
-            "hooks of the org's workloads run".to_owned(),
-        );
-    }
     let copied = movers.iter().filter(|job| job.phase == Phase::Succeeded).count();
-    let hindered = pass.subject.mover_problem();
-    let hindered = hindered.map_or_else(String::new, |why| format!("; {why}"));
     let planned = run.plan.parts.len();
-    (
-        SnapshotPhase::Copying,
-        format!("{copied} of {planned} parts are copied and verified{hindered}"),
-    )
+    let hindered = pass.subject.mover_problem(pass.now);
+    let hindered = hindered.map_or_else(String::new, |why| format!("; {why}"));
+    let message = format!("{copied} of {planned} parts are copied and verified{hindered}; {since}");
+    (SnapshotPhase::Copying, message)
 }
 
 /// Whether a piece of work ends the pass.
@@ -175,7 +211,7 @@ impl CarryingOut<'_> {
                 }
                 Ends::Yes(Some(Duration::ZERO))
             }
-            // Also where it has ended: what was seen of the org may be old by now, since its `post` hooks have run.
+            // Also where it has ended: what was seen of the org may be old by now.
             PassWork::DriveRun => {
                 self.tell_of_what_gives_way("the run that is open").await?;
                 Ends::Yes(Some(self.drive_run(phases).await?))
@@ -204,7 +240,13 @@ impl CarryingOut<'_> {
             },
             PassWork::DriveSweep => {
                 let driven = self.drive_sweep(self.seen.waits()).await?;
-                self.wait_all(phases, "waits for pruning to end");
+                let since = self
+                    .state
+                    .sweep
+                    .as_ref()
+                    .map(|sweep| whole_seconds(sweep.planned_at));
+                let since = since.map_or_else(String::new, |at| format!(", which is open since {at}"));
+                self.wait_all(phases, &format!("waits for pruning to end{since}"));
                 Ends::Yes(Some(match driven {
                     Some(Driven::Again(after)) => after,
                     Some(Driven::Stopping(_)) => SOON,
@@ -259,7 +301,7 @@ impl CarryingOut<'_> {
         let restore = self.restore.map(ResourceExt::name_any);
         let drive = run::drive(pass, run_id, run, self.seen.losses, restore.as_deref()).await;
         // Also where a service did not answer: the run is where it was.
-        tell_open_run(pass, phases);
+        tell_open_run(pass, drive.as_ref().err(), phases);
         drive
     }
 
@@ -274,15 +316,47 @@ impl CarryingOut<'_> {
     /// Begins the run of the oldest OrgSnapshot that asks for one. Returns when to look again.
     async fn begin_run(&self, phases: &mut Phases) -> Result<Option<Duration>, Blocked> {
         let oldest = self.pending.first();
-        let Some((snapshot, run_id)) = oldest.and_then(|oldest| Some((oldest, run::run_id_of(oldest)?)))
+        let Some((snapshot, run_id)) =
+            oldest.and_then(|oldest| Some((oldest, run::run_id_of(oldest, self.state)?)))
         else {
             return Ok(None);
         };
-        let Some(message) = run::begin(self.pass, snapshot, &run_id).await? else {
-            return Ok(Some(Duration::ZERO));
+        let begun = run::begin(self.pass, snapshot, &run_id).await;
+        let message = match &begun {
+            Ok(None) => return Ok(Some(Duration::ZERO)),
+            Ok(Some(waits)) => waits.clone(),
+            Err(blocked) => blocked.to_string(),
         };
         phases.insert(snapshot.name_any(), (SnapshotPhase::Pending, message));
-        Ok(Some(SOON))
+        begun.map(|_| Some(SOON))
+    }
+
+    /// Every OrgSnapshot that asks for a run and of which nothing is said yet says what it waits for.
+    fn say_why_others_wait(&self, blocked: Option<&Blocked>, phases: &mut Phases) {
+        let open = self.pass.state();
+        let open = open.open_runs().next().map(|(_, run)| {
+            let (name, since) = (&run.plan.snapshot_name, whole_seconds(run.planned_at));
+            format!("waits for OrgSnapshot {name}, whose run is open since {since}")
+        });
+        let restore = self
+            .restore
+            .map(|restore| format!("waits for OrgRestore {}, which is under way", restore.name_any()));
+        let why = blocked
+            .map(|blocked| format!("waits: {blocked}"))
+            .or(open)
+            .or(restore);
+        let mut before: Option<String> = None;
+        for snapshot in self.pending {
+            let name = snapshot.name_any();
+            let earlier =
+                before.map(|before| format!("waits for OrgSnapshot {before}, which was asked for before"));
+            if let Some(message) = why.clone().or(earlier) {
+                phases
+                    .entry(name.clone())
+                    .or_insert((SnapshotPhase::Pending, message));
+            }
+            before = Some(name);
+        }
     }
 
     /// Every OrgSnapshot that asks for a run says what it waits for.
@@ -324,7 +398,7 @@ fn pending(pass: &Pass<'_>) -> Vec<Arc<OrgSnapshot>> {
     pending.retain(|snapshot| {
         run::is_wanted(snapshot)
             && !snapshot.has_ended()
-            && run::run_id_of(snapshot).is_some_and(|id| !state.runs.contains_key(&id))
+            && run::run_id_of(snapshot, &state).is_some_and(|id| !state.knows(&id))
     });
     pending.sort_by_key(|snapshot| (snapshot.creation_timestamp(), snapshot.name_any()));
     pending

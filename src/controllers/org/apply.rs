@@ -73,7 +73,12 @@ pub(super) async fn apply(
         refused: None,
         isolation: Isolation::of(&stages),
     };
-    for (number, stage) in stages.into_iter().enumerate() {
+    let mut drained = BTreeSet::new();
+    for (number, mut stage) in stages.into_iter().enumerate() {
+        if number == FOUNDATION {
+            drained = drain_namesakes(ctx, observed, &wanted).await?;
+        }
+        stage.retain(|child| !drained.contains(&child.id));
         let refused = apply_stage(ctx, stage, &valid.uses, &mut outcome.isolation).await?;
         let unfounded = refused.is_some() && number < FOUNDATION;
         outcome.refused = outcome.refused.or(refused);
@@ -85,6 +90,33 @@ pub(super) async fn apply(
         ctx.cluster.remove(&id).await?;
     }
     Ok(outcome)
+}
+
+/// Lets the former of a workload that changes its kind go with its pods, and returns which children wait for that: two kinds at
+/// once would run it twice, and the pods of one hold the volume that the other mounts. Claims stay.
+async fn drain_namesakes(
+    ctx: &Context,
+    observed: &OrgView,
+    wanted: &BTreeSet<ChildId>,
+) -> Result<BTreeSet<ChildId>, Blocked> {
+    let mut waiting = BTreeSet::new();
+    for (id, former) in wanted.iter().filter_map(|id| Some((id, namesake(id)?))) {
+        if observed.children.iter().any(|child| child.id == former) {
+            ctx.cluster.drain(&former).await?;
+            waiting.insert(id.clone());
+        }
+    }
+    Ok(waiting)
+}
+
+/// The child that the workload was of before it changed its kind.
+fn namesake(id: &ChildId) -> Option<ChildId> {
+    let kind = match id.kind {
+        ChildKind::Deployment => ChildKind::StatefulSet,
+        ChildKind::StatefulSet => ChildKind::Deployment,
+        _ => return None,
+    };
+    Some(ChildId { kind, ..id.clone() })
 }
 
 /// Keeps the namespace's word on who of support may debug, and who may let support in, true where nothing else can be
@@ -164,12 +196,6 @@ async fn apply_stage(
                 refused = Some(Blocked::time(reasons::NAMESPACE_TAKEN, message, LATER));
             }
             Ok(_) => {}
-            // What cannot be changed is made anew: a StatefulSet around the pods that run, for its volumes' size or their
-            // StorageClass; a ConfigMap that somebody made immutable.
-            Err(ApplyError::Refused { immutable: true, .. }) => match id.kind {
-                ChildKind::StatefulSet => ctx.cluster.delete_orphaning(id).await?,
-                _ => ctx.cluster.remove(id).await?,
-            },
             Err(error) => refused = Some(refusal(error, is_full(uses, &taken_by(&child)))?),
         }
     }
@@ -271,7 +297,6 @@ mod tests {
                 ApplyError::Refused {
                     id: claim(),
                     message: "no".into(),
-                    immutable: false,
                 },
                 false,
                 reasons::APPLY_REFUSED,

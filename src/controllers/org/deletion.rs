@@ -24,7 +24,11 @@ use super::{apply, status};
 use crate::{
     adapters::kube::events::Severity,
     controllers::{
-        Blocked, Requeue, conditions::whole_seconds, context::Context, orphans, until, view::org::OrgView,
+        Blocked, Requeue,
+        conditions::whole_seconds,
+        context::Context,
+        orphans, until,
+        view::{acknowledgements, org::OrgView},
     },
     resources::org::{Placement, namespace},
 };
@@ -143,6 +147,7 @@ pub(super) fn tombstone_of(
             .status
             .as_ref()
             .and_then(|status| status.webhook_host.clone()),
+        acknowledgements: acknowledgements::known(observed),
         reason: TombstoneReason::Deletion,
         deleted_at: Time(deleted_at),
         purge_at: Time(deadlines.purge_at),

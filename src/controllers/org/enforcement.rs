@@ -214,7 +214,6 @@ mod tests {
                 Err(ApplyError::Refused {
                     id: quota.clone(),
                     message: "no".into(),
-                    immutable: false,
                 }),
                 "refuses",
             ),

@@ -185,7 +185,6 @@ async fn carry_out(
     let kept = retention::kept(observed, now);
     let situation = workloads::situation(observed, valid);
     let applied = apply::apply(ctx, observed, valid, &situation, &kept, exposed).await?;
-    namespace_loss::done(ctx, observed, &valid.placement).await?;
     let webhook = webhook_host::expose(ctx, tokens, observed, valid, &exposure, now).await;
     let children = ctx.index.children.of(&org.name_any());
     let workloads = workloads::why_stopped(&situation).unwrap_or_else(|| {

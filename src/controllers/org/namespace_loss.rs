@@ -1,13 +1,24 @@
 //! A namespace that once held an org's volumes and is gone: somebody deleted it past the policies. It is not made anew
 //! in silence: an empty one would pass for the org's.
 
+use jiff::Timestamp;
 use kube::ResourceExt;
-use tray_api::conditions::reasons;
-use tray_domain::names;
+use tray_api::{
+    conditions::reasons,
+    trayorg::{Acknowledgement, AcknowledgementResult},
+};
+use tray_domain::{acknowledgement::accepts, names};
 
 use super::validate::Valid;
 use crate::{
-    controllers::{Blocked, context::Context, view::org::OrgView},
+    controllers::{
+        Blocked,
+        context::Context,
+        view::{
+            acknowledgements::{asked, known, offered, with},
+            org::OrgView,
+        },
+    },
     resources::{
         child::{ChildId, ChildKind},
         org::Placement,
@@ -61,12 +72,12 @@ pub(super) async fn blocked(
     if ctx.cluster.exists(&id).await? || is_wanted_anew(observed, namespace) {
         return Ok(None);
     }
-    let org = observed.org.name_any();
+    let (org, annotation) = (observed.org.name_any(), names::ANNOTATION_ACCEPT_NAMESPACE_LOSS);
+    let value = offered(observed, annotation, namespace);
     let message = format!(
         "namespace {namespace}, which held the volumes of the org, is gone; its PersistentVolumes and snapshots stay. \
          To bring the org back from a snapshot, create an OrgRestore of TrayOrg {org}; to begin anew with empty volumes \
-         where there is no snapshot, annotate it with {}={namespace}",
-        names::ANNOTATION_ACCEPT_NAMESPACE_LOSS
+         where there is no snapshot, annotate it with {annotation}={value}"
     );
     Ok(Some(Blocked::person(reasons::NAMESPACE_LOST, message)))
 }
@@ -74,22 +85,21 @@ pub(super) async fn blocked(
 /// A person wants it made anew, and it is known which volumes held data: their workloads stay stopped until a restore
 /// has filled them.
 fn is_wanted_anew(observed: &OrgView, namespace: &str) -> bool {
-    let accepted = observed
-        .org
-        .annotations()
-        .get(names::ANNOTATION_ACCEPT_NAMESPACE_LOSS);
-    let accepted = accepted.is_some_and(|accepted| accepted == namespace);
+    let value = asked(observed, names::ANNOTATION_ACCEPT_NAMESPACE_LOSS);
+    let accepted = value.is_some_and(|value| accepts(value, namespace));
     (accepted || observed.restore.is_some()) && observed.known.lost.is_some()
 }
 
-/// Takes the annotation away that was carried out.
-pub(super) async fn done(ctx: &Context, observed: &OrgView, placement: &Placement) -> Result<(), Blocked> {
+/// What the status remembers of acknowledgements. One of this loss has been carried out: the namespace is there.
+pub(super) fn acknowledged(
+    observed: &OrgView,
+    placement: &Placement,
+    now: Timestamp,
+) -> Vec<Acknowledgement> {
     let annotation = names::ANNOTATION_ACCEPT_NAMESPACE_LOSS;
-    let accepted = observed.org.annotations().get(annotation);
-    if accepted.is_some_and(|accepted| *accepted == placement.namespace) {
-        ctx.cluster
-            .set_annotation(&*observed.org, annotation, None)
-            .await?;
+    let known = known(observed);
+    match asked(observed, annotation).filter(|value| accepts(value, &placement.namespace)) {
+        Some(value) => with(&known, annotation, value, AcknowledgementResult::CarriedOut, now),
+        None => known,
     }
-    Ok(())
 }

@@ -8,11 +8,12 @@ use kube::ResourceExt;
 use tray_api::{
     conditions::{reasons, types},
     trayorg::{
-        BackupStatus, MOST_SUPPORT_ENTRIES, PlacementStatus, SupportAccessEntry, TrayOrg, TrayOrgStatus,
+        BackupStatus, MOST_OTHER_VOLUMES, MOST_SUPPORT_ENTRIES, PlacementStatus, SupportAccessEntry, TrayOrg,
+        TrayOrgStatus,
     },
 };
 
-use super::{enforcement, places, retention::Kept, validate::Valid, webhook_host};
+use super::{enforcement, namespace_loss, places, retention::Kept, validate::Valid, webhook_host};
 use crate::{
     controllers::{
         blocked::{Blocked, Until},
@@ -117,8 +118,10 @@ pub(super) fn of_valid(
         backup,
         workloads_revision: valid.regional.revision.clone(),
         unused_volumes: unused_volumes(observed, valid),
+        other_volumes: other_volumes(observed, &placement.namespace),
         raised_workloads: valid.effective.raised.clone(),
         excluded_volumes: excluded_volumes(valid),
+        acknowledgements: namespace_loss::acknowledged(observed, placement, now),
         support_access: support_status(observed),
         conditions: conditions.build(),
     }
@@ -317,15 +320,17 @@ fn ready(conditions: &mut Conditions<'_>, observed: &OrgView, valid: &Valid, fin
 /// Condition DataLost; none where nothing is known to be lost.
 fn lost_data(observed: &OrgView) -> Option<ConditionFact> {
     let lost = observed.known.lost.as_ref()?;
-    let (first, _) = lost.first_key_value()?;
+    let (first, of_first) = lost.first_key_value()?;
     let named: Vec<String> = lost
         .iter()
-        .map(|(claim, why)| format!("{claim}: {why}"))
+        .map(|(claim, lost)| format!("{claim}: {}", lost.why))
         .collect();
     let org = observed.org.name_any();
+    // The value means this loss and none that may come later: it may stay, in Git or on the object.
+    let uid: String = of_first.lost_uid.chars().take(8).collect();
     let message = format!(
         "{}; create an OrgRestore of TrayOrg {org}, or give the data up, a volume at a time: \
-         kubectl annotate trayorg {org} {}={first}",
+         kubectl annotate --overwrite trayorg {org} {}={first}/{uid}",
         named.join("; "),
         tray_domain::names::ANNOTATION_ACCEPT_DATA_LOSS,
     );
@@ -357,6 +362,8 @@ fn backups(
     let mut rpo = said(types::RPO_MET, |view| &view.rpo);
     if let Some(status) = &mut status {
         turn(status, &mut rpo, now);
+        // Before the first copy there is little to read, and nothing else is written when it has been read.
+        status.ledger.take_if(|_| status.last_committed.is_none());
     }
     let healthy = hindrance.cloned().unwrap_or(healthy);
     for (type_, fact) in [(types::BACKUP_HEALTHY, healthy), (types::RPO_MET, rpo)] {
@@ -440,6 +447,26 @@ fn unused_volumes(observed: &OrgView, valid: &Valid) -> Vec<String> {
         .map(|claim| claim.id.name.clone())
         .collect();
     unused.into_iter().collect()
+}
+
+/// Claims with a volume that the operator did not make: no workload has them, so no run copies them.
+fn other_volumes(observed: &OrgView, namespace: &str) -> Vec<String> {
+    let is_own = |claim: &&str| {
+        observed.children.iter().any(|child| {
+            child.id.kind == ChildKind::PersistentVolumeClaim
+                && child.id.namespace == namespace
+                && child.id.name == *claim
+        })
+    };
+    let others = observed
+        .claims_with_volume(namespace)
+        .filter(|claim| !is_own(claim));
+    let others: BTreeSet<&str> = others.collect();
+    others
+        .into_iter()
+        .take(MOST_OTHER_VOLUMES)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn excluded_volumes(valid: &Valid) -> Vec<String> {

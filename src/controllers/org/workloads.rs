@@ -23,6 +23,7 @@ use crate::{
         org::{
             claim,
             quota::{QuotaUse, is_full, taken_by_pod},
+            workload,
         },
     },
 };
@@ -90,11 +91,10 @@ pub(super) fn availability(
     pods: &[PlacedPod],
     uses: &[QuotaUse],
 ) -> ConditionFact {
-    let facts: BTreeMap<&str, &WorkloadFact> =
-        children.iter().filter_map(|child| workload_fact(child)).collect();
+    let facts: Facts<'_> = children.iter().filter_map(|child| workload_fact(child)).collect();
     let waiting: Vec<&Workload> = workloads
         .iter()
-        .filter(|w| !facts.get(w.name.as_str()).is_some_and(|f| f.rolled_out()))
+        .filter(|workload| !facts.get(&key(workload)).is_some_and(|f| f.rolled_out()))
         .collect();
     if waiting.is_empty() {
         return ConditionFact::new(
@@ -115,13 +115,16 @@ pub(super) fn availability(
         .unwrap_or_else(|| rolling_out(&waiting, &facts))
 }
 
-fn workload_fact(child: &ChildFact) -> Option<(&str, &WorkloadFact)> {
-    match (&child.observed, child.id.kind) {
-        (ChildStatus::Workload(fact), ChildKind::Deployment | ChildKind::StatefulSet) => {
-            Some((&child.id.name, fact))
-        }
-        _ => None,
-    }
+/// How workloads fare, by kind and name: one that changes its kind is two for a while.
+type Facts<'a> = BTreeMap<(ChildKind, &'a str), &'a WorkloadFact>;
+
+fn workload_fact(child: &ChildFact) -> Option<((ChildKind, &str), &WorkloadFact)> {
+    let fact = child.observed.workload()?;
+    Some(((child.id.kind, &child.id.name), fact))
+}
+
+fn key(workload: &Workload) -> (ChildKind, &str) {
+    (workload::child_kind(workload.kind), &workload.name)
 }
 
 /// The workload's pods that are meant to stay: those of the revision that the youngest is of. Pods of an earlier one go as
@@ -163,12 +166,8 @@ fn problem(workload: &Workload, pod: &PodFact) -> Option<ConditionFact> {
 
 /// Why Kubernetes makes no pods of the workload. Its words are for people: by its numbers a quota has room for one pod more, or
 /// it is something else.
-fn refused(
-    workload: &Workload,
-    facts: &BTreeMap<&str, &WorkloadFact>,
-    uses: &[QuotaUse],
-) -> Option<ConditionFact> {
-    let said = facts.get(workload.name.as_str())?.failure.as_deref()?;
+fn refused(workload: &Workload, facts: &Facts<'_>, uses: &[QuotaUse]) -> Option<ConditionFact> {
+    let said = facts.get(&key(workload))?.failure.as_deref()?;
     let reason = if is_full(uses, &taken_by_pod(workload)) {
         reasons::QUOTA_EXCEEDED
     } else {
@@ -181,17 +180,21 @@ fn refused(
     ))
 }
 
-fn rolling_out(waiting: &[&Workload], facts: &BTreeMap<&str, &WorkloadFact>) -> ConditionFact {
+fn rolling_out(waiting: &[&Workload], facts: &Facts<'_>) -> ConditionFact {
     let named: Vec<String> = waiting
         .iter()
         .map(|workload| {
-            let kind = match workload.kind {
-                WorkloadKind::Deployment => "Deployment",
-                WorkloadKind::StatefulSet => "StatefulSet",
+            let (kind, name) = key(workload);
+            let former = match workload.kind {
+                WorkloadKind::Deployment => ChildKind::StatefulSet,
+                WorkloadKind::StatefulSet => ChildKind::Deployment,
             };
-            let fact = facts.get(workload.name.as_str());
+            if facts.contains_key(&(former, name)) {
+                return format!("{kind} {name} is made when {former} {name} and its pods have gone");
+            }
+            let fact = facts.get(&(kind, name));
             let (ready, of) = fact.map_or((0, 0), |f| (f.available.min(f.updated), f.replicas));
-            format!("{kind} {} has {ready} of {of} replicas", workload.name)
+            format!("{kind} {name} has {ready} of {of} replicas")
         })
         .collect();
     ConditionFact::new(false, reasons::ROLLING_OUT, listed(&named))
@@ -256,6 +259,19 @@ mod tests {
             availability(&running, &[], &[], &[]).reason,
             "RollingOut",
             "one that is not there is not available"
+        );
+    }
+
+    #[test]
+    fn a_workload_that_changes_its_kind_is_not_available_by_what_it_was_before() {
+        let mut changed = fixtures::runtime();
+        changed.name = "db".into();
+        changed.replicas = Some(1);
+        let fact = availability(&[changed], &[stateful_set("db", 1, 1)], &[], &[]);
+        assert_eq!((fact.status, fact.reason.as_str()), (Truth::False, "RollingOut"));
+        assert_eq!(
+            fact.message,
+            "Deployment db is made when StatefulSet db and its pods have gone"
         );
     }
 

@@ -6,7 +6,7 @@ use tray_api::{
 };
 use tray_domain::{cloud_regions::Jurisdiction, ids::KmsKeyArn};
 use tray_ledger::RemoteError;
-use tray_ports::{BucketFacts, DefaultLock, RegionPorts};
+use tray_ports::{BucketFacts, DefaultLock, RegionPorts, RegionServices};
 
 use crate::controllers::{
     conditions::{ConditionFact, Truth},
@@ -25,22 +25,66 @@ pub enum LocationVerdict {
     Unanswered(String),
 }
 
-/// Asks S3 and KMS, and judges.
-pub async fn verify(spec: &RegionSpec, regions: &dyn RegionPorts) -> LocationVerdict {
-    match ask(spec, regions).await {
-        Ok(verdict) | Err(verdict) => verdict,
+/// What was found out about a backup location.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocationVerdicts {
+    /// Condition BackupLocationVerified.
+    pub verified: LocationVerdict,
+    /// Condition BackupLocationHardened.
+    pub hardened: LocationVerdict,
+}
+
+impl LocationVerdicts {
+    /// The services did not answer.
+    pub fn unanswered(why: &str) -> Self {
+        let unanswered = LocationVerdict::Unanswered(why.to_owned());
+        Self {
+            verified: unanswered.clone(),
+            hardened: unanswered,
+        }
     }
 }
 
-async fn ask(spec: &RegionSpec, regions: &dyn RegionPorts) -> Result<LocationVerdict, LocationVerdict> {
+/// Asks S3 and KMS, and judges.
+pub async fn verify(spec: &RegionSpec, regions: &dyn RegionPorts) -> LocationVerdicts {
+    match ask_bucket(spec, regions).await {
+        Ok((services, facts)) => LocationVerdicts {
+            verified: match ask_keys(spec, &services, &facts).await {
+                Ok(verdict) | Err(verdict) => verdict,
+            },
+            hardened: LocationVerdict::Found(harden(spec, &facts)),
+        },
+        Err(verdict) => LocationVerdicts {
+            hardened: match &verdict {
+                LocationVerdict::Found(fact) => LocationVerdict::Found(not_asked(fact)),
+                LocationVerdict::Unanswered(_) => verdict.clone(),
+            },
+            verified: verdict,
+        },
+    }
+}
+
+/// What cannot be asked for is not known.
+fn not_asked(fault: &ConditionFact) -> ConditionFact {
+    ConditionFact::new(Truth::Unknown, &fault.reason, fault.message.clone())
+}
+
+async fn ask_bucket(
+    spec: &RegionSpec,
+    regions: &dyn RegionPorts,
+) -> Result<(RegionServices, BucketFacts), LocationVerdict> {
     let location = bucket_location(&spec.backup);
     let services = regions.services(&location).map_err(bucket_refused)?;
-    let facts = services
-        .store
-        .facts(&location.prefix)
-        .await
-        .map_err(bucket_refused)?;
-    let verdict = judge(spec, &facts);
+    let facts = services.store.facts(&location.prefix).await;
+    Ok((services, facts.map_err(bucket_refused)?))
+}
+
+async fn ask_keys(
+    spec: &RegionSpec,
+    services: &RegionServices,
+    facts: &BucketFacts,
+) -> Result<LocationVerdict, LocationVerdict> {
+    let verdict = judge(spec, facts);
     // Where the bucket lies matters more than any key.
     if verdict.status != Truth::True {
         return Ok(LocationVerdict::Found(verdict));
@@ -184,6 +228,61 @@ fn faults(spec: &RegionSpec, facts: &BucketFacts) -> Vec<String> {
     faults
 }
 
+/// Judges whether what pruning removes really goes, and goes nowhere else. It keeps no Region from being ready: no copy is lost by
+/// it.
+pub fn harden(spec: &RegionSpec, facts: &BucketFacts) -> ConditionFact {
+    let bucket = &spec.backup.bucket;
+    // Of a bucket that lies elsewhere nothing else is known.
+    if let Some((reason, message)) = misplaced(spec, &facts.cloud_region) {
+        return ConditionFact::new(Truth::Unknown, reason, message);
+    }
+    let flaws = flaws(spec, facts);
+    if !flaws.is_empty() {
+        let message = format!("bucket {bucket}: {}", flaws.join("; "));
+        return ConditionFact::new(false, reasons::BUCKET_NOT_HARDENED, message);
+    }
+    let days = |days: Option<i32>| days.unwrap_or_default();
+    let message = format!(
+        "bucket {bucket}: what is removed is gone {} days later, and unfinished uploads after {} days",
+        days(facts.noncurrent_days),
+        days(facts.unfinished_upload_days)
+    );
+    ConditionFact::new(true, reasons::AS_SPECIFIED, message)
+}
+
+/// Everything that keeps what was removed in the bucket, or puts it elsewhere, each with its remedy.
+fn flaws(spec: &RegionSpec, facts: &BucketFacts) -> Vec<String> {
+    let mut flaws = Vec::new();
+    let prefix = &spec.backup.prefix;
+    if facts.noncurrent_days.is_none() {
+        flaws.push(format!(
+            "no lifecycle rule removes noncurrent versions of all objects under \"{prefix}\", so what is pruned stays and is paid for: \
+             add an enabled rule with that prefix or a shorter one, without tags or sizes, and NoncurrentVersionExpiration of \
+             NoncurrentDays 30 or more"
+        ));
+    }
+    if facts.unfinished_upload_days.is_none() {
+        flaws.push(format!(
+            "no lifecycle rule gives up unfinished uploads of all objects under \"{prefix}\": add \
+             AbortIncompleteMultipartUpload with DaysAfterInitiation 7 to such a rule"
+        ));
+    }
+    if facts.mfa_delete {
+        flaws.push(
+            "MFA delete is Enabled, so no rule and no eraser removes a version: the account's root user turns it off, with \
+             put-bucket-versioning and MFADelete=Disabled"
+                .to_owned(),
+        );
+    }
+    if !facts.replication_targets.is_empty() {
+        flaws.push(format!(
+            "it replicates to {}, which the Region does not name, so what is removed here stays there: remove the rules",
+            facts.replication_targets.join(", ")
+        ));
+    }
+    flaws
+}
+
 /// What is wrong with a bucket's default lock.
 fn lock_fault(wanted: ObjectLock, lock: Option<&DefaultLock>) -> Option<String> {
     let is_mode = |mode: &str| lock.is_some_and(|lock| lock.mode.eq_ignore_ascii_case(mode));
@@ -245,7 +344,65 @@ mod tests {
             harmful_lifecycle_rules: Vec::new(),
             default_lock: None,
             replication_targets: Vec::new(),
+            noncurrent_days: Some(30),
+            unfinished_upload_days: Some(7),
+            mfa_delete: false,
         }
+    }
+
+    type Flaw = fn(&mut BucketFacts);
+
+    #[test]
+    fn a_bucket_is_hardened_where_what_is_removed_goes_and_goes_nowhere_else() {
+        let good = harden(&spec(), &facts());
+        assert_eq!(
+            (good.status, good.reason.as_str()),
+            (Truth::True, reasons::AS_SPECIFIED)
+        );
+        assert!(good.message.contains("30 days later"), "{}", good.message);
+        let flaws: [(Flaw, &str); 4] = [
+            (|facts| facts.noncurrent_days = None, "NoncurrentDays 30"),
+            (
+                |facts| facts.unfinished_upload_days = None,
+                "DaysAfterInitiation 7",
+            ),
+            (|facts| facts.mfa_delete = true, "MFADelete=Disabled"),
+            (
+                |facts| facts.replication_targets = vec!["copies".to_owned()],
+                "copies",
+            ),
+        ];
+        let mut all = facts();
+        for (flaw, says) in flaws {
+            let mut one = facts();
+            flaw(&mut one);
+            flaw(&mut all);
+            let found = harden(&spec(), &one);
+            assert_eq!(
+                (found.status, found.reason.as_str()),
+                (Truth::False, "BucketNotHardened")
+            );
+            assert!(found.message.contains(says), "{}", found.message);
+        }
+        let found = harden(&spec(), &all).message;
+        assert!(flaws.iter().all(|(_, says)| found.contains(says)), "{found}");
+        // But for replication, none of it makes the location unfit.
+        all.replication_targets.clear();
+        assert_eq!(judge(&spec(), &all).status, Truth::True);
+    }
+
+    #[test]
+    fn of_a_bucket_that_lies_elsewhere_or_cannot_be_asked_nothing_is_known() {
+        let elsewhere = harden(&spec(), &BucketFacts::elsewhere("us-east-1".to_owned()));
+        assert_eq!(elsewhere.status, Truth::Unknown);
+        assert_eq!(elsewhere.reason, reasons::BUCKET_OUTSIDE_JURISDICTION);
+        let refused = ConditionFact::new(
+            false,
+            reasons::BUCKET_ACCESS_DENIED,
+            "s3:GetLifecycleConfiguration",
+        );
+        let unknown = not_asked(&refused);
+        assert_eq!((unknown.status, unknown.reason), (Truth::Unknown, refused.reason));
     }
 
     #[test]

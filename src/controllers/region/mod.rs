@@ -193,6 +193,7 @@ fn status(
         }
     };
     let located = fact(&verification.verdict, types::BACKUP_LOCATION_VERIFIED);
+    let hardened = fact(&verification.hardened, types::BACKUP_LOCATION_HARDENED);
     let available = nodes.available(spec);
     let storage = place::storage_fault(spec, class.as_deref());
 
@@ -202,6 +203,7 @@ fn status(
         .set(types::NODES_AVAILABLE, &available)
         .set(types::ZONES_AVAILABLE, &nodes.zones_available(spec))
         .set(types::BACKUP_LOCATION_VERIFIED, &located)
+        .set(types::BACKUP_LOCATION_HARDENED, &hardened)
         .set(types::WORKLOADS_ROLLED_OUT, &workloads.rolled_out);
     if let Some(logs) = &verification.logs {
         // A record that cannot be written keeps no org from running.

@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use tray_api::region::Region;
 
 use super::{
-    location::{self, LocationVerdict},
+    location::{self, LocationVerdict, LocationVerdicts},
     log_location,
 };
 use crate::{
@@ -38,6 +38,8 @@ pub(super) struct Verification {
     at: Timestamp,
     /// What was found out about the backup location.
     pub verdict: LocationVerdict,
+    /// Whether what is removed there goes. Where it does not, it is asked for again after an hour.
+    pub hardened: LocationVerdict,
     /// Of the log location; none where the spec names none.
     pub logs: Option<LocationVerdict>,
     /// Times in a row that it was not in order.
@@ -46,16 +48,15 @@ pub(super) struct Verification {
 
 impl Verification {
     fn good(&self) -> bool {
-        let is_good = |verdict: &LocationVerdict| matches!(verdict, LocationVerdict::Found(fact) if fact.status == Truth::True);
         is_good(&self.verdict) && self.logs.as_ref().is_none_or(is_good)
     }
 
     /// How long what was found holds.
     fn holds_for(&self) -> Duration {
-        if self.good() {
-            return RECHECK;
-        }
         let (first, longest) = PAUSES;
+        if self.good() {
+            return if is_good(&self.hardened) { RECHECK } else { longest };
+        }
         let factor = 2_u32.saturating_pow(self.failures.saturating_sub(1).min(16));
         first.saturating_mul(factor).min(longest)
     }
@@ -68,6 +69,10 @@ impl Verification {
         let age = Duration::try_from(now.duration_since(self.at).max(SignedDuration::ZERO)).ok()?;
         self.holds_for().checked_sub(age).filter(|left| !left.is_zero())
     }
+}
+
+fn is_good(verdict: &LocationVerdict) -> bool {
+    matches!(verdict, LocationVerdict::Found(fact) if fact.status == Truth::True)
 }
 
 impl Verifications {
@@ -101,25 +106,21 @@ impl Verifications {
             return before.clone();
         }
         // A service that hangs must not keep the rest of the status back.
-        let silent = || {
-            LocationVerdict::Unanswered(format!(
-                "S3 and KMS did not answer within {} s",
-                TIMEOUT.as_secs()
-            ))
-        };
+        let silent = format!("S3 and KMS did not answer within {} s", TIMEOUT.as_secs());
         let (verdict, logs) = tokio::join!(
             tokio::time::timeout(TIMEOUT, location::verify(&region.spec, &*ctx.regions)),
             tokio::time::timeout(TIMEOUT, log_location::verify(&region.spec, &*ctx.regions)),
         );
-        let verdict = verdict.unwrap_or_else(|_| silent());
-        let logs = logs.unwrap_or_else(|_| Some(silent()));
+        let verdicts = verdict.unwrap_or_else(|_| LocationVerdicts::unanswered(&silent));
+        let logs = logs.unwrap_or(Some(LocationVerdict::Unanswered(silent)));
         let same_spec =
             before.filter(|b| b.uid == region.uid() && b.generation == region.metadata.generation);
         let mut verification = Verification {
             uid: region.uid(),
             generation: region.metadata.generation,
             at: now,
-            verdict,
+            verdict: verdicts.verified,
+            hardened: verdicts.hardened,
             logs,
             failures: same_spec.map_or(0, |before| before.failures),
         };
@@ -149,6 +150,7 @@ mod tests {
             generation: region.metadata.generation,
             at: Timestamp::UNIX_EPOCH,
             verdict: LocationVerdict::Unanswered("not yet".into()),
+            hardened: LocationVerdict::Unanswered("not yet".into()),
             logs: None,
             failures: 0,
         };

@@ -14,12 +14,14 @@ use tray_domain::{
     names::ANNOTATION_ACCEPT_RUN,
     objectives::{RpoVerdict, RtoVerdict, rpo, rto},
     retention::{leaves_out, lets_go},
+    run_failure::told,
     schedule::first_at_latest,
     sweep::failing,
     volume_facts::Loss,
 };
 
 use super::{
+    rest::waking,
     schedule::{objective, without_slots},
     subject::{Subject, placed_at},
 };
@@ -37,6 +39,19 @@ pub struct Read<'a> {
     pub next_due: Option<Timestamp>,
     /// Volumes that lost their data.
     pub losses: &'a [Loss],
+    /// What the ledger does not say.
+    pub trouble: Trouble,
+}
+
+/// What keeps snapshots from getting on although the ledger does not say so.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Trouble {
+    /// What does so now.
+    pub now: Option<ConditionFact>,
+    /// What the newest run left undone.
+    pub owed: Option<ConditionFact>,
+    /// When there may be more of it, if nothing happens.
+    pub changes_at: Option<Timestamp>,
 }
 
 /// What the status says after a look at the ledger; and when that changes by time alone.
@@ -62,6 +77,7 @@ pub fn before_any_run(
         state: &LedgerState::default(),
         next_due: first_at_latest(placed_at(org)).filter(|_| waits),
         losses: &[],
+        trouble: Trouble::default(),
     };
     judge(org, Some(schedule), &read, None, now).0
 }
@@ -99,6 +115,8 @@ fn judge(
             seconds: time.seconds.map(|seconds| seconds as i64),
             at: time.at.map(api_time),
         }),
+        // Of a look that ends in rest alone.
+        ledger: None,
     };
     let (pruning, told_at) = pruning(read.state, now);
     let view = BackupView {
@@ -106,7 +124,8 @@ fn judge(
         healthy: healthy(read, problem, || without_slots(org, schedule), pruning.as_deref()),
         rpo: rpo_condition(point.verdict, point.deadline),
     };
-    (view, point.changes_at.into_iter().chain(told_at).min())
+    let times = [point.changes_at, told_at, read.trouble.changes_at];
+    (view, times.into_iter().flatten().min())
 }
 
 /// What the status says while the ledger is not read, and why it is not: what was `known` before (on the board, else what
@@ -133,6 +152,7 @@ pub fn unread(org: &TrayOrg, known: Option<&BackupView>, blocked: &Blocked, now:
         unknown()
     };
     turn(&mut status, &mut rpo, now);
+    status.ledger = status.ledger.map(waking);
     BackupView {
         status,
         healthy: blocked.fact(),
@@ -173,7 +193,12 @@ fn healthy(
         );
         return ConditionFact::new(false, reasons::VOLUME_REPLACED, message);
     }
-    let fact = without_slots().unwrap_or_else(|| of_runs(read.state));
+    if let Some(trouble) = &read.trouble.now {
+        return trouble.clone();
+    }
+    let said = without_slots().unwrap_or_else(|| of_runs(read.state));
+    let owed = read.trouble.owed.clone().filter(|_| said.status != Truth::False);
+    let fact = owed.unwrap_or(said);
     match pruning {
         Some(pruning) => with_pruning(fact, pruning),
         None => fact,
@@ -182,9 +207,7 @@ fn healthy(
 
 /// What the newest run says.
 fn of_runs(state: &LedgerState) -> ConditionFact {
-    let ended = state.runs.iter().filter(|(_, run)| run.end.is_some());
-    let newest = ended.max_by_key(|(_, run)| run.planned_at);
-    newest.map_or_else(
+    state.newest_ended().map_or_else(
         || ConditionFact::new(Truth::Unknown, reasons::NO_SNAPSHOT_YET, "no run has ended yet"),
         |(id, run)| of_newest(state, id, run),
     )
@@ -224,7 +247,8 @@ fn pruning(state: &LedgerState, now: Timestamp) -> (Option<String>, Option<Times
 fn of_newest(state: &LedgerState, id: &RunId, run: &Run) -> ConditionFact {
     match &run.end {
         Some(RunEnd::Aborted { why, .. }) => {
-            ConditionFact::new(false, reasons::LAST_RUN_FAILED, format!("run {id} failed: {why}"))
+            let message = format!("run {id} failed: {}", told(why));
+            ConditionFact::new(false, reasons::LAST_RUN_FAILED, message)
         }
         Some(RunEnd::Committed { manifest, .. }) if run.is_suspicious() => {
             let message = format!("run {id} {}", does_not_count(state, manifest));
@@ -415,6 +439,20 @@ mod tests {
     }
 
     #[test]
+    fn an_org_whose_ledger_cannot_be_read_does_not_rest() {
+        let ledger = json!({"lastEntry": 7, "digest": "d", "restsUntil": DEADLINE, "judgedBy": "j"});
+        let rests = org(&met(), &json!({"count": 3, "ledger": ledger}));
+        let ledger = looked(&rests, None, "2026-01-01T00:00:00Z")
+            .status
+            .ledger
+            .unwrap();
+        assert_eq!(
+            (ledger.last_entry, ledger.rests_until, ledger.judged_by),
+            (7, None, None)
+        );
+    }
+
+    #[test]
     fn a_first_copy_that_never_came_is_missed_at_its_deadline() {
         let waits = json!([{"type": "RpoMet", "status": "Unknown", "reason": "NoSnapshotYet", "message": "none yet",
             "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
@@ -429,6 +467,9 @@ mod tests {
 
     /// What is read off a ledger at that time.
     fn judged(story: &Story, now: &str) -> (BackupView, Option<Timestamp>) {
+        judged_with(story, Trouble::default(), now)
+    }
+    fn judged_with(story: &Story, trouble: Trouble, now: &str) -> (BackupView, Option<Timestamp>) {
         let schedule = json!({"apiVersion": "platform.tray.ai/v1alpha1", "kind": "BackupSchedule",
             "metadata": {"name": "nightly"}, "spec": {"schedule": "0 3 * * *"}});
         let schedule: BackupSchedule = serde_json::from_value(schedule).unwrap();
@@ -436,6 +477,7 @@ mod tests {
             state: &story.state,
             next_due: None,
             losses: &[],
+            trouble,
         };
         judge(
             &org(&json!([]), &json!({})),
@@ -450,14 +492,41 @@ mod tests {
         (fact.status, fact.reason, fact.message)
     }
     #[test]
+    fn what_the_ledger_does_not_say_makes_backups_unhealthy_all_the_same() {
+        let mut good = Story::new();
+        good.good("2026-01-01T06:00:00Z", 60);
+        let mut failed = Story::new();
+        failed.aborted("2026-01-01T06:00:00Z", 60);
+        let hangs = || Some(ConditionFact::new(false, reasons::HOOK_HANGS, "since noon"));
+        let owed = || Some(ConditionFact::new(false, reasons::HOOK_FAILED, "exit code 3"));
+        for (story, now, owed, reason) in [
+            (&good, None, None, reasons::LAST_RUN_GOOD),
+            (&good, hangs(), None, reasons::HOOK_HANGS),
+            (&good, hangs(), owed(), reasons::HOOK_HANGS),
+            (&good, None, owed(), reasons::HOOK_FAILED),
+            // What it failed by stays in front.
+            (&failed, None, owed(), reasons::LAST_RUN_FAILED),
+            (&failed, hangs(), None, reasons::HOOK_HANGS),
+        ] {
+            let later = at("2026-01-01T13:00:00Z");
+            let trouble = Trouble {
+                now,
+                owed,
+                changes_at: Some(later),
+            };
+            let (view, changes_at) = judged_with(story, trouble, "2026-01-01T12:00:00Z");
+            assert_eq!(view.healthy.reason, reason);
+            assert_eq!(changes_at, Some(later));
+        }
+    }
+
+    #[test]
     fn sweeps_that_fail_for_a_day_are_told_of_with_code_and_time() {
         let mut story = Story::new();
         story.aborted("2026-01-01T00:00:00Z", 60);
         story.good("2026-01-01T06:00:00Z", 60);
         let sweep_id = SweepId::of(at("2026-01-01T07:00:00Z"), &org_of_stories());
-        let planned = Event::SweepPlanned {
-            sweep_id: sweep_id.clone(),
-        };
+        let planned = Event::sweep_planned(sweep_id.clone());
         story.tell(planned, at("2026-01-01T07:00:00Z"));
         let failed = Some("BucketFailed".to_owned());
         story.tell(Event::SweepEnded { sweep_id, failed }, at("2026-01-01T08:30:00Z"));

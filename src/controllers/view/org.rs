@@ -216,6 +216,15 @@ impl OrgView {
         self.org.name_any()
     }
 
+    /// The claims in a namespace of it that have a volume, whoever made them.
+    pub fn claims_with_volume<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a str> {
+        let volumes = self.volumes.iter().filter(|placed| placed.volume.is_bound);
+        let claims = volumes.filter_map(|placed| placed.volume.claim.as_ref());
+        claims
+            .filter(move |(of, _)| of == namespace)
+            .map(|(_, claim)| claim.as_str())
+    }
+
     /// Whether its TrayOrg is being deleted.
     pub fn is_terminating(&self) -> bool {
         self.org.metadata.deletion_timestamp.is_some()

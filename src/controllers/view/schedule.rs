@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use tray_api::{backup_schedule::BackupSchedule, conditions::reasons, trayorg::TrayOrg};
-use tray_domain::slots::Slots;
+use tray_domain::{manifest, slots::Slots};
 
 use crate::controllers::conditions::ConditionFact;
 
@@ -32,6 +32,20 @@ pub(crate) fn without_slots(org: &TrayOrg, schedule: Option<&BackupSchedule>) ->
 /// An objective in hours. One that no CRD of ours takes is read as an hour: runs would follow each other without end.
 pub(crate) fn objective(hours: i32) -> SignedDuration {
     SignedDuration::from_hours(i64::from(hours.max(1)))
+}
+
+/// What an org is held to by that BackupSchedule, as runs record it: without one the defaults.
+pub(crate) fn in_force(schedule: Option<&BackupSchedule>) -> manifest::Objectives {
+    let spec = schedule.map(|schedule| &schedule.spec);
+    let held = spec.map(|spec| spec.objectives.clone()).unwrap_or_default();
+    let hours = |hours: i32| u32::try_from(hours.max(1)).unwrap_or(1);
+    let slots = spec.filter(|spec| !spec.suspend);
+    manifest::Objectives {
+        rpo_hours: hours(held.rpo_hours),
+        rto_hours: hours(held.rto_hours),
+        schedule: slots.map(|spec| spec.schedule.clone()),
+        time_zone: slots.map(|spec| spec.time_zone.clone()),
+    }
 }
 
 #[cfg(test)]
@@ -87,6 +101,20 @@ mod tests {
                 assert!(fact.message.contains(part), "{}", fact.message);
             }
         }
+    }
+
+    #[test]
+    fn a_run_records_what_its_org_was_held_to() {
+        let told = |spec| {
+            let held = in_force(Some(&schedule(spec)));
+            (held.rpo_hours, held.rto_hours, held.schedule)
+        };
+        let own = json!({"schedule": "0 3 * * *", "objectives": {"rpoHours": 6, "rtoHours": 2}});
+        assert_eq!(told(own), (6, 2, Some("0 3 * * *".to_owned())));
+        let suspended = json!({"schedule": "0 3 * * *", "suspend": true});
+        assert_eq!(told(suspended), (24, 14, None), "no run is due by it");
+        let none = in_force(None);
+        assert_eq!((none.rpo_hours, none.schedule, none.time_zone), (24, None, None));
     }
 
     #[test]

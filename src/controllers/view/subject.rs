@@ -13,6 +13,7 @@ use tray_api::{
     workload::Workload,
 };
 use tray_domain::{
+    acknowledgement::accepts,
     backup_place::settle,
     claim_holders::{NamingPod, PodOf},
     ids::{KmsKeyArn, OrgId, PartId},
@@ -24,21 +25,23 @@ use tray_domain::{
 use crate::{
     adapters::kube::{
         child::{ChildFact, ChildStatus},
-        facts::{PodFact, PodProblem},
+        facts::PodFact,
     },
     controllers::{
         blocked::Blocked,
         conditions::{Truth, find},
         view::{
+            acknowledgements::asked,
             backup_place::{self, committed_at},
             identity::{is_abandoned, is_of},
+            movers::{MoverHindrance, hindrance},
             org::{Home, OrgView},
             region::bucket_location,
         },
     },
     resources::{
         child::{ChildId, ChildKind},
-        org::{Placement, claim},
+        org::{Placement, claim, workload::child_kind},
     },
 };
 
@@ -140,8 +143,13 @@ impl<'a> Subject<'a> {
     /// Whether copies of it are on record outside of its ledger, or may be there since it is back after its deletion, so that an
     /// empty ledger is not its own. A person may have given them up.
     pub fn has_copies(&self) -> bool {
-        let given_up = self.org().annotations().get(names::ANNOTATION_ACCEPT_LEDGER_LOSS);
-        given_up != Some(&self.location.bucket) && (self.has_recorded_copies() || self.is_back())
+        !self.has_given_up_ledger() && (self.has_recorded_copies() || self.is_back())
+    }
+
+    /// Whether a person has accepted that its ledger is lost, and that was not carried out yet.
+    pub fn has_given_up_ledger(&self) -> bool {
+        let value = asked(self.view, names::ANNOTATION_ACCEPT_LEDGER_LOSS);
+        value.is_some_and(|value| accepts(value, &self.location.bucket))
     }
 
     /// Whether its status or an OrgSnapshot tells of a good copy.
@@ -291,16 +299,15 @@ impl<'a> Subject<'a> {
     }
 
     /// Why a mover in the org's namespace does not run, for people: it is not given up before its deadline.
-    pub fn mover_problem(&self) -> Option<String> {
-        let mut movers = self.own_pods().filter(|pod| pod.mover && !pod.deleting);
-        movers.find_map(|pod| {
-            let said = match pod.problem.as_ref()? {
-                // What the scheduler says counts nodes: it would be written again with each that comes or goes.
-                (PodProblem::Unschedulable, _) => "no node takes it",
-                (_, said) => said,
-            };
-            Some(format!("pod {}: {said}", pod.name))
-        })
+    pub fn mover_problem(&self, now: Timestamp) -> Option<String> {
+        self.mover_hindrance(now).map(|found| found.to_string())
+    }
+
+    /// What keeps a mover in the org's namespace from its work.
+    pub fn mover_hindrance(&self, now: Timestamp) -> Option<MoverHindrance> {
+        let jobs = self.view.movers.iter().map(|job| &**job);
+        let pods = self.own_pods().filter(|pod| pod.mover).map(|pod| &**pod);
+        hindrance(jobs.filter(|job| job.namespace == self.namespace()), pods, now)
     }
 
     /// The pods in its namespace that say they are its own.
@@ -328,7 +335,7 @@ impl<'a> Subject<'a> {
         let available = |workload: &Workload| {
             let wanted = i64::from(claim::declared_replicas(workload));
             let fact = self.view.children.iter().find(|child| {
-                matches!(child.id.kind, ChildKind::Deployment | ChildKind::StatefulSet)
+                child.id.kind == child_kind(workload.kind)
                     && child.id.namespace == self.namespace()
                     && child.id.name == workload.name
             });
@@ -467,6 +474,13 @@ mod tests {
         for (bucket, wanted) in [("another", true), ("tray-backups-eu", false)] {
             given_up["metadata"]["annotations"] = json!({names::ANNOTATION_ACCEPT_LEDGER_LOSS: bucket});
             assert_eq!(has(&given_up), wanted, "{bucket}");
+        }
+        // It was carried out once, and the annotation is left alone: another loss needs another value.
+        given_up["status"]["acknowledgements"] = json!([{"annotation": "accept-ledger-loss",
+            "value": "tray-backups-eu", "result": "CarriedOut", "at": "2026-01-01T00:00:00Z"}]);
+        for (value, wanted) in [("tray-backups-eu", true), ("tray-backups-eu/2", false)] {
+            given_up["metadata"]["annotations"] = json!({names::ANNOTATION_ACCEPT_LEDGER_LOSS: value});
+            assert_eq!(has(&given_up), wanted, "{value}");
         }
         for (at, wanted) in [("2026-01-02T00:00:00Z", true), ("2025-12-31T00:00:00Z", false)] {
             let index = index(&org(&json!({})));

@@ -167,13 +167,9 @@ fn container(workload: &Workload) -> Value {
     container
 }
 
-/// The API server leaves an empty value out.
+/// The API server leaves an empty value out. It must be: a value of before does not stay.
 fn env_var(name: &str, value: &str) -> Value {
-    if value.is_empty() {
-        json!({"name": name})
-    } else {
-        json!({"name": name, "value": value})
-    }
+    json!({"name": name, "value": (!value.is_empty()).then_some(value)})
 }
 
 /// Every container says what it requests: the quota demands it. Memory has a limit, CPU has none.
@@ -380,7 +376,7 @@ mod tests {
         let container = &rendered(&workload)["spec"]["containers"][0];
         assert_eq!(
             container["env"],
-            json!([{"name": "A", "value": "1"}, {"name": "B"}])
+            json!([{"name": "A", "value": "1"}, {"name": "B", "value": null}])
         );
         assert_eq!(container["envFrom"], json!([{"secretRef": {"name": "api-keys"}}]));
     }

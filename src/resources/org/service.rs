@@ -12,15 +12,18 @@ pub fn service(placement: &Placement, workload: &Workload) -> Option<DesiredChil
         return None;
     }
     let port = |port: &tray_api::workload::Port| json!({"name": port.name, "port": port.port, "targetPort": port.name, "protocol": "TCP"});
-    let mut spec = json!({
+    let address = match workload.kind {
+        WorkloadKind::StatefulSet => Some("None"),
+        // Any that the API server chooses: one that was headless does not stay so.
+        WorkloadKind::Deployment => None,
+    };
+    let spec = json!({
         "type": "ClusterIP",
+        "clusterIP": address,
         "selector": workload_selector(&workload.name),
         "ports": workload.ports.iter().map(port).collect::<Vec<Value>>(),
         "externalIPs": null,
     });
-    if workload.kind == WorkloadKind::StatefulSet {
-        spec["clusterIP"] = "None".into();
-    }
     let body = json!({"metadata": {"labels": placement.workload_labels(&workload.name)}, "spec": spec});
     Some(DesiredChild::new(
         ChildKind::Service,
@@ -60,8 +63,9 @@ mod tests {
         let db = service(&placement, &fixtures::database()).unwrap();
         assert_eq!(db.body["spec"]["clusterIP"], "None");
         let runtime = service(&placement, &fixtures::runtime()).unwrap();
-        assert!(
-            runtime.body["spec"].get("clusterIP").is_none(),
+        assert_eq!(
+            runtime.body["spec"]["clusterIP"],
+            Value::Null,
             "the API server chooses an address"
         );
         for child in [db, runtime] {

@@ -14,6 +14,14 @@ use crate::resources::child::{ChildKind, DesiredChild};
 /// Old revisions that are kept: the way back is in Git.
 const REVISIONS: i32 = 3;
 
+/// The kind of child that runs a workload of that kind.
+pub const fn child_kind(kind: WorkloadKind) -> ChildKind {
+    match kind {
+        WorkloadKind::Deployment => ChildKind::Deployment,
+        WorkloadKind::StatefulSet => ChildKind::StatefulSet,
+    }
+}
+
 /// Pods of a workload that run at present.
 pub fn replicas_now(workload: &Workload, situation: &Situation) -> u32 {
     replicas(
@@ -37,29 +45,35 @@ pub fn workload(
         "selector": {"matchLabels": workload_selector(&workload.name)},
         "template": pod::template(placement, org, region, workload),
     });
-    let kind = match workload.kind {
-        WorkloadKind::Deployment => ChildKind::Deployment,
+    match workload.kind {
+        WorkloadKind::Deployment => {}
         WorkloadKind::StatefulSet => {
             spec["serviceName"] = workload.name.clone().into();
             // One pod that does not start must not keep the repaired template from the others.
             spec["podManagementPolicy"] = "Parallel".into();
             spec["persistentVolumeClaimRetentionPolicy"] =
                 json!({"whenDeleted": "Retain", "whenScaled": "Retain"});
-            if let Some(volume) = &workload.volume {
-                // The operator makes the claims before the pods. Should one be lost, it comes back with the same labels.
-                spec["volumeClaimTemplates"] = json!([{
+            // The operator makes the claims before the pods. Should one be lost, it comes back with the same labels. Without a
+            // volume pods would go on taking the claim of before.
+            let template = workload.volume.as_ref().map(|volume| {
+                json!([{
                     "metadata": {"name": claim::VOLUME, "labels": placement.workload_labels(&workload.name)},
                     "spec": claim::spec(region, volume),
-                }]);
-            }
-            ChildKind::StatefulSet
+                }])
+            });
+            spec["volumeClaimTemplates"] = template.unwrap_or_default();
         }
-    };
+    }
     let body = json!({
         "metadata": {"labels": placement.workload_labels(&workload.name)},
         "spec": spec,
     });
-    DesiredChild::new(kind, placement.namespace.clone(), workload.name.clone(), body)
+    DesiredChild::new(
+        child_kind(workload.kind),
+        placement.namespace.clone(),
+        workload.name.clone(),
+        body,
+    )
 }
 
 #[cfg(test)]

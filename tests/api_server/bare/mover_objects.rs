@@ -86,6 +86,8 @@ impl OpenLedger {
                 consistency: Consistency::Live,
             }],
             excluded: vec![],
+            not_copied: None,
+            objectives: None,
         };
         let restore = match action {
             Action::RestoreObjects { restore, run_id, .. } => Some(OpenRestore {
@@ -106,6 +108,8 @@ impl OpenLedger {
             planned_at: Timestamp::UNIX_EPOCH,
             end,
             pruned: None,
+            marked_at: None,
+            collected_at: None,
         };
         let mut state = LedgerState {
             restore,
@@ -131,6 +135,7 @@ fn manifest(plan: &RunPlan) -> Manifest {
         started_at: Timestamp::UNIX_EPOCH,
         finished_at: Timestamp::UNIX_EPOCH,
         warnings: vec![],
+        left_out: vec![],
         verified: true,
         engine_version: "none".to_owned(),
     };
@@ -482,6 +487,12 @@ async fn what_the_api_server_or_a_webhook_refuses_is_named_and_the_rest_comes_ba
     assert!(
         matches!(&outcome, MoverOutcome::RestoredObjects { later: Some(1), later_named, .. } if later_named[0].names == ["later"]),
         "{outcome:?}"
+    );
+    // What the API server says of that webhook in words is told nowhere.
+    let words = serde_json::to_string(&outcome).unwrap();
+    assert!(
+        !words.contains("nobody") && words.contains("configmaps/guarded: InternalError (HTTP 500)"),
+        "{words}"
     );
     let mut refused = refused_of(&outcome);
     refused.sort();

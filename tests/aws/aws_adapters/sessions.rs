@@ -424,7 +424,7 @@ async fn a_restore_reads_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn the_pruner_deletes_in_its_own_orgs_repositories_and_archives_only() {
+async fn the_pruner_deletes_what_runs_of_its_own_org_have_left_and_nothing_else() {
     let org = Org::new("47777777-7777-4777-8777-777777777777").await;
     let other = Org::new("48888888-8888-4888-8888-888888888888").await;
     let pack = org.repository("data/00/pack");
@@ -445,13 +445,21 @@ async fn the_pruner_deletes_in_its_own_orgs_repositories_and_archives_only() {
         pruner.bucket.list_after(&org.repository("data/"), "").await,
         Ok(vec![])
     );
-    pruner
+    let failure = bucket_layout::part_failure("", &org.id, &run(), &volume(), "pod");
+    let archive = bucket_layout::objects_archive("", &org.id, &run());
+    for key in [&archive, &record, &failure] {
+        pruner.bucket.delete(key).await.unwrap();
+    }
+    let left = pruner
         .bucket
-        .delete(&bucket_layout::objects_archive("", &org.id, &run()))
-        .await
-        .unwrap();
+        .list_after(&bucket_layout::runs("", &org.id), "")
+        .await;
+    assert_eq!(left, Ok(vec![]));
     for (what, key) in [
-        ("a part's record", record),
+        (
+            "a part's record of another org",
+            bucket_layout::part_record("", &other.id, &run(), &volume(), "pod"),
+        ),
         ("the wrapped key", bucket_layout::wrapped_key("", &org.id)),
         ("the ledger", bucket_layout::ledger_entry("", &org.id, 0)),
         (

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use k8s_openapi::api::{core::v1::Namespace, rbac::v1::RoleBinding};
 use kube::{
     Api, Client, ResourceExt,
@@ -16,33 +16,18 @@ use tray_api::{
     trayorg::TrayOrg,
 };
 use tray_domain::support::Action;
-use tray_operator::{
-    adapters::clock::SystemClock,
-    controllers::{
-        Driver, changes::Change, conditions::find, context::Context, org::OrgDriver, support::SupportDriver,
-    },
+use tray_operator::controllers::{
+    Driver, changes::Change, conditions::find, context::Context, org::OrgDriver, support::SupportDriver,
 };
-use tray_ports::Clock;
 
 use super::support::{
     api_server::{self, api_of, eventually},
+    clock::ShiftedClock,
     installed,
     operator::{self, MemoryRegions},
     orgs::{self, object},
     requests,
 };
-
-/// The system's clock, put forward by tests.
-#[derive(Default)]
-pub(crate) struct ShiftedClock {
-    ahead: Mutex<SignedDuration>,
-}
-
-impl Clock for ShiftedClock {
-    fn now(&self) -> Timestamp {
-        SystemClock.now() + *self.ahead.lock().unwrap()
-    }
-}
 
 /// One org's cluster as a test sees it. Tests take turns: an operator sees every org.
 pub(crate) struct World {
@@ -110,7 +95,7 @@ impl World {
     }
 
     pub(crate) fn put_clock_forward(&self, by: SignedDuration) {
-        *self.clock.ahead.lock().unwrap() += by;
+        self.clock.put_forward(by);
     }
 
     pub(crate) fn grants(&self) -> Api<SupportAccess> {

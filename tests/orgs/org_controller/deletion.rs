@@ -56,6 +56,15 @@ async fn a_deleted_org_leaves_its_data_and_a_tombstone_and_finds_it_again() {
         .to_string();
     assert!(refused.contains("is protected"), "{refused}");
     let before = data(&client, &namespace).await;
+    // It was carried out once, and lies in Git: it must not accept the loss that comes after the deletion.
+    let known = json!([{"annotation": "accept-data-loss", "value": "data-db-0", "result": "CarriedOut",
+        "at": "2026-01-01T00:00:00Z"}]);
+    exempt(&client, "tray-status-guard", "gone").await;
+    let status = Patch::Merge(json!({"status": {"acknowledgements": known}}));
+    let all = orgs(&client).await;
+    let params = PatchParams::default();
+    let written = eventually(async || all.patch_status("gone", &params, &status).await.ok());
+    assert!(written.await.is_some());
 
     delete(&client, "gone").await;
     for (api_version, kind) in [
@@ -72,6 +81,7 @@ async fn a_deleted_org_leaves_its_data_and_a_tombstone_and_finds_it_again() {
     assert_eq!(tombstone["metadata"]["name"], "gone-04444444");
     let spec = &tombstone["spec"];
     assert_eq!(spec["namespace"], namespace);
+    assert_eq!(spec["acknowledgements"], known);
     assert_eq!(
         spec["region"],
         json!({"name": "eu", "jurisdiction": "EU", "cloudRegion": "eu-west-1"})
@@ -96,6 +106,8 @@ async fn a_deleted_org_leaves_its_data_and_a_tombstone_and_finds_it_again() {
     );
     assert!(!namespace_labels(&client, &namespace).await.contains_key(RETAINED));
     without_tombstone(&client, "gone").await;
+    let back = orgs(&client).await.get("gone").await.unwrap();
+    assert_eq!(back.data["status"]["acknowledgements"], known);
 }
 
 /// The rights of a user on TrayOrgs, with which he does as he likes but for one verb.

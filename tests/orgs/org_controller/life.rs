@@ -195,6 +195,82 @@ async fn an_orgs_own_workloads_come_and_go_with_its_spec_and_their_volumes_stay(
     until(&client, "own", READY).await;
 }
 
+/// As others have met it: a workload becomes a StatefulSet, and its Service cannot follow; or it comes back, and silently does not.
+#[tokio::test]
+async fn a_workload_changes_its_kind_when_the_pods_of_the_former_have_gone() {
+    let client = world().await;
+    let turned = org(
+        "turned",
+        'c',
+        &json!({"orgId": "0c0c0c0c-0000-4000-8000-000000000008"}),
+    );
+    let namespace = namespace_of(&turned);
+    let workload = |kind: &str| {
+        json!({"spec": {"workloads": [{"name": "web", "kind": kind, "image": "web:1", "runAsUser": 1000,
+            "ports": [{"name": "http", "port": 8080}]}]}})
+    };
+    let services = api_of(&client, &child("v1", "Service", &namespace))
+        .await
+        .unwrap();
+    let becomes = async |headless: bool| {
+        let is_so = eventually(async || {
+            let service = services.get_opt("web").await.ok()??;
+            ((service.data["spec"]["clusterIP"] == "None") == headless).then_some(())
+        });
+        let is_so = is_so.await.is_some();
+        assert!(
+            is_so,
+            "not headless = {headless}: {:#?}",
+            services.get_opt("web").await
+        );
+    };
+    api_server::apply(&client, &turned).await;
+    until(&client, "turned", READY).await;
+    patch(&client, "turned", &workload("Deployment")).await;
+    until(&client, "turned", READY).await;
+    becomes(false).await;
+    until(&client, "turned", READY).await;
+    for (former, kind, headless) in [
+        ("Deployment", "StatefulSet", true),
+        ("StatefulSet", "Deployment", false),
+    ] {
+        patch(&client, "turned", &workload(kind)).await;
+        let formers = api_of(&client, &child("apps/v1", former, &namespace))
+            .await
+            .unwrap();
+        let going = eventually(async || formers.get("web").await.ok()?.metadata.deletion_timestamp);
+        assert!(going.await.is_some(), "{former} web stays");
+        let told = until(&client, "turned", &[("WorkloadsAvailable", "False/RollingOut")]).await;
+        let message = &conditions(&told)["WorkloadsAvailable"].2;
+        assert!(
+            message.contains(&format!(
+                "{kind} web is made when {former} web and its pods have gone"
+            )),
+            "{message}"
+        );
+        assert!(
+            !names(&client, "apps/v1", kind, &namespace)
+                .await
+                .contains(&"web".to_owned()),
+            "two kinds of one workload at once"
+        );
+        // The garbage collector, when the pods have gone.
+        let none: [&str; 0] = [];
+        let change = Patch::Merge(json!({"metadata": {"finalizers": none}}));
+        formers
+            .patch("web", &PatchParams::default(), &change)
+            .await
+            .unwrap();
+        until(&client, "turned", READY).await;
+        becomes(headless).await;
+        assert!(
+            !names(&client, "apps/v1", former, &namespace)
+                .await
+                .contains(&"web".to_owned())
+        );
+    }
+}
+
 #[tokio::test]
 async fn p1_a_region_that_goes_or_comes_back_elsewhere_moves_nobody() {
     let client = world().await;
@@ -343,8 +419,15 @@ async fn a_namespace_deleted_by_force_is_not_made_anew_in_silence() {
     operator().await.ctx.board.lost.set(&id, [].into());
     let again = until(&client, "bereft", READY).await;
     assert_eq!(
-        again["metadata"]["annotations"].get("platform.tray.ai/accept-namespace-loss"),
-        None
+        again["metadata"]["annotations"]["platform.tray.ai/accept-namespace-loss"],
+        namespace.as_str(),
+        "it may lie in Git"
+    );
+    let recorded = &again["status"]["acknowledgements"][0];
+    assert_eq!(recorded["annotation"], "accept-namespace-loss");
+    assert_eq!(
+        (&recorded["value"], &recorded["result"]),
+        (&json!(namespace), &json!("CarriedOut"))
     );
     assert_ne!(uid(&client, "v1", "Namespace", "", &namespace).await, before);
 }

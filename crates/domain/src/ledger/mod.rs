@@ -4,8 +4,11 @@
 //! before, so one log is the commit protocol, the fence, the prune record, the hash chain and the evidence.
 
 mod append;
+mod audit;
+mod forgetting;
 mod open_work;
 mod state;
+mod stored;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
@@ -18,20 +21,24 @@ use super::{
 };
 
 pub use append::{Foreign, after_refusal};
+pub use audit::{Disagreement, whole_within_days};
+pub use forgetting::{Forgotten, ForgottenRestore};
 pub use open_work::{Ended, Work};
 pub use state::{
     LastSweep, LedgerError, LedgerState, OpenRestore, RestoreRecord, Run, RunEnd, Sweep, VolumeHolder,
 };
 
-/// Version of the entry's own form. It goes up where an earlier version would misread what a later one writes: also with a type of
-/// event that changes the state, since a checkpoint holds what came of it in a field that an earlier version leaves out.
-pub const FORMAT_VERSION: u32 = 1;
+/// The newest version of an entry's own form. It goes up where an earlier version would misread what a later one writes: also with
+/// a type of event that changes the state, since a checkpoint holds what came of it in a field that an earlier version leaves out.
+///
+/// Version 2 is that of checkpoints which forget what is gone: [`Event::format_version`].
+pub const FORMAT_VERSION: u32 = 2;
 
 /// One entry as it lies in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
-    /// [`FORMAT_VERSION`].
+    /// The lowest version whose readers read it right: [`Event::format_version`].
     pub format_version: u32,
     /// The org.
     pub org_id: OrgId,
@@ -45,6 +52,9 @@ pub struct Entry {
     pub epoch: u64,
     /// SHA-256 (hex) of the bytes of the entry before; empty for the first.
     pub previous_digest: String,
+    /// The newest checkpoint before it: where reading begins. None = there is none, or an earlier version has written it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<u64>,
     /// What happened.
     pub event: Event,
 }
@@ -68,7 +78,8 @@ pub enum Event {
     RunPlanned { plan: RunPlan },
     /// A run is complete and verified.
     RunCommitted { manifest: Box<Manifest> },
-    /// A run has ended without a result.
+    /// A run has ended without a result; `why` is a code, and the part that it is of (`run_failure`). An earlier version wrote it in
+    /// words.
     RunAborted { run_id: RunId, why: String },
     /// A person accepted a Suspicious run: it counts from here.
     RunAccepted { run_id: RunId },
@@ -77,7 +88,12 @@ pub enum Event {
     /// A run was pruned: its data is about to be removed, and it can no longer be restored.
     Pruned { run_id: RunId, why: String },
     /// A sweep begins: until it has ended no run begins. Its pruner removes nothing that was stored after this entry.
-    SweepPlanned { sweep_id: SweepId },
+    /// `part_records`: it removes part records, too; sweeps of earlier versions did not.
+    SweepPlanned {
+        sweep_id: SweepId,
+        #[serde(default)]
+        part_records: bool,
+    },
     /// A sweep has ended; `failed` is why without a result, as a code.
     SweepEnded {
         sweep_id: SweepId,
@@ -89,6 +105,8 @@ pub enum Event {
         marked_packs: u64,
         freed_bytes: u64,
     },
+    /// The data of these runs is gone from the bucket: from here nothing is removed for them any more, and they are forgotten.
+    Collected { runs: Vec<RunId> },
     /// A restore begins: until it has ended neither a run nor a sweep begins, nor another restore.
     RestorePlanned { restore: String, run_id: RunId },
     /// A restore has filled fresh claims: from here they hold the data of their volumes.
@@ -121,6 +139,26 @@ pub enum Event {
     Unknown,
 }
 
+impl Event {
+    /// A sweep that removes all that is left of a run.
+    pub fn sweep_planned(sweep_id: SweepId) -> Self {
+        Self::SweepPlanned {
+            sweep_id,
+            part_records: true,
+        }
+    }
+
+    /// The version of the form that an entry of it is written with: the lowest that is right, so that an operator which was just
+    /// upgraded can be downgraded again until it has written what the earlier one would misread. A type that the earlier one does
+    /// not know needs none: it says so by itself.
+    pub fn format_version(&self) -> u32 {
+        match self {
+            Self::Checkpoint { .. } => 2,
+            _ => 1,
+        }
+    }
+}
+
 /// A volume that a restore has filled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -131,8 +169,19 @@ pub struct FilledClaim {
     pub claim_uid: String,
 }
 
-/// Entries between two checkpoints: bounds how many a reader has to fetch.
+/// At every multiple of it stands a checkpoint: bounds how many entries a reader has to fetch, whatever goes wrong.
 pub const CHECKPOINT_EVERY: u64 = 64;
+/// Entries after the newest checkpoint that a ledger at rest has at most.
+pub const LONGEST_TAIL_AT_REST: u64 = 3;
+
+/// The last entry that somebody has seen of a ledger. One that does not hold it has lost entries, or is another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Its sequence number.
+    pub seq: u64,
+    /// SHA-256 (hex) of its bytes.
+    pub digest: String,
+}
 
 /// What an entry of any version says of its form.
 #[derive(Deserialize)]
@@ -195,10 +244,10 @@ mod tests {
     #[test]
     fn what_a_newer_version_has_written_is_not_damaged() {
         let mut newer = entry(&json!("said otherwise"));
-        newer["formatVersion"] = 2.into();
+        newer["formatVersion"] = 3.into();
         newer["seq"] = Value::Null;
         let another = entry(&json!({"type": "Forked", "from": {"seq": 7}}));
-        for (entry, unknown) in [(newer, "format version 2"), (another, "the type of its event")] {
+        for (entry, unknown) in [(newer, "format version 3"), (another, "the type of its event")] {
             let unknown = unknown.to_owned();
             assert_eq!(decode(&entry), Err(LedgerError::Newer { seq: 0, unknown }));
         }

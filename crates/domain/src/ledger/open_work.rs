@@ -123,9 +123,7 @@ mod tests {
             sweep(&story, "2026-01-02T00:00:00Z"),
             sweep(&story, "2026-01-03T00:00:00Z"),
         );
-        let planned = |sweep_id: &SweepId| Event::SweepPlanned {
-            sweep_id: sweep_id.clone(),
-        };
+        let planned = |sweep_id: &SweepId| Event::sweep_planned(sweep_id.clone());
         let ended = |sweep_id: &SweepId, failed: Option<&str>| Event::SweepEnded {
             sweep_id: sweep_id.clone(),
             failed: failed.map(str::to_owned),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Event};
+use super::{Entry, Event, Forgotten, Head, stored};
 use crate::{
     ids::{KmsKeyArn, OrgId, PartId, RunId, SweepId},
     manifest::{Manifest, PartSource, RunPlan, RunVerdict},
@@ -33,6 +33,12 @@ pub enum LedgerError {
         /// What of it: `format version 2`.
         unknown: String,
     },
+    /// An entry is missing that a later one speaks of.
+    #[error("entry {seq} of the ledger is missing")]
+    Missing {
+        /// Which.
+        seq: u64,
+    },
     /// An entry is missing.
     #[error("entry {expected} of the ledger is missing: the next one found is {found}")]
     Gap {
@@ -41,11 +47,25 @@ pub enum LedgerError {
         /// The one that comes.
         found: u64,
     },
+    /// An entry is not the one that was there when it was last seen.
+    #[error("entry {seq} of the ledger is another one than the org's status has seen there")]
+    Replaced {
+        /// Which.
+        seq: u64,
+    },
     /// An entry was changed or replaced after the next was written.
     #[error("the hash chain of the ledger is broken at entry {seq}")]
     Broken {
         /// The entry whose predecessor is not the one it names.
         seq: u64,
+    },
+    /// A checkpoint does not say what the entries before it add up to.
+    #[error("checkpoint {seq} of the ledger says something else of {what} than the entries before it")]
+    Disagrees {
+        /// Which.
+        seq: u64,
+        /// Of what.
+        what: &'static str,
     },
     /// The entry is of another org.
     #[error("entry {seq} belongs to org {org}")]
@@ -63,7 +83,7 @@ pub enum LedgerError {
 pub enum RunEnd {
     /// Complete and verified.
     Committed {
-        /// Its record.
+        /// Its record: what a restore, retention and the verdicts need of it. All of it stands in its `RunCommitted`.
         manifest: Box<Manifest>,
         /// When.
         at: Timestamp,
@@ -74,7 +94,7 @@ pub enum RunEnd {
     },
     /// Without a result.
     Aborted {
-        /// Why.
+        /// Why, as the entry has it.
         why: String,
         /// When.
         at: Timestamp,
@@ -83,7 +103,7 @@ pub enum RunEnd {
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(try_from = "stored::StoredRun", into = "stored::StoredRun")]
 pub struct Run {
     /// What it was meant to hold.
     pub plan: RunPlan,
@@ -93,9 +113,21 @@ pub struct Run {
     pub end: Option<RunEnd>,
     /// When and why it was pruned.
     pub pruned: Option<(Timestamp, String)>,
+    /// When a sweep had ended that marked what only it needed.
+    pub marked_at: Option<Timestamp>,
+    /// When its data was known to be gone. It is remembered only as long as something speaks of it.
+    pub collected_at: Option<Timestamp>,
 }
 
 impl Run {
+    /// Since when its data is garbage: it has ended and can never be restored. None = it can, or may become so.
+    pub fn garbage_since(&self) -> Option<Timestamp> {
+        match (&self.end, &self.pruned) {
+            (Some(_), Some((at, _))) | (Some(RunEnd::Aborted { at, .. }), None) => Some(*at),
+            _ => None,
+        }
+    }
+
     /// Its record, if it was committed and not pruned: what can be restored.
     pub fn restorable(&self) -> Option<&Manifest> {
         self.manifest().filter(|_| self.pruned.is_none())
@@ -209,6 +241,9 @@ pub struct Sweep {
     pub sweep_id: SweepId,
     /// When it was planned: its pruner removes nothing that was stored later.
     pub planned_at: Timestamp,
+    /// It removes part records, too.
+    #[serde(default)]
+    pub part_records: bool,
 }
 
 /// What is known of the sweeps that have ended.
@@ -231,6 +266,8 @@ pub struct LedgerState {
     pub next_seq: u64,
     /// Digest of the last entry's bytes; empty before the first.
     pub last_digest: String,
+    /// The newest checkpoint.
+    pub checkpoint: Option<u64>,
     /// Who may write: cluster UID and epoch.
     pub claim: Option<(String, u64)>,
     /// The intent of a key that is about to be made, or was.
@@ -242,15 +279,17 @@ pub struct LedgerState {
     pub wrapped_key_digest: Option<String>,
     /// Volumes with a repository.
     pub repositories: Vec<PartId>,
-    /// All runs, by id.
+    /// All runs of which data may be in the bucket, and the newest that failed and that ended, by id.
     pub runs: BTreeMap<RunId, Run>,
+    /// What is remembered of the others.
+    pub forgotten: Forgotten,
     /// Which claim holds each volume's data.
     pub holders: BTreeMap<PartId, VolumeHolder>,
     /// The restore that has not ended.
     pub restore: Option<OpenRestore>,
     /// Restores that filled claims, by OrgRestore name.
     pub filled: BTreeMap<String, RunId>,
-    /// Restores that came to their end, oldest first.
+    /// The last restores that came to their end, oldest first, and the newest that succeeded.
     pub restores: Vec<RestoreRecord>,
     /// When each repository was last swept.
     pub swept: BTreeMap<PartId, Timestamp>,
@@ -263,6 +302,14 @@ pub struct LedgerState {
 }
 
 impl LedgerState {
+    /// Its last entry; none = it has none.
+    pub fn head(&self) -> Option<Head> {
+        Some(Head {
+            seq: self.next_seq.checked_sub(1)?,
+            digest: self.last_digest.clone(),
+        })
+    }
+
     /// A run that must not come into a Region of stage `target`, restorable or not.
     pub fn foreign_to(&self, target: Stage) -> Option<&RunId> {
         let foreign = |run: &Run| {
@@ -279,6 +326,10 @@ impl LedgerState {
         {
             // Reading begins here: what the checkpoint says stands for all before it.
             self.clone_from(state);
+            if self.next_seq != entry.seq {
+                let (seq, what) = (entry.seq, "their number");
+                return Err(LedgerError::Disagrees { seq, what });
+            }
         }
         if entry.seq != self.next_seq {
             return Err(LedgerError::Gap {
@@ -300,6 +351,7 @@ impl LedgerState {
         self.last_digest = super::digest(bytes);
         self.last_at = Some(entry.at);
         self.happen(entry);
+        self.forget();
         Ok(())
     }
 
@@ -325,6 +377,8 @@ impl LedgerState {
                     planned_at: entry.at,
                     end: None,
                     pruned: None,
+                    marked_at: None,
+                    collected_at: None,
                 });
             }
             Event::RunCommitted { manifest } => self.commit(manifest, entry.at),
@@ -361,13 +415,18 @@ impl LedgerState {
             Event::Swept { volume, .. } => {
                 self.swept.insert(volume.clone(), entry.at);
             }
-            Event::SweepPlanned { sweep_id } => {
+            Event::SweepPlanned {
+                sweep_id,
+                part_records,
+            } => {
                 self.sweep.get_or_insert_with(|| Sweep {
                     sweep_id: sweep_id.clone(),
                     planned_at: entry.at,
+                    part_records: *part_records,
                 });
             }
             Event::SweepEnded { sweep_id, failed } => self.end_sweep(sweep_id, failed.as_deref(), entry.at),
+            Event::Collected { runs } => self.collect(runs, entry.at),
             Event::RestorePlanned { restore, run_id } => self.begin_restore(restore, run_id, entry.at),
             Event::Filled {
                 restore,
@@ -384,7 +443,8 @@ impl LedgerState {
                 }
             }
             Event::Restored { .. } => self.end_restore(&entry.event, entry.at),
-            Event::Checkpoint { .. } | Event::Unknown => {}
+            Event::Checkpoint { .. } => self.checkpoint = Some(entry.seq),
+            Event::Unknown => {}
         }
     }
 
@@ -433,14 +493,16 @@ impl LedgerState {
         let Some(sweep) = self.sweep.take_if(|open| open.sweep_id == *sweep_id) else {
             return;
         };
-        match failed {
-            Some(why) => self.last_sweep.failed = Some((at, why.to_owned())),
-            None => {
-                self.last_sweep = LastSweep {
-                    good: Some(sweep.planned_at),
-                    ..LastSweep::default()
-                };
-            }
+        if let Some(why) = failed {
+            self.last_sweep.failed = Some((at, why.to_owned()));
+            return;
+        }
+        self.last_sweep = LastSweep {
+            good: Some(sweep.planned_at),
+            ..LastSweep::default()
+        };
+        if sweep.part_records {
+            crate::sweep::mark(self.runs.values_mut(), sweep.planned_at, at);
         }
     }
 
@@ -453,7 +515,7 @@ impl LedgerState {
         }
         let digest = super::digest(&serde_json::to_vec(manifest).unwrap_or_default());
         run.end = Some(RunEnd::Committed {
-            manifest: Box::new(manifest.clone()),
+            manifest: Box::new(stored::kept(manifest)),
             at,
             manifest_digest: digest,
             accepted: false,

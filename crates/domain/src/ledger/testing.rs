@@ -9,11 +9,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Entry, Event, FORMAT_VERSION, LedgerState};
+use super::{Entry, Event, LedgerState};
 use crate::{
     ids::{OrgId, PartId, RunId},
     manifest::{
-        self, Consistency, Manifest, ManifestPart, PartRecord, PartSource, PlannedPart, RunPlan, RunVerdict,
+        self, Consistency, Manifest, ManifestPart, Objectives, PartRecord, PartSource, PlannedPart, RunPlan,
+        RunVerdict,
     },
     names,
     stage::Stage,
@@ -32,6 +33,8 @@ pub struct Story {
     pub state: LedgerState,
     /// The newest entry's bytes.
     pub newest: Vec<u8>,
+    /// What runs are planned by.
+    objectives: Option<Objectives>,
 }
 
 impl Story {
@@ -42,16 +45,22 @@ impl Story {
         story
     }
 
+    /// From here runs are planned by these objectives.
+    pub fn promise(&mut self, objectives: Objectives) {
+        self.objectives = Some(objectives);
+    }
+
     /// Appends an event.
     pub fn tell(&mut self, event: Event, at: Timestamp) {
         let entry = Entry {
-            format_version: FORMAT_VERSION,
+            format_version: event.format_version(),
             org_id: org(),
             seq: self.state.next_seq,
             at,
             cluster_uid: "cluster".into(),
             epoch: 1,
             previous_digest: self.state.last_digest.clone(),
+            checkpoint: self.state.checkpoint,
             event,
         };
         self.newest = entry.encode().unwrap();
@@ -71,6 +80,7 @@ impl Story {
     ) -> RunPlan {
         let plan = RunPlan {
             slot,
+            objectives: self.objectives.clone(),
             ..plan_of(planned_at, volumes)
         };
         self.tell(Event::RunPlanned { plan: plan.clone() }, planned_at);
@@ -204,6 +214,8 @@ fn plan_of(planned_at: Timestamp, volumes: &[(&str, u64)]) -> RunPlan {
         slot: None,
         parts: parts.map(|(name, _)| planned_part(name)).collect(),
         excluded: vec![],
+        not_copied: None,
+        objectives: None,
     }
 }
 
@@ -239,6 +251,7 @@ pub fn record(run_id: &RunId, part: &PartId, files: u64, at: Timestamp) -> PartR
         started_at: at,
         finished_at: at,
         warnings: vec![],
+        left_out: vec![],
         verified: true,
         engine_version: "engine".into(),
     }
@@ -264,7 +277,7 @@ fn manifest_of(plan: &RunPlan, at: Timestamp, volumes: &[(&str, u64)], verdict: 
         run_id: plan.run_id.clone(),
         stage: Stage::Production,
         snapshot_name: plan.snapshot_name.clone(),
-        slot: None,
+        slot: plan.slot,
         plan_digest: String::new(),
         consistency_point: at,
         parts: plan.parts.iter().map(part).collect(),

@@ -321,9 +321,7 @@ impl Ledgers {
         match attempt.entry {
             Entry::Claim => Event::Claim {},
             Entry::RunPlanned { run, .. } => Event::RunPlanned { plan: plan(run) },
-            Entry::SweepPlanned { .. } => Event::SweepPlanned {
-                sweep_id: SweepId::of(now, &org()),
-            },
+            Entry::SweepPlanned { .. } => Event::sweep_planned(SweepId::of(now, &org())),
             Entry::RunCommitted { run, pack } => Event::RunCommitted {
                 manifest: Box::new(manifest(state, run, pack)),
             },
@@ -379,7 +377,7 @@ impl Ledgers {
         let claimed = parent.state.claim.as_ref();
         let is_torn = parent.is_torn || claimed.is_some_and(|(cluster, _)| *cluster != entry.cluster_uid);
         let mut sweeps = parent.sweeps.clone();
-        if let Event::SweepPlanned { sweep_id } = &entry.event {
+        if let Event::SweepPlanned { sweep_id, .. } = &entry.event {
             sweeps.push(sweep_id.clone());
         }
         let mut prefixes = parent.prefixes.clone();
@@ -536,6 +534,7 @@ fn manifest(state: &LedgerState, run: u8, pack: Pack) -> Manifest {
         started_at: planned.planned_at,
         finished_at: planned.planned_at,
         warnings: Vec::new(),
+        left_out: Vec::new(),
         verified: true,
         engine_version: String::new(),
     };

@@ -6,7 +6,7 @@ use tray_domain::{
     backup_pass::{Done, PassFacts, PassWork, RestoreFacts, next_work},
     claim_holders::Holders,
     exclusion::{Beginning, Seen, begin, take_over},
-    restore_run::{self, MoverProgress, RestoreObserved, RestorePartProgress, RestoreStep},
+    restore_run::{self, MoverFailure, MoverProgress, RestoreObserved, RestorePartProgress, RestoreStep},
     schedule::Due,
     snapshot_run::{self, RunObserved, RunPartProgress, RunStep, RunSurroundings, fault, request_fault},
     sweep::{self, SweepMover, SweepObserved, SweepStep, Waiting},
@@ -274,7 +274,7 @@ impl Acting<'_> {
         let observed = RunObserved {
             parts: parts.collect(),
             pre: snapshot_run::HookProgress::NotBegun,
-            must_end: found.map(|fault| fault.to_string()),
+            must_end: found,
         };
         let jobs = self.doomed(|job, _| job == name);
         Decided::Calls(match snapshot_run::next_step(&observed) {
@@ -806,7 +806,10 @@ fn progress(job: Shown) -> MoverProgress {
         Phase::Suspended => MoverProgress::Suspended,
         Phase::Running => MoverProgress::Running,
         Phase::Succeeded => MoverProgress::Succeeded,
-        Phase::Failed => MoverProgress::Failed(String::new()),
+        Phase::Failed => MoverProgress::Failed(MoverFailure {
+            code: "Failed".to_owned(),
+            words: String::new(),
+        }),
     }
 }
 

@@ -18,7 +18,10 @@ use aes_gcm::Aes256Gcm;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tray_domain::ids::{OrgId, RunId};
+use tray_domain::{
+    ids::{OrgId, RunId},
+    manifest::LeftOut,
+};
 
 pub use reader::{Summary, read};
 pub use writer::ArchiveWriter;
@@ -124,8 +127,11 @@ pub enum Line {
         objects: u64,
         /// Bytes of JSON that the API server gave for them.
         bytes_read: u64,
-        /// What was left out and is worth knowing.
+        /// What was left out and is worth knowing, by name.
         warnings: Vec<String>,
+        /// The same, counted; empty in archives of earlier versions.
+        #[serde(default)]
+        left_out: Vec<LeftOut>,
     },
 }
 

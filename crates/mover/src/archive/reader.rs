@@ -5,7 +5,10 @@ use aes_gcm::{Aes256Gcm, KeyInit};
 use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tray_domain::ids::{OrgId, RunId};
+use tray_domain::{
+    ids::{OrgId, RunId},
+    manifest::LeftOut,
+};
 use zeroize::Zeroizing;
 
 use super::{ArchiveError, CIPHER, FORMAT, FORMAT_VERSION, FRAME, Header, LONGEST_HEADER, Line, Nonce, TAG};
@@ -22,8 +25,10 @@ pub struct Summary {
     pub objects: u64,
     /// Bytes of JSON that the API server gave for them.
     pub bytes_read: u64,
-    /// What was left out and is worth knowing.
+    /// What was left out and is worth knowing, by name.
     pub warnings: Vec<String>,
+    /// The same, counted.
+    pub left_out: Vec<LeftOut>,
     /// SHA-256 (hex) of the plain text.
     pub content_digest: String,
 }
@@ -107,7 +112,7 @@ struct Lines {
     number: usize,
     objects: u64,
     preamble: Option<(Timestamp, String)>,
-    closing: Option<(u64, Vec<String>)>,
+    closing: Option<(u64, Vec<String>, Vec<LeftOut>)>,
 }
 
 impl Lines {
@@ -144,13 +149,14 @@ impl Lines {
                 objects,
                 bytes_read,
                 warnings,
+                left_out,
             } if open => {
                 if objects != self.objects {
                     return Err(
                         self.wrong(&format!("{objects} objects are said, {} are there", self.objects))
                     );
                 }
-                self.closing = Some((bytes_read, warnings));
+                self.closing = Some((bytes_read, warnings, left_out));
             }
             _ => return Err(self.wrong("it stands in the wrong place")),
         }
@@ -169,7 +175,8 @@ impl Lines {
             return Err(self.wrong("the text ends within the next line"));
         }
         let unfinished = self.wrong("no closing line follows");
-        let (Some((started_at, namespace)), Some((bytes_read, warnings))) = (self.preamble, self.closing)
+        let (Some((started_at, namespace)), Some((bytes_read, warnings, left_out))) =
+            (self.preamble, self.closing)
         else {
             return Err(unfinished);
         };
@@ -179,6 +186,7 @@ impl Lines {
             objects: self.objects,
             bytes_read,
             warnings,
+            left_out,
             content_digest: hex::encode(self.digest.finalize()),
         })
     }

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 use serde_json::json;
+use tray_domain::manifest::LeftOutReason;
 use zeroize::Zeroizing;
 
 use super::*;
@@ -36,7 +37,13 @@ fn closing(objects: u64) -> Line {
         objects,
         bytes_read: 7,
         warnings: vec!["w".into()],
+        left_out: left_out(),
     }
+}
+fn left_out() -> Vec<LeftOut> {
+    let mut left_out = Vec::new();
+    LeftOut::note(&mut left_out, LeftOutReason::Token, "secrets");
+    left_out
 }
 fn seal(lines: &[Line]) -> (bytes::Bytes, String) {
     let mut writer = ArchiveWriter::new(&key(1), &org(), &run()).unwrap();
@@ -72,7 +79,10 @@ fn what_is_written_is_read() {
     let (summary, objects) = open(&archive).unwrap();
     assert_eq!(summary.content_digest, digest);
     assert_eq!((summary.objects, summary.bytes_read), (6, 7));
-    assert_eq!(summary.warnings, ["w"]);
+    assert_eq!(
+        (&*summary.warnings, summary.left_out),
+        (&["w".to_owned()][..], left_out())
+    );
     for (name, (bytes, (rendered, read))) in sizes.iter().zip(objects).enumerate() {
         assert_eq!((rendered, read), (name % 2 == 1, object(name, *bytes)));
     }

@@ -51,6 +51,8 @@ pub(super) struct MemoryBucket {
     pub refuse: Arc<Mutex<Option<String>>>,
     /// When the bucket says that it took everything.
     pub stored_at: Arc<Mutex<Timestamp>>,
+    /// What it was told to delete.
+    pub deleted: Arc<Mutex<Vec<String>>>,
 }
 
 impl MemoryBucket {
@@ -131,7 +133,9 @@ impl BlobStore for Blobs {
         }
     }
     fn delete(&self, name: &str) -> Result<(), BlobError> {
-        self.bucket.blobs.lock().unwrap().remove(&self.key(name));
+        let key = self.key(name);
+        self.bucket.blobs.lock().unwrap().remove(&key);
+        self.bucket.deleted.lock().unwrap().push(key);
         Ok(())
     }
     fn location(&self) -> String {
@@ -179,7 +183,7 @@ impl OpenLedger {
             }
             Work::Sweep(sweep_id) => {
                 let sweep_id = sweep_id.clone();
-                story.tell(Event::SweepPlanned { sweep_id }, Timestamp::UNIX_EPOCH);
+                story.tell(Event::sweep_planned(sweep_id), Timestamp::UNIX_EPOCH);
             }
         }
         let mut state = story.state;
@@ -426,6 +430,14 @@ impl World {
     /// Key of the record of that pod.
     pub(super) fn record_key(part: &str, pod_uid: &str) -> String {
         format!("p/v1/orgs/{}/runs/{}/parts/{part}/{pod_uid}.json", org(), run())
+    }
+    /// Key of what is kept of that pod's failure.
+    pub(super) fn failure_key(part: &str, pod_uid: &str) -> String {
+        format!(
+            "p/v1/orgs/{}/runs/{}/parts/{part}/{pod_uid}.failure",
+            org(),
+            run()
+        )
     }
     pub(super) fn archive_key() -> String {
         format!("p/v1/orgs/{}/objects/{}.tray", org(), run())

@@ -106,6 +106,12 @@ async fn objects_go_to_the_bucket_and_come_back() {
         record.warnings,
         ["secrets/a-token is left out: a token, which would outlive its service account"]
     );
+    let counted: Vec<String> = record.left_out.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        counted,
+        ["1 of secrets: a token, which would outlive its service account"],
+        "and names no object"
+    );
 
     let empty = World {
         namespace: Namespace::default().into(),
@@ -381,6 +387,11 @@ async fn kinds_that_no_table_knows_are_named() {
         warning.ends_with("if there are objects of them: widgets.example.com"),
         "{warning}"
     );
+    let counted = record.left_out.last().unwrap();
+    assert_eq!(
+        (counted.count, counted.kinds.join(" ")),
+        (1, "widgets.example.com".to_owned())
+    );
 }
 
 #[tokio::test]
@@ -413,7 +424,13 @@ async fn a_damaged_archive_of_a_try_that_died_is_no_part() {
         (failure.reason, failure.permanent),
         (FailureReason::VerificationFailed, true)
     );
-    assert!(world.bucket.keys().iter().all(|key| !key.contains("/parts/")));
+    let mut left = world.bucket.keys();
+    left.retain(|key| key.contains("/parts/"));
+    assert_eq!(
+        left,
+        [World::failure_key("objects", "pod-2")],
+        "why, and no record"
+    );
 }
 
 #[tokio::test]

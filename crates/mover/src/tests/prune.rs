@@ -42,6 +42,12 @@ fn snapshots(world: &World) -> Vec<String> {
         .collect()
 }
 
+fn records(world: &World) -> Vec<String> {
+    let mut keys = world.bucket.keys();
+    keys.retain(|key| key.contains("/runs/"));
+    keys
+}
+
 #[tokio::test]
 async fn what_is_left_of_the_named_runs_goes() {
     let world = World::new(Namespace::default());
@@ -62,6 +68,7 @@ async fn what_is_left_of_the_named_runs_goes() {
     );
     assert_eq!(snapshots(&world), [""; 0]);
     assert!(world.bucket.of(&World::archive_key()).is_none());
+    assert_eq!(records(&world), [""; 0]);
     let asked = world.engine.pruned.lock().unwrap()[0];
     assert_eq!(asked.keep_delete, SignedDuration::from_hours(23));
     assert_eq!(asked.keep_pack, SignedDuration::from_hours(72));
@@ -77,6 +84,7 @@ async fn what_is_not_named_stays_whoever_made_it() {
     perform(world.session("pod", task)).await.unwrap();
     assert_eq!(snapshots(&world), [one]);
     assert!(world.bucket.of(&World::archive_key()).is_some());
+    assert_eq!(records(&world), [World::record_key("data-db-0", "one")]);
 }
 
 #[tokio::test]
@@ -96,6 +104,44 @@ async fn nothing_goes_that_is_younger_than_the_sweep() {
     perform(world.session("pod", task)).await.unwrap();
     assert_eq!(snapshots(&world), [late]);
     assert!(world.bucket.of(&World::archive_key()).is_some());
+    assert_eq!(records(&world), [World::record_key("data-db-0", "one")]);
+}
+
+#[tokio::test]
+async fn an_org_without_volumes_loses_the_archives_and_records_of_its_runs() {
+    let world = World::new(Namespace::default());
+    world.bucket.put(&World::archive_key(), "sealed");
+    let record = World::record_key("objects", "pod-1");
+    world.bucket.put(&record, "{}");
+    let without_volumes = |planned_at: &str| match prune(planned_at, &[run()]) {
+        Action::Prune {
+            sweep_id,
+            planned_at,
+            remove,
+            keep_delete_hours,
+            keep_pack_hours,
+            ..
+        } => Action::Prune {
+            sweep_id,
+            planned_at,
+            volumes: vec![],
+            remove,
+            keep_delete_hours,
+            keep_pack_hours,
+        },
+        other => other,
+    };
+    let task = without_volumes("2026-01-02T00:00:00Z");
+    let outcome = perform(world.session("pod", task)).await.unwrap();
+    assert_eq!(outcome, MoverOutcome::Pruned { volumes: vec![] });
+    assert!(world.bucket.of(&World::archive_key()).is_none());
+    assert!(world.bucket.of(&record).is_none());
+    let gone = vec![World::archive_key(), record];
+    assert_eq!(*world.bucket.deleted.lock().unwrap(), gone);
+    // What is gone is not deleted once more.
+    let again = without_volumes("2026-01-03T00:00:00Z");
+    perform(world.session("pod", again)).await.unwrap();
+    assert_eq!(*world.bucket.deleted.lock().unwrap(), gone);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What is known of a mover's Job: all that anybody asks of one is read off it here.
 
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use kube::ResourceExt;
 use tray_domain::names;
 
@@ -39,8 +39,12 @@ pub struct JobFact {
     pub consistency_point: Option<Timestamp>,
     /// Recorded on the Job: UID of the claim that it fills.
     pub claim_uid: Option<String>,
-    /// Why it failed, in the Job controller's words.
+    /// Why it failed, in the Job controller's one word: `DeadlineExceeded`.
     pub failure: Option<String>,
+    /// When its controller began it: from then on it has a pod, unless none can be made.
+    pub started: Option<Timestamp>,
+    /// Whether its controller knows of a pod of it, whatever became of that.
+    pub has_pod: bool,
     /// It was deleted, and goes when its last pod has gone.
     pub deleting: bool,
     /// Name of its Secret.
@@ -81,10 +85,13 @@ impl JobFact {
                 .get(names::ANNOTATION_CONSISTENCY_POINT)
                 .and_then(|text| text.parse().ok()),
             claim_uid: job.annotations().get(names::ANNOTATION_CLAIM_UID).cloned(),
-            failure: failed.map(|c| {
-                let (reason, message) = (c.reason.as_deref(), c.message.as_deref());
-                format!("{}: {}", reason.unwrap_or("Failed"), message.unwrap_or_default())
-            }),
+            failure: failed.map(|c| c.reason.clone().unwrap_or_else(|| "Failed".to_owned())),
+            started: job
+                .status
+                .as_ref()
+                .and_then(|s| s.start_time.as_ref())
+                .map(|time| time.0),
+            has_pod: job.status.as_ref().is_some_and(has_pod),
             deleting: job.metadata.deletion_timestamp.is_some(),
             secret: secret_of(job).unwrap_or_else(|| secret_name(&job.name_any())),
         }
@@ -95,6 +102,11 @@ impl JobFact {
     pub fn may_be_at_work(&self) -> bool {
         self.deleting || matches!(self.phase, Phase::Suspended | Phase::Running)
     }
+}
+
+fn has_pod(status: &JobStatus) -> bool {
+    let counts = [status.active, status.succeeded, status.failed, status.terminating];
+    counts.into_iter().flatten().any(|count| count > 0)
 }
 
 /// The Secret that a Job mounts: one that an earlier version made may have another name. Only such a name counts as no other
@@ -138,6 +150,26 @@ mod tests {
         let mut going = job(json!({"template": {}}), ended);
         going.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
         assert!(JobFact::of(&going).may_be_at_work());
+    }
+
+    #[test]
+    fn a_job_of_which_no_pod_can_be_made_has_none() {
+        let of = |status: serde_json::Value| {
+            let job = json!({"metadata": {"name": "j"}, "spec": {"template": {}}, "status": status});
+            let fact = JobFact::of(&serde_json::from_value(job).unwrap());
+            (fact.started.is_some(), fact.has_pod)
+        };
+        let at = "2026-01-01T00:00:00Z";
+        assert_eq!(of(json!({})), (false, false));
+        assert_eq!(of(json!({"startTime": at})), (true, false));
+        assert_eq!(of(json!({"startTime": at, "active": 0})), (true, false));
+        for counted in ["active", "succeeded", "failed", "terminating"] {
+            assert_eq!(
+                of(json!({"startTime": at, counted: 1})),
+                (true, true),
+                "{counted}"
+            );
+        }
     }
 
     #[test]

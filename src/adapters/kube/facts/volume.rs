@@ -17,6 +17,8 @@ pub struct VolumeFact {
     pub name: String,
     /// Namespace and name of its claim. A volume that outlived its claim still names it: the data is still there.
     pub claim: Option<(String, String)>,
+    /// Whether that claim is there and has it.
+    pub is_bound: bool,
     /// What its labels and its node affinity say of where it is.
     pub places: Places,
     /// Nodes that its node affinity names: it is where they are.
@@ -46,6 +48,7 @@ impl VolumeFact {
             namespace: String::new(),
             name: volume.name_any(),
             claim: claim.and_then(|c| Some((c.namespace.clone()?, c.name.clone()?))),
+            is_bound: volume.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Bound"),
             places: Places::default(),
             nodes: BTreeSet::new(),
         };
@@ -96,6 +99,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_volume_that_outlived_its_claim_is_not_bound() {
+        for (status, is_bound) in [
+            (json!({"phase": "Bound"}), true),
+            (json!({"phase": "Released"}), false),
+            (json!({}), false),
+        ] {
+            let volume = json!({"metadata": {"name": "v"}, "status": status,
+                "spec": {"claimRef": {"namespace": "org-acme-7c9e6679", "name": "data-db-0"}}});
+            let fact = VolumeFact::of(&serde_json::from_value(volume).unwrap());
+            assert_eq!(fact.is_bound, is_bound);
+            assert!(fact.claim.is_some());
+        }
+    }
 
     #[test]
     fn p1_a_volume_is_where_its_labels_and_its_node_affinity_say() {

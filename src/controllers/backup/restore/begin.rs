@@ -12,6 +12,7 @@ use tray_domain::{
     ledger::{Event, Run, RunEnd},
     manifest::ManifestPart,
     restore_choice::{RestoreRefusal, resolve as choose},
+    restore_once::made_before,
     restore_waits::Wait,
 };
 
@@ -26,8 +27,13 @@ pub(in super::super) fn facts(pass: &Pass<'_>, restore: &OrgRestore) -> RestoreF
     let has_begun = restore.has_begun() || open_in(&pass.state(), restore).is_some();
     RestoreFacts {
         has_begun,
-        means_run: has_begun || chosen(pass, restore).is_ok(),
+        means_run: has_begun || (!was_made_before(pass, restore) && chosen(pass, restore).is_ok()),
     }
+}
+
+/// Whether a restore of its name has come to its end: this one was made anew, and restores nothing more.
+fn was_made_before(pass: &Pass<'_>, restore: &OrgRestore) -> bool {
+    made_before(&pass.state(), &restore.name_any()).is_some()
 }
 
 fn chosen(pass: &Pass<'_>, restore: &OrgRestore) -> Result<RunId, RestoreRefusal> {
@@ -35,8 +41,11 @@ fn chosen(pass: &Pass<'_>, restore: &OrgRestore) -> Result<RunId, RestoreRefusal
     choose(&state, choice(restore), stage).map(|(run_id, _)| run_id.clone())
 }
 
-/// Ends a restore that means no run, before anything gives way to it.
+/// Ends a restore that means no run, or was made before, before anything gives way to it.
 pub(in super::super) async fn refuse(pass: &Pass<'_>, restore: &OrgRestore) -> Result<(), Blocked> {
+    if let Some(before) = made_before(&pass.state(), &restore.name_any()) {
+        return write(pass, restore, status::made_before(restore, before, pass.now)).await;
+    }
     if let Err(refusal) = chosen(pass, restore) {
         let recorded = restore.status.clone().unwrap_or_default();
         let failed = Failure::from(Blocked::from(refusal));

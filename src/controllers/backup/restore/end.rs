@@ -36,10 +36,6 @@ pub(super) async fn end(
     let status = status::ended(restore, recorded, &end, suspended, pass.now);
     let refused = status.refused_count.unwrap_or_default();
     let name = restore.name_any();
-    let why = match &end {
-        End::Succeeded => None,
-        End::WithoutWorkloads(why) | End::Failed(Failure { why, .. }) => Some(why.clone()),
-    };
     let in_ledger = name_in_ledger(restore);
     let open = pass.state().restore.clone();
     let open = open.filter(|open| open.restore == in_ledger);
@@ -52,12 +48,13 @@ pub(super) async fn end(
             seconds: status.seconds.unwrap_or_default().unsigned_abs(),
             bytes: status.bytes.unwrap_or_default().unsigned_abs(),
             refused: refused.unsigned_abs(),
-            why: why.clone(),
+            // What it says in full may quote others, and is for its status.
+            why: code(&end),
         };
         record(pass, &event).await?;
     }
     let told = match &end {
-        End::Failed(Failure { reason, why }) => Some((*reason, format!("OrgRestore {name} failed: {why}"))),
+        End::Failed(Failure { reason, why }) => Some((&**reason, format!("OrgRestore {name} failed: {why}"))),
         End::WithoutWorkloads(why) => Some((
             reasons::WORKLOADS_UNAVAILABLE,
             format!(
@@ -82,6 +79,15 @@ pub(super) async fn end(
     write(pass, restore, status).await?;
     clean_up(pass, &name).await?;
     Ok(Duration::ZERO)
+}
+
+/// Why the restore is not as it should be, in the ledger's one word; none = it is.
+fn code(end: &End) -> Option<String> {
+    match end {
+        End::Succeeded => None,
+        End::WithoutWorkloads(_) => Some(reasons::WORKLOADS_UNAVAILABLE.to_owned()),
+        End::Failed(Failure { reason, .. }) => Some(reason.to_string()),
+    }
 }
 
 /// Writes the end into the ledger, unless it is there. The first end of a restore wins.
@@ -109,26 +115,20 @@ pub(in super::super) async fn end_gone(pass: &Pass<'_>, open: &OpenRestore) -> R
     if present.is_some_and(|present| present.uid().as_deref() == Some(uid) && present.is_open()) {
         return Ok(false);
     }
-    let is_filled = pass.state().filled.contains_key(&open.restore);
-    let why = if is_filled {
-        "its OrgRestore was deleted after everything was filled"
-    } else {
-        "its OrgRestore was deleted on its way"
-    };
     let event = Event::Restored {
         restore: open.restore.clone(),
         run_id: open.run_id.clone(),
         succeeded: false,
-        data_is_back: is_filled,
+        data_is_back: pass.state().filled.contains_key(&open.restore),
         seconds: seconds_since(open.planned_at, pass.now),
         bytes: 0,
         refused: 0,
-        why: Some(why.to_owned()),
+        why: Some(reasons::RESTORE_DELETED.to_owned()),
     };
     record(pass, &event).await?;
     let note = format!(
-        "OrgRestore {name} was deleted before it had ended: what it had begun with is as it was left, see DataLost; make another \
-         OrgRestore where volumes are lost"
+        "OrgRestore {name} was deleted before it had ended: what it had begun with is as it was left, see DataLost; make an \
+         OrgRestore of another name where volumes are lost"
     );
     tell(pass, reasons::RESTORE_DELETED, note).await;
     count(pass, "failed");

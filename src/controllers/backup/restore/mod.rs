@@ -10,7 +10,7 @@ mod parts;
 pub(super) mod rights;
 pub(super) mod status;
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use kube::ResourceExt;
 use tracing::info;
@@ -42,21 +42,36 @@ use crate::{
 pub(super) use begin::{facts, give_up, refuse, tell_turns};
 pub(super) use end::end_gone;
 
+/// What is said in place of the words of an end whose status was not written: the ledger holds its code alone.
+const STATUS_LOST: &str =
+    "that is what the ledger has; what was known besides was lost with a status that could not be written";
+
 /// How often a restore is looked at, besides every change of what it waits for.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// Why a restore failed.
 pub(super) struct Failure {
-    /// A constant of [`reasons`].
-    pub reason: &'static str,
+    /// A constant of [`reasons`], or the code of an end that is in the ledger.
+    pub reason: Cow<'static, str>,
     /// For people.
     pub why: String,
 }
 
 impl Failure {
-    fn new(reason: &'static str, why: impl Into<String>) -> Self {
-        let why = why.into();
-        Self { reason, why }
+    fn new(reason: impl Into<Cow<'static, str>>, why: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            why: why.into(),
+        }
+    }
+
+    /// What the ledger has of it: a code. An earlier version wrote it in words.
+    fn recorded(why: String) -> Self {
+        if why.chars().all(char::is_alphanumeric) {
+            let told = format!("{why}: {STATUS_LOST}");
+            return Self::new(why, told);
+        }
+        Self::new(reasons::MOVER_FAILED, why)
     }
 }
 
@@ -92,8 +107,8 @@ impl From<RestoreEnd> for End {
     fn from(end: RestoreEnd) -> Self {
         match end {
             RestoreEnd::Succeeded => Self::Succeeded,
-            RestoreEnd::WithoutWorkloads(why) => Self::WithoutWorkloads(why),
-            RestoreEnd::Failed(why) => Self::Failed(Failure::new(reasons::MOVER_FAILED, why)),
+            RestoreEnd::WithoutWorkloads => Self::WithoutWorkloads(STATUS_LOST.to_owned()),
+            RestoreEnd::Failed(why) => Self::Failed(Failure::recorded(why)),
         }
     }
 }
@@ -393,4 +408,28 @@ async fn lock(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Option<String>, B
 /// The run in a status.
 fn run_of(status: &OrgRestoreStatus) -> Option<RunId> {
     status.run_id.as_deref().and_then(|id| id.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_whose_status_was_lost_is_told_by_the_code_that_the_ledger_has() {
+        let told = |why: &str| match End::from(RestoreEnd::Failed(why.to_owned())) {
+            End::Failed(Failure { reason, why }) => (reason.into_owned(), why),
+            _ => panic!("it failed"),
+        };
+        let (reason, why) = told("ClaimHeld");
+        assert_eq!(reason, reasons::CLAIM_HELD);
+        assert!(
+            why.starts_with("ClaimHeld: ") && why.contains("could not be written"),
+            "{why}"
+        );
+        // As an earlier version wrote it.
+        let words = "part db: no space".to_owned();
+        assert_eq!(told(&words), (reasons::MOVER_FAILED.to_owned(), words));
+        let unavailable = End::from(RestoreEnd::WithoutWorkloads);
+        assert!(matches!(unavailable, End::WithoutWorkloads(why) if why == STATUS_LOST));
+    }
 }

@@ -10,7 +10,9 @@ use tray_domain::{
     manifest::{Manifest, ManifestPart, PartSource},
     mover_lifetime::RESTORE_DEADLINE,
     mover_task::Action,
-    restore_run::{ClaimProgress, MoverProgress, RestoreObserved, RestorePartProgress, unrestorable},
+    restore_run::{
+        ClaimProgress, MoverFailure, MoverProgress, RestoreObserved, RestorePartProgress, unrestorable,
+    },
     session_policy::SessionScope,
     volume_facts::losses,
 };
@@ -92,7 +94,10 @@ async fn observe_part(
     let subject = pass.subject;
     let has_volume = subject.workload_of(id).is_some();
     if let Some(why) = unrestorable(planned, has_volume, subject.capacity_bytes(id)) {
-        let failed = MoverProgress::Failed(why.to_string());
+        let failed = MoverProgress::Failed(MoverFailure {
+            code: String::new(),
+            words: why.to_string(),
+        });
         return Ok(RestorePartProgress {
             part: id.clone(),
             claim,

@@ -14,8 +14,10 @@ use tray_api::{
 };
 use tray_domain::{
     ids::{PartId, RunId},
+    ledger::RestoreRecord,
     mover_task::{LaterObjects, MoverOutcome, RefusedObjects},
     names,
+    restore_once::MadeBefore,
     restore_run::{MoverProgress, RestoreObserved, RestoreStep},
     restore_waits::Wait,
 };
@@ -178,7 +180,7 @@ pub(crate) async fn progress(
     status.rate_bytes_per_second = (bytes > 0).then(|| bytes / seconds.max(1));
     let (phase, mut message) = phase_of(step);
     if matches!(phase, RestorePhase::Proving | RestorePhase::Filling)
-        && let Some(problem) = pass.subject.mover_problem()
+        && let Some(problem) = pass.subject.mover_problem(pass.now)
     {
         message = format!("{message}; {problem}");
     }
@@ -286,6 +288,103 @@ pub(crate) fn ended(
     }
     status.conditions = conditions.build();
     status
+}
+
+/// It was made anew: what became of the restore of its name is told, and nothing is done.
+pub(crate) fn made_before(restore: &OrgRestore, known: MadeBefore<'_>, now: Timestamp) -> OrgRestoreStatus {
+    let generation = restore.metadata.generation;
+    let name = restore.name_any();
+    let (phase, fact) = match known {
+        MadeBefore::Known(record) => told_again(&name, record),
+        MadeBefore::Forgotten { data_is_back } => told_of_forgotten(&name, data_is_back),
+    };
+    let before = restore
+        .status
+        .as_ref()
+        .map_or(&[][..], |status| &status.conditions);
+    let mut conditions = Conditions::new(before, generation, now);
+    conditions.set(types::RESTORED, &fact);
+    if fact.reason != reasons::AS_SPECIFIED {
+        conditions.set(
+            types::STALLED,
+            &ConditionFact::new(true, &fact.reason, fact.message.clone()),
+        );
+    }
+    let status = OrgRestoreStatus {
+        observed_generation: generation,
+        phase: Some(phase),
+        conditions: conditions.build(),
+        ..OrgRestoreStatus::default()
+    };
+    let MadeBefore::Known(record) = known else {
+        return status;
+    };
+    OrgRestoreStatus {
+        run_id: Some(record.run_id.to_string()),
+        finished_at: Some(Time(whole_seconds(record.at))),
+        seconds: i64::try_from(record.seconds).ok(),
+        bytes: i64::try_from(record.bytes).ok(),
+        refused_count: i64::try_from(record.refused).ok().filter(|refused| *refused > 0),
+        ..status
+    }
+}
+
+/// What is told of one that was made anew long after the first one.
+fn told_of_forgotten(name: &str, data_is_back: bool) -> (RestorePhase, ConditionFact) {
+    let again = format!(
+        "a restore of this name ended long ago, and a name is one restore: nothing was restored again; to restore once more, \
+         create an OrgRestore of another name than {name}"
+    );
+    if data_is_back {
+        let fact = ConditionFact::new(
+            true,
+            reasons::AS_SPECIFIED,
+            format!("everything came back; {again}"),
+        );
+        return (RestorePhase::Succeeded, fact);
+    }
+    let message = format!("it failed, why is not known any more; {again}");
+    (
+        RestorePhase::Failed,
+        ConditionFact::new(false, reasons::MOVER_FAILED, message),
+    )
+}
+
+/// How a restore ended, as one of the same name tells it that was made anew.
+fn told_again(name: &str, record: &RestoreRecord) -> (RestorePhase, ConditionFact) {
+    let again = format!(
+        "a restore of this name ended at {}, and a name is one restore: nothing was restored again; to restore once more, create \
+         an OrgRestore of another name than {name}",
+        whole_seconds(record.at)
+    );
+    let why = record.why.as_deref().unwrap_or("why is not recorded");
+    let is_back = record.succeeded || record.data_is_back;
+    match (is_back, record.refused) {
+        (true, 0) if record.succeeded => (
+            RestorePhase::Succeeded,
+            ConditionFact::new(true, reasons::AS_SPECIFIED, again),
+        ),
+        (true, 0) => (
+            RestorePhase::Succeeded,
+            ConditionFact::new(
+                true,
+                reasons::WORKLOADS_UNAVAILABLE,
+                format!("every volume came back, and the workloads were not available: {why}; {again}"),
+            ),
+        ),
+        (true, refused) => (
+            RestorePhase::SucceededWithRefusals,
+            ConditionFact::new(
+                false,
+                reasons::OBJECTS_REFUSED,
+                format!("{refused} objects were refused; {again}"),
+            ),
+        ),
+        (false, _) => (
+            RestorePhase::Failed,
+            ConditionFact::new(false, reasons::MOVER_FAILED, format!("it failed: {why}; {again}")),
+        ),
+    }
 }
 
 /// The objects part ended well, and what it said is lost: whether any object was refused is not known.
@@ -481,5 +580,75 @@ fn phase_of(step: &RestoreStep) -> (RestorePhase, String) {
             "everything is filled; the org's workloads start".to_owned(),
         ),
         RestoreStep::Fail(fault) => (RestorePhase::Failed, fault.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controllers::conditions::Truth;
+
+    #[test]
+    fn one_that_was_made_anew_tells_how_the_first_one_ended() {
+        let record = |succeeded, data_is_back, refused| RestoreRecord {
+            restore: "acme-back (u1)".into(),
+            run_id: RunId::of("2026-01-01T00:00:00Z".parse().unwrap(), "u"),
+            succeeded,
+            data_is_back,
+            seconds: 1,
+            bytes: 1,
+            refused,
+            why: (!succeeded).then(|| "image i cannot be pulled".to_owned()),
+            at: "2026-01-02T00:00:00Z".parse().unwrap(),
+        };
+        use RestorePhase::{Failed, Succeeded, SucceededWithRefusals};
+        for (ended, phase, reason, why) in [
+            (record(true, true, 0), Succeeded, reasons::AS_SPECIFIED, ""),
+            // As it was written before there was such an end.
+            (record(true, false, 0), Succeeded, reasons::AS_SPECIFIED, ""),
+            (
+                record(false, true, 0),
+                Succeeded,
+                reasons::WORKLOADS_UNAVAILABLE,
+                "every volume came back, and the workloads were not available: image i cannot be pulled; ",
+            ),
+            (
+                record(true, true, 2),
+                SucceededWithRefusals,
+                reasons::OBJECTS_REFUSED,
+                "2 objects were refused; ",
+            ),
+            (
+                record(false, true, 2),
+                SucceededWithRefusals,
+                reasons::OBJECTS_REFUSED,
+                "2 objects were refused; ",
+            ),
+            (
+                record(false, false, 0),
+                Failed,
+                reasons::MOVER_FAILED,
+                "it failed: image i cannot be pulled; ",
+            ),
+        ] {
+            let (told, fact) = told_again("acme-back", &ended);
+            assert_eq!((told, &*fact.reason), (phase, reason));
+            let again = format!("{why}a restore of this name ended at 2026-01-02T00:00:00Z");
+            assert!(fact.message.starts_with(&again), "{}", fact.message);
+            assert!(
+                fact.message.ends_with("of another name than acme-back"),
+                "{}",
+                fact.message
+            );
+        }
+        for (data_is_back, phase) in [(true, Succeeded), (false, Failed)] {
+            let (told, fact) = told_of_forgotten("acme-back", data_is_back);
+            assert_eq!((told, fact.status == Truth::True), (phase, data_is_back));
+            assert!(
+                fact.message.ends_with("of another name than acme-back"),
+                "{}",
+                fact.message
+            );
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! How a run ends: its manifest is committed, or the reason is.
+//! How a run ends: its manifest is committed, or the reason is. Its `post` hooks run from then on.
 
 use std::sync::Arc;
 
@@ -8,13 +8,14 @@ use tray_domain::{
     bucket_layout,
     ids::{PartId, RunId},
     ledger::{Event, Run},
-    manifest::{PartRecord, PartSource, RunPlan, RunVerdict},
+    manifest::{PartRecord, RunPlan, RunVerdict},
+    run_failure::RunFailure,
     run_plan::{self, CopiedPart, RunFacts},
     volume_facts::suspicions,
 };
 use tray_ledger::RemoteError;
 
-use super::hooks::{post_hooks, run_post};
+use super::let_go;
 use crate::{
     adapters::kube::{events::Severity, facts::JobFact},
     controllers::{
@@ -33,7 +34,6 @@ pub(super) async fn commit(
     plan: &RunPlan,
     jobs: &[Arc<JobFact>],
 ) -> Result<(), Blocked> {
-    release_workloads(pass, plan).await;
     let mut copied = Vec::new();
     for planned in &plan.parts {
         let name = snapshot_job_name(run_id, &planned.part);
@@ -44,7 +44,7 @@ pub(super) async fn commit(
         let records = records(pass, run_id, &planned.part).await?;
         let (pod_uid, record) = match run_plan::record_that_counts(&planned.part, records) {
             Ok(record) => record,
-            Err(incomplete) => return abort(pass, run_id, plan, jobs, &incomplete.to_string()).await,
+            Err(incomplete) => return abort(pass, run_id, plan, jobs, &incomplete.into()).await,
         };
         copied.push(CopiedPart {
             record,
@@ -61,13 +61,15 @@ pub(super) async fn commit(
     let suspicions = suspicions(&pass.state(), &parts);
     let manifest = match run_plan::manifest(plan, &facts(pass).await?, &copied, suspicions) {
         Ok(manifest) => manifest,
-        Err(incomplete) => return abort(pass, run_id, plan, jobs, &incomplete.to_string()).await,
+        Err(incomplete) => return abort(pass, run_id, plan, jobs, &incomplete.into()).await,
     };
     let verdict = manifest.verdict;
     let event = Event::RunCommitted {
         manifest: Box::new(manifest),
     };
+    let_go::record(pass, run_id, plan, None).await?;
     append_end(pass, run_id, event).await?;
+    let_go::begin(pass, run_id, plan, true);
     info!(run = %run_id, ?verdict, "run committed");
     let result = match verdict {
         RunVerdict::Good => "good",
@@ -79,7 +81,7 @@ pub(super) async fn commit(
         let note = format!("Run {run_id} {}", does_not_count(&state, manifest));
         tell(pass, reasons::LAST_RUN_SUSPICIOUS, note).await;
     }
-    clean_up(pass, run_id, plan, jobs, result).await
+    clean_up(pass, plan, jobs, result).await
 }
 
 /// Ends a run without a result. Its movers are stopped first, so that none writes into a run that has ended; one that a leader
@@ -89,15 +91,17 @@ pub(super) async fn abort(
     run_id: &RunId,
     plan: &RunPlan,
     jobs: &[Arc<JobFact>],
-    why: &str,
+    failure: &RunFailure,
 ) -> Result<(), Blocked> {
-    release_workloads(pass, plan).await;
     remove_movers(pass, jobs).await?;
+    let_go::record(pass, run_id, plan, Some(failure)).await?;
     let event = Event::RunAborted {
         run_id: run_id.clone(),
-        why: why.to_owned(),
+        why: failure.recorded(),
     };
     append_end(pass, run_id, event).await?;
+    let_go::begin(pass, run_id, plan, false);
+    let why = failure.message();
     warn!(run = %run_id, why, "run aborted");
     tell(
         pass,
@@ -105,7 +109,7 @@ pub(super) async fn abort(
         format!("Run {run_id} (OrgSnapshot {}) failed: {why}", plan.snapshot_name),
     )
     .await;
-    clean_up(pass, run_id, plan, jobs, "failed").await
+    clean_up(pass, plan, jobs, "failed").await
 }
 
 /// The first end of a run wins.
@@ -119,26 +123,6 @@ async fn append_end(pass: &Pass<'_>, run_id: &RunId, event: Event) -> Result<(),
     });
     decided.await?;
     Ok(())
-}
-
-/// Runs the `post` hooks. They run at every end of a run, and again where the operator died just after: they must bear it.
-async fn release_workloads(pass: &Pass<'_>, plan: &RunPlan) {
-    let volumes: Vec<PartId> = plan
-        .parts
-        .iter()
-        .filter(|planned| matches!(planned.source, PartSource::Volume { .. }))
-        .map(|planned| planned.part.clone())
-        .collect();
-    let hooks = post_hooks(pass.subject, &volumes);
-    for error in run_post(&*pass.ctx.hooks, &hooks).await {
-        warn!(%error, "a post hook failed");
-        tell(
-            pass,
-            reasons::HOOK_FAILED,
-            format!("OrgSnapshot {}: {error}", plan.snapshot_name),
-        )
-        .await;
-    }
 }
 
 /// The records of a part in the bucket, each with the UID of the pod that wrote it.
@@ -160,10 +144,13 @@ async fn records(
     let mut records = Vec::new();
     for object in store.list(&prefix).await.map_err(unreadable)? {
         let name = object.key.strip_prefix(&prefix);
-        let pod = name.and_then(|name| name.strip_suffix(".json"));
+        // Beside them lies what failed.
+        let Some(pod) = name.and_then(|name| name.strip_suffix(".json")) else {
+            continue;
+        };
         let body = store.get(&object.key).await.map_err(unreadable)?;
         let record = body.and_then(|body| serde_json::from_slice(&body).ok());
-        records.extend(pod.map(str::to_owned).zip(record));
+        records.extend(record.map(|record| (pod.to_owned(), record)));
     }
     Ok(records)
 }
@@ -203,7 +190,6 @@ async fn remove_movers(pass: &Pass<'_>, jobs: &[Arc<JobFact>]) -> Result<(), Blo
 
 async fn clean_up(
     pass: &Pass<'_>,
-    run_id: &RunId,
     plan: &RunPlan,
     jobs: &[Arc<JobFact>],
     result: &'static str,
@@ -216,7 +202,6 @@ async fn clean_up(
             result,
         })
         .inc();
-    pass.backup.hooks.forget(run_id);
     remove_movers(pass, jobs).await?;
     pass.unlock(&holder("OrgSnapshot", &plan.snapshot_name)).await
 }

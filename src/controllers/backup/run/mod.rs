@@ -2,6 +2,7 @@
 
 mod end;
 pub(super) mod hooks;
+pub(super) mod let_go;
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,8 +14,9 @@ use tray_api::{
 };
 use tray_domain::{
     exclusion::Beginning,
+    hook_run::has_begun_all,
     ids::{PartId, RunId},
-    ledger::{Event, Run},
+    ledger::{Event, LedgerState, Run},
     manifest::{Consistency, PartSource, PlannedPart, RunPlan},
     mover_lifetime::RUN_DEADLINE,
     mover_task::Action,
@@ -24,13 +26,14 @@ use tray_domain::{
         PresentVolume, RunFault, RunObserved, RunPartProgress, RunStep, RunSurroundings, fault, next_step,
         request_fault,
     },
+    view,
     volume_facts::{Loss, PresentClaim},
 };
 
 use super::pass::{Pass, SOON, Work};
 use crate::{
     adapters::kube::facts::{JobFact, Phase},
-    controllers::{Blocked, backup::pass::holder, changes::Change},
+    controllers::{Blocked, backup::pass::holder, changes::Change, view::schedule},
     resources::{
         mover_job::{Access, MoverVolume, snapshot_job_name},
         org::claim,
@@ -45,14 +48,16 @@ pub(super) fn is_wanted(snapshot: &OrgSnapshot) -> bool {
     snapshot.spec.origin != Origin::Discovered && snapshot.metadata.deletion_timestamp.is_none()
 }
 
-/// The run of an OrgSnapshot: given, or computed from its slot (else its creation) and UID.
-pub(super) fn run_id_of(snapshot: &OrgSnapshot) -> Option<RunId> {
+/// The run of an OrgSnapshot: given, or computed from its slot (else its creation) and UID; of one that was made anew the run
+/// that the ledger has by its name.
+pub(super) fn run_id_of(snapshot: &OrgSnapshot, ledger: &LedgerState) -> Option<RunId> {
     if let Some(given) = &snapshot.spec.run_id {
         return given.parse().ok();
     }
     let created = snapshot.creation_timestamp()?.0;
     let at = snapshot.spec.slot.as_ref().map_or(created, |slot| slot.0);
-    Some(RunId::of(at, &snapshot.uid()?))
+    let own = RunId::of(at, &snapshot.uid()?);
+    Some(view::run_of(ledger, &snapshot.name_any(), own))
 }
 
 /// Writes the plan of a run into the ledger. An answer is why it waits, in words.
@@ -68,7 +73,12 @@ pub(super) async fn begin(
     let name = snapshot.name_any();
     pass.lock(&holder("OrgSnapshot", &name)).await?;
     let slot = snapshot.spec.slot.as_ref().map(|slot| slot.0);
-    let plan = run_plan::plan(run_id.clone(), &name, slot, &volumes);
+    let claims = pass.subject.view.claims_with_volume(pass.subject.namespace());
+    let plan = RunPlan {
+        not_copied: run_plan::not_copied(claims, &volumes),
+        objectives: Some(schedule::in_force(pass.subject.schedule())),
+        ..run_plan::plan(run_id.clone(), &name, slot, &volumes)
+    };
     Ok(match pass.begin(&Event::RunPlanned { plan }).await? {
         Beginning::Written | Beginning::Overtaken => None,
         Beginning::Waits(mover) => Some(format!("waits for mover {mover} of earlier work to end")),
@@ -126,14 +136,12 @@ pub(super) async fn drive(
     let observed = RunObserved {
         parts,
         pre: pass.backup.hooks.progress(run_id),
-        must_end: fault_of(pass, run_id, run, losses, restore)
-            .await?
-            .map(|fault| fault.to_string()),
+        must_end: fault_of(pass, run_id, run, losses, restore).await?,
     };
     match next_step(&observed) {
         RunStep::RunPreHooks(claims) if has_mover(pass, run_id, &claims).await? => Ok(SOON),
         RunStep::RunPreHooks(claims) => {
-            begin_hooks(pass, run_id, plan, &claims);
+            begin_hooks(pass, run_id, run, &claims);
             Ok(LOOK)
         }
         RunStep::WaitForHooks => Ok(LOOK),
@@ -168,7 +176,9 @@ async fn has_mover(pass: &Pass<'_>, run_id: &RunId, claims: &[PartId]) -> Result
 /// Whether the run's OrgSnapshot still asks for it. Another operator may have planned the run of one that this one's watch
 /// has not shown yet: only the API server says that it is gone.
 async fn is_asked_for(pass: &Pass<'_>, run_id: &RunId, snapshot: &str) -> Result<bool, Blocked> {
-    let asks = |snapshot: &OrgSnapshot| run_id_of(snapshot).as_ref() == Some(run_id) && is_wanted(snapshot);
+    let state = pass.state();
+    let asks =
+        |snapshot: &OrgSnapshot| run_id_of(snapshot, &state).as_ref() == Some(run_id) && is_wanted(snapshot);
     let index = &pass.ctx.index;
     if index.snapshots.get(snapshot).is_some_and(|known| asks(&known)) {
         return Ok(true);
@@ -214,16 +224,17 @@ fn present(pass: &Pass<'_>, planned: &PlannedPart) -> Option<PresentVolume> {
     })
 }
 
-fn begin_hooks(pass: &Pass<'_>, run_id: &RunId, plan: &RunPlan, claims: &[PartId]) {
-    let ended = Change::Snapshot {
-        name: plan.snapshot_name.clone(),
-        org: pass.subject.name().to_owned(),
-    };
-    match hooks::pre_hooks(pass.subject, claims) {
-        Ok(hooks) => pass.backup.hooks.begin(pass.ctx, run_id, hooks, ended),
+fn begin_hooks(pass: &Pass<'_>, run_id: &RunId, run: &Run, claims: &[PartId]) {
+    let of = let_go::of(pass, run_id, &run.plan.snapshot_name);
+    let is_free = has_begun_all(run.planned_at, pass.looks_since);
+    match hooks::pre_hooks(pass.subject, claims, is_free) {
+        Ok(hooks) => pass.backup.hooks.begin(pass.ctx, of, hooks),
         Err(why) => {
-            pass.backup.hooks.fail(run_id, why);
-            pass.ctx.changes.publish(&ended);
+            pass.backup.hooks.fail(&of, why);
+            pass.ctx.changes.publish(&Change::Snapshot {
+                name: of.snapshot,
+                org: of.name,
+            });
         }
     }
 }

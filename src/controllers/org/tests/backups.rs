@@ -12,7 +12,7 @@ use tray_api::{
 use super::world::{ID, World, condition, fact, now, object, reason_of, said};
 use crate::{
     controllers::{
-        board::BackupView,
+        board::{BackupView, LostClaim},
         conditions::{Truth, find, is_true},
         org::{status, workloads},
     },
@@ -261,7 +261,11 @@ fn an_org_that_is_held_while_it_is_deleted_says_nothing_good_of_itself() {
 #[test]
 fn lost_data_stops_its_workload_and_asks_for_a_person() {
     let world = World::placed();
-    let lost = BTreeMap::from([("data-db-0".to_owned(), "the claim is gone".to_owned())]);
+    let claim = LostClaim {
+        why: "the claim is gone".to_owned(),
+        lost_uid: "1f3c77aa-0000".to_owned(),
+    };
+    let lost = BTreeMap::from([("data-db-0".to_owned(), claim)]);
     world.board.lost.set(&ID.parse().unwrap(), lost);
     let situation = workloads::situation(&world.observed(), &world.valid());
     assert_eq!(situation.lost_claims.iter().collect::<Vec<_>>(), ["data-db-0"]);
@@ -274,7 +278,7 @@ fn lost_data_stops_its_workload_and_asks_for_a_person() {
     assert_eq!(reason_of(&told, types::STALLED), said("True", "VolumeReplaced"));
     let message = &find(&told.conditions, types::DATA_LOST).unwrap().message;
     assert!(
-        message.contains("data-db-0") && message.contains("OrgRestore"),
+        message.contains("accept-data-loss=data-db-0/1f3c77aa") && message.contains("OrgRestore"),
         "{message}"
     );
 }

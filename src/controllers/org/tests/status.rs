@@ -5,7 +5,7 @@ use tray_api::conditions::{reasons, types};
 
 use super::world::{ID, World, condition, fact, reason_of, said};
 use crate::{
-    adapters::kube::facts::StorageClassFact,
+    adapters::kube::facts::{StorageClassFact, VolumeFact},
     controllers::{
         Driver,
         changes::Change,
@@ -184,6 +184,39 @@ fn claims_that_no_workload_uses_are_named() {
         let claim = json!({"metadata": {"name": name, "namespace": "org-acme-7c9e6679"}});
         world.child(ChildKind::PersistentVolumeClaim, &labels, &claim);
     }
+    // Somebody has made one of his own.
+    for (name, namespace, phase) in [
+        ("pr-own", "org-acme-7c9e6679", "Bound"),
+        ("data-gone-0", "org-acme-7c9e6679", "Bound"),
+        ("set-aside", "org-acme-7c9e6679", "Released"),
+        ("elsewhere", "org-globex-11111111", "Bound"),
+    ] {
+        let volume = json!({"metadata": {"name": name, "uid": name}, "status": {"phase": phase},
+            "spec": {"claimRef": {"namespace": namespace, "name": name}}});
+        let volume = VolumeFact::of(&serde_json::from_value(volume).unwrap());
+        world.index.volumes.put(volume);
+    }
     let told = world.status(&fact(true, "AsSpecified"));
     assert_eq!(told.unused_volumes, ["data-db-1", "data-gone-0"]);
+    assert_eq!(told.other_volumes, ["pr-own"]);
+}
+
+#[test]
+fn what_was_accepted_stays_on_record_and_the_annotation_is_not_asked_for_again() {
+    let mut world = World::placed();
+    let known = json!([{"annotation": "accept-run", "value": "r", "result": "CarriedOut", "at": "2026-01-01T00:00:00Z"}]);
+    world.org["status"]["acknowledgements"] = known;
+    let values = |world: &World| -> Vec<String> {
+        let told = world.status(&fact(true, "AsSpecified"));
+        told.acknowledgements
+            .into_iter()
+            .map(|known| known.value)
+            .collect()
+    };
+    assert_eq!(values(&world), ["r"]);
+    world.org["metadata"]["annotations"] =
+        json!({"platform.tray.ai/accept-namespace-loss": "org-acme-7c9e6679"});
+    assert_eq!(values(&world), ["r", "org-acme-7c9e6679"]);
+    world.org["metadata"]["annotations"] = json!({"platform.tray.ai/accept-namespace-loss": "another"});
+    assert_eq!(values(&world), ["r"], "it accepts nothing of this org");
 }

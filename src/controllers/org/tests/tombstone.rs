@@ -51,11 +51,18 @@ fn namespace_of(world: &World, org: &str, id: &str, at: &str, more: &Value) {
 
 /// A tombstone of an org of that name with the id `ID`, whose data is in Region `eu`.
 fn tombstone_of(world: &World, org: &str) {
-    let spec = json!({
+    tombstone_with(world, org, &json!({}));
+}
+
+fn tombstone_with(world: &World, org: &str, more: &Value) {
+    let mut spec = json!({
         "org": org, "orgId": ID, "namespace": format!("org-{org}-7c9e6679"), "reason": "Deletion",
         "region": {"name": "eu", "jurisdiction": "EU", "cloudRegion": "eu-west-1"},
         "deletedAt": "2026-01-01T00:00:00Z", "purgeAt": "2026-04-01T00:00:00Z", "erasureStartsAt": "2026-03-23T00:00:00Z",
     });
+    for (field, value) in more.as_object().into_iter().flatten() {
+        spec[field] = value.clone();
+    }
     let tombstone = object("OrgTombstone", &format!("{org}-7c9e6679"), &spec);
     world
         .index
@@ -296,8 +303,12 @@ fn a_tombstone_says_what_is_held_and_until_when() {
         let placement = observed.placement().unwrap();
         deletion::tombstone_of(&observed, &placement, deleted_at, deleted_at)
     };
+    let known = json!([{"annotation": "accept-data-loss", "value": "data-db-0", "result": "CarriedOut",
+        "at": "2026-01-01T00:00:00Z"}]);
+    world.org["status"]["acknowledgements"] = known.clone();
     let spec = serde_json::to_value(made(&world).spec).unwrap();
     let expected = json!({
+        "acknowledgements": known,
         "org": "acme", "orgId": ID, "namespace": "org-acme-7c9e6679", "reason": "Deletion",
         "region": {"name": "eu", "jurisdiction": "EU", "cloudRegion": "eu-west-1"},
         "kmsKeyArn": key, "backup": {"bucket": "tray-backups-eu", "bucketOwner": "111122223333", "prefix": ""}, "webhookHost": "h.example.com",
@@ -307,6 +318,20 @@ fn a_tombstone_says_what_is_held_and_until_when() {
     // A Region of that name elsewhere says nothing of where the org's snapshots are.
     world.region["spec"]["cloudRegion"] = "eu-west-3".into();
     assert_eq!(made(&world).spec.backup, None);
+}
+
+/// The annotation lies in Git: the next loss must not be accepted by it.
+#[test]
+fn what_was_accepted_before_a_deletion_is_known_when_the_org_is_back() {
+    let mut world = World::new();
+    world.allow();
+    world.org["metadata"]["annotations"]["platform.tray.ai/accept-namespace-loss"] =
+        "org-acme-7c9e6679".into();
+    let known = json!([{"annotation": "accept-namespace-loss", "value": "org-acme-7c9e6679", "result": "CarriedOut",
+        "at": "2026-01-01T00:00:00Z"}]);
+    tombstone_with(&world, "acme", &json!({"acknowledgements": known}));
+    let told = world.status(&super::world::fact(true, "AsSpecified"));
+    assert_eq!(serde_json::to_value(told.acknowledgements).unwrap(), known);
 }
 
 #[test]
