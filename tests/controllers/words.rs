@@ -123,15 +123,24 @@ fn webhook(namespace: &str, word: &str) -> Value {
 /// S3, KMS, STS, a policy and a webhook refuse one after the other what a run needs. Each is told by its code.
 pub(crate) async fn what_services_say_is_told_in_codes(operator: &Operator) {
     let client = api_server::shared().await.client().await;
+    let operator = &operator.beside().await;
     let (store, keys, sessions) = (
         &operator.regions.store,
         &operator.regions.keys,
         &operator.regions.sessions,
     );
+    let running = operator.start(vec![Arc::new(BackupDriver::default())]).await;
+    // Once every other org was looked at, the next that asks S3 for a list is a new one.
+    let all_looked_at = api_server::eventually(async || {
+        let orgs = operator.ctx.index.orgs.names().into_iter();
+        let mut ids = orgs.filter_map(|name| operator.ctx.index.orgs.get(&name)?.spec.org_id.clone());
+        ids.all(|id| operator.ctx.board.backups.get(&id.parse().unwrap()).is_some())
+            .then_some(())
+    });
+    assert!(all_looked_at.await.is_some());
     let refused = Fault::Refused(answer_of_aws("AccessDenied", "word-of-s3"));
     store.fail_next(Operation::List, refused);
     let org = Org::place("worded", "cccccccc-cccc-4ccc-8ccc-cccccccccccc").await;
-    let running = operator.start(vec![Arc::new(BackupDriver::default())]).await;
     let look = || operator.ctx.changes.publish(&Change::Org(org.name.to_owned()));
     says(
         operator,
