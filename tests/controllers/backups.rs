@@ -1003,8 +1003,9 @@ pub(crate) async fn says(operator: &Operator, org: &Org, reason: &str, words: &s
         let healthy = operator.ctx.board.backups.get(&org.id)?.healthy.clone();
         (healthy.reason == reason && healthy.message.contains(words)).then_some(())
     });
+    let said = said.await;
     let last = operator.ctx.board.backups.get(&org.id);
-    assert!(said.await.is_some(), "not {reason} {words:?}: {last:?}");
+    assert!(said.is_some(), "not {reason} {words:?}: {last:?}");
 }
 
 async fn a_snapshot_of_no_org_says_so() {

@@ -18,12 +18,12 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tray_api::conditions::reasons;
+use tray_domain::bucket_layout;
 use tray_ledger::RemoteError;
 use tray_operator::{
     adapters::aws_error::Attempt,
     controllers::{backup::BackupDriver, changes::Change},
 };
-use tray_testkit::memory::{Fault, Operation};
 
 use crate::{
     backups::{Org, nothing_is_left, says, snapshot, succeed},
@@ -125,18 +125,11 @@ pub(crate) async fn what_services_say_is_told_in_codes(operator: &Operator) {
         &operator.regions.keys,
         &operator.regions.sessions,
     );
+    let id = "cccccccc-cccc-4ccc-8ccc-cccccccccccc";
+    let ledger = bucket_layout::ledger_prefix("", &id.parse().unwrap());
+    store.refuse(&ledger, answer_of_aws("AccessDenied", "word-of-s3"));
     let running = operator.start(vec![Arc::new(BackupDriver::default())]).await;
-    // Once every other org was looked at, the next that asks S3 for a list is a new one.
-    let all_looked_at = api_server::eventually(async || {
-        let orgs = operator.ctx.index.orgs.names().into_iter();
-        let mut ids = orgs.filter_map(|name| operator.ctx.index.orgs.get(&name)?.spec.org_id.clone());
-        ids.all(|id| operator.ctx.board.backups.get(&id.parse().unwrap()).is_some())
-            .then_some(())
-    });
-    assert!(all_looked_at.await.is_some());
-    let refused = Fault::Refused(answer_of_aws("AccessDenied", "word-of-s3"));
-    store.fail_next(Operation::List, refused);
-    let org = Org::place("worded", "cccccccc-cccc-4ccc-8ccc-cccccccccccc").await;
+    let org = Org::place("worded", id).await;
     let look = || operator.ctx.changes.publish(&Change::Org(org.name.to_owned()));
     says(
         operator,
@@ -146,6 +139,7 @@ pub(crate) async fn what_services_say_is_told_in_codes(operator: &Operator) {
     )
     .await;
     is_told_nowhere(operator, &org, "word-of-s3").await;
+    store.refuse_no_more();
 
     keys.set_failure(Some(answer_of_aws("DisabledException", "word-of-kms")));
     org.ask("worded-one").await;
