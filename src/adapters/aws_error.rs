@@ -7,6 +7,7 @@ use aws_sdk_s3::{
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
 };
+use tray_domain::ids::KmsKeyArn;
 use tray_ledger::RemoteError;
 
 use super::error_chain::chain;
@@ -70,6 +71,7 @@ impl Attempt<'_> {
         let Self { action, on, region } = self;
         let (code, status) = (code(error), status(error));
         let said = said(error);
+        let key = named_key(error).map_or_else(String::new, |key| format!(" {key}"));
         if let Some(other) = bucket_region(error).filter(|other| *other != region)
             && (ELSEWHERE.contains(&code) || (300..400).contains(&status) || status == 400)
         {
@@ -92,14 +94,14 @@ impl Attempt<'_> {
             )),
             "NoSuchKey" | "NotFound" | "NoSuchUpload" => RemoteError::NotFound(format!("{on} ({said})")),
             "NotFoundException" | "KMS.NotFoundException" => RemoteError::NotFound(format!(
-                "{action} on {on}: there is no such KMS key in {region}: name one that is there ({said})"
+                "{action} on {on}: there is no such KMS key in {region}{key}: name one that is there ({said})"
             )),
             _ if code.contains("DisabledException") => RemoteError::Unusable(format!(
-                "{action} on {on}: the KMS key is disabled: enable it ({said})"
+                "{action} on {on}: the KMS key{key} is disabled: enable it ({said})"
             )),
             _ if code.contains("InvalidStateException") => RemoteError::Unusable(format!(
-                "{action} on {on}: the KMS key is not Enabled (deletion planned, or material missing): cancel the deletion or \
-                 restore it ({said})"
+                "{action} on {on}: the KMS key{key} is not Enabled (deletion planned, or material missing): cancel the deletion \
+                 or restore it ({said})"
             )),
             "InvalidCiphertextException" | "IncorrectKeyException" => RemoteError::Corrupt(format!(
                 "{action} on {on}: the wrapped key was made by another key, for another org, or was changed ({said})"
@@ -152,6 +154,14 @@ where
         SdkError::ResponseError(_) => format!("an answer that cannot be read, HTTP {status}"),
         _ => chain(error),
     }
+}
+
+/// The KMS key that the service names: S3 alone knows which one an object is under. Nothing else of its words is taken.
+fn named_key<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<KmsKeyArn> {
+    let of_an_arn = |c: char| c.is_ascii_alphanumeric() || ":/-".contains(c);
+    let message = error.as_service_error()?.message()?;
+    let mut words = message.split(|c| !of_an_arn(c));
+    words.find_map(|word| word.trim_end_matches(':').parse().ok())
 }
 
 #[cfg(test)]
@@ -258,5 +268,31 @@ mod tests {
         assert!(
             matches!(ATTEMPT.failed(&error), RemoteError::Unavailable(text) if text.contains("no answer in 5 s"))
         );
+    }
+
+    /// S3 alone knows which key an object is under; a person needs it to enable the right one.
+    #[test]
+    fn of_the_service_s_words_the_key_alone_is_told() {
+        let key = "arn:aws:kms:eu-central-1:111122223333:key/1f3c77aa-0000-4000-8000-000000000001";
+        for (message, told) in [
+            (
+                format!("{key} is disabled. hunter2"),
+                format!(" {key} is disabled"),
+            ),
+            (
+                format!("hunter2: the ciphertext refers to '{key}'."),
+                format!(" {key} is disabled"),
+            ),
+            ("hunter2 is disabled".to_owned(), "key is disabled".to_owned()),
+        ] {
+            let response = HttpResponse::new(400.try_into().unwrap(), SdkBody::empty());
+            let metadata = ErrorMetadata::builder()
+                .code("KMS.DisabledException")
+                .message(&message)
+                .build();
+            let error = SdkError::service_error(GetObjectError::generic(metadata), response);
+            let said = ATTEMPT.failed(&error).to_string();
+            assert!(said.contains(&told) && !said.contains("hunter2"), "{said}");
+        }
     }
 }

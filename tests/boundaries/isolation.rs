@@ -120,7 +120,7 @@ async fn p4_nothing_runs_while_one_policy_is_not_acknowledged_and_the_org_says_s
     )
     .await;
     let said = message(&told, "IsolationEnforced");
-    assert!(said.contains("tray-dns") && said.contains("not today"), "{said}");
+    assert!(said.contains("tray-dns: Forbidden (HTTP 403)"), "{said}");
     assert!(list(&client, "apps/v1", "Deployment", namespace).await.is_empty());
 
     let bindings = api(

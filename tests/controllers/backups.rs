@@ -290,6 +290,7 @@ async fn an_org_is_copied_pruned_and_told_about() {
     what_is_made_anew_runs_and_restores_nothing_twice(&operator, &fresh).await;
     running.stop().await;
     restores::from_an_earlier_version(&operator, &filled, &run).await;
+    Box::pin(restores::what_never_comes_ends_a_restore(&operator)).await;
     waits::a_post_hook_that_is_outstanding_is_run_again_by_who_starts_next(&operator).await;
     // It dies on the way.
     let mortal = operator.beside().await;
@@ -565,7 +566,7 @@ async fn its_watch_is_behind(operator: &Operator, org: &Org, snapshot: &str) {
 }
 
 /// Has the operator look at the org: the pass that may be under way, and one more.
-async fn look_twice(operator: &Operator, org: &Org) {
+pub(crate) async fn look_twice(operator: &Operator, org: &Org) {
     for _ in 0..2 {
         let before = passes(&operator.ctx, "backup");
         operator.ctx.changes.publish(&Change::Org(org.name.to_owned()));
@@ -1060,8 +1061,9 @@ pub(crate) async fn says(operator: &Operator, org: &Org, reason: &str, words: &s
         let healthy = operator.ctx.board.backups.get(&org.id)?.healthy.clone();
         (healthy.reason == reason && healthy.message.contains(words)).then_some(())
     });
+    let said = said.await;
     let last = operator.ctx.board.backups.get(&org.id);
-    assert!(said.await.is_some(), "not {reason} {words:?}: {last:?}");
+    assert!(said.is_some(), "not {reason} {words:?}: {last:?}");
 }
 
 async fn a_snapshot_of_no_org_says_so() {

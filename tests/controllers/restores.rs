@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jiff::SignedDuration;
 use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{PersistentVolumeClaim, Pod},
@@ -20,10 +21,12 @@ use tray_domain::{
     ids::{PartId, RunId},
     ledger::LedgerState,
 };
-use tray_operator::controllers::backup::BackupDriver;
+use tray_operator::controllers::{backup::BackupDriver, changes::Change};
 
 use crate::{
-    backups::{Org, end, last_words, mover_that, nothing_is_left, restore_of, restored, snapshot},
+    backups::{
+        Org, end, last_words, look_twice, mover_that, nothing_is_left, restore_of, restored, snapshot,
+    },
     support::{
         api_server::{self, eventually},
         operator::Operator,
@@ -49,20 +52,24 @@ pub(crate) async fn while_an_operator_runs(operator: &Operator, org: &Org) -> Ru
 /// An org with a volume. It is suspended: its workloads are nobody's to start here.
 pub(crate) async fn with_a_volume(operator: &Operator) -> Org {
     let org = Org::place("filled", "88888888-8888-4888-8888-888888888888").await;
-    let orgs: Api<TrayOrg> = Api::all(api_server::shared().await.client().await);
-    let workload = json!({"name": "db", "kind": "StatefulSet", "image": "i", "runAsUser": 1000,
-        "volume": {"size": "1Gi", "mountPath": "/data"}});
-    let spec = json!({"spec": {"lifecycle": {"state": "Suspended"}, "workloads": [workload]}});
-    orgs.patch(org.name, &PatchParams::default(), &Patch::Merge(spec))
-        .await
-        .unwrap();
-    claim(&org).await;
+    give_a_volume(&org, "Suspended").await;
     let seen = eventually(async || {
         let known = operator.ctx.index.orgs.get(org.name)?;
         (!known.spec.workloads.is_empty()).then_some(())
     });
     assert!(seen.await.is_some());
     org
+}
+
+async fn give_a_volume(org: &Org, state: &str) {
+    let orgs: Api<TrayOrg> = Api::all(api_server::shared().await.client().await);
+    let workload = json!({"name": "db", "kind": "StatefulSet", "image": "i", "runAsUser": 1000,
+        "volume": {"size": "1Gi", "mountPath": "/data"}});
+    let spec = json!({"spec": {"lifecycle": {"state": state}, "workloads": [workload]}});
+    orgs.patch(org.name, &PatchParams::default(), &Patch::Merge(spec))
+        .await
+        .unwrap();
+    claim(org).await;
 }
 
 /// Makes the claim, as the TrayOrg controller does. Returns its UID.
@@ -143,12 +150,14 @@ async fn copied(operator: &Operator, org: &Org, name: &str) -> RunId {
 }
 
 /// The status of the restore, once it says that.
-async fn says(name: &str, what: &str) -> Value {
+async fn tells(name: &str, what: &str) -> Value {
     let restores: Api<OrgRestore> = Api::all(api_server::shared().await.client().await);
     let said = eventually(async || {
         let restore = serde_json::to_value(restores.get(name).await.ok()?).ok()?;
-        let said = restore["status"]["conditions"].to_string();
-        said.contains(what).then(|| restore["status"].clone())
+        let said = [&restore["status"]["conditions"], &restore["status"]["waitingFor"]].map(Value::to_string);
+        said.iter()
+            .any(|said| said.contains(what))
+            .then(|| restore["status"].clone())
     });
     let last = restores.get(name).await.map(|restore| restore.status);
     said.await
@@ -189,7 +198,7 @@ async fn a_claim_that_somebody_else_holds_is_named_before_anything_stops(
     let pods = pod_of_somebody_else(&client, org).await;
     restore_of(org.name, "filled-back").await;
     proven(org).await;
-    let status = says("filled-back", "pr-debug (data-db-0)").await;
+    let status = tells("filled-back", "pr-debug (data-db-0)").await;
     assert_eq!(status["phase"], "Proving", "the org runs on");
     assert_eq!(status["waitingFor"]["what"], "ClaimHolders");
     // It ends, and holds the claim all the same: it is removed, and the claim goes.
@@ -261,7 +270,7 @@ async fn later_restores_say_which_one_they_wait_for(org: &Org) {
     let (job, _) = mover_that(&org.namespace(), "ProveVolume").await;
     restored("filled-first", "Proving").await;
     restore_of(org.name, "filled-second").await;
-    let status = says("filled-second", "waits for OrgRestore filled-first to end").await;
+    let status = tells("filled-second", "waits for OrgRestore filled-first to end").await;
     assert_eq!(status["phase"], "Pending");
     assert_eq!(status["waitingFor"]["what"], "Turn");
     end(&job, Some("enough")).await;
@@ -329,6 +338,110 @@ async fn one_that_is_deleted_midway_leaves_no_right_and_an_end_in_the_ledger(ope
     nothing_is_left(org).await;
 }
 
+/// Brings a restore to where the org's workloads are to start. Returns the UID of the claim that it has filled.
+async fn filled_by(org: &Org, restore: &str) -> String {
+    let before = claim(org).await;
+    restore_of(org.name, restore).await;
+    proven(org).await;
+    let_go(org, &before).await;
+    let fresh = claim(org).await;
+    let (job, _) = mover_that(&org.namespace(), "RestoreVolume").await;
+    end(&job, None).await;
+    let (job, _) = mover_that(&org.namespace(), "RestoreObjects").await;
+    let words = json!({"outcome": "RestoredObjects", "created": 0, "updated": 0, "unchanged": 3, "refused": 0, "named": [],
+        "later": 0, "laterNamed": []});
+    last_words(&job, &words).await;
+    end(&job, None).await;
+    let restores: Api<OrgRestore> = Api::all(api_server::shared().await.client().await);
+    let starting = eventually(async || {
+        let status = serde_json::to_value(restores.get(restore).await.ok()?.status).ok()?;
+        (status["waitingFor"]["what"] == "Workloads").then_some(())
+    });
+    let last = restores.get(restore).await.map(|restore| restore.status);
+    assert!(starting.await.is_some(), "{restore} starts nothing: {last:#?}");
+    fresh
+}
+
+/// What a restore waits for may never come. Its operator has a clock of its own, which is put forward.
+pub(crate) async fn what_never_comes_ends_a_restore(operator: &Operator) {
+    let org = Org::place("ending", "99999999-9999-4999-8999-999999999998").await;
+    give_a_volume(&org, "Active").await;
+    let own = operator.beside().await;
+    let running = own.start(vec![Arc::new(BackupDriver::default())]).await;
+    let later = |minutes| {
+        own.clock.put_forward(SignedDuration::from_mins(minutes));
+        own.ctx.changes.publish(&Change::Org(org.name.to_owned()));
+    };
+    copied(&own, &org, "ending-one").await;
+
+    // No workload comes up: the data is back all the same.
+    let fresh = filled_by(&org, "ending-idle").await;
+    later(21);
+    let shown = restored("ending-idle", "Succeeded").await;
+    let said = shown["status"]["conditions"].to_string();
+    assert!(said.contains("WorkloadsUnavailable"), "{said}");
+    let state = org.ledger(&own).await.state();
+    let recorded = state.restores.last().unwrap();
+    assert!(recorded.data_is_back && !recorded.succeeded, "{recorded:?}");
+    assert_eq!(filled(&state), Some(&*fresh));
+    nothing_is_left(&org).await;
+
+    // Somebody replaces the claim that was filled.
+    let fresh = filled_by(&org, "ending-lost").await;
+    let claims: Api<PersistentVolumeClaim> =
+        Api::namespaced(api_server::shared().await.client().await, &org.namespace());
+    claims.delete(VOLUME, &DeleteParams::default()).await.unwrap();
+    let_go(&org, &fresh).await;
+    claim(&org).await;
+    let shown = restored("ending-lost", "Failed").await;
+    let said = shown["status"]["conditions"].to_string();
+    assert!(said.contains("VolumeReplaced") && said.contains(VOLUME), "{said}");
+    nothing_is_left(&org).await;
+    assert!(
+        own.ctx
+            .board
+            .lost
+            .get(&org.id)
+            .is_some_and(|lost| lost.contains_key(VOLUME))
+    );
+
+    // A pod of somebody else never lets go: nothing was stopped for it.
+    let pods = pod_of_somebody_else(&api_server::shared().await.client().await, &org).await;
+    let held = claim(&org).await;
+    restore_of(org.name, "ending-held").await;
+    proven(&org).await;
+    tells("ending-held", "pr-debug (data-db-0)").await;
+    later(61);
+    let shown = restored("ending-held", "Failed").await;
+    let said = shown["status"]["conditions"].to_string();
+    assert!(said.contains("ClaimHeld") && said.contains("pr-debug"), "{said}");
+    assert_eq!(claim(&org).await, held, "nothing of the org was touched");
+    pods.delete("pr-debug", &DeleteParams::default().grace_period(0))
+        .await
+        .unwrap();
+    nothing_is_left(&org).await;
+
+    // An operator that starts again and again does not begin the limit anew, and has its time to look first.
+    let before = claim(&org).await;
+    restore_of(org.name, "ending-stuck").await;
+    proven(&org).await;
+    tells("ending-stuck", "ClaimsGone").await;
+    running.stop().await;
+    let next = operator.beside().await;
+    next.clock.put_forward(SignedDuration::from_hours(3));
+    let running = next.start(vec![Arc::new(BackupDriver::default())]).await;
+    look_twice(&next, &org).await;
+    tells("ending-stuck", "ClaimsGone").await;
+    next.clock.put_forward(SignedDuration::from_mins(11));
+    next.ctx.changes.publish(&Change::Org(org.name.to_owned()));
+    let shown = restored("ending-stuck", "Failed").await;
+    let said = shown["status"]["conditions"].to_string();
+    assert!(said.contains("TookTooLong") && said.contains(VOLUME), "{said}");
+    let_go(&org, &before).await;
+    nothing_is_left(&org).await;
+    running.stop().await;
+}
+
 fn task_is_of(job: &Job, restore: &str) -> bool {
     job.labels().get("platform.tray.ai/owner").map(String::as_str) == Some(restore)
 }
@@ -344,7 +457,8 @@ pub(crate) async fn from_an_earlier_version(operator: &Operator, org: &Org, run:
         .patch_status("filled-earlier", &PatchParams::default(), &Patch::Merge(status))
         .await
         .unwrap();
-    let running = operator.start(vec![Arc::new(BackupDriver::default())]).await;
+    let next = operator.beside().await;
+    let running = next.start(vec![Arc::new(BackupDriver::default())]).await;
     let (job, told) = mover_that(&org.namespace(), "ProveVolume").await;
     let state = org.ledger(operator).await.state();
     let open = state.restore.clone().expect("it is begun");

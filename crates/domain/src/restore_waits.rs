@@ -34,6 +34,8 @@ pub enum Wait {
 pub(super) const HOURS_FOR_CLAIMS: i64 = 1;
 /// How long workloads are waited for. They go on starting after that: the data is back, and a person is told.
 pub const WORKLOADS_START_WITHIN: SignedDuration = SignedDuration::from_mins(20);
+/// What is left of a limit after each start of the operator: what came while nobody looked is learnt first.
+const LEFT_AFTER_A_START: SignedDuration = SignedDuration::from_mins(10);
 
 impl Wait {
     /// After that a restore ends; none = what it waits for has a limit of its own.
@@ -48,11 +50,28 @@ impl Wait {
             Self::Workloads => Some(WORKLOADS_START_WITHIN),
         }
     }
+}
 
-    /// Whether that limit is over for who has waited since then.
-    pub fn is_over(self, since: Timestamp, now: Timestamp) -> bool {
-        self.limit()
-            .is_some_and(|limit| now.duration_since(since) > limit)
+/// What a restore waited for when it was last looked at, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// What for.
+    pub wait: Wait,
+    /// Since then.
+    pub since: Timestamp,
+    /// Since then this operator looks.
+    pub looks_since: Timestamp,
+}
+
+impl Waiting {
+    /// Whether its limit is over.
+    pub fn is_over(self, now: Timestamp) -> bool {
+        self.wait.limit().is_some_and(|limit| self.exceeds(limit, now))
+    }
+
+    fn exceeds(self, limit: SignedDuration, now: Timestamp) -> bool {
+        now.duration_since(self.since) > limit
+            && now.duration_since(self.looks_since) > limit.min(LEFT_AFTER_A_START)
     }
 }
 
@@ -75,28 +94,23 @@ impl RestoreStep {
     }
 }
 
-/// That step, or the end of the restore where it has been waited for it too long. `waiting` is what it waited for when last
-/// looked at, and since when.
-pub fn in_time(step: RestoreStep, waiting: Option<(Wait, Timestamp)>, now: Timestamp) -> RestoreStep {
-    let Some((wait, since)) = waiting.filter(|(wait, _)| step.wait() == Some(*wait)) else {
+/// That step, or the end of the restore where it has been waited for it too long.
+pub fn in_time(step: RestoreStep, waiting: Option<Waiting>, now: Timestamp) -> RestoreStep {
+    let Some(waiting) = waiting.filter(|waiting| step.wait() == Some(waiting.wait)) else {
         return step;
     };
     if let RestoreStep::WaitForMovers(unbound) = &step
         && !unbound.is_empty()
-        && now.duration_since(since) > SignedDuration::from_hours(HOURS_FOR_CLAIMS)
+        && waiting.exceeds(SignedDuration::from_hours(HOURS_FOR_CLAIMS), now)
     {
         let message = format!(
-            "claims {} got no volume within {HOURS_FOR_CLAIMS} h: see their events and the Region's StorageClass, then make an OrgRestore \
-             OrgRestore",
+            "claims {} got no volume within {HOURS_FOR_CLAIMS} h: see their events and the Region's StorageClass, then make an OrgRestore of \
+             another name",
             listed(unbound)
         );
         return RestoreStep::Fail(RestoreFault::TookTooLong(message));
     }
-    if wait.is_over(since, now) {
-        overdue(step)
-    } else {
-        step
-    }
+    if waiting.is_over(now) { overdue(step) } else { step }
 }
 
 fn overdue(step: RestoreStep) -> RestoreStep {
@@ -150,6 +164,14 @@ mod tests {
         "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_mins(minutes)
     }
 
+    fn waited(wait: Wait) -> Option<Waiting> {
+        Some(Waiting {
+            wait,
+            since: at(0),
+            looks_since: at(0),
+        })
+    }
+
     /// Whatever a restore waits for, it does so for a time, and then says what for.
     #[test]
     fn everything_that_is_waited_for_has_a_limit() {
@@ -190,7 +212,7 @@ mod tests {
             (RestoreStep::RecordFilled(Vec::new()), day, "20 h"),
         ] {
             let wait = step.wait().unwrap();
-            let after = |minutes| in_time(step.clone(), Some((wait, at(0))), at(minutes));
+            let after = |minutes| in_time(step.clone(), waited(wait), at(minutes));
             assert_eq!(after(minutes), step, "not yet");
             let RestoreStep::Fail(fault) = after(minutes + 1) else {
                 panic!("{step:?} has no end")
@@ -202,7 +224,7 @@ mod tests {
             } else {
                 Wait::Pods
             };
-            for waiting in [None, Some((other, at(0)))] {
+            for waiting in [None, waited(other)] {
                 assert_eq!(in_time(step.clone(), waiting, at(minutes + 1)), step);
             }
         }
@@ -211,11 +233,32 @@ mod tests {
     #[test]
     fn workloads_that_do_not_come_up_end_a_restore_whose_data_is_back() {
         let step = RestoreStep::WaitForWorkloads("its image is gone".to_owned());
-        let after = |minutes| in_time(step.clone(), Some((Wait::Workloads, at(0))), at(minutes));
+        let after = |minutes| in_time(step.clone(), waited(Wait::Workloads), at(minutes));
         assert_eq!(after(20), step);
         assert_eq!(
             after(21),
             RestoreStep::SucceedWithoutWorkloads("its image is gone".to_owned())
         );
+    }
+
+    /// Else what ended while nobody looked would be taken for what never ends, or an operator that starts again and again would
+    /// wait for ever.
+    #[test]
+    fn a_start_of_the_operator_leaves_ten_minutes_of_a_limit_and_does_not_begin_it_anew() {
+        for (since, looks_since, over) in [(0, 600, 610), (0, 5, 60), (0, 55, 65)] {
+            let waiting = Waiting {
+                wait: Wait::Pods,
+                since: at(since),
+                looks_since: at(looks_since),
+            };
+            assert!(
+                !waiting.is_over(at(over)),
+                "since {since}, looks since {looks_since}"
+            );
+            assert!(
+                waiting.is_over(at(over + 1)),
+                "since {since}, looks since {looks_since}"
+            );
+        }
     }
 }

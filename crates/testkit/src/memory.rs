@@ -63,6 +63,7 @@ pub struct MemoryObject {
 struct Bucket {
     objects: BTreeMap<String, MemoryObject>,
     faults: VecDeque<(Operation, Fault)>,
+    refused: Option<(String, RemoteError)>,
     facts: BucketFacts,
     now: Timestamp,
     skew: Option<SignedDuration>,
@@ -104,6 +105,7 @@ impl MemoryStore {
             bucket: Mutex::new(Bucket {
                 objects: BTreeMap::new(),
                 faults: VecDeque::new(),
+                refused: None,
                 facts: sound_facts(cloud_region),
                 now: Timestamp::UNIX_EPOCH,
                 skew: None,
@@ -119,6 +121,16 @@ impl MemoryStore {
     /// The next call of `operation` goes wrong. Faults of one operation happen in the order they were added.
     pub fn fail_next(&self, operation: Operation, fault: Fault) {
         self.bucket().faults.push_back((operation, fault));
+    }
+
+    /// Every call for what begins with `prefix` is refused from now on.
+    pub fn refuse(&self, prefix: &str, error: RemoteError) {
+        self.bucket().refused = Some((prefix.to_owned(), error));
+    }
+
+    /// No call is refused any more.
+    pub fn refuse_no_more(&self) {
+        self.bucket().refused = None;
     }
 
     /// What [`RegionBucket::facts`] answers from now on.
@@ -167,6 +179,11 @@ impl Bucket {
     /// Notes the call; says whether its answer gets lost.
     fn begin(&mut self, operation: Operation, key: &str) -> Result<bool, RemoteError> {
         self.calls.push((operation, key.to_owned()));
+        if let Some((prefix, error)) = &self.refused
+            && key.starts_with(&**prefix)
+        {
+            return Err(error.clone());
+        }
         let Some(at) = self.faults.iter().position(|(of, _)| *of == operation) else {
             return Ok(false);
         };

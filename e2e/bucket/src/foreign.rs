@@ -174,7 +174,9 @@ fn denied(answer: Result<(), RemoteError>) -> Result<String, Failed> {
 fn unopened<T: std::fmt::Debug>(answer: Result<T, EngineError>) -> Result<String, Failed> {
     match answer {
         // The org's own key opens the same pack, so it is not damaged.
-        Err(error @ (EngineError::WrongKey(_) | EngineError::Corrupt(_))) => Ok(error.to_string()),
+        Err(error @ (EngineError::WrongKey(_) | EngineError::Damaged { .. } | EngineError::Corrupt(_))) => {
+            Ok(error.to_string())
+        }
         other => Err(format!("another org's key was not refused: {other:?}").into()),
     }
 }

@@ -168,6 +168,8 @@ fn tombstones() -> Vec<Value> {
     let mut full = least.clone();
     full["kmsKeyArn"] = "arn:aws:kms:eu-central-1:111122223333:key/org".into();
     full["backup"] = json!({"bucket": "tray-backups-eu", "bucketOwner": "111122223333", "prefix": "orgs/"});
+    full["acknowledgements"] = json!([{"annotation": "accept-run", "value": "01M8Q99358W02H56RHPFE1PTEA", "result": "CarriedOut",
+        "at": at}]);
     full["webhookHost"] = "7c9e6679-7425-40de-944b-e07fc1f90ae7.hooks.eu.example.com".into();
     vec![object("OrgTombstone", &full), object("OrgTombstone", &least)]
 }

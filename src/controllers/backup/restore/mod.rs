@@ -183,7 +183,7 @@ pub(super) async fn drive(pass: &Pass<'_>, restore: &OrgRestore) -> Result<Durat
     };
     let jobs = pass.movers_of(&restore.name_any());
     let observed = parts::observe(pass, restore, recorded, manifest, &jobs).await?;
-    let waiting = status::waiting_since(recorded).map(|(wait, since)| (wait, since.max(pass.looks_since)));
+    let waiting = status::waited(pass, recorded);
     let step = in_time(next_step(&observed), waiting, pass.now);
     let status = status::progress(pass, restore, recorded, &observed, &step, &jobs).await?;
     if let Some(ended) = recorded_end(&state, &name_in_ledger(restore)) {
@@ -376,8 +376,7 @@ pub(super) async fn wait(
 ) -> Result<Duration, Blocked> {
     let mut status = status::waiting(restore, reasons::WAITING, message, false, pass.now);
     status.waiting_for = Some(status::waiting_for(restore.status.as_ref(), wait, pass.now));
-    let since = status::waiting_since(&status).map(|(_, since)| since.max(pass.looks_since));
-    if since.is_some_and(|since| wait.is_over(since, pass.now)) {
+    if status::waited(pass, &status).is_some_and(|waited| waited.is_over(pass.now)) {
         pass.lead().await?;
         let failed = Failure::new(reasons::TOOK_TOO_LONG, format!("it took too long: {message}"));
         return end::end(pass, restore, &status, End::Failed(failed)).await;
@@ -388,8 +387,7 @@ pub(super) async fn wait(
 
 /// Whether its status says already that it waits for a run or a sweep.
 pub(super) fn waits_for_others(restore: &OrgRestore) -> bool {
-    let waiting = restore.status.as_ref().and_then(status::waiting_since);
-    waiting.is_some_and(|(wait, _)| wait == Wait::OtherWork)
+    restore.status.as_ref().and_then(status::waits_for) == Some(Wait::OtherWork)
 }
 
 /// Says that a mover of earlier work is on its way out. Returns when to look again.

@@ -19,7 +19,7 @@ use tray_domain::{
     names,
     restore_once::MadeBefore,
     restore_run::{MoverProgress, RestoreObserved, RestoreStep},
-    restore_waits::Wait,
+    restore_waits::{Wait, Waiting},
 };
 
 use super::{End, Failure, job_name_of};
@@ -76,11 +76,22 @@ pub(crate) fn waiting_for(recorded: Option<&OrgRestoreStatus>, wait: Wait, now: 
     })
 }
 
-/// The same in the words of the domain.
-pub(crate) fn waiting_since(status: &OrgRestoreStatus) -> Option<(Wait, Timestamp)> {
+/// What its status says that it waits for.
+pub(crate) fn waits_for(status: &OrgRestoreStatus) -> Option<Wait> {
     let waiting = status.waiting_for.as_ref()?;
-    let wait = WAITS.iter().find(|(_, what)| *what == waiting.what)?.0;
-    Some((wait, waiting.since.0))
+    WAITS
+        .iter()
+        .find(|(_, what)| *what == waiting.what)
+        .map(|(wait, _)| *wait)
+}
+
+/// The same, and for how long.
+pub(crate) fn waited(pass: &Pass<'_>, status: &OrgRestoreStatus) -> Option<Waiting> {
+    Some(Waiting {
+        wait: waits_for(status)?,
+        since: status.waiting_for.as_ref()?.since.0,
+        looks_since: pass.looks_since,
+    })
 }
 
 const WAITS: [(Wait, RestoreWait); 9] = [
