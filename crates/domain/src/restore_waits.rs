@@ -164,12 +164,12 @@ mod tests {
         "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_mins(minutes)
     }
 
-    fn waited(wait: Wait) -> Option<Waiting> {
-        Some(Waiting {
+    fn waited(wait: Wait) -> Waiting {
+        Waiting {
             wait,
             since: at(0),
             looks_since: at(0),
-        })
+        }
     }
 
     /// Whatever a restore waits for, it does so for a time, and then says what for.
@@ -212,7 +212,7 @@ mod tests {
             (RestoreStep::RecordFilled(Vec::new()), day, "20 h"),
         ] {
             let wait = step.wait().unwrap();
-            let after = |minutes| in_time(step.clone(), waited(wait), at(minutes));
+            let after = |minutes| in_time(step.clone(), Some(waited(wait)), at(minutes));
             assert_eq!(after(minutes), step, "not yet");
             let RestoreStep::Fail(fault) = after(minutes + 1) else {
                 panic!("{step:?} has no end")
@@ -224,7 +224,7 @@ mod tests {
             } else {
                 Wait::Pods
             };
-            for waiting in [None, waited(other)] {
+            for waiting in [None, Some(waited(other))] {
                 assert_eq!(in_time(step.clone(), waiting, at(minutes + 1)), step);
             }
         }
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn workloads_that_do_not_come_up_end_a_restore_whose_data_is_back() {
         let step = RestoreStep::WaitForWorkloads("its image is gone".to_owned());
-        let after = |minutes| in_time(step.clone(), waited(Wait::Workloads), at(minutes));
+        let after = |minutes| in_time(step.clone(), Some(waited(Wait::Workloads)), at(minutes));
         assert_eq!(after(20), step);
         assert_eq!(
             after(21),
