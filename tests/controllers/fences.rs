@@ -14,7 +14,7 @@ use tray_operator::{
     controllers::{conditions::find, heartbeat::HeartbeatDriver, region::RegionDriver},
     telemetry::metrics::InRegion,
 };
-use tray_testkit::memory::{Fault, Operation};
+use tray_testkit::memory::Operation;
 
 use crate::{
     regions::{TURN, apply, class, condition, node, region},
@@ -117,7 +117,7 @@ async fn a_store_that_is_silent_decides_nothing(first: &Operator) {
     let silent = RemoteError::Unavailable("no answer from s3".to_owned());
     let store = &first.regions.store;
     let before = store.object(HEARTBEAT);
-    store.fail_next(Operation::Get, Fault::Refused(silent));
+    store.refuse(MARKER, silent);
     let operator = first.beside().await;
     let running = start(&operator).await;
     let unknown = condition("beats", types::FENCED, "Unknown", reasons::RETRYING).await;
@@ -131,6 +131,7 @@ async fn a_store_that_is_silent_decides_nothing(first: &Operator) {
         before,
         "nothing is written before that is known"
     );
+    store.refuse_no_more();
     condition("beats", types::READY, "True", reasons::AS_SPECIFIED).await;
     running.stop().await;
 }

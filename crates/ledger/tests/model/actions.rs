@@ -267,7 +267,8 @@ impl Actions<'_> {
         let is_free = |name: &u8| claimed_by != Some(*name) && !(former.runs && former.name == *name);
         world.processes[0] = Process {
             runs: true,
-            name: (0..).find(is_free).unwrap_or_default(),
+            // Two names are taken at most.
+            name: (0..=2).find(is_free).unwrap_or_default(),
             jobs: world.shown(),
             objects: world.objects,
             ..Process::default()
