@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 
-use crate::{process::Process, random::Random, world::World};
+use crate::{lies::Lie, process::Process, random::Random, traffic::OPERATOR, world::World};
 
 /// How long the Lease holds without being renewed, and a little more.
 const LEASE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(20));
@@ -36,6 +36,9 @@ impl Operators {
     /// One after the other, for ever.
     pub async fn lead(mut self) {
         loop {
+            while self.is_gone() {
+                tokio::time::sleep(LOOK).await;
+            }
             let leader = self.start();
             loop {
                 let freezes = self.next_freeze();
@@ -49,6 +52,10 @@ impl Operators {
                     }
                     () = tokio::time::sleep(freezes.unwrap_or(LOOK)) => {}
                 }
+                if self.is_gone() {
+                    leader.kill();
+                    break;
+                }
                 if freezes.is_some() && self.world.trouble().processes.freezes > 0.0 {
                     self.freeze(leader);
                     break;
@@ -59,11 +66,17 @@ impl Operators {
         }
     }
 
+    /// Whether there is no process, and none will be.
+    fn is_gone(&self) -> bool {
+        self.world.lies.are_told(Lie::NobodyLeads)
+    }
+
     fn start(&mut self) -> Process {
-        let name = format!("operator-{}", self.started);
+        let name = format!("{OPERATOR}{}", self.started);
         self.started += 1;
         let most = self.world.trouble().processes.skew.as_secs();
         let skew = self.random.below(2 * most.unsigned_abs() + 1) as i64 - most;
+        self.world.hold_lease(&name);
         Process::start(&self.world, &name, SignedDuration::from_secs(skew))
     }
 

@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::core::Status;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tray_api::crds::all_crds;
 use tray_domain::{ids::KmsKeyArn, names};
+use tray_operator::adapters::kube::leader::LEASE;
 use tray_ports::{HookError, HookTarget};
 use tray_testkit::{
     clock::RuntimeClock,
@@ -25,10 +26,12 @@ use crate::{
     engine::LightEngine,
     faults::ApiFaults,
     kubernetes::claims::claims_of,
+    lies::{Lie, Lies},
     lock::lock,
     log::Log,
-    manifests::{self, BACKUP_REGION, BUCKET, Variant},
+    manifests::{self, HOMES, Home, NOTE, Variant},
     random::Random,
+    traffic::Traffic,
     trouble::{Doom, Trouble},
     truth::Truth,
 };
@@ -63,7 +66,13 @@ pub struct World {
     pub containers: Arc<Containers>,
     /// What really happened.
     pub truth: Arc<Truth>,
+    /// What is asked of the API server.
+    pub traffic: Arc<Traffic>,
+    /// What of what is played is not as it is said.
+    pub lies: Lies,
     trouble: Mutex<Trouble>,
+    /// How far a clock was off at most.
+    skew: Mutex<SignedDuration>,
     writers: Mutex<Random>,
 }
 
@@ -77,19 +86,31 @@ impl World {
         let mut ids = random.stream("ids");
         let server = ApiServer::new(kinds(), Arc::new(clock), move || ids.number());
         server.set_pace(PACE);
-        let told = log.clone();
-        server.set_observer(move |asked: &Traced| note(&told, asked));
-        let place = Place {
-            bucket: Arc::new(Bucket::new(BACKUP_REGION, Arc::new(clock), log.clone())),
-            keys: Arc::new(MemoryKeys::new(BACKUP_REGION)),
-            weather: Arc::new(Weather::new(random.stream("aws"), log.clone())),
-            clock: Arc::new(clock),
+        server.be_terse();
+        let (told, traffic) = (log.clone(), Arc::<Traffic>::default());
+        let counted = traffic.clone();
+        server.set_observer(move |asked: &Traced| {
+            counted.note(asked);
+            note(&told, asked);
+        });
+        let place = |home: &Home| {
+            let place = Place {
+                bucket: Arc::new(Bucket::new(home.backup_region, Arc::new(clock), log.clone())),
+                keys: Arc::new(MemoryKeys::new(home.backup_region)),
+                weather: Arc::new(Weather::new(
+                    random.stream("aws").stream(home.region),
+                    log.clone(),
+                )),
+                clock: Arc::new(clock),
+            };
+            (home.bucket.to_owned(), Arc::new(place))
         };
+        let places = HOMES.iter().map(place).collect();
         let disks = Arc::new(Disks::default());
         let world = Self {
             clock,
             server,
-            places: BTreeMap::from([(BUCKET.to_owned(), Arc::new(place))]),
+            places,
             engine: LightEngine::new(disks.clone()),
             disks,
             doom: Arc::new(Doom::new(random.stream("doom"))),
@@ -98,9 +119,12 @@ impl World {
                 Arc::new(clock),
                 log.clone(),
             )),
-            truth: Arc::new(Truth::new(log.clone())),
+            truth: Arc::new(Truth::new(log.clone(), clock)),
             log,
+            traffic,
+            lies: Lies::default(),
             trouble: Mutex::new(Trouble::default()),
+            skew: Mutex::default(),
             writers: Mutex::new(random.stream("writers")),
             random,
         };
@@ -118,6 +142,13 @@ impl World {
         }
         self.doom.set(trouble.processes.crash);
         *lock(&self.trouble) = trouble;
+        let mut skew = lock(&self.skew);
+        *skew = trouble.processes.skew.max(*skew);
+    }
+
+    /// How far the clock of a process may be off: one that began when clocks were off goes on after that.
+    pub fn skew(&self) -> SignedDuration {
+        *lock(&self.skew)
     }
 
     /// AWS is away, or is there again.
@@ -206,6 +237,18 @@ impl World {
     pub fn platform(&self) {
         for object in manifests::platform(Variant::drawn(&self.random)) {
             self.put(object);
+        }
+    }
+
+    /// A process of the operator holds the Lease from now on. What renews it, and who wins it, is not among what is real here.
+    pub fn hold_lease(&self, process: &str) {
+        let held = self.server.put(json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": LEASE, "namespace": names::SYSTEM_NAMESPACE}, "spec": {"holderIdentity": process},
+        }));
+        if let Err(status) = held {
+            self.log
+                .step(format!("{process} cannot hold the Lease: {}", status.message));
         }
     }
 
@@ -299,6 +342,25 @@ impl World {
         }
     }
 
+    /// Somebody in an org writes a note: an object of the org's own.
+    pub fn write_note(&self, namespace: &str, text: &str) {
+        let note = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NOTE, "namespace": namespace}, "data": {"text": text},
+        });
+        let written = self.server.put(note).is_ok();
+        if written {
+            self.log.step(format!("people write a note in {namespace}"));
+            self.truth.note_written(namespace);
+        }
+    }
+
+    /// The note of an org; none = there is none.
+    pub fn note(&self, namespace: &str) -> Option<String> {
+        let text = |note: &Value| note["data"]["text"].as_str().map(str::to_owned);
+        self.server
+            .read("configmaps", &Name::new(namespace, NOTE), text)?
+    }
+
     /// Runs a hook in a pod.
     pub async fn run_hook(
         &self,
@@ -313,6 +375,9 @@ impl World {
                 pod: target.pod.clone(),
                 source: "it does not run".into(),
             });
+        }
+        if self.lies.are_told(Lie::NoHookRuns) {
+            return Ok(());
         }
         self.containers
             .run(&pod, command, timeout, self.trouble().hooks)

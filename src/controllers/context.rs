@@ -14,7 +14,7 @@ use super::{
 use crate::{
     adapters::kube::{
         apply::Cluster, client::Connections, events::Events, exec::PodExec, index::Index,
-        mover_jobs::MoverJobs, repository_lock::RepositoryLocks, watch::Watches,
+        leadership::Leadership, mover_jobs::MoverJobs, repository_lock::RepositoryLocks, watch::Watches,
         webhook_secret::WebhookSecrets,
     },
     config::Settings,
@@ -59,7 +59,7 @@ pub struct Context {
 pub struct Parts {
     /// The ways to the API server.
     pub connections: Connections,
-    /// Name of this process, in events.
+    /// Name of this process, in events and as holder of the Lease.
     pub identity: String,
     /// See [`Context::regions`].
     pub regions: Arc<dyn RegionPorts>,
@@ -80,7 +80,9 @@ impl Context {
         let index = Arc::new(Index::default());
         let changes = Arc::new(Changes::new(index.clone()));
         Self {
-            cluster: Cluster::new(calls.clone(), index.clone()).counting(parts.metrics.clone()),
+            cluster: Cluster::new(calls.clone(), index.clone())
+                .counting(parts.metrics.clone())
+                .led_by(Leadership::new(watches.clone(), &parts.identity)),
             events: Events::new(calls.clone(), &parts.identity),
             watches: Watches::new(watches),
             movers: MoverJobs::new(calls.clone(), index.clone()),

@@ -30,6 +30,7 @@ use super::{
     compare::{difference, digest, patch, without_nulls},
     field_conflicts::{FieldConflicts, Round, contester},
     index::Index,
+    leadership::{Leadership, Written},
     live::Live,
     remake::{FixedField, fixed_difference},
 };
@@ -111,6 +112,8 @@ pub struct Cluster {
     metrics: Arc<Metrics>,
     conflicts: Arc<FieldConflicts>,
     addresses: Arc<Semaphore>,
+    pub(super) written: Arc<Written>,
+    pub(super) leadership: Option<Arc<Leadership>>,
 }
 
 /// What a child should be, with the digest by which that is known again.
@@ -136,7 +139,16 @@ impl Cluster {
             metrics: Arc::default(),
             conflicts: Arc::default(),
             addresses: Arc::new(Semaphore::new(ADDRESSES_AT_ONCE)),
+            written: Arc::default(),
+            leadership: None,
         }
+    }
+
+    /// Writes no status over another process's while `leadership` says that this one leads no more.
+    #[must_use]
+    pub fn led_by(mut self, leadership: Leadership) -> Self {
+        self.leadership = Some(Arc::new(leadership));
+        self
     }
 
     /// Counts in `metrics`.

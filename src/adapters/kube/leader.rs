@@ -2,7 +2,8 @@
 //!
 //! A process that loses the Lease ends, and starts anew as one that waits: nothing that it had in hand goes on. While
 //! the API server cannot be reached nothing tells a leader that it lost the Lease; until then what it writes to the
-//! cluster fails for the same reason, and what it writes to a ledger is conditional on nobody else having written.
+//! cluster fails for the same reason, and what it writes to a ledger is conditional on nobody else having written. One that stood
+//! still may find out some seconds late: [`super::leadership`] keeps it from writing over statuses meanwhile.
 
 use kube::Client;
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError};
@@ -13,7 +14,7 @@ use tray_domain::names;
 use super::answer::told_beneath;
 
 /// Name of the Lease.
-const LEASE: &str = "tray-operator";
+pub const LEASE: &str = "tray-operator";
 /// How long a Lease holds without being renewed, in seconds: another takes over at most this long after a crash.
 const DURATION: u64 = 15;
 /// How long before its end it is renewed, in seconds; also how far clocks may differ.
