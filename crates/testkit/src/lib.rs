@@ -3,4 +3,5 @@
 
 pub mod clock;
 pub mod cluster;
+pub mod likeness;
 pub mod memory;
