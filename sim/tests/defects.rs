@@ -91,8 +91,9 @@ async fn ledger(world: &World) -> Ledger {
     };
     let key = HOMES[0].ledger_key.parse().unwrap();
     let store = Arc::new(Reach::new(place, caller));
-    let opened = LedgerStore::new().open(store, "", key, org_id(), &world.cluster_uid());
-    opened.await.unwrap()
+    let (ledgers, cluster_uid) = (LedgerStore::new(), world.cluster_uid());
+    let opened = ledgers.open(store, "", key, org_id(), &cluster_uid).await;
+    opened.unwrap()
 }
 
 /// Somebody writes into the ledger what its state makes them.
@@ -114,6 +115,7 @@ async fn put_entry(world: &World, cluster_uid: &str, epoch: u64, event: Event) {
         cluster_uid: cluster_uid.to_owned(),
         epoch,
         previous_digest: state.last_digest.clone(),
+        checkpoint: state.checkpoint,
         event,
     };
     let key = bucket_layout::ledger_entry("", &org_id(), state.next_seq);

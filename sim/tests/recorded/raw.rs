@@ -39,7 +39,8 @@ pub(super) fn recording(name: &str, text: &str, kinds: &[ServedKind]) -> Recordi
         }
         let code = u16::try_from(line["code"].as_u64().unwrap()).unwrap();
         let answer = reader.answer(&asked, code, line["answer"].as_str().unwrap());
-        if asked.method == "GET" && last.insert(asked.path.clone(), answer.clone()).as_ref() == Some(&answer) {
+        if asked.method == "GET" && last.insert(asked.path.clone(), answer.clone()).as_ref() == Some(&answer)
+        {
             continue;
         }
         exchanges.push(Exchange {
@@ -63,7 +64,11 @@ fn is_meant(line: &Value, kinds: &[ServedKind]) -> bool {
     let mut parts: Vec<&str> = path.split(['/', '?']).filter(|part| !part.is_empty()).collect();
     let is_core = parts.first() == Some(&"api");
     let start = if is_core { 2 } else { 3 };
-    if parts.len() <= start || !matches!(parts[0], "api" | "apis") || path.contains("dryRun") || path.contains("continue=") {
+    if parts.len() <= start
+        || !matches!(parts[0], "api" | "apis")
+        || path.contains("dryRun")
+        || path.contains("continue=")
+    {
         return false;
     }
     let group = if is_core { "" } else { parts[1] };
@@ -71,7 +76,9 @@ fn is_meant(line: &Value, kinds: &[ServedKind]) -> bool {
     if parts[0] == "namespaces" && parts.len() > 2 && !matches!(parts[2], "status" | "finalize") {
         parts.drain(..2);
     }
-    let kind = kinds.iter().find(|kind| kind.group == group && kind.plural == parts[0]);
+    let kind = kinds
+        .iter()
+        .find(|kind| kind.group == group && kind.plural == parts[0]);
     let subresource = parts.get(2).filter(|part| !part.contains('='));
     let Some(kind) = kind.filter(|kind| kind.kind != "CustomResourceDefinition") else {
         return false;
@@ -80,7 +87,10 @@ fn is_meant(line: &Value, kinds: &[ServedKind]) -> bool {
         return false;
     }
     let answer: Value = serde_json::from_str(line["answer"].as_str().unwrap_or_default()).unwrap_or_default();
-    let causes = answer["details"]["causes"].as_array().cloned().unwrap_or_default();
+    let causes = answer["details"]["causes"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     let all = |reason: &str| !causes.is_empty() && causes.iter().all(|cause| cause["reason"] == reason);
     match line["code"].as_u64() {
         Some(403) => all("NamespaceTerminating"),

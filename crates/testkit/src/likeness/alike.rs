@@ -74,11 +74,7 @@ mod tests {
     #[test]
     fn what_differs_is_named_by_its_path() {
         for (one, other, said) in [
-            (
-                json!({"a": {"b": 1}}),
-                json!({"a": {"b": 2}}),
-                r".a.b: 1 and 2",
-            ),
+            (json!({"a": {"b": 1}}), json!({"a": {"b": 2}}), r".a.b: 1 and 2"),
             (json!({"a": ["x"]}), json!({}), r#".a: ["x"] and null"#),
             (json!({"a": [1, 2]}), json!({"a": [1]}), ".a: [1,2] and [1]"),
             (json!(["1"]), json!(["x"]), r#"[0]: "1" and "x""#),

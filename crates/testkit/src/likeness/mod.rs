@@ -16,13 +16,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use self::said::Said;
 pub use self::{
     alike::difference,
     asked::{Asked, Lines},
     names::{Names, Sort},
     recording::{Exchange, Recording},
 };
-use self::said::Said;
 
 /// How much is read off an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +133,10 @@ impl Reader {
         if let Some(owners) = metadata["ownerReferences"].as_array() {
             let mut owners = owners.clone();
             for owner in &mut owners {
-                owner["uid"] = self.names.of(Sort::Uid, owner["uid"].as_str().unwrap_or_default()).into();
+                owner["uid"] = self
+                    .names
+                    .of(Sort::Uid, owner["uid"].as_str().unwrap_or_default())
+                    .into();
             }
             read["ownerReferences"] = owners.into();
         }
@@ -146,7 +149,10 @@ impl Reader {
 
     /// Who has written what of an object.
     fn owners(&self, place: &str, object: &Value) -> Value {
-        let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+        let entries = object["metadata"]["managedFields"]
+            .as_array()
+            .into_iter()
+            .flatten();
         let nothing = Said::default();
         let said = self.said.get(place).unwrap_or(&nothing);
         let mut owners = Vec::new();
@@ -194,7 +200,9 @@ impl Reader {
                 json!([name(item), self.names.of(Sort::Version, version), item["kind"]])
             })
             .collect();
-        let more = list["metadata"]["continue"].as_str().is_some_and(|token| !token.is_empty());
+        let more = list["metadata"]["continue"]
+            .as_str()
+            .is_some_and(|token| !token.is_empty());
         json!({"code": code, "kind": list["kind"], "items": items, "more": more})
     }
 }

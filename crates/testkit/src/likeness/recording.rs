@@ -79,7 +79,8 @@ impl Exchange {
         };
         for line in lines {
             let json = |text: &str| {
-                serde_json::from_str(text).map_err(|error| format!("{}: {text}: {error}", exchange.asked.path))
+                serde_json::from_str(text)
+                    .map_err(|error| format!("{}: {text}: {error}", exchange.asked.path))
             };
             if let Some(answer) = line.strip_prefix("= ") {
                 exchange.answer = json(answer)?;
@@ -95,7 +96,11 @@ impl Exchange {
 
     fn write(&self, text: &mut String) {
         let asked = &self.asked;
-        let form = if asked.of_metadata { METADATA } else { &asked.content_type };
+        let form = if asked.of_metadata {
+            METADATA
+        } else {
+            &asked.content_type
+        };
         let first = [asked.method.as_str(), &asked.path, form].join(" ");
         let mut line = |line: &str| {
             text.push_str(line);
@@ -147,7 +152,10 @@ mod tests {
                 Exchange {
                     asked: Asked::get("/x?watch=true"),
                     answer: Value::Null,
-                    told: vec![json!(["ADDED", "a", "<version:1>"]), json!(["DELETED", "a", "<version:2>"])],
+                    told: vec![
+                        json!(["ADDED", "a", "<version:1>"]),
+                        json!(["DELETED", "a", "<version:2>"]),
+                    ],
                 },
             ],
         };

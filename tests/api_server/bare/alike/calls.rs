@@ -123,7 +123,11 @@ impl Maker<'_> {
         let target = Target {
             kind,
             namespace: kind.is_namespaced.then(|| self.namespaces()[0].clone()),
-            name: if kind.is_namespaced { LAST.to_owned() } else { format!("{}-{LAST}", self.prefix) },
+            name: if kind.is_namespaced {
+                LAST.to_owned()
+            } else {
+                format!("{}-{LAST}", self.prefix)
+            },
         };
         let mut body = self.body(&target, 0);
         body["metadata"] = json!({"name": target.name, "labels": {"seq": self.prefix, "colour": "red"}});
@@ -210,7 +214,8 @@ impl Maker<'_> {
         }
         if self.random.one_in(8) {
             let uid = "11111111-1111-4111-8111-111111111111";
-            metadata["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid}]);
+            metadata["ownerReferences"] =
+                json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid}]);
         }
         metadata
     }
@@ -236,7 +241,8 @@ impl Maker<'_> {
         }
         if self.random.one_in(8) {
             // All that it applied before, but metadata, is its no more.
-            let less = json!({"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": body["metadata"]});
+            let less =
+                json!({"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": body["metadata"]});
             if target.kind.kind == "ConfigMap" {
                 body = less;
             }
@@ -253,15 +259,22 @@ impl Maker<'_> {
             0..3 => (target.kind.body)(number, target.name.rsplit('-').next().unwrap_or_default()),
             3 => (target.kind.less)(),
             4 => json!({"metadata": {"labels": {"colour": self.random.of(&["red", "blue"])}}}),
-            5 => json!({"metadata": {"labels": {"colour": null, "shade": self.random.of(&[None, Some("dark")])}}}),
-            6 => json!({"metadata": {"finalizers": self.random.of(&[&[][..], &["example.com/one"], &["example.com/two", "example.com/one"]])}}),
-            _ => json!({"metadata": {"annotations": {"example.com/note": self.random.of(&[None, Some("one")])}}}),
+            5 => {
+                json!({"metadata": {"labels": {"colour": null, "shade": self.random.of(&[None, Some("dark")])}}})
+            }
+            6 => {
+                json!({"metadata": {"finalizers": self.random.of(&[&[][..], &["example.com/one"], &["example.com/two", "example.com/one"]])}})
+            }
+            _ => {
+                json!({"metadata": {"annotations": {"example.com/note": self.random.of(&[None, Some("one")])}}})
+            }
         };
         if self.random.one_in(3) {
             body["metadata"]["uid"] = self.random.of(&["$uid", "$uid", "$old-uid"]).into();
         }
         if self.random.one_in(4) {
-            body["metadata"]["resourceVersion"] = self.random.of(&["$version", "$version", "$old-version"]).into();
+            body["metadata"]["resourceVersion"] =
+                self.random.of(&["$version", "$version", "$old-version"]).into();
         }
         if let (Some(status), true) = (target.kind.status, self.random.one_in(8)) {
             body["status"] = status(number);
@@ -296,7 +309,10 @@ impl Maker<'_> {
         let number = self.random.below(64);
         let mut body = self.body(target, number);
         body["metadata"] = self.metadata(target);
-        if let Some(version) = self.random.of(&[Some("$version"), Some("$version"), Some("$old-version"), None]) {
+        if let Some(version) =
+            self.random
+                .of(&[Some("$version"), Some("$version"), Some("$old-version"), None])
+        {
             body["metadata"]["resourceVersion"] = version.into();
         }
         if self.random.one_in(4) {
@@ -308,14 +324,21 @@ impl Maker<'_> {
 
     fn delete(&mut self, target: &Target) {
         let mut options = json!({});
-        if let Some(policy) = self.random.of(&[None, Some("Background"), Some("Background"), Some("Foreground"), Some("Orphan")]) {
+        if let Some(policy) = self.random.of(&[
+            None,
+            Some("Background"),
+            Some("Background"),
+            Some("Foreground"),
+            Some("Orphan"),
+        ]) {
             options["propagationPolicy"] = policy.into();
         }
         if self.random.one_in(2) {
             options["preconditions"]["uid"] = self.random.of(&["$uid", "$uid", "$old-uid"]).into();
         }
         if self.random.one_in(5) {
-            options["preconditions"]["resourceVersion"] = self.random.of(&["$version", "$old-version"]).into();
+            options["preconditions"]["resourceVersion"] =
+                self.random.of(&["$version", "$old-version"]).into();
         }
         if target.kind.kind == "Pod"
             && let Some(grace) = self.random.of(&[None, Some(0), Some(10), Some(120)])
@@ -339,7 +362,13 @@ impl Maker<'_> {
 
     /// What selects objects of this sequence.
     fn selector(&mut self) -> String {
-        let more = self.random.of(&["", ",colour=red", ",colour%20in%20(red,blue)", ",!shade", ",colour!=blue"]);
+        let more = self.random.of(&[
+            "",
+            ",colour=red",
+            ",colour%20in%20(red,blue)",
+            ",!shade",
+            ",colour!=blue",
+        ]);
         format!("labelSelector=seq={}{more}", self.prefix)
     }
 
@@ -359,7 +388,10 @@ impl Maker<'_> {
         let stays = self.namespaces()[0].clone();
         let namespace = Some(stays.as_str()).filter(|_| kind.is_namespaced && self.random.one_in(2));
         let selector = self.selector();
-        let path = format!("{}?watch=true&allowWatchBookmarks=true&timeoutSeconds=290&{selector}", kind.path(namespace));
+        let path = format!(
+            "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds=290&{selector}",
+            kind.path(namespace)
+        );
         let all = format!("{}?{selector}", kind.path(namespace));
         let path = match self.random.below(3) {
             0 => format!("{path}&resourceVersion=$version"),
@@ -419,8 +451,20 @@ impl Maker<'_> {
             5 => self.call(target, "PATCH", &path, JSON, &body),
             6 => self.call(target, "PATCH", &format!("{path}/nothing"), MERGE, &body),
             7 => self.call(target, "GET", "/api/v1/nothings", "", &Value::Null),
-            8 => self.call(target, "GET", "/apis/nobody.example.com/v1/things", "", &Value::Null),
-            9 => self.call(target, "GET", &format!("{all}?labelSelector=is%20a"), "", &Value::Null),
+            8 => self.call(
+                target,
+                "GET",
+                "/apis/nobody.example.com/v1/things",
+                "",
+                &Value::Null,
+            ),
+            9 => self.call(
+                target,
+                "GET",
+                &format!("{all}?labelSelector=is%20a"),
+                "",
+                &Value::Null,
+            ),
             10 => self.call(target, "POST", &path, JSON, &body),
             _ => {
                 body["metadata"]["name"] = "other".into();
@@ -436,6 +480,10 @@ fn asked(method: &str, path: String, form: &str, body: &Value) -> Asked {
         path,
         content_type: form.to_owned(),
         of_metadata: false,
-        body: if body.is_null() { String::new() } else { body.to_string() },
+        body: if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        },
     }
 }

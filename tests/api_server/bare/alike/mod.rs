@@ -68,7 +68,10 @@ async fn made_up_calls_are_answered_alike_in_memory() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     if asked.is_none() {
-        let missed: Vec<&str> = SEEN.into_iter().filter(|wanted| !seen.contains(*wanted)).collect();
+        let missed: Vec<&str> = SEEN
+            .into_iter()
+            .filter(|wanted| !seen.contains(*wanted))
+            .collect();
         assert!(missed.is_empty(), "never seen: {missed:?} in {seen:?}");
     }
 }
@@ -107,12 +110,16 @@ async fn run(seed: u64, client: Client) -> (BTreeSet<String>, Option<String>) {
     let (ones, twos) = (real.told().await, other.told().await);
     let watches = steps.iter().filter(|step| matches!(step.does, Does::Watch(_)));
     for ((one, two), step) in ones.iter().zip(&twos).zip(watches) {
-        seen.extend(one.iter().filter_map(|event| event[0].as_str().map(str::to_owned)));
+        seen.extend(
+            one.iter()
+                .filter_map(|event| event[0].as_str().map(str::to_owned)),
+        );
         let (one, two) = (Value::from(one.clone()), Value::from(two.clone()));
         if let Some(difference) = difference(&one, &two) {
             let what = words(step);
-            let said =
-                format!("seed {seed}: {what}\n  real:      {one}\n  in memory: {two}\n  differ at {difference}");
+            let said = format!(
+                "seed {seed}: {what}\n  real:      {one}\n  in memory: {two}\n  differ at {difference}"
+            );
             return (seen, Some(said));
         }
     }
@@ -131,7 +138,9 @@ fn note(answer: &Value, seen: &mut BTreeSet<String>) {
 /// The steps that are about an object.
 fn in_words(steps: &[&Step], about: &str) -> String {
     let same = steps.iter().enumerate().filter(|(_, step)| step.about == about);
-    let mut lines: Vec<String> = same.map(|(at, step)| format!("  {at}: {}", words(step))).collect();
+    let mut lines: Vec<String> = same
+        .map(|(at, step)| format!("  {at}: {}", words(step)))
+        .collect();
     lines.drain(..lines.len().saturating_sub(12));
     lines.join("\n")
 }
@@ -139,7 +148,10 @@ fn in_words(steps: &[&Step], about: &str) -> String {
 fn words(step: &Step) -> String {
     match &step.does {
         Does::Call(asked) | Does::Watch(asked) => {
-            format!("{} {} {} {}", asked.method, asked.path, asked.content_type, asked.body)
+            format!(
+                "{} {} {} {}",
+                asked.method, asked.path, asked.content_type, asked.body
+            )
         }
         Does::LetGo(namespace) => format!("let namespace {namespace} go"),
     }

@@ -59,9 +59,7 @@ pub(super) static TRAY_ORG: Sample = Sample {
     is_namespaced: false,
     status: Some(|n| json!({"namespace": format!("org-{}", n % 3), "observedGeneration": n % 4})),
     is_replaced: true,
-    body: |n, _| {
-        json!({"spec": {"plan": "Team", "regionRef": {"name": "eu"}, "displayName": format!("Acme {}", n % 4)}})
-    },
+    body: |n, _| json!({"spec": {"plan": "Team", "regionRef": {"name": "eu"}, "displayName": format!("Acme {}", n % 4)}}),
     less: || json!({"spec": {"displayName": null}}),
 };
 
@@ -149,9 +147,7 @@ pub(super) static OTHERS: [Sample; 12] = [
         is_namespaced: true,
         status: Some(|n| json!({"replicas": n % 3, "updatedReplicas": n % 3, "observedGeneration": n % 4})),
         is_replaced: false,
-        body: |n, _| {
-            json!({"spec": {"replicas": n % 3, "selector": {"matchLabels": {"app": "x"}}, "template": pods("web")}})
-        },
+        body: |n, _| json!({"spec": {"replicas": n % 3, "selector": {"matchLabels": {"app": "x"}}, "template": pods("web")}}),
         less: || json!({"spec": {"paused": null}}),
     },
     Sample {
@@ -182,9 +178,7 @@ pub(super) static OTHERS: [Sample; 12] = [
         is_namespaced: true,
         status: Some(|n| json!({"phase": if n.is_multiple_of(2) { "Pending" } else { "Bound" }})),
         is_replaced: false,
-        body: |_, _| {
-            json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1024Mi"}}}})
-        },
+        body: |_, _| json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1024Mi"}}}}),
         less: || json!({"metadata": {"labels": {"shade": null}}}),
     },
     Sample {

@@ -123,7 +123,8 @@ impl Side {
     fn hear(&mut self, asked: &Asked, text: &str) {
         let answer: Value = serde_json::from_str(text).unwrap_or_default();
         let metadata = &answer["metadata"];
-        let (Some(uid), Some(version)) = (metadata["uid"].as_str(), metadata["resourceVersion"].as_str()) else {
+        let (Some(uid), Some(version)) = (metadata["uid"].as_str(), metadata["resourceVersion"].as_str())
+        else {
             return;
         };
         if asked.of_metadata {
