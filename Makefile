@@ -118,13 +118,15 @@ bench-orgs: cluster-up install
 
 # With examples, as everywhere.
 SIM := cargo build --quiet --workspace --locked --examples --bin tray-sim && $(TARGET)/debug/tray-sim --commit "$$(git describe --always --dirty)"
+# Our own crates are optimised for a night: that takes some minutes once, and saves almost half of the time of each world.
+SIM_NIGHT := export CARGO_PROFILE_DEV_OPT_LEVEL=3; $(SIM)
 
 simulate: ## The controllers in a simulated world: SEED=7 again, or SEEDS=1..1000 DAYS=2; FLAGS='--orgs 3 --calm --steps'
 	$(SIM) $(or $(SEED),$(SEEDS),1..100) --days $(or $(DAYS),2) $(FLAGS)
 
 simulate-night: ## The same for HOURS=8: short worlds with every fault, then long ones
-	$(SIM) $(or $(SEEDS),1000000..9000000) --days 2 --minutes $$(( $(or $(HOURS),8) * 30 ))
-	$(SIM) $(or $(SEEDS),1000000..9000000) --days 400 --minutes $$(( $(or $(HOURS),8) * 30 ))
+	$(SIM_NIGHT) $(or $(SEEDS),1000000..9000000) --days 2 --minutes $$(( $(or $(HOURS),8) * 30 ))
+	$(SIM_NIGHT) $(or $(SEEDS),1000000..9000000) --days 400 --minutes $$(( $(or $(HOURS),8) * 30 ))
 
 # Tests of one program, one after the other, written down under a name.
 define recording

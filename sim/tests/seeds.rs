@@ -22,9 +22,9 @@ use tray_sim::{
 /// 32: a restore fails, and nobody but a person asks for it again.
 const KEPT: &[u64] = &[2, 6, 7, 32];
 /// Worlds of two days, by the first seed and how many.
-const SHORT: (u64, u64) = (101, 150);
-/// Worlds of 120 days, in which runs are pruned, and what is left of them is swept.
-const LONG: (u64, u64) = (1, 5);
+const SHORT: (u64, u64) = (101, 80);
+/// Worlds of two months, in which runs are pruned, and what is left of them is swept.
+const LONG: (u64, u64) = (1, 3);
 
 /// A world of three orgs in which things go wrong.
 const fn plan(seed: u64, days: u64) -> Plan {
@@ -97,7 +97,7 @@ fn nothing_breaks_where_nothing_goes_wrong() {
 #[test]
 fn nothing_that_must_never_be_is_found() {
     // The longest first, so that the last ones are short.
-    let long = (LONG.0..).take(LONG.1 as usize).map(|seed| plan(seed, 120));
+    let long = (LONG.0..).take(LONG.1 as usize).map(|seed| plan(seed, 60));
     let kept = KEPT.iter().map(|seed| plan(*seed, 2));
     let short = (SHORT.0..).take(SHORT.1 as usize).map(|seed| plan(seed, 2));
     let plans: Vec<Plan> = long.chain(kept).chain(short).collect();
