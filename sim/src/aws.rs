@@ -5,7 +5,7 @@ use std::{
     ops::Range,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -55,6 +55,10 @@ pub struct Object {
     pub body: Bytes,
     /// When S3 took it.
     pub at: Timestamp,
+    /// Who put it there.
+    pub by: Arc<str>,
+    /// The key that it was put under; none = whatever the bucket says.
+    pub under: Option<KmsKeyArn>,
 }
 
 impl Version {
@@ -72,6 +76,8 @@ pub struct Bucket {
     clock: Arc<dyn Clock>,
     log: Arc<Log>,
     cloud_region: String,
+    /// How often something that was there has become another thing, or none.
+    losses: AtomicU64,
 }
 
 impl Bucket {
@@ -82,7 +88,14 @@ impl Bucket {
             clock,
             log,
             cloud_region: cloud_region.to_owned(),
+            losses: AtomicU64::new(0),
         }
+    }
+
+    /// How often something that was there has become another thing, or none: while it stays the same, all that was found there is
+    /// there.
+    pub fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Relaxed)
     }
 
     fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Version>>> {
@@ -113,6 +126,16 @@ impl Bucket {
         listed.collect()
     }
 
+    /// Every object under a prefix.
+    pub fn newest(&self, prefix: &str) -> Vec<(String, Object)> {
+        let objects = self.objects();
+        let under = objects
+            .range(prefix.to_owned()..)
+            .take_while(|(key, _)| key.starts_with(prefix));
+        let newest = under.filter_map(|(key, versions)| Some((key.clone(), current(versions)?.clone())));
+        newest.collect()
+    }
+
     /// Every version of everything under a prefix.
     pub fn versions(&self, prefix: &str) -> Vec<(String, Version)> {
         let objects = self.objects();
@@ -125,7 +148,7 @@ impl Bucket {
     }
 
     /// Writes where nothing is.
-    pub fn put(&self, who: &str, key: &str, body: Bytes) -> PutOutcome {
+    pub fn put(&self, who: &Arc<str>, key: &str, body: Bytes, under: Option<KmsKeyArn>) -> PutOutcome {
         let at = self.clock.now();
         let mut objects = self.objects();
         let versions = objects.entry(key.to_owned()).or_default();
@@ -135,17 +158,23 @@ impl Bucket {
         }
         self.log
             .step(format!("{who}: s3 put {key} ({} bytes)", body.len()));
-        versions.push(Version::Object(Object { body, at }));
+        let by = who.clone();
+        versions.push(Version::Object(Object { body, at, by, under }));
         PutOutcome::Created
     }
 
     /// Writes whatever is there.
-    pub fn replace(&self, who: &str, key: &str, body: Bytes) {
-        let at = self.clock.now();
-        self.log.quiet(who);
-        let mut objects = self.objects();
-        let versions = objects.entry(key.to_owned()).or_default();
-        versions.push(Version::Object(Object { body, at }));
+    pub fn replace(&self, who: &Arc<str>, key: &str, body: Bytes, under: Option<KmsKeyArn>) {
+        self.log.step(format!("{who}: s3 put {key}, whatever is there"));
+        let (at, by) = (self.clock.now(), who.clone());
+        let placed = Version::Object(Object { body, at, by, under });
+        self.objects().entry(key.to_owned()).or_default().push(placed);
+        self.losses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Somebody who may do all puts an object there, over what is there.
+    pub fn place(&self, key: &str, body: Bytes) {
+        self.replace(&"somebody".into(), key, body, None);
     }
 
     fn delete(&self, who: &str, key: &str) {
@@ -156,6 +185,7 @@ impl Bucket {
         {
             self.log.step(format!("{who}: s3 delete {key}"));
             versions.push(Version::Marker(at));
+            self.losses.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -332,6 +362,12 @@ impl Reach {
         };
         self.caller.act(WRITES.contains(&what), done).await
     }
+
+    async fn put(&self, key: &str, body: Bytes, under: Option<KmsKeyArn>) -> Result<PutOutcome, RemoteError> {
+        let name = &self.caller.name;
+        let put = |place: &Place| place.bucket.put(name, key, body, under);
+        self.call("s3 put", key, put).await
+    }
 }
 
 #[async_trait]
@@ -341,8 +377,13 @@ impl ObjectStore for Reach {
         self.call("s3 get", key, read).await
     }
 
-    async fn put_if_absent(&self, key: &str, body: Bytes, _: &KmsKeyArn) -> Result<PutOutcome, RemoteError> {
-        self.put_new(key, body).await
+    async fn put_if_absent(
+        &self,
+        key: &str,
+        body: Bytes,
+        under: &KmsKeyArn,
+    ) -> Result<PutOutcome, RemoteError> {
+        self.put(key, body, Some(under.clone())).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, RemoteError> {
@@ -358,14 +399,12 @@ impl ObjectStore for Reach {
 #[async_trait]
 impl RegionBucket for Reach {
     async fn put_new(&self, key: &str, body: Bytes) -> Result<PutOutcome, RemoteError> {
-        let name = self.caller.name.clone();
-        let put = |place: &Place| place.bucket.put(&name, key, body);
-        self.call("s3 put", key, put).await
+        self.put(key, body, None).await
     }
 
-    async fn replace(&self, key: &str, body: Bytes, _: &KmsKeyArn) -> Result<(), RemoteError> {
-        let name = self.caller.name.clone();
-        let replace = |place: &Place| place.bucket.replace(&name, key, body);
+    async fn replace(&self, key: &str, body: Bytes, under: &KmsKeyArn) -> Result<(), RemoteError> {
+        let (name, under) = (&self.caller.name, Some(under.clone()));
+        let replace = |place: &Place| place.bucket.replace(name, key, body, under);
         self.call("s3 replace", key, replace).await
     }
 
@@ -514,6 +553,7 @@ pub struct Blobs {
     place: Arc<Place>,
     name: Arc<str>,
     prefix: String,
+    under: KmsKeyArn,
     life: Arc<Life>,
 }
 
@@ -524,12 +564,13 @@ impl std::fmt::Debug for Blobs {
 }
 
 impl Blobs {
-    /// All of a place.
-    pub fn new(place: Arc<Place>, name: Arc<str>, life: Arc<Life>) -> Self {
+    /// All of a place; new ones are put `under` that key.
+    pub fn new(place: Arc<Place>, name: Arc<str>, under: KmsKeyArn, life: Arc<Life>) -> Self {
         Self {
             place,
             name,
             prefix: String::new(),
+            under,
             life,
         }
     }
@@ -604,7 +645,8 @@ impl BlobStore for Blobs {
     fn put_if_absent(&self, name: &str, body: Bytes) -> Result<(), BlobError> {
         let key = self.key(name);
         let same = body.clone();
-        let outcome = self.write(name, |bucket| match bucket.put(&self.name, &key, body) {
+        let under = Some(self.under.clone());
+        let outcome = self.write(name, |bucket| match bucket.put(&self.name, &key, body, under) {
             PutOutcome::Created => true,
             PutOutcome::Exists => bucket.get(&key).is_some_and(|present| present.body == same),
         })?;

@@ -2,7 +2,7 @@
 //! the operator's `hook.sh` has it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -37,8 +37,8 @@ struct Known {
     random: Random,
     begun: u64,
     running: BTreeMap<Name, Running>,
-    /// Pods whose `pre` hook has begun and has had no `post` yet.
-    quiesced: BTreeSet<Name>,
+    /// Pods whose `pre` hook has begun and has had no `post` yet, and since when it has made them consistent.
+    quiesced: BTreeMap<Name, Option<Timestamp>>,
 }
 
 struct Running {
@@ -64,7 +64,7 @@ impl Containers {
             random,
             begun: 0,
             running: BTreeMap::new(),
-            quiesced: BTreeSet::new(),
+            quiesced: BTreeMap::new(),
         };
         Self {
             clock,
@@ -146,8 +146,15 @@ impl Containers {
             end,
         };
         known.running.insert(pod.clone(), running);
-        if what == PRE_HOOK {
-            known.quiesced.insert(pod.clone());
+        match what {
+            PRE_HOOK => drop(known.quiesced.insert(pod.clone(), None)),
+            // It begins to undo what `pre` did.
+            POST_HOOK => {
+                if let Some(since) = known.quiesced.get_mut(pod) {
+                    *since = None;
+                }
+            }
+            _ => {}
         }
         drop(known);
         self.log
@@ -173,8 +180,10 @@ impl Containers {
         let Some(Running { what, end, .. }) = known.running.remove(pod) else {
             return;
         };
-        if what == POST_HOOK {
-            known.quiesced.remove(pod);
+        match what.as_str() {
+            PRE_HOOK => drop(known.quiesced.insert(pod.clone(), Some(self.clock.now()))),
+            POST_HOOK => drop(known.quiesced.remove(pod)),
+            _ => {}
         }
         drop(known);
         self.log
@@ -191,7 +200,12 @@ impl Containers {
 
     /// Pods whose `pre` hook has begun and has had no `post` yet.
     pub fn quiesced(&self) -> Vec<Name> {
-        self.known().quiesced.iter().cloned().collect()
+        self.known().quiesced.keys().cloned().collect()
+    }
+
+    /// Since when `pre` has made a pod consistent; none = it has not, or `post` has begun since.
+    pub fn consistent_since(&self, pod: &Name) -> Option<Timestamp> {
+        self.known().quiesced.get(pod).copied().flatten()
     }
 
     /// Hooks that began before that and have not ended.

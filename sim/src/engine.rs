@@ -28,6 +28,27 @@ pub struct LightEngine {
     disks: Arc<Disks>,
     /// Packs are encrypted, so none has the name of another.
     packs: Arc<AtomicU64>,
+    witness: Arc<dyn Witness>,
+}
+
+/// Sees what an engine really does.
+pub trait Witness: Send + Sync {
+    /// A disk was read into a snapshot.
+    fn read(&self, disk: &str, request: &BackupRequest, snapshot: &SnapshotId);
+
+    /// Whether an engine that is told to fill a disk does it.
+    fn lets_fill(&self) -> bool;
+}
+
+/// Sees nothing, and lets everything be done.
+struct Nobody;
+
+impl Witness for Nobody {
+    fn read(&self, _: &str, _: &BackupRequest, _: &SnapshotId) {}
+
+    fn lets_fill(&self) -> bool {
+        true
+    }
 }
 
 impl LightEngine {
@@ -36,6 +57,16 @@ impl LightEngine {
         Self {
             disks,
             packs: Arc::default(),
+            witness: Arc::new(Nobody),
+        }
+    }
+
+    /// The same, before a witness.
+    #[must_use]
+    pub fn before(&self, witness: Arc<dyn Witness>) -> Self {
+        Self {
+            witness,
+            ..self.clone()
         }
     }
 }
@@ -173,8 +204,9 @@ impl Repository for Light {
             path: path.to_owned(),
             why: "no such file or directory".to_owned(),
         };
-        let disk = disks::disk_at(&request.root).and_then(|disk| self.engine.disks.files(disk));
-        let mut files = disk.ok_or_else(|| unreadable(&request.root))?;
+        let disk = disks::disk_at(&request.root).ok_or_else(|| unreadable(&request.root))?;
+        let files = self.engine.disks.files(disk);
+        let mut files = files.ok_or_else(|| unreadable(&request.root))?;
         if !request.paths.is_empty() {
             for path in &request.paths {
                 if !files.keys().any(|file| Path::new(file).starts_with(path)) {
@@ -209,6 +241,7 @@ impl Repository for Light {
             .map_err(|error| EngineError::Internal(format!("{error}")))?;
         bytes_added += body.len() as u64;
         self.store.put_if_absent(&format!("snapshots/{id}"), body)?;
+        self.engine.witness.read(disk, request, &id);
         progress.advance(snapshot.files.len() as u64, snapshot.bytes());
         Ok(BackupReport {
             snapshot: id,
@@ -251,7 +284,7 @@ impl Repository for Light {
             let is_ours = files
                 .iter()
                 .all(|(path, content)| snapshot.files.get(path) == Some(content));
-            if is_ours {
+            if is_ours && self.engine.witness.lets_fill() {
                 files.clone_from(&snapshot.files);
             }
             is_ours

@@ -5,17 +5,52 @@ use tray_domain::names;
 
 use crate::random::Random;
 
-/// Cloud region of the Region that orgs live in.
-pub const CLOUD_REGION: &str = "eu-west-1";
-/// Cloud region of the bucket.
-pub const BACKUP_REGION: &str = "eu-central-1";
-/// The bucket of backups.
-pub const BUCKET: &str = "tray-backups-eu";
-/// The key that ledgers are under.
-pub const LEDGER_KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/ledger";
+/// A Region of the world, and where the copies of its orgs lie.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Home {
+    /// The Region's name.
+    pub region: &'static str,
+    /// Its jurisdiction.
+    pub jurisdiction: &'static str,
+    /// Cloud region that orgs live in.
+    pub cloud_region: &'static str,
+    /// Cloud region of the bucket.
+    pub backup_region: &'static str,
+    /// The bucket of backups.
+    pub bucket: &'static str,
+    /// The key that ledgers are under.
+    pub ledger_key: &'static str,
+}
+
+/// Every Region.
+pub const HOMES: [Home; 2] = [
+    Home {
+        region: "eu",
+        jurisdiction: "EU",
+        cloud_region: "eu-west-1",
+        backup_region: "eu-central-1",
+        bucket: "tray-backups-eu",
+        ledger_key: "arn:aws:kms:eu-central-1:111122223333:key/ledger-eu",
+    },
+    Home {
+        region: "us",
+        jurisdiction: "US",
+        cloud_region: "us-east-2",
+        backup_region: "us-west-2",
+        bucket: "tray-backups-us",
+        ledger_key: "arn:aws:kms:us-west-2:111122223333:key/ledger-us",
+    },
+];
+
+/// The Region of an org by its number.
+pub const fn home(number: usize) -> &'static Home {
+    &HOMES[number % HOMES.len()]
+}
 
 /// A part of the name of every file of every volume, and what is in every org's own Secret: it must appear nowhere else.
 pub const PLANTED: &str = "planted";
+/// A ConfigMap in an org's namespace that is the org's own.
+pub const NOTE: &str = "note";
 /// A ConfigMap that is nobody's business.
 pub const FOREIGN: &str = "foreign";
 
@@ -25,7 +60,7 @@ pub fn object(kind: &str, name: &str, spec: &Value) -> Value {
 }
 
 /// What of the platform is not the same in every world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Variant {
     /// The database is made consistent by hooks.
     pub hooks: bool,
@@ -62,15 +97,8 @@ pub fn platform(variant: Variant) -> Vec<Value> {
     objects.push(json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": FOREIGN, "namespace": "default"}, "data": {"a": "b"},
     }));
-    for zone in ["a", "b"] {
-        let name = format!("{CLOUD_REGION}{zone}");
-        objects.push(json!({
-            "apiVersion": "v1", "kind": "Node",
-            "metadata": {"name": name, "labels": {
-                names::NODE_REGION: CLOUD_REGION, names::NODE_ZONE: name, "kubernetes.io/hostname": name,
-            }},
-            "status": {"conditions": [{"type": "Ready", "status": "True"}]},
-        }));
+    for home in &HOMES {
+        objects.extend(["a", "b"].map(|zone| node(home, zone)));
     }
     objects.extend([
         object(
@@ -83,12 +111,23 @@ pub fn platform(variant: Variant) -> Vec<Value> {
             "standard",
             &json!({"schedule": "0 */12 * * *", "timeZone": "UTC", "windowMinutes": 60}),
         ),
-        region(variant),
     ]);
+    objects.extend(HOMES.iter().map(|home| region(home, variant)));
     objects
 }
 
-fn region(variant: Variant) -> Value {
+fn node(home: &Home, zone: &str) -> Value {
+    let zone = format!("{}{zone}", home.cloud_region);
+    json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": zone, "labels": {
+            names::NODE_REGION: home.cloud_region, names::NODE_ZONE: zone, "kubernetes.io/hostname": zone,
+        }},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    })
+}
+
+fn region(home: &Home, variant: Variant) -> Value {
     let mut backup = json!({});
     if variant.hooks {
         backup["pre"] = json!({"command": [PRE_HOOK]});
@@ -97,13 +136,14 @@ fn region(variant: Variant) -> Value {
     if variant.paths {
         backup["paths"] = json!(["data"]);
     }
+    let zones = ["a", "b"].map(|zone| format!("{}{zone}", home.cloud_region));
     let spec = json!({
-        "jurisdiction": "EU", "cloudRegion": CLOUD_REGION, "minZones": 1,
-        "zones": [format!("{CLOUD_REGION}a"), format!("{CLOUD_REGION}b")],
+        "jurisdiction": home.jurisdiction, "cloudRegion": home.cloud_region, "minZones": 1,
+        "zones": zones,
         "storage": {"storageClassName": "org-encrypted"},
         "backup": {
-            "bucket": BUCKET, "bucketOwner": "111122223333", "cloudRegion": BACKUP_REGION,
-            "kms": {"ledgerKeyArn": LEDGER_KEY}, "moverRoleArn": "arn:aws:iam::111122223333:role/tray-mover",
+            "bucket": home.bucket, "bucketOwner": "111122223333", "cloudRegion": home.backup_region,
+            "kms": {"ledgerKeyArn": home.ledger_key}, "moverRoleArn": "arn:aws:iam::111122223333:role/tray-mover",
         },
         "workloads": [
             {"name": "db", "kind": "StatefulSet", "image": "db:1", "runAsUser": 999, "ports": [{"name": "sql", "port": 5432}],
@@ -111,7 +151,7 @@ fn region(variant: Variant) -> Value {
             {"name": "web", "kind": "Deployment", "image": "web:1", "runAsUser": 1000, "replicas": 1},
         ],
     });
-    object("Region", "eu", &spec)
+    object("Region", home.region, &spec)
 }
 
 /// The name of an org by its number.
@@ -124,10 +164,17 @@ pub fn org_id(number: usize) -> String {
     format!("{:08x}-7425-40de-944b-e07fc1f90ae7", 0x7700_0000 + number)
 }
 
+/// The namespace of an org by its number.
+pub fn org_namespace(number: usize) -> String {
+    let id = org_id(number).parse();
+    id.map(|id| names::org_namespace(&org_name(number), &id))
+        .unwrap_or_default()
+}
+
 /// An org, as the mutating policies of the chart complete it.
 pub fn org(number: usize) -> Value {
     let spec = json!({
-        "orgId": org_id(number), "regionRef": {"name": "eu"}, "plan": "Team",
+        "orgId": org_id(number), "regionRef": {"name": home(number).region}, "plan": "Team",
         "owners": [{"kind": "Group", "name": "them", "role": "Admin"}],
         "retentionPolicyRef": {"name": "standard"}, "backupScheduleRef": {"name": "standard"},
     });

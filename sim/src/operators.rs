@@ -3,12 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
-use serde_json::json;
-use tray_domain::names;
-use tray_operator::adapters::kube::leader;
-use tray_ports::Clock as _;
 
-use crate::{process::Process, random::Random, world::World};
+use crate::{lies::Lie, process::Process, random::Random, traffic::OPERATOR, world::World};
 
 /// How long the Lease holds without being renewed, and a little more.
 const LEASE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(20));
@@ -40,6 +36,9 @@ impl Operators {
     /// One after the other, for ever.
     pub async fn lead(mut self) {
         loop {
+            while self.is_gone() {
+                tokio::time::sleep(LOOK).await;
+            }
             let leader = self.start();
             loop {
                 let freezes = self.next_freeze();
@@ -57,6 +56,10 @@ impl Operators {
                     }
                     () = tokio::time::sleep(freezes.unwrap_or(LOOK)) => {}
                 }
+                if self.is_gone() {
+                    leader.kill();
+                    break;
+                }
                 if freezes.is_some() && self.world.trouble().processes.freezes > 0.0 {
                     self.freeze(leader);
                     break;
@@ -67,29 +70,18 @@ impl Operators {
         }
     }
 
+    /// Whether there is no process, and none will be.
+    fn is_gone(&self) -> bool {
+        self.world.lies.are_told(Lie::NobodyLeads)
+    }
+
     fn start(&mut self) -> Process {
-        let name = format!("operator-{}", self.started);
+        let name = format!("{OPERATOR}{}", self.started);
         self.started += 1;
         let most = self.world.trouble().processes.skew.as_secs();
         let skew = self.random.below(2 * most.unsigned_abs() + 1) as i64 - most;
-        self.take_lease(&name);
+        self.world.hold_lease(&name);
         Process::start(&self.world, &name, SignedDuration::from_secs(skew))
-    }
-
-    /// The Lease is that process's from now on. It renews it without a word: it has run out when the next one starts.
-    fn take_lease(&self, holder: &str) {
-        let taken = self.world.server.put(json!({
-            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-            "metadata": {"namespace": names::SYSTEM_NAMESPACE, "name": leader::LEASE},
-            "spec": {
-                "holderIdentity": holder, "renewTime": self.world.clock.now(), "leaseDurationSeconds": i32::MAX,
-            },
-        }));
-        if let Err(status) = taken {
-            self.world
-                .log
-                .step(format!("{holder} has no Lease: {}", status.message));
-        }
     }
 
     /// When the next stand-still comes, if one comes before it is asked again.

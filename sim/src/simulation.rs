@@ -1,12 +1,12 @@
 //! One simulation: a world out of a seed, for some days.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::runtime::Builder;
 
 use crate::{
     calamities::Calamities,
-    invariants::Invariants,
+    invariants::{Children, Invariants, children},
     kubernetes::Kubernetes,
     log::{Broken, Step},
     manifests,
@@ -60,37 +60,67 @@ pub struct Report {
 const FALLS_ASLEEP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 /// Hours that a cluster sleeps on after its orgs were taken over: what it knew of that is old when it wakes.
 const SLEEPS_ON: u64 = 2;
-/// Hours at the end in which nothing goes wrong and nobody does anything: then all that was asked for has to be done.
-const HEALED: u64 = 24;
+/// Hours at the end in which nothing goes wrong and nobody does anything: then all that was asked for has to be done. What was made
+/// shorter waits for a day, and is in force when that is over.
+const HEALED: u64 = 25;
+/// How long a new org takes at most.
+const FRESH: Duration = Duration::from_secs(3600);
 
 /// Simulates.
-pub fn run(plan: &Plan) -> std::io::Result<Report> {
-    run_into(plan, None::<std::io::Sink>)
+pub fn run(plan: &Plan) -> io::Result<Report> {
+    run_into(plan, None::<io::Sink>)
 }
 
 /// The same, and writes every step in words.
-pub fn run_into(plan: &Plan, sink: Option<impl std::io::Write + Send + 'static>) -> std::io::Result<Report> {
+pub fn run_into(plan: &Plan, sink: Option<impl io::Write + Send + 'static>) -> io::Result<Report> {
+    let begin = |world: &Arc<World>| {
+        if let Some(sink) = sink {
+            world.log.write_to(sink);
+        }
+    };
+    run_with(plan, begin)
+}
+
+/// The same, with somebody who does to the world what nobody else may: `begin` is called in the world when it begins.
+pub fn run_with(plan: &Plan, begin: impl FnOnce(&Arc<World>)) -> io::Result<Report> {
+    in_runtime(plan.seed, simulate(plan, begin))
+}
+
+/// What is in the namespace of each org of a world in which nothing goes wrong and nobody does anything.
+pub fn fresh(seed: u64, orgs: usize) -> io::Result<Vec<Children>> {
+    in_runtime(seed, async {
+        let world = begin(seed, orgs, |_| ());
+        tokio::time::sleep(FRESH).await;
+        let names = (0..orgs).map(manifests::org_namespace);
+        names.map(|namespace| children(&world, &namespace)).collect()
+    })
+}
+
+fn in_runtime<T>(seed: u64, world: impl Future<Output = T>) -> io::Result<T> {
     // The pauses between tries of watches.
-    fastrand::seed(plan.seed);
+    fastrand::seed(seed);
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()?;
-    let report = runtime.block_on(simulate(plan, sink));
-    Ok(report)
+    Ok(runtime.block_on(world))
 }
 
-async fn simulate(plan: &Plan, sink: Option<impl std::io::Write + Send + 'static>) -> Report {
-    let world = World::new(plan.seed);
-    if let Some(sink) = sink {
-        world.log.write_to(sink);
-    }
+/// A world with a platform and orgs.
+fn begin(seed: u64, orgs: usize, begin: impl FnOnce(&Arc<World>)) -> Arc<World> {
+    let world = World::new(seed);
+    begin(&world);
     tokio::spawn(Kubernetes::new(world.clone()).work());
     world.platform();
     tokio::spawn(Operators::new(&world).lead());
-    for number in 0..plan.orgs {
+    for number in 0..orgs {
         world.put(manifests::org(number));
     }
+    world
+}
+
+async fn simulate(plan: &Plan, meddle: impl FnOnce(&Arc<World>)) -> Report {
+    let world = begin(plan.seed, plan.orgs, meddle);
     if plan.faults {
         world.set_trouble(Trouble::drawn(&world.random));
     }
@@ -114,6 +144,9 @@ async fn simulate(plan: &Plan, sink: Option<impl std::io::Write + Send + 'static
             tidy(&world);
         }
         let is_fenced = plan.fenced.is_some_and(|fenced| hour >= fenced.after);
+        if !is_fenced {
+            invariants.each_hour();
+        }
         if hour % 6 == 0 && !is_fenced {
             invariants.look().await;
         }

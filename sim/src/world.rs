@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::core::Status;
 use serde_json::{Value, json};
 use tray_api::crds::all_crds;
@@ -17,6 +17,7 @@ use tray_domain::{
     ledger::{Entry, Event, digest},
     names,
 };
+use tray_operator::adapters::kube::leader::LEASE;
 use tray_ports::{Clock as _, HookError, HookTarget};
 use tray_testkit::{
     clock::RuntimeClock,
@@ -32,16 +33,20 @@ use crate::{
     faults::ApiFaults,
     gate::Gate,
     kubernetes::claims::claims_of,
+    lies::{Lie, Lies},
     lock::lock,
     log::Log,
-    manifests::{self, BACKUP_REGION, BUCKET, Variant},
+    manifests::{self, HOMES, Home, NOTE, Variant},
     random::Random,
+    traffic::Traffic,
     trouble::{Doom, Trouble},
     truth::Truth,
 };
 
 /// When every world begins.
 const EPOCH: &str = "2026-01-05T00:00:00Z";
+/// Who takes the orgs over.
+const ANOTHER: &str = "another cluster";
 /// Watches of a simulated year do not begin anew each hour.
 const PACE: Pace = Pace {
     bookmarks: Duration::from_secs(44 * 60),
@@ -72,7 +77,13 @@ pub struct World {
     pub truth: Arc<Truth>,
     /// Frozen while the cluster's nodes sleep that the operator could run on.
     pub sleep: Gate,
+    /// What is asked of the API server.
+    pub traffic: Arc<Traffic>,
+    /// What of what is played is not as it is said.
+    pub lies: Lies,
     trouble: Mutex<Trouble>,
+    /// How far a clock was off at most.
+    skew: Mutex<SignedDuration>,
     writers: Mutex<Random>,
 }
 
@@ -86,19 +97,31 @@ impl World {
         let mut ids = random.stream("ids");
         let server = ApiServer::new(kinds(), Arc::new(clock), move || ids.number());
         server.set_pace(PACE);
-        let told = log.clone();
-        server.set_observer(move |asked: &Traced| note(&told, asked));
-        let place = Place {
-            bucket: Arc::new(Bucket::new(BACKUP_REGION, Arc::new(clock), log.clone())),
-            keys: Arc::new(MemoryKeys::new(BACKUP_REGION)),
-            weather: Arc::new(Weather::new(random.stream("aws"), log.clone())),
-            clock: Arc::new(clock),
+        server.be_terse();
+        let (told, traffic) = (log.clone(), Arc::<Traffic>::default());
+        let counted = traffic.clone();
+        server.set_observer(move |asked: &Traced| {
+            counted.note(asked);
+            note(&told, asked);
+        });
+        let place = |home: &Home| {
+            let place = Place {
+                bucket: Arc::new(Bucket::new(home.backup_region, Arc::new(clock), log.clone())),
+                keys: Arc::new(MemoryKeys::new(home.backup_region)),
+                weather: Arc::new(Weather::new(
+                    random.stream("aws").stream(home.region),
+                    log.clone(),
+                )),
+                clock: Arc::new(clock),
+            };
+            (home.bucket.to_owned(), Arc::new(place))
         };
+        let places = HOMES.iter().map(place).collect();
         let disks = Arc::new(Disks::default());
         let world = Self {
             clock,
             server,
-            places: BTreeMap::from([(BUCKET.to_owned(), Arc::new(place))]),
+            places,
             engine: LightEngine::new(disks.clone()),
             disks,
             doom: Arc::new(Doom::new(random.stream("doom"))),
@@ -107,10 +130,13 @@ impl World {
                 Arc::new(clock),
                 log.clone(),
             )),
-            truth: Arc::new(Truth::new(log.clone())),
+            truth: Arc::new(Truth::new(log.clone(), clock)),
             sleep: Gate::default(),
             log,
+            traffic,
+            lies: Lies::default(),
             trouble: Mutex::new(Trouble::default()),
+            skew: Mutex::default(),
             writers: Mutex::new(random.stream("writers")),
             random,
         };
@@ -128,6 +154,13 @@ impl World {
         }
         self.doom.set(trouble.processes.crash);
         *lock(&self.trouble) = trouble;
+        let mut skew = lock(&self.skew);
+        *skew = trouble.processes.skew.max(*skew);
+    }
+
+    /// How far the clock of a process may be off: one that began when clocks were off goes on after that.
+    pub fn skew(&self) -> SignedDuration {
+        *lock(&self.skew)
     }
 
     /// AWS is away, or is there again.
@@ -153,7 +186,7 @@ impl World {
         let key = bucket_layout::fenced("", &self.cluster_uid());
         for place in self.places.values() {
             let body = Bytes::from(marker.to_string());
-            place.bucket.replace("another cluster", &key, body);
+            place.bucket.replace(&ANOTHER.into(), &key, body, None);
         }
     }
 
@@ -180,7 +213,7 @@ impl World {
             }
             for (org, last) in newest {
                 let event = Event::Claim {
-                    holder: "another cluster".to_owned(),
+                    holder: ANOTHER.to_owned(),
                 };
                 let claim = Entry {
                     format_version: event.format_version(),
@@ -198,7 +231,7 @@ impl World {
                 };
                 if let Ok(bytes) = claim.encode() {
                     let key = bucket_layout::ledger_entry("", &org, claim.seq);
-                    place.bucket.put("another cluster", &key, Bytes::from(bytes));
+                    place.bucket.put(&ANOTHER.into(), &key, Bytes::from(bytes), None);
                 }
             }
         }
@@ -274,6 +307,20 @@ impl World {
     pub fn platform(&self) {
         for object in manifests::platform(Variant::drawn(&self.random)) {
             self.put(object);
+        }
+    }
+
+    /// A process of the operator holds the Lease from now on, and renews it without a word: it has run out when the next one starts.
+    /// What renews it, and who wins it, is not among what is real here.
+    pub fn hold_lease(&self, process: &str) {
+        let held = self.server.put(json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": LEASE, "namespace": names::SYSTEM_NAMESPACE},
+            "spec": {"holderIdentity": process, "renewTime": self.clock.now(), "leaseDurationSeconds": i32::MAX},
+        }));
+        if let Err(status) = held {
+            self.log
+                .step(format!("{process} cannot hold the Lease: {}", status.message));
         }
     }
 
@@ -367,6 +414,25 @@ impl World {
         }
     }
 
+    /// Somebody in an org writes a note: an object of the org's own.
+    pub fn write_note(&self, namespace: &str, text: &str) {
+        let note = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NOTE, "namespace": namespace}, "data": {"text": text},
+        });
+        let written = self.server.put(note).is_ok();
+        if written {
+            self.log.step(format!("people write a note in {namespace}"));
+            self.truth.note_written(namespace);
+        }
+    }
+
+    /// The note of an org; none = there is none.
+    pub fn note(&self, namespace: &str) -> Option<String> {
+        let text = |note: &Value| note["data"]["text"].as_str().map(str::to_owned);
+        self.server
+            .read("configmaps", &Name::new(namespace, NOTE), text)?
+    }
+
     /// Runs a hook in a pod.
     pub async fn run_hook(
         &self,
@@ -381,6 +447,9 @@ impl World {
                 pod: target.pod.clone(),
                 source: "it does not run".into(),
             });
+        }
+        if self.lies.are_told(Lie::NoHookRuns) {
+            return Ok(());
         }
         self.containers
             .run(&pod, command, timeout, self.trouble().hooks)

@@ -65,7 +65,7 @@ pub struct Context {
 pub struct Parts {
     /// The ways to the API server.
     pub connections: Connections,
-    /// Name of this process, in events.
+    /// Name of this process, in events and as holder of the Lease.
     pub identity: String,
     /// See [`Context::regions`].
     pub regions: Arc<dyn RegionPorts>,
@@ -88,7 +88,9 @@ impl Context {
         let index = Arc::new(Index::default());
         let changes = Arc::new(Changes::new(index.clone()));
         Self {
-            cluster: Cluster::new(calls.clone(), index.clone()).counting(parts.metrics.clone()),
+            cluster: Cluster::new(calls.clone(), index.clone())
+                .counting(parts.metrics.clone())
+                .led_by(parts.leadership.clone()),
             events: Events::new(calls.clone(), &parts.identity),
             watches: Watches::new(watches),
             movers: MoverJobs::new(calls.clone(), index.clone()),

@@ -1,7 +1,8 @@
 //! The keys of one controller that wait to be reconciled.
 //!
 //! A key waits once, at the earliest time anybody asked for. It is never handed out while it is being worked on: what
-//! is asked for meanwhile is handed out afterwards.
+//! is asked for meanwhile is handed out afterwards. One that fails again and again waits out its pause, whatever asks for it: a
+//! failure is told in a status, and that is a change, too.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -41,6 +42,8 @@ struct Entry {
     due: Option<Instant>,
     running: bool,
     failures: u32,
+    /// Until when it waits after failures, whatever asks for it.
+    paused_until: Option<Instant>,
 }
 
 impl Queue {
@@ -130,6 +133,7 @@ impl State {
     /// Returns whether the key would have waited longer.
     fn schedule(&mut self, key: String, at: Instant) -> bool {
         let entry = self.keys.entry(key.clone()).or_default();
+        let at = entry.paused_until.map_or(at, |end| end.max(at));
         if let Some(due) = entry.due {
             if due <= at {
                 return false;
@@ -173,6 +177,7 @@ impl State {
     fn done(&mut self, key: &str, again: Option<Instant>) {
         if let Some(entry) = self.keys.get_mut(key) {
             entry.failures = 0;
+            entry.paused_until = None;
         }
         self.finish(key, again);
     }
@@ -180,6 +185,8 @@ impl State {
     fn failed(&mut self, key: &str, now: Instant) -> Duration {
         let entry = self.keys.entry(key.to_owned()).or_default();
         let pause = backoff(entry.failures);
+        // What failed once may well be put right by the change that comes next.
+        entry.paused_until = (entry.failures > 0).then_some(now + pause);
         entry.failures = entry.failures.saturating_add(1);
         // What was asked for while it was worked on waits, too.
         entry.due = None;
@@ -264,6 +271,27 @@ mod tests {
         assert!(state.take(at(now)).is_ok());
         assert_eq!(state.failed("a", at(now)).as_secs(), 1);
         assert_eq!(backoff(40), LONGEST_BACKOFF);
+    }
+
+    /// What a failure says of itself in a status comes back as a change.
+    #[test]
+    fn what_fails_again_waits_out_its_pause_whatever_changes() {
+        let (mut state, at) = state();
+        wait(&mut state, "a", at(0));
+        assert!(state.take(at(0)).is_ok());
+        state.failed("a", at(0));
+        wait(&mut state, "a", at(0));
+        assert!(
+            state.take(at(0)).is_ok(),
+            "after the first failure it is looked at again at once"
+        );
+        state.failed("a", at(0));
+        wait(&mut state, "a", at(1));
+        assert_eq!(state.take(at(1)), Err(Some(at(2))));
+        assert!(state.take(at(2)).is_ok());
+        state.done("a", None);
+        wait(&mut state, "a", at(2));
+        assert!(state.take(at(2)).is_ok(), "success ends it");
     }
 
     #[test]

@@ -9,7 +9,11 @@ use tray_ports::Clock as _;
 use tray_testkit::cluster::Name;
 
 use super::Invariants;
-use crate::aws::Version;
+use crate::{
+    aws::{Place, Version},
+    manifests::HOMES,
+    traffic::OPERATOR,
+};
 
 /// How late a heartbeat may be, beside the five minutes: a process dies, and another one leads and gets to know the cluster.
 const LATE: SignedDuration = SignedDuration::from_mins(5);
@@ -20,24 +24,30 @@ const GOES_ON: SignedDuration = SignedDuration::from_mins(20);
 const ENDS: SignedDuration = SignedDuration::from_mins(5);
 
 impl Invariants {
-    fn heartbeat(&self) -> Option<(Timestamp, Heartbeat)> {
+    fn heartbeat(&self, place: &Place) -> Option<(Timestamp, Heartbeat)> {
         let key = bucket_layout::heartbeat("", &self.world.cluster_uid());
-        let object = self.bucket().get(&key)?;
+        let object = place.bucket.get(&key)?;
         let beat = serde_json::from_slice(&object.body).ok()?;
         Some((object.at, beat))
     }
 
-    /// 27: a day after all is well the cluster has said within five minutes that it is there.
+    /// 27: a day after all is well the cluster has said within five minutes that it is there, in every place.
     pub(super) fn is_alive(&self) {
+        for (bucket, place) in &self.world.places {
+            self.says_so_in(bucket, place);
+        }
+    }
+
+    fn says_so_in(&self, bucket: &str, place: &Place) {
         let now = self.world.clock.now();
-        let newest = self.heartbeat();
+        let newest = self.heartbeat(place);
         let is_late = |at: Timestamp| now.duration_since(at) > EVERY + LATE;
         let uid = self.world.cluster_uid();
         let is_well = newest.as_ref().is_some_and(|(at, beat)| {
-            !is_late(*at) && beat.cluster_uid == uid && beat.holder.starts_with("operator-")
+            !is_late(*at) && beat.cluster_uid == uid && beat.holder.starts_with(OPERATOR)
         });
         if !is_well {
-            let what = format!("the cluster does not say that it is there: {newest:?}");
+            let what = format!("the cluster does not say in {bucket} that it is there: {newest:?}");
             self.world.log.broken(27, what);
         }
     }
@@ -64,10 +74,11 @@ impl Invariants {
             None => fenced_at + ASKED_EVERY + GOES_ON,
         };
         for org in &self.orgs {
-            self.ledger_is_whole(&org.id);
+            self.ledger_is_whole(org);
         }
         let broken = |what: String| self.world.log.broken(28, what);
-        for (key, version) in self.bucket().versions("") {
+        let places = self.world.places.values();
+        for (key, version) in places.flat_map(|place| place.bucket.versions("")) {
             let Version::Object(object) = version else {
                 continue;
             };
@@ -87,14 +98,15 @@ impl Invariants {
             let mut fenced = conditions.filter(|condition| condition["type"] == "Fenced");
             fenced.any(|condition| condition["status"] == "True")
         };
-        let region = Name::new("", "eu");
-        if self
-            .world
-            .server
-            .read("regions.platform.tray.ai", &region, says_so)
-            != Some(true)
-        {
-            broken("Region eu does not say that it is fenced".to_owned());
+        for home in &HOMES {
+            let region = Name::new("", home.region);
+            let said = self
+                .world
+                .server
+                .read("regions.platform.tray.ai", &region, says_so);
+            if said != Some(true) {
+                broken(format!("Region {} does not say that it is fenced", home.region));
+            }
         }
     }
 }

@@ -6,7 +6,10 @@ use tray_domain::{ledger::LedgerState, mover_lifetime::RESTORE_DEADLINE};
 use tray_testkit::cluster::Name;
 
 use super::{Invariants, Org};
-use crate::truth::{condition, phase};
+use crate::{
+    people,
+    truth::{condition, phase},
+};
 
 /// The RPO of the world's schedule.
 const RPO: SignedDuration = SignedDuration::from_hours(24);
@@ -32,7 +35,7 @@ impl Invariants {
             return;
         }
         let newest = newest_copy(state);
-        let skew = self.world.trouble().processes.skew;
+        let skew = self.world.skew();
         if newest.is_none_or(|newest| now.duration_since(newest) > RPO + VERDICT + skew) {
             let what = format!(
                 "RpoMet of {} is True, and its newest good copy is of {newest:?}",
@@ -140,10 +143,7 @@ fn newest_copy(state: &LedgerState) -> Option<Timestamp> {
 }
 
 fn has_ended(object: &Value) -> bool {
-    matches!(
-        phase(object),
-        "Succeeded" | "SucceededWithRefusals" | "Failed" | "Committed"
-    )
+    people::has_ended(phase(object))
 }
 
 fn said(object: &Value) -> String {

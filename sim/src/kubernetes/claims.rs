@@ -16,6 +16,11 @@ pub(crate) fn claims_of(pod: &Value) -> impl Iterator<Item = &str> {
     volumes.filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str())
 }
 
+/// The volume that is made for a claim, by its UID.
+pub(crate) fn volume_of_claim(uid: &str) -> String {
+    format!("pvc-{uid}")
+}
+
 impl Kubernetes {
     /// Binds a claim, or lets one go that was deleted.
     pub(super) fn claim(&mut self, name: &Name) {
@@ -36,13 +41,14 @@ impl Kubernetes {
             return;
         }
         let uid = text(&claim, "uid");
-        let volume = format!("pvc-{uid}");
+        let volume = volume_of_claim(uid);
         let Some(zone) = self.world.zone_of_namespace(&name.namespace) else {
             self.later(Duration::from_secs(1), Later::Claim(name.clone()));
             return;
         };
         let (region, zone) = zone;
         self.world.disks.make(&volume);
+        self.world.truth.volume_made(name, &volume);
         let size = claim["spec"]["resources"]["requests"]["storage"].clone();
         let _ = server.put(json!({
             "apiVersion": "v1", "kind": "PersistentVolume",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tray_ports::Clock;
-use tray_testkit::cluster::Name;
+use tray_testkit::cluster::{Name, Object};
 
 use super::{Kubernetes, Later, is_going, is_over, owned_by, text};
 
@@ -104,7 +104,7 @@ impl Kubernetes {
     }
 
     /// The pods of a Job, by its UID.
-    fn pods_of(&self, job: &str) -> Vec<(Name, Value)> {
+    fn pods_of(&self, job: &str) -> Vec<(Name, Object)> {
         let pods = self
             .owned_by(job)
             .into_iter()
@@ -132,7 +132,7 @@ impl Kubernetes {
     }
 
     /// A Job fails when the last of its pods has ended.
-    fn fail_job(&mut self, name: &Name, pods: &[(Name, Value)], alive: usize, reason: &str, message: &str) {
+    fn fail_job(&mut self, name: &Name, pods: &[(Name, Object)], alive: usize, reason: &str, message: &str) {
         for (pod, _) in pods.iter().filter(|(_, pod)| !is_going(pod)) {
             if pod_is_alive(pods, pod) {
                 let _ = self.world.server.delete("pods", pod, &json!({}));
@@ -172,7 +172,7 @@ impl Kubernetes {
     }
 }
 
-fn pod_is_alive(pods: &[(Name, Value)], name: &Name) -> bool {
+fn pod_is_alive(pods: &[(Name, Object)], name: &Name) -> bool {
     pods.iter().any(|(pod, object)| pod == name && !is_over(object))
 }
 

@@ -17,9 +17,15 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
+use tray_ledger::LedgerStore;
 use tray_testkit::cluster::{Change, Name};
 
-use crate::{aws::Life, random::Random, truth::phase, world::World};
+use crate::{
+    aws::{Life, Reach},
+    random::Random,
+    truth::phase,
+    world::World,
+};
 
 /// What of Kubernetes happens later.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +74,9 @@ pub struct Kubernetes {
     stopping: BTreeSet<String>,
     /// Movers at work, by UID of their pod.
     running: BTreeMap<String, Running>,
+    /// The ledgers that movers have read, and how they reach them, by the name of the bucket.
+    ledgers: Arc<LedgerStore>,
+    readers: BTreeMap<String, Arc<Reach>>,
     ended: (mpsc::UnboundedSender<Ended>, mpsc::UnboundedReceiver<Ended>),
 }
 
@@ -85,6 +94,8 @@ impl Kubernetes {
             starting: BTreeMap::new(),
             stopping: BTreeSet::new(),
             running: BTreeMap::new(),
+            ledgers: Arc::new(LedgerStore::new()),
+            readers: BTreeMap::new(),
             ended: mpsc::unbounded_channel(),
         }
     }

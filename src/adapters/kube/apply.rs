@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 use tray_domain::names;
+use tray_ledger::Leadership;
 
 use super::{
     answer::{refusal, told},
@@ -30,6 +31,7 @@ use super::{
     compare::{difference, digest, patch, without_nulls},
     field_conflicts::{FieldConflicts, Round, contester},
     index::Index,
+    leadership::Written,
     live::Live,
     remake::{FixedField, fixed_difference},
 };
@@ -111,6 +113,8 @@ pub struct Cluster {
     metrics: Arc<Metrics>,
     conflicts: Arc<FieldConflicts>,
     addresses: Arc<Semaphore>,
+    pub(super) written: Arc<Written>,
+    pub(super) leadership: Option<Arc<dyn Leadership>>,
 }
 
 /// What a child should be, with the digest by which that is known again.
@@ -136,7 +140,16 @@ impl Cluster {
             metrics: Arc::default(),
             conflicts: Arc::default(),
             addresses: Arc::new(Semaphore::new(ADDRESSES_AT_ONCE)),
+            written: Arc::default(),
+            leadership: None,
         }
+    }
+
+    /// Writes no status over another process's while `leadership` says that this one leads no more.
+    #[must_use]
+    pub fn led_by(mut self, leadership: Arc<dyn Leadership>) -> Self {
+        self.leadership = Some(leadership);
+        self
     }
 
     /// Counts in `metrics`.

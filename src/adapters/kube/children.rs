@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
@@ -97,6 +98,24 @@ impl Children {
             .filter(|(_, stored)| stored.org.as_deref() == Some(org))
             .map(|(namespace, stored)| Arc::new(stored.fact(namespace)))
             .collect()
+    }
+
+    /// A number that is the same while the org has the same children, and each is known to cover the same wanted body.
+    pub fn mark(&self, org: &str) -> u64 {
+        let rows = self.read();
+        let mut hasher = DefaultHasher::new();
+        for namespace in rows.orgs.get(org).into_iter().flatten() {
+            let stored = rows.namespaces.get(namespace).into_iter().flatten();
+            for child in stored.filter(|stored| stored.org.as_deref() == Some(org)) {
+                let covers = match child.state {
+                    Compact::Settled(wanted) => Some(wanted),
+                    Compact::New(_) => None,
+                };
+                let place = (namespace, child.kind, &child.name);
+                (place, &child.uid, child.deleting, covers).hash(&mut hasher);
+            }
+        }
+        hasher.finish()
     }
 
     /// Every child of a kind.
@@ -331,6 +350,32 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_mark_of_an_orgs_children_is_another_when_any_of_them_is() {
+        let children = Children::default();
+        let put = |uid: &str, version, replicas| {
+            children.observe(fact(ChildKind::Deployment, Some("acme"), uid, version, replicas));
+        };
+        let nothing = children.mark("acme");
+        put("u1", 1, 1);
+        let found = children.mark("acme");
+        assert_ne!(found, nothing);
+        let web = children.of("acme").remove(0);
+        children.settle(&web.id, web.digest, 7);
+        let settled = children.mark("acme");
+        assert_ne!(settled, found);
+        children.observe(fact(ChildKind::Deployment, Some("other"), "u9", 9, 1));
+        children.remove(&web.id, None);
+        assert_eq!(children.mark("acme"), nothing);
+        put("u1", 10, 1);
+        assert_eq!(children.mark("acme"), found, "it is not compared yet");
+        put("u1", 11, 2);
+        assert_eq!(children.mark("acme"), found, "nor is it now");
+        put("u2", 12, 2);
+        assert_ne!(children.mark("acme"), found, "it was made anew");
+        assert_eq!(children.mark("other"), nothing, "it was made acme's");
+    }
 
     fn fact(kind: ChildKind, org: Option<&str>, uid: &str, version: u64, replicas: i64) -> ChildFact {
         let namespace = (kind != ChildKind::Namespace).then_some("n");

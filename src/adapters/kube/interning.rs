@@ -32,7 +32,7 @@ impl Texts {
 }
 
 /// A UID. Those that Kubernetes makes are random UUIDs, half as long as their text; whatever else it may be is kept too.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) enum Uid {
     /// As Kubernetes writes them.
     Random(Uuid),

@@ -2,8 +2,9 @@
 //!
 //! A process that loses the Lease ends, and starts anew as one that waits: nothing that it had in hand goes on. While
 //! the API server cannot be reached, or the process stands still, nothing tells a leader that it lost the Lease; until then
-//! what it writes to the cluster fails or is late, and what it writes to a ledger comes before the claim of the next one, or
-//! not at all: before a claim the API server is asked who holds the Lease ([`LeaseLook`]).
+//! what it writes to the cluster fails or is late ([`super::leadership`] keeps it from writing over statuses meanwhile), and what
+//! it writes to a ledger comes before the claim of the next one, or not at all: before a claim the API server is asked who holds
+//! the Lease ([`LeaseLook`]).
 
 use std::sync::Arc;
 

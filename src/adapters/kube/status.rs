@@ -12,6 +12,7 @@ use super::{
     apply::Cluster,
     compare::merge_diff,
     index::{Malformed, OwnKind, key_of},
+    leadership,
 };
 
 impl Cluster {
@@ -21,23 +22,34 @@ impl Cluster {
     }
 
     /// Makes the status of `object` be `new` where it is `old`; no request where they are equal. Returns whether it was
-    /// written. Somebody else's edit is not overwritten blindly: it comes back by the watch and is corrected then.
+    /// written. Somebody else's edit is not overwritten blindly: it comes back by the watch and is corrected then, unless it is
+    /// another process's that leads now.
     pub async fn write_status<K, S>(&self, object: &K, old: Option<&S>, new: &S) -> Result<bool, kube::Error>
     where
         K: OwnKind,
-        S: Serialize,
+        S: Serialize + PartialEq,
     {
+        if old == Some(new) {
+            return Ok(false);
+        }
         let before = serde_json::to_value(old).map_err(kube::Error::SerdeError)?;
         let after = serde_json::to_value(new).map_err(kube::Error::SerdeError)?;
         let before = if before.is_null() { json!({}) } else { before };
         let Some(status) = merge_diff(&before, &after) else {
             return Ok(false);
         };
+        let uid = object.uid().unwrap_or_default();
+        if let Some(leadership) = &self.leadership
+            && self.written.is_by_another(&uid, &before)
+        {
+            leadership::check(&**leadership).await?;
+        }
         let patch = json!({"metadata": {"uid": object.uid()}, "status": status});
         let written = self
             .own(object)
             .patch_status(&object.name_any(), &params(), &Patch::Merge(patch))
             .await?;
+        self.written.note(&uid, &after);
         K::objects(&self.index).answer(written);
         Ok(true)
     }

@@ -3,13 +3,19 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use futures::{StreamExt, stream};
+use kube::ResourceExt;
 use tray_api::{
     conditions::reasons,
     trayorg::{ExecutionLogsStatus, LogMode},
 };
 use tray_domain::{names, replicas::Situation};
 
-use super::{enforcement::Isolation, retention::Kept, validate::Valid};
+use super::{
+    applied::{AppliedOrgs, fingerprint},
+    enforcement::Isolation,
+    retention::Kept,
+    validate::Valid,
+};
 use crate::{
     adapters::kube::{
         apply::{Applied, ApplyError},
@@ -17,6 +23,7 @@ use crate::{
     },
     controllers::{
         blocked::{Blocked, LATER, Until},
+        conditions::ConditionFact,
         context::Context,
         view::org::OrgView,
     },
@@ -38,14 +45,22 @@ const FOUNDATION: usize = 3;
 pub(super) struct Outcome {
     /// What the API server refuses.
     pub refused: Option<Blocked>,
-    /// What it has of what isolates the org.
-    pub isolation: Isolation,
+    /// Condition IsolationEnforced.
+    pub isolation: ConditionFact,
+}
+
+/// What has come of it so far.
+struct Progress {
+    isolation: Isolation,
+    /// Nothing was otherwise than it should be.
+    unchanged: bool,
 }
 
 /// Applies every child and removes those that are no longer wanted; `others` are wanted, too, and applied elsewhere. What
 /// the API server refuses for good is returned; what may work later is a failure.
 pub(super) async fn apply(
     ctx: &Context,
+    known: &AppliedOrgs,
     observed: &OrgView,
     valid: &Valid,
     situation: &Situation,
@@ -56,7 +71,7 @@ pub(super) async fn apply(
     let surroundings = Surroundings {
         api_server_ports: ctx.settings.api_server_ports.clone(),
     };
-    let stages = children(&Inputs {
+    let inputs = Inputs {
         placement: &valid.placement,
         org: &observed.org.spec,
         region: &valid.regional.spec,
@@ -66,30 +81,58 @@ pub(super) async fn apply(
         situation,
         surroundings: &surroundings,
         support: observed.support.debug_groups.as_deref(),
-    });
+    };
+    let name = observed.org.name_any();
+    let mark = fingerprint(&(&inputs, &others));
+    if let Some(whole) = known.is_whole(&name, mark, ctx.index.children.mark(&name)) {
+        return Ok(Outcome {
+            refused: None,
+            isolation: whole.condition(),
+        });
+    }
+    let stages = children(&inputs);
     let mut wanted: BTreeSet<ChildId> = stages.iter().flatten().map(|child| child.id.clone()).collect();
     wanted.extend(others);
-    let mut outcome = Outcome {
-        refused: None,
+    let mut progress = Progress {
         isolation: Isolation::of(&stages),
+        unchanged: true,
     };
-    let mut drained = BTreeSet::new();
+    let (mut refusal, mut drained) = (None, BTreeSet::new());
     for (number, mut stage) in stages.into_iter().enumerate() {
         if number == FOUNDATION {
             drained = drain_namesakes(ctx, observed, &wanted).await?;
+            progress.unchanged &= drained.is_empty();
         }
         stage.retain(|child| !drained.contains(&child.id));
-        let refused = apply_stage(ctx, stage, &valid.uses, &mut outcome.isolation).await?;
+        let refused = apply_stage(ctx, stage, &valid.uses, &mut progress).await?;
         let unfounded = refused.is_some() && number < FOUNDATION;
-        outcome.refused = outcome.refused.or(refused);
+        refusal = refusal.or(refused);
         if unfounded {
-            return Ok(outcome);
+            return Ok(progress.ends(refusal));
         }
     }
-    for id in surplus(observed, valid, &wanted) {
-        ctx.cluster.remove(&id).await?;
+    let surplus = surplus(observed, valid, &wanted);
+    for id in &surplus {
+        ctx.cluster.remove(id).await?;
     }
-    Ok(outcome)
+    if let Some(acknowledged) = progress.isolation.acknowledged()
+        && progress.unchanged
+        && refusal.is_none()
+        && surplus.is_empty()
+    {
+        // As they were before: what has come since was not looked at.
+        known.note(&name, mark, observed.children_mark, acknowledged);
+    }
+    Ok(progress.ends(refusal))
+}
+
+impl Progress {
+    fn ends(self, refused: Option<Blocked>) -> Outcome {
+        Outcome {
+            refused,
+            isolation: self.isolation.condition(),
+        }
+    }
 }
 
 /// Lets the former of a workload that changes its kind go with its pods, and returns which children wait for that: two kinds at
@@ -179,7 +222,7 @@ async fn apply_stage(
     ctx: &Context,
     stage: Vec<DesiredChild>,
     uses: &[QuotaUse],
-    isolation: &mut Isolation,
+    progress: &mut Progress,
 ) -> Result<Option<Blocked>, Blocked> {
     let results: Vec<_> = stream::iter(stage)
         .map(|child| async move { (ctx.cluster.ensure(&child).await, child) })
@@ -189,7 +232,8 @@ async fn apply_stage(
     let mut refused = None;
     for (result, child) in results {
         let id = &child.id;
-        isolation.note(id, &result);
+        progress.isolation.note(id, &result);
+        progress.unchanged &= matches!(result, Ok(Applied::Unchanged));
         match result {
             Ok(Applied::Going) if id.kind == ChildKind::Namespace => {
                 let message = format!("{id} is being deleted: it is made anew when it is gone");

@@ -72,24 +72,50 @@ impl Isolation {
         }
     }
 
+    /// How much isolates the org, where the API server has all of it as it is wanted.
+    pub(super) fn acknowledged(&self) -> Option<Acknowledged> {
+        let mut known = self.children.values();
+        let number = |kind| self.children.keys().filter(|id| id.kind == kind).count();
+        known
+            .all(|known| *known == Acknowledgement::Acknowledged)
+            .then(|| Acknowledged {
+                network_policies: number(ChildKind::NetworkPolicy),
+                quotas: number(ChildKind::ResourceQuota),
+            })
+    }
+
     /// Condition IsolationEnforced.
     pub(super) fn condition(&self) -> ConditionFact {
-        let worst = self.children.iter().min_by_key(|(_, known)| *known);
-        match worst {
-            Some((_, Acknowledgement::Missing(why))) => {
-                return ConditionFact::new(false, reasons::NOT_ACKNOWLEDGED, why.clone());
-            }
-            Some((id, Acknowledgement::NotYet)) => {
-                return ConditionFact::new(false, reasons::NOT_ACKNOWLEDGED, format!("{id} is not made yet"));
-            }
-            Some((_, Acknowledgement::Acknowledged)) | None => {}
+        if let Some(all) = self.acknowledged() {
+            return all.condition();
         }
-        let number = |kind| self.children.keys().filter(|id| id.kind == kind).count();
+        let worst = self.children.iter().min_by_key(|(_, known)| *known);
+        let why = match worst {
+            Some((_, Acknowledgement::Missing(why))) => why.clone(),
+            Some((id, _)) => format!("{id} is not made yet"),
+            None => String::new(),
+        };
+        ConditionFact::new(false, reasons::NOT_ACKNOWLEDGED, why)
+    }
+}
+
+/// What isolates an org, where the API server has all of it as it is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Acknowledged {
+    network_policies: usize,
+    quotas: usize,
+}
+
+impl Acknowledged {
+    /// Condition IsolationEnforced.
+    pub(super) fn condition(self) -> ConditionFact {
+        let Self {
+            network_policies,
+            quotas,
+        } = self;
         let message = format!(
-            "the API server has {} network policies, {} quotas and the limit range as they are wanted; that packets obey \
-             is up to the cluster's network plugin",
-            number(ChildKind::NetworkPolicy),
-            number(ChildKind::ResourceQuota)
+            "the API server has {network_policies} network policies, {quotas} quotas and the limit range as they are wanted; \
+             that packets obey is up to the cluster's network plugin"
         );
         ConditionFact::new(true, reasons::ACKNOWLEDGED, message)
     }

@@ -18,6 +18,7 @@ use tray_api::{
 use tray_domain::names;
 
 use self::{
+    applied::AppliedOrgs,
     status::Findings,
     validate::{Valid, validate},
 };
@@ -35,6 +36,7 @@ use crate::{
     controllers::conditions::{find, is_true},
 };
 
+mod applied;
 mod apply;
 mod deletion;
 mod enforcement;
@@ -68,6 +70,8 @@ pub struct OrgDriver {
     evictions: evict::Evictions,
     /// Webhook tokens, which no watch shows.
     tokens: webhook_host::KnownTokens,
+    /// What was found to be applied.
+    applied: AppliedOrgs,
 }
 
 #[async_trait::async_trait]
@@ -98,6 +102,7 @@ impl Driver for OrgDriver {
             self.forget(key);
             self.evictions.forget(key);
             self.tokens.forget(key);
+            self.applied.forget(key);
             return Ok(Requeue::OnChange);
         };
         let observed = ctx.view(org, now);
@@ -125,7 +130,7 @@ impl OrgDriver {
         match check(ctx, observed).await? {
             Ok(valid) => {
                 deletion::take_up(ctx, observed, &valid.placement, now).await?;
-                let findings = carry_out(ctx, &self.tokens, observed, &valid, now).await?;
+                let findings = self.carry_out(ctx, observed, &valid, now).await?;
                 let status = status::of_valid(observed, &valid, &findings, now);
                 let reported = self.report(ctx, observed, &status, now).await?;
                 if is_true(&status.conditions, types::READY) {
@@ -170,44 +175,44 @@ async fn check(ctx: &Context, observed: &OrgView) -> Result<Result<Valid, Blocke
     })
 }
 
-/// Makes the cluster agree, and says how the org fares.
-async fn carry_out(
-    ctx: &Context,
-    tokens: &webhook_host::KnownTokens,
-    observed: &OrgView,
-    valid: &Valid,
-    now: Timestamp,
-) -> Result<Findings, Blocked> {
-    let org = &*observed.org;
-    ctx.cluster.set_finalizer(org, names::FINALIZER_ORG, true).await?;
-    let exposure = webhook_host::exposure(valid, ctx.settings.webhooks, ctx.index.has_gateway_api());
-    let exposed = exposure.children(&valid.placement);
-    let kept = retention::kept(observed, now);
-    let situation = workloads::situation(observed, valid);
-    let applied = apply::apply(ctx, observed, valid, &situation, &kept, exposed).await?;
-    let webhook = webhook_host::expose(ctx, tokens, observed, valid, &exposure, now).await;
-    let children = ctx.index.children.of(&org.name_any());
-    let workloads = workloads::why_stopped(&situation).unwrap_or_else(|| {
-        workloads::availability(&valid.effective.workloads, &children, &observed.pods, &valid.uses)
-    });
-    let found = places::look(observed, &valid.placement.region);
-    // Where another backup location lies than its copies are in, says nothing of them.
-    let backups = (!valid.is_backed_up_elsewhere()).then_some(&*valid.region);
-    Ok(Findings {
-        residency: places::residency(&found, &valid.placement.region, backups),
-        mended: places::is_mended(&found, &valid.region),
-        placement: places::placement(observed, &found),
-        zones: places::spread(observed, valid, &situation),
-        isolation: applied.isolation.condition(),
-        quota: enforcement::quota(&valid.fitted, org.spec.plan),
-        workloads,
-        webhook,
-        kept,
-        refused: applied.refused,
-    })
-}
-
 impl OrgDriver {
+    /// Makes the cluster agree, and says how the org fares.
+    async fn carry_out(
+        &self,
+        ctx: &Context,
+        observed: &OrgView,
+        valid: &Valid,
+        now: Timestamp,
+    ) -> Result<Findings, Blocked> {
+        let org = &*observed.org;
+        ctx.cluster.set_finalizer(org, names::FINALIZER_ORG, true).await?;
+        let exposure = webhook_host::exposure(valid, ctx.settings.webhooks, ctx.index.has_gateway_api());
+        let exposed = exposure.children(&valid.placement);
+        let kept = retention::kept(observed, now);
+        let situation = workloads::situation(observed, valid);
+        let applied = apply::apply(ctx, &self.applied, observed, valid, &situation, &kept, exposed).await?;
+        let webhook = webhook_host::expose(ctx, &self.tokens, observed, valid, &exposure, now).await;
+        let children = ctx.index.children.of(&org.name_any());
+        let workloads = workloads::why_stopped(&situation).unwrap_or_else(|| {
+            workloads::availability(&valid.effective.workloads, &children, &observed.pods, &valid.uses)
+        });
+        let found = places::look(observed, &valid.placement.region);
+        // Where another backup location lies than its copies are in, says nothing of them.
+        let backups = (!valid.is_backed_up_elsewhere()).then_some(&*valid.region);
+        Ok(Findings {
+            residency: places::residency(&found, &valid.placement.region, backups),
+            mended: places::is_mended(&found, &valid.region),
+            placement: places::placement(observed, &found),
+            zones: places::spread(observed, valid, &situation),
+            isolation: applied.isolation,
+            quota: enforcement::quota(&valid.fitted, org.spec.plan),
+            workloads,
+            webhook,
+            kept,
+            refused: applied.refused,
+        })
+    }
+
     /// Writes the status where it says something else than the recorded one. What is merely on its way waits for a moment.
     async fn report(
         &self,

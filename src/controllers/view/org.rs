@@ -119,6 +119,8 @@ pub struct OrgView {
     pub restores: Vec<Arc<OrgRestore>>,
     /// Its children.
     pub children: Vec<Arc<ChildFact>>,
+    /// The same as a number: another as soon as any of them is.
+    pub children_mark: u64,
     /// Every pod in its namespace whatever it is labelled, and its movers elsewhere.
     pub pods: Vec<PlacedPod>,
     /// The volumes of its claims, and of claims that are gone.
@@ -155,6 +157,8 @@ impl OrgView {
         } = *sources;
         let name = org.name_any();
         let movers = index.jobs.of(&name);
+        // Before they are looked at: one that comes meanwhile makes it another.
+        let children_mark = index.children.mark(&name);
         let (taken_up, refusal) = match taken_up(index, &org) {
             Ok(taken_up) => (taken_up, None),
             Err(refusal) => (None, Some(refusal)),
@@ -197,6 +201,7 @@ impl OrgView {
             restore: restores.first().cloned(),
             restores,
             children: index.children.of(&name),
+            children_mark,
             pods: pods(index, &name, namespace_name.as_deref()),
             volumes: volumes(index, namespace_name.as_deref()),
             known: id.as_ref().map(|id| board.of(id)).unwrap_or_default(),

@@ -94,7 +94,7 @@ pub struct Surroundings {
 }
 
 /// Everything an org's children are rendered from.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
     /// Which org, and where.
     pub placement: &'a Placement,

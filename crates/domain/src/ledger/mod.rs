@@ -208,11 +208,18 @@ impl Entry {
     pub fn decode(seq: u64, bytes: &[u8]) -> Result<Self, LedgerError> {
         let unreadable = |why: String| LedgerError::Unreadable { seq, why };
         let newer = |unknown: String| LedgerError::Newer { seq, unknown };
-        let header: Header = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
-        if header.format_version > FORMAT_VERSION {
-            return Err(newer(format!("format version {}", header.format_version)));
-        }
-        let entry: Self = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
+        // One that can be read is read once: its form is looked at by itself only where that tells what is wrong with it.
+        let entry = match serde_json::from_slice::<Self>(bytes) {
+            Ok(entry) if entry.format_version <= FORMAT_VERSION => entry,
+            read => {
+                let header: Header =
+                    serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
+                if header.format_version > FORMAT_VERSION {
+                    return Err(newer(format!("format version {}", header.format_version)));
+                }
+                read.map_err(|error| unreadable(error.to_string()))?
+            }
+        };
         if entry.seq != seq {
             return Err(unreadable(format!("it says that it is entry {}", entry.seq)));
         }

@@ -71,12 +71,12 @@ pub(super) fn answer(
         Verb::Get => {
             let found = state.store.get(&call.resource, &name);
             let found = found.ok_or_else(|| failure::not_found(&kind, &call.name))?;
-            Ok(Answer::Json(200, shown(request, &found)))
+            Ok(Answer::Json(200, shown(true, request, &found)))
         }
         Verb::Create => {
             let body = json_of(request)?;
             let made = state.create(&kind, &call.namespace, body, &writer(request), None)?;
-            Ok(Answer::Json(201, shown(request, &made)))
+            Ok(Answer::Json(201, shown(state.shows_owners, request, &made)))
         }
         Verb::Update => update(state, &kind, &name, request),
         Verb::Patch => patch(state, &kind, &name, request),
@@ -136,11 +136,11 @@ fn json_of(request: &Request) -> Result<Value, Box<Status>> {
         .map_err(|error| failure::bad_request(format!("the body is no JSON: {error}")))
 }
 
-fn shown(request: &Request, stored: &Stored) -> String {
+fn shown(with_owners: bool, request: &Request, stored: &Stored) -> String {
     if request.is_about_metadata() {
-        watch::about_metadata(&stored.object).to_string()
+        watch::about_metadata(stored).to_string()
     } else {
-        stored.text.clone()
+        stored.text(with_owners).to_owned()
     }
 }
 
@@ -171,7 +171,7 @@ fn update(
         ));
     }
     let changed = state.change(kind, &old, wanted, &writer(request), None)?;
-    Ok(Answer::Json(200, shown(request, &changed)))
+    Ok(Answer::Json(200, shown(state.shows_owners, request, &changed)))
 }
 
 fn patch(
@@ -191,7 +191,7 @@ fn patch(
             let (applied, made) = state.apply(kind, name, patch, force, &writer)?;
             Ok(Answer::Json(
                 if made { 201 } else { 200 },
-                shown(request, &applied),
+                shown(state.shows_owners, request, &applied),
             ))
         }
         "application/merge-patch+json" => merged(state, kind, name, &patch, request, &writer),
@@ -221,7 +221,7 @@ fn merged(
     let mut wanted = old.object.clone();
     merge::merge(&mut wanted, patch);
     let changed = state.change(kind, &old, wanted, writer, None)?;
-    Ok(Answer::Json(200, shown(request, &changed)))
+    Ok(Answer::Json(200, shown(state.shows_owners, request, &changed)))
 }
 
 fn delete(
@@ -239,8 +239,10 @@ fn delete(
         json_of(request)?
     };
     match state.delete(kind, name, &options, &writer(request))? {
-        Deleted::Going(going) => Ok(Answer::Json(200, shown(request, &going))),
-        Deleted::Gone(gone) if kind.is(Trait::Returned) => Ok(Answer::Json(200, shown(request, &gone))),
+        Deleted::Going(going) => Ok(Answer::Json(200, shown(state.shows_owners, request, &going))),
+        Deleted::Gone(gone) if kind.is(Trait::Returned) => {
+            Ok(Answer::Json(200, shown(state.shows_owners, request, &gone)))
+        }
         Deleted::Gone(gone) => {
             let done = json!({
                 "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
@@ -280,7 +282,8 @@ fn list(state: &State, kind: &ServedKind, request: &Request) -> Result<Answer, B
         metadata["continue"] = json!(format!("{version}/{}/{}", last.namespace, last.name));
         metadata["remainingItemCount"] = json!(left);
     }
-    let items: Vec<Value> = shown.iter().map(|stored| item(kind, request, stored)).collect();
+    let item = |stored: &&Arc<Stored>| item(state.shows_owners, kind, request, stored);
+    let items: Vec<Value> = shown.iter().map(item).collect();
     let (list, api_version) = if request.is_about_metadata() {
         (
             "PartialObjectMetadataList".to_owned(),
@@ -303,11 +306,15 @@ fn page(token: &str) -> Result<(u64, Name), Box<Status>> {
 }
 
 /// Items of a list say what they are where a CRD defines them, and do not where Kubernetes does.
-fn item(kind: &ServedKind, request: &Request, stored: &Stored) -> Value {
+fn item(with_owners: bool, kind: &ServedKind, request: &Request, stored: &Stored) -> Value {
     if request.is_about_metadata() {
-        return watch::about_metadata(&stored.object);
+        return watch::about_metadata(stored);
     }
-    let mut item = stored.object.clone();
+    let mut item = if with_owners {
+        stored.whole()
+    } else {
+        stored.object.clone()
+    };
     if !kind.is(Trait::Custom)
         && let Some(fields) = item.as_object_mut()
     {

@@ -77,7 +77,7 @@ impl State {
         if going == present.object {
             return Ok(Deleted::Going(present));
         }
-        self.put(kind, going)
+        self.put(kind, going, present.owners.clone())
             .map(Deleted::Going)
             .ok_or_else(|| failure::not_found(kind, &name.name))
     }
@@ -95,7 +95,7 @@ impl State {
             self.take(kind, name);
             return Deleted::Gone(present.clone());
         }
-        let put = self.put(kind, going);
+        let put = self.put(kind, going, present.owners.clone());
         Deleted::Going(put.unwrap_or_else(|| present.clone()))
     }
 }

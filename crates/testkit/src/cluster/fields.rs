@@ -3,8 +3,12 @@
 //! A set of fields is a tree as in `fieldsV1`, `{"f:spec": {"f:type": {}}}`; one without branches is empty. Every list is a
 //! leaf: its items are not told apart, whatever their kind says of keys.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+
+use super::object::Stored;
 
 /// A set of fields.
 pub(super) type Fields = Map<String, Value>;
@@ -45,17 +49,7 @@ impl Manager {
 
 /// The fields of an object that have owners.
 pub(super) fn of_object(object: &Value) -> Fields {
-    let mut fields = tree(object);
-    for unowned in ["f:apiVersion", "f:kind"] {
-        fields.remove(unowned);
-    }
-    if let Some(Value::Object(metadata)) = fields.get_mut("f:metadata") {
-        metadata.retain(|field, _| OF_METADATA.contains(&field.trim_start_matches("f:")));
-        if metadata.is_empty() {
-            fields.remove("f:metadata");
-        }
-    }
-    fields
+    changed(&Value::Null, object)
 }
 
 fn tree(value: &Value) -> Fields {
@@ -65,25 +59,50 @@ fn tree(value: &Value) -> Fields {
         .collect()
 }
 
-/// The fields of `new` that are other than in `old`.
+/// The fields of `new` that have owners and are other than in `old`.
 pub(super) fn changed(old: &Value, new: &Value) -> Fields {
-    let mut fields = of_object(new);
-    keep_changed(&mut fields, old, new);
-    fields
+    other_than(old, new, Level::Object)
 }
 
-fn keep_changed(fields: &mut Fields, old: &Value, new: &Value) {
-    fields.retain(|field, below| {
-        let field = field.trim_start_matches("f:");
-        let (before, after) = (old.get(field), new.get(field));
-        match (before, after, below) {
-            (Some(before @ Value::Object(_)), Some(after), Value::Object(below)) if !below.is_empty() => {
-                keep_changed(below, before, after);
-                !below.is_empty()
-            }
-            _ => before != after,
+/// Where in an object a field is: not everything has owners.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Object,
+    Metadata,
+    Below,
+}
+
+impl Level {
+    /// Where what is in that field is; none = the field has no owners.
+    fn below(self, field: &str) -> Option<Self> {
+        match (self, field) {
+            (Self::Object, "apiVersion" | "kind") => None,
+            (Self::Object, "metadata") => Some(Self::Metadata),
+            (Self::Metadata, field) if !OF_METADATA.contains(&field) => None,
+            _ => Some(Self::Below),
         }
-    });
+    }
+}
+
+/// The fields of `new` that are other than in `old`. Nothing is written down of what is the same: most of an object is.
+fn other_than(old: &Value, new: &Value, level: Level) -> Fields {
+    let mut fields = Fields::new();
+    for (field, after) in new.as_object().into_iter().flatten() {
+        let Some(level) = level.below(field) else {
+            continue;
+        };
+        let before = old.get(field).unwrap_or(&Value::Null);
+        let has_fields = after.as_object().is_some_and(|fields| !fields.is_empty());
+        if level == Level::Metadata || (has_fields && before.is_object()) {
+            let below = other_than(before, after, level);
+            if !below.is_empty() {
+                fields.insert(format!("f:{field}"), Value::Object(below));
+            }
+        } else if old.get(field) != Some(after) {
+            fields.insert(format!("f:{field}"), Value::Object(tree(after)));
+        }
+    }
+    fields
 }
 
 /// Adds the fields of another set.
@@ -140,45 +159,49 @@ fn shared(one: &Fields, other: &Fields, path: &str, found: &mut Vec<String>) {
     }
 }
 
-fn entries(object: &Value) -> Vec<Value> {
-    let entries = object["metadata"]["managedFields"].as_array();
-    entries.cloned().unwrap_or_default()
-}
-
 /// What `manager` owns of an object by entries of its own.
-fn owned_by(object: &Value, manager: &Manager) -> Fields {
-    let mut entries = entries(object).into_iter();
-    let own = entries.find(|entry| manager.is_of(entry));
+fn owned_by(owners: &[Value], manager: &Manager) -> Fields {
+    let own = owners.iter().find(|entry| manager.is_of(entry));
     let fields = own.and_then(|entry| entry["fieldsV1"].as_object().cloned());
     fields.unwrap_or_default()
 }
 
-/// Writes down that `manager` made `new` out of `old` (null = it was made): what it changed is its own alone. One that
-/// applies owns all that it `applied`, also what it found so.
+fn object_of(stored: Option<&Stored>) -> &Value {
+    stored.map_or(&Value::Null, |stored| &stored.object)
+}
+
+fn owners_of(stored: Option<&Stored>) -> &[Value] {
+    stored.map_or(&[], |stored| &stored.owners)
+}
+
+/// Who owns what after `manager` made `new` out of `old` (none = it was made): what it changed is its own alone. One that applies
+/// owns all that it `applied`, also what it found so.
 pub(super) fn record(
-    old: &Value,
-    new: &mut Value,
+    old: Option<&Stored>,
+    new: &Value,
     manager: &Manager,
     applied: Option<&Fields>,
     now: Timestamp,
-) {
-    let changed = changed(old, new);
+) -> Arc<Vec<Value>> {
+    let changed = changed(object_of(old), new);
+    let before = owners_of(old);
     let mut own = applied.cloned().unwrap_or_else(|| {
-        let mut own = owned_by(old, manager);
+        let mut own = owned_by(before, manager);
         join(&mut own, &changed);
         own
     });
     retain_present(&mut own, new);
     let mut kept = Vec::new();
-    for mut entry in entries(old) {
-        if manager.is_of(&entry) {
+    for entry in before {
+        if manager.is_of(entry) {
             // It stands as it was: an entry's time is that of its last change.
             if entry["fieldsV1"].as_object() == Some(&own) && changed.is_empty() {
-                kept.push(entry);
+                kept.push(entry.clone());
                 own.clear();
             }
             continue;
         }
+        let mut entry = entry.clone();
         if let Value::Object(fields) = &mut entry["fieldsV1"] {
             subtract(fields, &changed);
             retain_present(fields, new);
@@ -189,30 +212,25 @@ pub(super) fn record(
         kept.push(entry);
     }
     if !own.is_empty() {
-        kept.push(manager.entry(&new["apiVersion"].clone(), now, own));
+        kept.push(manager.entry(&new["apiVersion"], now, own));
     }
-    if let Some(metadata) = new["metadata"].as_object_mut() {
-        if kept.is_empty() {
-            metadata.remove("managedFields");
-        } else {
-            metadata.insert("managedFields".to_owned(), Value::Array(kept));
-        }
-    }
+    Arc::new(kept)
 }
 
-/// What comes of applying `wanted` to `old` (null = nothing is there), and the fields that were applied. Without `force` it
+/// What comes of applying `wanted` to `old` (none = nothing is there), and the fields that were applied. Without `force` it
 /// fails where somebody else owns a field with another value: the managers and fields.
 pub(super) fn apply(
-    old: &Value,
+    old: Option<&Stored>,
     wanted: &Value,
     manager: &Manager,
     force: bool,
 ) -> Result<(Value, Fields), Vec<(String, String)>> {
     let applied = of_object(wanted);
+    let (before, owners) = (object_of(old), owners_of(old));
     if !force {
-        let changes = changed(old, wanted);
+        let changes = changed(before, wanted);
         let mut conflicts = Vec::new();
-        for entry in entries(old).iter().filter(|entry| !manager.is_of(entry)) {
+        for entry in owners.iter().filter(|entry| !manager.is_of(entry)) {
             let mut found = Vec::new();
             if let Some(fields) = entry["fieldsV1"].as_object() {
                 shared(&changes, fields, "", &mut found);
@@ -224,11 +242,15 @@ pub(super) fn apply(
             return Err(conflicts);
         }
     }
-    let mut new = if old.is_object() { old.clone() } else { json!({}) };
+    let mut new = if before.is_object() {
+        before.clone()
+    } else {
+        json!({})
+    };
     // What it applied before, and no longer does, goes, unless others own it too.
-    let mut given_up = owned_by(old, manager);
+    let mut given_up = owned_by(owners, manager);
     subtract(&mut given_up, &applied);
-    for entry in entries(old).iter().filter(|entry| !manager.is_of(entry)) {
+    for entry in owners.iter().filter(|entry| !manager.is_of(entry)) {
         if let Some(fields) = entry["fieldsV1"].as_object() {
             subtract(&mut given_up, fields);
         }
@@ -287,25 +309,24 @@ mod tests {
             ..updates(name)
         }
     }
-    fn written(old: &Value, mut new: Value, manager: &Manager) -> Value {
-        record(old, &mut new, manager, None, Timestamp::UNIX_EPOCH);
-        new
+    fn written(old: Option<&Stored>, new: Value, manager: &Manager, applied: Option<&Fields>) -> Stored {
+        let owners = record(old, &new, manager, applied, Timestamp::UNIX_EPOCH);
+        Stored::new(new, owners)
     }
-    fn owners(object: &Value) -> Vec<(String, Value)> {
-        let entries = entries(object);
+    fn owners(stored: &Stored) -> Vec<(String, Value)> {
         let owner = |entry: &Value| {
             (
                 entry["manager"].as_str().unwrap().to_owned(),
                 entry["fieldsV1"].clone(),
             )
         };
-        entries.iter().map(owner).collect()
+        stored.owners.iter().map(owner).collect()
     }
 
     #[test]
     fn a_change_moves_a_field_to_who_made_it() {
         let made = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"a": 1, "b": {"c": 1}}});
-        let made = written(&Value::Null, made, &updates("one"));
+        let made = written(None, made, &updates("one"), None);
         assert_eq!(
             owners(&made),
             [(
@@ -313,9 +334,9 @@ mod tests {
                 json!({"f:spec": {"f:a": {}, "f:b": {"f:c": {}}}})
             )]
         );
-        let mut changed = made.clone();
+        let mut changed = made.object.clone();
         changed["spec"]["b"]["c"] = json!(2);
-        let changed = written(&made, changed, &updates("other"));
+        let changed = written(Some(&made), changed, &updates("other"), None);
         assert_eq!(
             owners(&changed),
             [
@@ -328,47 +349,45 @@ mod tests {
     #[test]
     fn what_is_no_longer_applied_goes_unless_others_own_it() {
         let wanted = json!({"metadata": {"labels": {"a": "1", "b": "1"}}, "data": {"k": "v"}});
-        let (mut made, fields) = apply(&Value::Null, &wanted, &applies("one"), false).unwrap();
-        record(
-            &Value::Null,
-            &mut made,
-            &applies("one"),
-            Some(&fields),
-            Timestamp::UNIX_EPOCH,
-        );
-        let mut touched = made.clone();
+        let (made, fields) = apply(None, &wanted, &applies("one"), false).unwrap();
+        let made = written(None, made, &applies("one"), Some(&fields));
+        let mut touched = made.object.clone();
         touched["metadata"]["labels"]["c"] = json!("theirs");
-        let touched = written(&made, touched, &updates("other"));
+        let touched = written(Some(&made), touched, &updates("other"), None);
         let less = json!({"metadata": {"labels": {"a": "1"}}});
-        let (left, _) = apply(&touched, &less, &applies("one"), false).unwrap();
+        let (left, _) = apply(Some(&touched), &less, &applies("one"), false).unwrap();
         assert_eq!(left["metadata"]["labels"], json!({"a": "1", "c": "theirs"}));
         assert!(left.get("data").is_none());
     }
 
     #[test]
     fn another_value_of_somebody_elses_field_is_a_conflict_until_forced() {
-        let made = written(
-            &Value::Null,
-            json!({"metadata": {}, "spec": {"holder": "one", "n": 1}}),
-            &updates("one"),
-        );
+        let made = json!({"metadata": {}, "spec": {"holder": "one", "n": 1}});
+        let made = written(None, made, &updates("one"), None);
         let wanted = json!({"spec": {"holder": "other", "n": 1}});
-        let refused = apply(&made, &wanted, &applies("other"), false).unwrap_err();
+        let refused = apply(Some(&made), &wanted, &applies("other"), false).unwrap_err();
         assert_eq!(refused, [("one".to_owned(), ".spec.holder".to_owned())]);
-        let (mut forced, fields) = apply(&made, &wanted, &applies("other"), true).unwrap();
-        record(
-            &made,
-            &mut forced,
-            &applies("other"),
-            Some(&fields),
-            Timestamp::UNIX_EPOCH,
-        );
+        let (forced, fields) = apply(Some(&made), &wanted, &applies("other"), true).unwrap();
+        let forced = written(Some(&made), forced, &applies("other"), Some(&fields));
         assert_eq!(
             owners(&forced),
             [
                 ("one".to_owned(), json!({"f:spec": {"f:n": {}}})),
                 ("other".to_owned(), json!({"f:spec": {"f:holder": {}, "f:n": {}}})),
             ]
+        );
+    }
+
+    #[test]
+    fn what_is_of_the_server_has_no_owner() {
+        let made = json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "s", "uid": "u", "labels": {}, "annotations": {"a": "1"}}, "spec": {},
+        });
+        let fields = Value::Object(of_object(&made));
+        assert_eq!(
+            fields,
+            json!({"f:metadata": {"f:annotations": {"f:a": {}}, "f:labels": {}}, "f:spec": {}})
         );
     }
 }

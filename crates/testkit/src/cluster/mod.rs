@@ -45,7 +45,7 @@ pub use self::{
     failure::{busy, failure},
     faults::{Cut, Fate, Faults, NoFaults, Outcome},
     kinds::{ServedKind, Trait, of_kubernetes},
-    object::Name,
+    object::{Name, Object},
     request::{Call, Verb},
     trace::{Observer, Traced},
     watch::Pace,
@@ -151,5 +151,11 @@ impl ApiServer {
     /// Sets how often watches speak and how long they last, from the next ones on.
     pub fn set_pace(&self, pace: Pace) {
         self.state().pace = pace;
+    }
+
+    /// From now on `managedFields` are shown by a GET of one object alone: of what is sent and read again they are most, and a
+    /// simulated year need not carry them.
+    pub fn be_terse(&self) {
+        self.state().shows_owners = false;
     }
 }

@@ -1,5 +1,10 @@
 //! Objects as the server holds them.
 
+use std::{
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
+
 use jiff::{SignedDuration, Timestamp};
 use kube::core::Status;
 use serde_json::{Value, json};
@@ -36,17 +41,61 @@ impl Name {
     }
 }
 
-/// An object, and its text: it is written once and sent many times.
+/// An object, and its texts: each is written once, when somebody asks for it, and sent many times.
 #[derive(Debug)]
 pub(super) struct Stored {
+    /// Without `managedFields`.
     pub(super) object: Value,
-    pub(super) text: String,
+    /// What `managedFields` says.
+    pub(super) owners: Arc<Vec<Value>>,
+    text: OnceLock<String>,
+    whole: OnceLock<String>,
 }
 
 impl Stored {
-    pub(super) fn new(object: Value) -> Self {
-        let text = object.to_string();
-        Self { object, text }
+    pub(super) fn new(object: Value, owners: Arc<Vec<Value>>) -> Self {
+        Self {
+            object,
+            owners,
+            text: OnceLock::new(),
+            whole: OnceLock::new(),
+        }
+    }
+
+    /// With `managedFields`.
+    pub(super) fn whole(&self) -> Value {
+        let mut whole = self.object.clone();
+        if !self.owners.is_empty() {
+            whole["metadata"]["managedFields"] = Value::Array(self.owners.to_vec());
+        }
+        whole
+    }
+
+    /// As text, with `managedFields` or without.
+    pub(super) fn text(&self, with_owners: bool) -> &str {
+        if with_owners {
+            self.whole.get_or_init(|| self.whole().to_string())
+        } else {
+            self.text.get_or_init(|| self.object.to_string())
+        }
+    }
+}
+
+/// An object as the world reads it, without a copy.
+#[derive(Clone, Debug)]
+pub struct Object(pub(super) Arc<Stored>);
+
+impl PartialEq for Object {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.object == other.0.object
+    }
+}
+
+impl Deref for Object {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        &self.0.object
     }
 }
 
@@ -103,10 +152,14 @@ pub(super) fn is_other(kind: &ServedKind, old: &Value, new: &Value) -> bool {
     let unheeded = |field: &str| {
         matches!(field, "metadata" | "apiVersion" | "kind") || (field == "status" && kind.is(Trait::Status))
     };
-    let fields = |object: &Value| object.as_object().cloned().unwrap_or_default();
-    let (old, new) = (fields(old), fields(new));
-    let all = old.keys().chain(new.keys()).filter(|field| !unheeded(field));
-    all.into_iter().any(|field| old.get(field) != new.get(field))
+    let mut before = fields(old).filter(|(field, _)| !unheeded(field));
+    let mut after = fields(new).filter(|(field, _)| !unheeded(field));
+    before.any(|(field, value)| new.get(field) != Some(value))
+        || after.any(|(field, _)| old.get(field).is_none())
+}
+
+fn fields(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    object.as_object().into_iter().flatten()
 }
 
 /// Puts a Secret's `stringData` into its `data`: it is written and never read.

@@ -1,8 +1,6 @@
 //! Which objects a list or a watch is about.
 
-use std::collections::BTreeMap;
-
-use kube::core::{Expression, Selector, SelectorExt, Status};
+use kube::core::{Expression, Status};
 use serde_json::Value;
 
 use super::failure::bad_request;
@@ -12,7 +10,7 @@ use super::failure::bad_request;
 pub(super) struct Filter {
     namespace: Option<String>,
     name: Option<String>,
-    labels: Selector,
+    labels: Vec<Expression>,
 }
 
 impl Filter {
@@ -25,9 +23,8 @@ impl Filter {
         let mut filter = Self {
             namespace: namespace.map(str::to_owned),
             name: None,
-            labels: Selector::default(),
+            labels: expressions(labels.unwrap_or_default())?,
         };
-        filter.labels.extend(expressions(labels.unwrap_or_default())?);
         for term in fields
             .unwrap_or_default()
             .split(',')
@@ -53,15 +50,24 @@ impl Filter {
         };
         is(&self.namespace, "namespace")
             && is(&self.name, "name")
-            && (self.labels.selects_all() || self.labels.matches(&labels_of(metadata)))
+            && self
+                .labels
+                .iter()
+                .all(|expression| holds(expression, &metadata["labels"]))
     }
 }
 
-fn labels_of(metadata: &Value) -> BTreeMap<String, String> {
-    let labels = metadata["labels"].as_object().into_iter().flatten();
-    labels
-        .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()))
-        .collect()
+/// Whether labels are as an expression says.
+fn holds(expression: &Expression, labels: &Value) -> bool {
+    let label = |key: &str| labels.get(key).map(|value| value.as_str().unwrap_or_default());
+    match expression {
+        Expression::In(key, values) => label(key).is_some_and(|value| values.contains(value)),
+        Expression::NotIn(key, values) => label(key).is_none_or(|value| !values.contains(value)),
+        Expression::Equal(key, wanted) => label(key) == Some(wanted),
+        Expression::NotEqual(key, unwanted) => label(key) != Some(unwanted),
+        Expression::Exists(key) => label(key).is_some(),
+        Expression::DoesNotExist(key) => label(key).is_none(),
+    }
 }
 
 fn expressions(text: &str) -> Result<Vec<Expression>, Box<Status>> {

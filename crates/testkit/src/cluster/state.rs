@@ -31,6 +31,8 @@ pub(super) struct State {
     pub(super) admission: Option<Box<dyn Admission>>,
     pub(super) trace: Trace,
     pub(super) pace: Pace,
+    /// Whether objects are shown with `managedFields`.
+    pub(super) shows_owners: bool,
     clock: Arc<dyn Clock>,
     random: Box<dyn FnMut() -> u64 + Send>,
 }
@@ -63,6 +65,7 @@ impl State {
             admission: None,
             trace: Trace::Kept(Vec::new()),
             pace: Pace::default(),
+            shows_owners: true,
             clock,
             random,
         }
@@ -98,9 +101,14 @@ impl State {
     }
 
     /// Writes an object and tells who listens.
-    pub(super) fn put(&mut self, kind: &ServedKind, object: Value) -> Option<Arc<Stored>> {
+    pub(super) fn put(
+        &mut self,
+        kind: &ServedKind,
+        object: Value,
+        owners: Arc<Vec<Value>>,
+    ) -> Option<Arc<Stored>> {
         let now = self.now();
-        let written = self.store.put(&kind.resource(), object, now);
+        let written = self.store.put(&kind.resource(), object, owners, now);
         self.tell(kind, &written);
         written.new.clone()
     }

@@ -94,6 +94,10 @@ impl Store {
         if version < objects.compacted {
             return None;
         }
+        let is_newest = objects.log.back().is_none_or(|last| last.version <= version);
+        if is_newest {
+            return Some(objects.by_name.values().cloned().collect());
+        }
         let mut by_name = objects.by_name.clone();
         for written in objects
             .log
@@ -139,11 +143,17 @@ impl Store {
     }
 
     /// Puts an object where it says that it is, at a version of its own.
-    pub(super) fn put(&mut self, resource: &str, mut object: Value, at: Timestamp) -> Arc<Written> {
+    pub(super) fn put(
+        &mut self,
+        resource: &str,
+        mut object: Value,
+        owners: Arc<Vec<Value>>,
+        at: Timestamp,
+    ) -> Arc<Written> {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         let name = Name::of(&object);
-        let new = Arc::new(Stored::new(object));
+        let new = Arc::new(Stored::new(object, owners));
         let objects = self.objects.entry(resource.to_owned()).or_default();
         let old = objects.by_name.insert(name.clone(), new.clone());
         objects.note(Written {
@@ -161,7 +171,7 @@ impl Store {
         let objects = self.objects.get_mut(resource)?;
         let old = objects.by_name.remove(name)?;
         self.version += 1;
-        let mut last = old.object.clone();
+        let (mut last, owners) = (old.object.clone(), old.owners.clone());
         last["metadata"]["resourceVersion"] = json!(self.version.to_string());
         Some(objects.note(Written {
             version: self.version,
@@ -169,7 +179,7 @@ impl Store {
             name: name.clone(),
             old: Some(old),
             new: None,
-            last: Some(Arc::new(Stored::new(last))),
+            last: Some(Arc::new(Stored::new(last, owners))),
         }))
     }
 }

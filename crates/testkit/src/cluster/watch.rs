@@ -56,6 +56,7 @@ pub(super) struct Watch {
     kind: Arc<ServedKind>,
     filter: Filter,
     about_metadata: bool,
+    with_owners: bool,
     /// What is to be sent first.
     lines: VecDeque<Bytes>,
     /// Version up to which all has been told.
@@ -120,6 +121,7 @@ pub(super) fn begin(
         kind,
         filter,
         about_metadata: request.is_about_metadata(),
+        with_owners: state.shows_owners,
         lines: VecDeque::new(),
         told: asked,
         bookmark_at: with_bookmarks.then(|| now + state.pace.bookmarks),
@@ -249,9 +251,9 @@ impl Watch {
             (Some(_), None, Some(last)) => Some(self.line("DELETED", last)),
             // It is there, and selected no more: it is shown as it was, at the version of the change.
             (Some(old), None, None) => {
-                let mut last = old.object.clone();
+                let (mut last, owners) = (old.object.clone(), old.owners.clone());
                 last["metadata"]["resourceVersion"] = json!(written.version.to_string());
-                Some(self.line("DELETED", &Stored::new(last)))
+                Some(self.line("DELETED", &Stored::new(last, owners)))
             }
             (None, None, _) => None,
         }
@@ -259,9 +261,9 @@ impl Watch {
 
     fn line(&self, event: &str, stored: &Stored) -> Bytes {
         if self.about_metadata {
-            return line(event, &about_metadata(&stored.object).to_string());
+            return line(event, &about_metadata(stored).to_string());
         }
-        line(event, &stored.text)
+        line(event, stored.text(self.with_owners))
     }
 
     fn bookmark(&self, ends_all: bool) -> Bytes {
@@ -276,10 +278,9 @@ impl Watch {
 }
 
 /// An object of which only the metadata is asked for.
-pub(super) fn about_metadata(object: &Value) -> Value {
-    json!({
-        "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"],
-    })
+pub(super) fn about_metadata(stored: &Stored) -> Value {
+    let metadata = stored.whole()["metadata"].take();
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
 }
 
 fn error_line(status: &Status) -> Bytes {

@@ -12,7 +12,7 @@ use super::{
     fields::Manager,
     kinds::{ServedKind, Trait},
     listeners::{ListenerId, Next},
-    object::{self, Name},
+    object::{self, Name, Object},
     selector::Filter,
     state::{Part, Writer},
     store::Written,
@@ -83,9 +83,8 @@ impl Changes {
 
 impl ApiServer {
     /// An object; `resource` is `<plural>` or `<plural>.<group>`.
-    pub fn get(&self, resource: &str, name: &Name) -> Option<Value> {
-        let found = self.state().store.get(resource, name);
-        found.map(|stored| stored.object.clone())
+    pub fn get(&self, resource: &str, name: &Name) -> Option<Object> {
+        self.state().store.get(resource, name).map(Object)
     }
 
     /// What somebody reads off an object, without a copy of it; none = it is not there.
@@ -115,13 +114,13 @@ impl ApiServer {
     }
 
     /// The objects of a kind, by namespace and name.
-    pub fn all(&self, resource: &str) -> Vec<Value> {
+    pub fn all(&self, resource: &str) -> Vec<Object> {
         let found = self.state().store.all(resource);
-        found.iter().map(|stored| stored.object.clone()).collect()
+        found.into_iter().map(Object).collect()
     }
 
     /// Makes an object, or makes the one of its name be so, status and all. It says its own kind.
-    pub fn put(&self, object: Value) -> Result<Value, Box<Status>> {
+    pub fn put(&self, object: Value) -> Result<Object, Box<Status>> {
         let kind = self.kind_of(&object)?;
         let name = Name::of(&object);
         let mut state = self.state();
@@ -130,7 +129,7 @@ impl ApiServer {
             None => state.create(&kind, &name.namespace, object, &writer(), None),
             Some(present) => state.change(&kind, &present, object, &writer(), None),
         };
-        Ok(written?.object.clone())
+        Ok(Object(written?))
     }
 
     /// Changes an object in one step, status and all; none = it is not there. One that is going goes when nothing holds it
@@ -140,7 +139,7 @@ impl ApiServer {
         resource: &str,
         name: &Name,
         change: impl FnOnce(&mut Value),
-    ) -> Result<Option<Value>, Box<Status>> {
+    ) -> Result<Option<Object>, Box<Status>> {
         let mut state = self.state();
         let kind = state.store.kind(resource);
         let present = state.store.get(resource, name);
@@ -150,7 +149,7 @@ impl ApiServer {
         let mut new = present.object.clone();
         change(&mut new);
         let changed = state.change(&kind, &present, new, &writer(), None)?;
-        Ok(Some(changed.object.clone()))
+        Ok(Some(Object(changed)))
     }
 
     /// Deletes an object as a client would, by options as in the body of its request (`gracePeriodSeconds`,

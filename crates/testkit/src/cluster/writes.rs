@@ -16,7 +16,7 @@ use super::{
 };
 
 /// What an update of an object leaves as it is.
-const KEPT: [&str; 10] = [
+const KEPT: [&str; 9] = [
     "name",
     "generateName",
     "namespace",
@@ -26,7 +26,6 @@ const KEPT: [&str; 10] = [
     "generation",
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
-    "managedFields",
 ];
 
 impl State {
@@ -76,8 +75,8 @@ impl State {
         if self.store.get(&kind.resource(), &name).is_some() {
             return Err(failure::already_exists(kind, &name.name));
         }
-        fields::record(&Value::Null, &mut new, &writer.manager, applied, self.now());
-        self.put(kind, new)
+        let owners = fields::record(None, &new, &writer.manager, applied, self.now());
+        self.put(kind, new, owners)
             .ok_or_else(|| failure::not_found(kind, &name.name))
     }
 
@@ -94,6 +93,10 @@ impl State {
             object::encode_secret(&mut wanted);
         }
         object::tidy(&mut wanted);
+        // Who owns what is the server's to say.
+        if let Some(metadata) = wanted["metadata"].as_object_mut() {
+            metadata.remove("managedFields");
+        }
         Ok(wanted)
     }
 
@@ -117,7 +120,7 @@ impl State {
     fn fill_in(&mut self, kind: &ServedKind, new: &mut Value, part: Part) {
         let (now, uid) = (self.now(), self.uid());
         let metadata = &mut new["metadata"];
-        for given in ["deletionTimestamp", "deletionGracePeriodSeconds", "managedFields"] {
+        for given in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
             if let Some(metadata) = metadata.as_object_mut() {
                 metadata.remove(given);
             }
@@ -203,16 +206,16 @@ impl State {
             new["metadata"]["generation"] = json!(generation + 1);
         }
         self.admit(kind, writer, Verb::Update, Some(before), Some(&new))?;
-        fields::record(before, &mut new, &writer.manager, applied, self.now());
-        if &new == before {
+        let owners = fields::record(Some(old), &new, &writer.manager, applied, self.now());
+        if &new == before && owners == old.owners {
             return Ok(old.clone());
         }
         if object::is_let_go(&new) {
             // The answer shows it without what held it; the watch shows it as it was.
             self.take(kind, &name);
-            return Ok(Arc::new(Stored::new(new)));
+            return Ok(Arc::new(Stored::new(new, owners)));
         }
-        self.put(kind, new)
+        self.put(kind, new, owners)
             .ok_or_else(|| failure::not_found(kind, &name.name))
     }
 
@@ -279,7 +282,7 @@ impl State {
             return Ok((made, true));
         };
         Self::is_meant(kind, &old.object, &wanted)?;
-        let (new, applied) = fields::apply(&old.object, &wanted, &writer.manager, force)
+        let (new, applied) = fields::apply(Some(&old), &wanted, &writer.manager, force)
             .map_err(|conflicts| failure::apply_conflict(&conflicts))?;
         let changed = self.change(kind, &old, new, writer, Some(&applied))?;
         Ok((changed, false))
@@ -291,6 +294,7 @@ fn set(object: &mut Value, field: &str, value: Option<&Value>) {
         return;
     };
     match value {
+        Some(value) if fields.get(field) == Some(value) => {}
         Some(value) => drop(fields.insert(field.to_owned(), value.clone())),
         None => drop(fields.remove(field)),
     }
