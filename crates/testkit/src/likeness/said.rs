@@ -27,7 +27,9 @@ impl Said {
             }
             Value::Array(items) => {
                 let all = self.0.entry(ITEMS.to_owned()).or_default();
-                items.iter().for_each(|item| all.hear(item));
+                for item in items {
+                    all.hear(item);
+                }
             }
             _ => {}
         }

@@ -129,7 +129,7 @@ impl Maker<'_> {
                 format!("{}-{LAST}", self.prefix)
             },
         };
-        let mut body = self.body(&target, 0);
+        let mut body = Self::body(&target, 0);
         body["metadata"] = json!({"name": target.name, "labels": {"seq": self.prefix, "colour": "red"}});
         Step {
             about: target.about(),
@@ -168,7 +168,7 @@ impl Maker<'_> {
         });
     }
 
-    fn body(&mut self, target: &Target, number: u64) -> Value {
+    fn body(target: &Target, number: u64) -> Value {
         let short = target.name.rsplit('-').next().unwrap_or_default();
         let mut body = (target.kind.body)(number, short);
         body["apiVersion"] = target.kind.api_version().into();
@@ -222,7 +222,7 @@ impl Maker<'_> {
 
     fn create(&mut self, target: &Target) {
         let number = self.random.below(64);
-        let mut body = self.body(target, number);
+        let mut body = Self::body(target, number);
         body["metadata"] = self.metadata(target);
         if let (Some(status), true) = (target.kind.status, self.random.one_in(4)) {
             // It is not for whoever makes the object to say.
@@ -234,7 +234,7 @@ impl Maker<'_> {
 
     fn apply(&mut self, target: &Target) {
         let number = self.random.below(64);
-        let mut body = self.body(target, number);
+        let mut body = Self::body(target, number);
         body["metadata"] = json!({"name": target.name, "labels": self.labels()});
         if self.random.one_in(4) {
             body["metadata"]["uid"] = self.random.of(&["$uid", "$uid", "$old-uid"]).into();
@@ -307,7 +307,7 @@ impl Maker<'_> {
             return self.delete(target);
         }
         let number = self.random.below(64);
-        let mut body = self.body(target, number);
+        let mut body = Self::body(target, number);
         body["metadata"] = self.metadata(target);
         if let Some(version) =
             self.random
@@ -427,7 +427,7 @@ impl Maker<'_> {
 
     /// What no server takes.
     fn wrong(&mut self, target: &Target) {
-        let mut body = self.body(target, 0);
+        let mut body = Self::body(target, 0);
         body["metadata"] = json!({"name": target.name, "labels": {"seq": self.prefix}});
         let (all, path) = (target.all(), target.path());
         match self.random.below(12) {
