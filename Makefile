@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo root check lint docs dependencies unused advisories generated test test-unit test-cluster test-others prepare cluster-up cluster-down image install bench bench-engine bench-control-plane bench-orgs generate simulate simulate-night record
+.PHONY: help demo root check lint docs dependencies unused advisories generated test test-unit test-cluster test-others prepare cluster-up cluster-down image install bench bench-engine bench-control-plane bench-orgs generate simulate simulate-night
 
 # Programs and images that are built once, outside the checkout.
 CACHE := $(or $(TRAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tray-operator)
@@ -127,21 +127,6 @@ simulate: ## The controllers in a simulated world: SEED=7 again, or SEEDS=1..100
 simulate-night: ## The same for HOURS=8: short worlds with every fault, then long ones
 	$(SIM_NIGHT) $(or $(SEEDS),1000000..9000000) --days 2 --minutes $$(( $(or $(HOURS),8) * 30 ))
 	$(SIM_NIGHT) $(or $(SEEDS),1000000..9000000) --days 400 --minutes $$(( $(or $(HOURS),8) * 30 ))
-
-# Tests of one program, one after the other, written down under a name.
-define recording
-TRAY_RECORD=$(1) cargo test --workspace --locked --test $(2) $(3) -- --test-threads=1
-
-endef
-
-record: ## Write anew what a real API server answers tests: sim/tests/recorded
-	rm -rf $(TARGET)/tmp/recordings
-	$(call recording,children,controllers,children::)
-	$(call recording,backups,controllers,backups::)
-	$(call recording,orgs,controllers,org_silence::)
-	$(call recording,webhooks,controllers,org_webhook_requests::)
-	$(call recording,restores,api_server,mover_objects::)
-	cargo test --workspace --locked --test recorded -- --ignored regenerate
 
 generate: ## Write crds/ and the chart's copies from the code
 	cargo test --workspace --locked --test checkout -- --ignored regenerate

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 pub(crate) use super::objects::{api_of, apply, eventually};
-use super::{recorder, tools};
+use super::tools;
 
 /// Token of the cluster's administrator. The server listens on loopback and lives as long as the test.
 const TOKEN: &str = "administrator-of-a-test";
@@ -99,9 +99,18 @@ impl ApiServer {
             ],
         );
 
-        let authority = server.join("server.crt");
-        let mut started = Self {
-            kubeconfig: kubeconfig(&format!("https://127.0.0.1:{port}"), &authority),
+        let kubeconfig = serde_json::from_value(json!({
+            "clusters": [{"name": "test", "cluster": {
+                "server": format!("https://127.0.0.1:{port}"),
+                "certificate-authority": server.join("server.crt"),
+            }}],
+            "users": [{"name": "admin", "user": {"token": TOKEN}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+            "current-context": "test",
+        }))
+        .unwrap();
+        let started = Self {
+            kubeconfig,
             audit_log: server.join("audit.log"),
         };
         let client = started.client().await;
@@ -112,9 +121,6 @@ impl ApiServer {
             "the API server did not become ready:\n{}",
             log_end(&server)
         );
-        if let Some(port) = recorder::begin(started.config().await) {
-            started.kubeconfig = kubeconfig(&format!("http://127.0.0.1:{port}"), &authority);
-        }
         started
     }
 
@@ -163,17 +169,6 @@ impl ApiServer {
             (!groups.is_empty()).then(|| groups.iter().map(|&group| group.to_owned()).collect());
         config
     }
-}
-
-/// How the cluster's administrator reaches a server.
-fn kubeconfig(server: &str, authority: &Path) -> Kubeconfig {
-    let kubeconfig = json!({
-        "clusters": [{"name": "test", "cluster": {"server": server, "certificate-authority": authority}}],
-        "users": [{"name": "admin", "user": {"token": TOKEN}}],
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
-        "current-context": "test",
-    });
-    serde_json::from_value(kubeconfig).unwrap()
 }
 
 /// Gives a user rights in the whole cluster: the rules of a ClusterRole. It takes a moment.

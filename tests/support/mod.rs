@@ -23,7 +23,6 @@ pub(crate) mod operator;
 pub(crate) mod org_world;
 pub(crate) mod orgs;
 pub(crate) mod reachability;
-pub(crate) mod recorder;
 pub(crate) mod requests;
 pub(crate) mod runs;
 pub(crate) mod tools;

@@ -4,5 +4,4 @@
 pub mod clock;
 pub mod cluster;
 pub mod lease;
-pub mod likeness;
 pub mod memory;

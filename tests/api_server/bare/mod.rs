@@ -1,6 +1,5 @@
 //! On an API server of their own that has nothing of the chart but what a test puts there.
 
-mod alike;
 mod examples;
 mod mover_objects;
 mod org_children;
