@@ -65,7 +65,7 @@ pub struct Context {
 pub struct Parts {
     /// The ways to the API server.
     pub connections: Connections,
-    /// Name of this process, in events and as holder of the Lease.
+    /// Name of this process, in events.
     pub identity: String,
     /// See [`Context::regions`].
     pub regions: Arc<dyn RegionPorts>,

@@ -10,7 +10,7 @@ use tray_testkit::cluster::Name;
 
 use super::Invariants;
 use crate::{
-    aws::{Place, Version},
+    aws::{CLUSTERS, Place, Version},
     manifests::HOMES,
     traffic::OPERATOR,
 };
@@ -82,7 +82,7 @@ impl Invariants {
             let Version::Object(object) = version else {
                 continue;
             };
-            let is_said = ["v1/ledger/", "v1/clusters/"]
+            let is_said = ["v1/ledger/", CLUSTERS]
                 .iter()
                 .any(|folder| key.starts_with(folder));
             let is_key = key.ends_with("/key/0001.json");

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tray_domain::{
     bucket_layout,
     ids::{PartId, RunId},
@@ -11,7 +11,7 @@ use tray_domain::{
 };
 
 use super::{Invariants, Org};
-use crate::{aws::Version, kubernetes::claims::volume_of_claim, log::Log, truth::Truth};
+use crate::{aws::Version, kubernetes::claims::volume_of_claim, log::Log, truth::Truth, world::World};
 
 /// What a state may be large: as many runs as a year of two a day keeps, with room.
 const LARGEST_STATE: usize = 400 * 1024;
@@ -21,9 +21,7 @@ impl Invariants {
     pub(super) fn ledger_is_whole(&self, org: &Org) {
         let broken = |what: String| self.world.log.broken(12, what);
         let versions = org.bucket().versions(&bucket_layout::ledger_prefix("", &org.id));
-        let mut walk = Walk::new(org, &self.world.log, &self.world.truth);
-        walk.skew = self.world.skew();
-        walk.claims.cluster_uid = self.world.cluster_uid();
+        let mut walk = Walk::new(org, &self.world);
         for (seq, (key, version)) in (0_u64..).zip(&versions) {
             let wanted = bucket_layout::ledger_entry("", &org.id, seq);
             let Version::Object(object) = version else {
@@ -86,7 +84,7 @@ struct Walk<'a> {
     org: &'a Org,
     log: &'a Log,
     truth: &'a Truth,
-    skew: jiff::SignedDuration,
+    skew: SignedDuration,
     /// Digest of the entry before.
     before: Option<String>,
     /// What the entries before add up to.
@@ -101,19 +99,22 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(org: &'a Org, log: &'a Log, truth: &'a Truth) -> Self {
+    fn new(org: &'a Org, world: &'a World) -> Self {
         Self {
             org,
-            log,
-            truth,
-            skew: jiff::SignedDuration::ZERO,
+            log: &world.log,
+            truth: &world.truth,
+            skew: world.skew(),
             before: None,
             state: LedgerState::default(),
             planned: BTreeMap::new(),
             ended: BTreeMap::new(),
             first_good: BTreeMap::new(),
             legitimate: BTreeSet::new(),
-            claims: Claims::default(),
+            claims: Claims {
+                cluster_uid: world.cluster_uid(),
+                ..Claims::default()
+            },
         }
     }
 

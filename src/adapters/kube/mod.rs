@@ -14,7 +14,7 @@ pub mod field_conflicts;
 pub mod index;
 mod interning;
 pub mod leader;
-pub mod leadership;
+mod leadership;
 pub mod live;
 pub mod mover_jobs;
 pub mod namespace_objects;
